@@ -1,0 +1,23 @@
+"""The one exception for a user's mistake, and how the commands show it: one line, no traceback, a non-zero exit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class UserError(ValueError):
+    """Input that cannot be used. The message names the file or key, what was found and what was expected."""
+
+
+def run_main(main: Callable[..., Any], *args: Any) -> None:
+    """Run a command; a UserError ends it with `error: ...` on standard error and exit status 1, Ctrl-C with 130."""
+    try:
+        main(*args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,232 @@
+"""`params.yaml` -> typed, frozen, complete. The only place that parses it; no default hides behind a missing key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML, YAMLError
+
+from pose.errors import UserError
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Immutable, and neither a missing nor an unknown key is let through. Numbers are not made from strings or booleans."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DataParams(Frozen):
+    root: str
+
+
+class LspCounts(Frozen):
+    train: CountOrNone
+    test: CountOrNone
+
+
+class MpiiCounts(Frozen):
+    train: CountOrNone
+    validation: CountOrNone
+
+
+class SyntheticParams(Frozen):
+    lsp: LspCounts
+    lspet: CountOrNone
+    mpii: MpiiCounts
+    size: Annotated[int, Field(ge=64)]
+
+
+class PrepareParams(Frozen):
+    lspet_held_out: Share
+    mpii_held_out: Share
+    pack_size: Annotated[int, Field(ge=32)]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+
+
+class RotationParams(Frozen):
+    deg: NotNegative
+    clip: NotNegative
+    probability: Share
+
+
+class ScaleParams(Frozen):
+    kind: Literal["linear", "log2"]
+    spread: NotNegative
+
+
+class AugmentParams(Frozen):
+    rotation: RotationParams
+    scale: ScaleParams
+    flip: Share
+    colour: Share
+
+
+class SingleParams(Frozen):
+    input: Annotated[int, Field(ge=64, multiple_of=64)]
+    crop: Positive
+    sigma: Positive
+    target: Literal["subcell", "floor"]
+    unlabelled: Literal["ignore", "zero"]
+    foreground: NotNegative
+    augment: AugmentParams
+
+
+class NetworkParams(Frozen):
+    stacks: Count
+    modules: Count
+    features: Annotated[int, Field(ge=4, multiple_of=4)]
+    stem: Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], Field(min_length=3, max_length=3)]
+
+
+class AdversaryParams(Frozen):
+    network: NetworkParams
+    lr: Positive
+    gamma: Positive
+    balance_rate: NotNegative
+
+
+class OptimizerParams(Frozen):
+    name: Literal["rmsprop", "adam", "adamw"]
+    weight_decay: NotNegative
+
+
+class ScheduleParams(Frozen):
+    name: Literal["constant", "cosine", "steps"]
+    warmup: Share
+    milestones: list[Share]
+    gamma: Positive
+
+
+class TaskParams(Frozen):
+    problem: Literal["single"]
+    lr_scale: Positive
+    network: NetworkParams
+    weights: dict[str, NotNegative]
+    adversary: AdversaryParams | None
+    epochs: Count
+    batch: Count
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    clip: NotNegative
+
+
+class TrainParams(Frozen):
+    workers: CountOrNone
+    precision: Literal["float32", "bfloat16"]
+    channels_last: bool
+    compile: bool
+    validate_every: Count
+    validation_people: CountOrNone
+    checkpoint_every: Count
+
+
+class EvaluateParams(Frozen):
+    weights: Literal["best", "last"]
+    flip_test: bool
+    batch: Count
+
+
+class ReportParams(Frozen):
+    people: Count
+
+
+class Params(Frozen):
+    """The whole of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0)]
+    lr: Positive
+    data: DataParams
+    synthetic: SyntheticParams
+    prepare: PrepareParams
+    single: SingleParams
+    tasks: dict[str, TaskParams]
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+    def task(self, name: str) -> TaskParams:
+        """The parameters of one task; UserError, listing the tasks there are, for another name."""
+        if name not in self.tasks:
+            raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
+        return self.tasks[name]
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a mapping by YAML 1.2 rules, by which `2e-4` and `2e-05` are numbers (PyYAML's 1.1 rules make them strings)."""
+    try:
+        found = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: found {type(found).__name__}, expected keys and values")
+    return found
+
+
+def parse(model: type[Model], values: Any, source: str) -> Model:
+    """Plain values as a typed model; UserError naming the source, the offending keys, what was found and what is expected."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(error)}") from None
+
+
+def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
+    """The whole of `params.yaml` from plain values; UserError as in `parse`."""
+    return parse(Params, values, source)
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and check `params.yaml`; UserError in one line if anything in it is unknown, missing or of the wrong type."""
+    return parse_params(read_yaml(path), str(path))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones: `{"a": {"b": 1}}` -> `{"a.b": 1}`, as DVC and MLflow show them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def digest(values: Any) -> str:
+    """Short hash of plain values (whatever JSON holds), the same for the same values on every machine."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors()
+    # An unknown key beside a missing one is most often a misspelling: say both, the unknown one first.
+    order = {"extra_forbidden": 0, "missing": 1}
+    problems.sort(key=lambda problem: order.get(problem["type"], 2))
+    lines = []
+    for problem in problems[:3]:
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {key}")
+        elif problem["type"] == "missing":
+            lines.append(f"missing key {key}")
+        else:
+            lines.append(f"{key}: found {problem['input']!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}")
+    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    return "; ".join(lines) + more

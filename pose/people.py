@@ -1,0 +1,23 @@
+"""What every network's output is decoded to, and what drawings, files and scores are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class People:
+    """The people found in one image.
+
+    joint_PK2: x, y in image pixels (pixel centres at whole numbers, zero-based), NaN where a joint was not found.
+    score_PK: confidence of each joint, about 0 to 1 (the heatmap's peak), 0 where not found. score_P: of each person.
+    """
+
+    joint_PK2: np.ndarray
+    score_PK: np.ndarray
+    score_P: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.joint_PK2)
