@@ -12,9 +12,7 @@ import numpy as np
 STRIDE = 4  # input pixels per heatmap cell, in every network here
 
 
-def crop_affine(
-    centre_xy: np.ndarray, side: float, size: int, *, angle: float = 0.0, flip: bool = False
-) -> np.ndarray:
+def crop_affine(centre_xy: np.ndarray, side: float, size: int, *, angle: float = 0.0, flip: bool = False) -> np.ndarray:
     """Affine from image pixels to the pixels of a square crop.
 
     centre_xy: middle of the crop, image px. side: its side in image px. size: its side in crop px. angle: degrees by which

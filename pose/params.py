@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pose.errors import UserError
 
@@ -80,6 +81,7 @@ class SingleParams(Frozen):
     sigma: Positive
     target: Literal["subcell", "floor"]
     unlabelled: Literal["ignore", "zero"]
+    loss: Literal["mse", "cross_entropy"]
     foreground: NotNegative
     augment: AugmentParams
 
@@ -124,6 +126,8 @@ class TaskParams(Frozen):
 
 
 class TrainParams(Frozen):
+    processes: Count | Literal["auto"]
+    threads: Count
     workers: CountOrNone
     precision: Literal["float32", "bfloat16"]
     channels_last: bool

@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+from pose.data.lsp_mpii import LspMpii
+from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
+from pose.data.synthetic import synthesize
+from pose.params import Params, parse_params, read_yaml
+
+# Networks here are tiny: threads that wait for each other cost more than they bring, all the more on a busy machine.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,3 +26,40 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder} (set POSE_REAL_DATA to the folder that holds it)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The committed parameters, made small enough for a test: a tiny network, few steps, few people."""
+    values = read_yaml(ROOT / "params.yaml")
+    values["synthetic"] |= {"lsp": {"train": 8, "test": 8}, "lspet": 16, "mpii": {"train": 24, "validation": 16}}
+    values["single"]["input"] = 64
+    values["tasks"]["hgpose"] |= {
+        "network": {"stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
+        "epochs": 2,
+        "batch": 4,
+    }
+    values["train"] |= {"validation_people": 8, "checkpoint_every": 5, "workers": 0}
+    return parse_params(values)
+
+
+@pytest.fixture(scope="session")
+def drawn_root(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root of a few drawn people."""
+    root = tmp_path_factory.mktemp("drawn")
+    synthesize(params.synthetic, seed=params.seed, root=root, workers=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(params: Params, drawn_root: Path) -> Path:
+    """The prepared file of those people."""
+    path = drawn_root / "prepared" / "lsp_mpii.h5"
+    prepare_lsp_mpii(drawn_root, path, params=params.prepare, seed=params.seed, workers=1)
+    return path
+
+
+@pytest.fixture(scope="session")
+def people(prepared: Path) -> LspMpii:
+    """Its reader."""
+    return LspMpii(prepared)

@@ -1,0 +1,118 @@
+"""Files of a training run: the resume state, and weights for use. Written whole under another name, then renamed.
+
+Resume state (`checkpoints/{task}/state.pt`): everything that the rest of a run depends on, with a fingerprint of what shaped it.
+Weights for use (`models/{task}/last.pt`, `best.pt`): the network's tensors and the parameters that it is rebuilt from, and nothing else
+(no time, no path, no run id), so that equal runs write equal files.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pose.errors import UserError
+from pose.params import NetworkParams, Params, SingleParams, parse
+
+STATE_FORMAT = "pose-state-1"
+WEIGHTS_FORMAT = "pose-weights-1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights for use, as read: which task's, what the network and its input are, and the tensors."""
+
+    path: Path
+    task: str
+    problem: str
+    network: NetworkParams
+    single: SingleParams
+    tensors: dict[str, Tensor]
+
+
+def save_atomically(path: str | Path, content: Any) -> None:
+    """`torch.save` to a temporary file beside `path`, synced, then renamed over it: a reader never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Through memory, since torch.save writes the file's own name into what it saves: equal content then gives equal bytes.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(buffer.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_weights(path: str | Path, params: Params, task: str, net: nn.Module) -> None:
+    """Write weights for use."""
+    spec = params.task(task)
+    save_atomically(
+        path,
+        {
+            "format": WEIGHTS_FORMAT,
+            "task": task,
+            "problem": spec.problem,
+            "network": spec.network.model_dump(),
+            "single": params.single.model_dump(),
+            "tensors": {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()},
+        },
+    )
+
+
+def load_weights(path: str | Path) -> Weights:
+    """Read weights for use; UserError naming the file where it is missing, damaged or something else."""
+    content = _load(Path(path), WEIGHTS_FORMAT, "weights for use (models/TASK/last.pt or best.pt)")
+    return Weights(
+        path=Path(path),
+        task=content["task"],
+        problem=content["problem"],
+        network=parse(NetworkParams, content["network"], f"{path}: network"),
+        single=parse(SingleParams, content["single"], f"{path}: single"),
+        tensors=content["tensors"],
+    )
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load tensors into a network; UserError naming the file and the first tensor that does not fit."""
+    expected = net.state_dict()
+    for name, tensor in expected.items():
+        found = tuple(tensors[name].shape) if name in tensors else "nothing"
+        if found != tuple(tensor.shape):
+            raise UserError(f"{source}: of another architecture: tensor {name}: found {found}, expected {tuple(tensor.shape)}")
+    unknown = sorted(set(tensors) - set(expected))
+    if unknown:
+        raise UserError(f"{source}: of another architecture: tensor {unknown[0]} is not part of the network expected")
+    net.load_state_dict(dict(tensors))
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """Read a resume state; UserError naming the file where it is damaged or something else."""
+    return _load(Path(path), STATE_FORMAT, "a resume state (checkpoints/TASK/state.pt)")
+
+
+def _load(path: Path, format: str, kind: str) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, expected {kind}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, expected {kind}") from None
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != format:
+        raise UserError(f"{path}: found {found!r}, expected {kind} ({format})")
+    return content

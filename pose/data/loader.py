@@ -1,0 +1,68 @@
+"""The order of the samples, and loaders that keep it whatever the number of workers or the place of a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from pose.data.sample import RawBatch
+
+Key = tuple[int, int]
+
+
+class Epochs:
+    """Endless shuffled epochs as batches of (epoch, position) keys, from any batch on.
+
+    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped, so that all batches are
+    of one size. rank, ranks: of every batch, this process takes every `ranks`-th sample.
+    """
+
+    def __init__(self, samples: int, batch: int, *, seed: int, start: int, stop: int, rank: int = 0, ranks: int = 1):
+        self.samples, self.batch, self.seed = samples, min(batch, samples), seed
+        self.start, self.stop, self.rank, self.ranks = start, stop, rank, ranks
+
+    @property
+    def per_epoch(self) -> int:
+        return self.samples // self.batch
+
+    def __len__(self) -> int:
+        return max(self.stop - self.start, 0)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        step = self.start
+        while step < self.stop:
+            epoch, first = divmod(step, self.per_epoch)
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+            for number in range(first, min(self.per_epoch, first + self.stop - step)):
+                positions = order[number * self.batch : (number + 1) * self.batch][self.rank :: self.ranks]
+                yield [(epoch, int(position)) for position in positions]
+                step += 1
+
+
+def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int) -> DataLoader[RawBatch]:
+    """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=RawBatch.of,
+        worker_init_fn=_quiet_worker,
+        pin_memory=torch.cuda.is_available(),
+        # Draws are made from each sample's own generator; without one of its own the loader would touch the global one.
+        generator=torch.Generator().manual_seed(0),
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def in_order(samples: int, batch: int) -> list[list[Key]]:
+    """Every sample once, in order, epoch 0: for validation and evaluation."""
+    return [[(0, position) for position in range(first, min(first + batch, samples))] for first in range(0, samples, batch)]
+
+
+def _quiet_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # one core a worker; OpenCV's own threads would fight with the others

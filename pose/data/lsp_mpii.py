@@ -1,0 +1,275 @@
+"""People of LSP, LSPET and MPII, one row a person: the table of annotations, and the prepared file `lsp_mpii.h5`.
+
+N rows, K = 16 joints in MPII order, H W pixels. Raw numbers are those of the annotations and of the published layout: MPII's
+are one-based, LSP's and LSPET's are taken as they are. Only `LspMpii`, the reader, turns them into zero-based pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import h5py
+import numpy as np
+
+from pose.data.images import decode_image
+from pose.errors import UserError
+from pose.skeleton import MPII
+
+SOURCES = ("lsp", "lspet", "mpii")
+SPLITS = ("train", "validation", "test", "unused")
+# Folder of each set in the data root, as image names in the file spell it, and as it is found on disk.
+FOLDERS = {"lsp": ("LSP", "lsp"), "lspet": ("LSPET", "lspet"), "mpii": ("mpii", "MPII")}
+NAME_LENGTH = 50  # characters of an image name that the published layout has room for
+JOINTS = len(MPII)
+PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of this many pixels
+# On MPII, crops lie this many pixels * scale below `objpos`, so that the feet are kept.
+FEET_SHIFT = 15.0
+# Codes of `istrain` in the published file. Its original loader had 0 and 2 the wrong way round.
+TRAIN, LSP_TEST, MPII_TEST, INCOMPLETE = 1, 0, 2, -1
+
+
+@dataclass(frozen=True)
+class PersonTable:
+    """Annotated people in raw numbers, before anything is known about their images.
+
+    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg` (str objects). centre_N2, scale_N: NaN where
+    not annotated; scale is height / 200 px. part_NK2: 0 or less where absent. visible_NK: 1 seen, 0 occluded or absent.
+    istrain_N: published code. head_size_N: px, 0.6 * diagonal of MPII's head box, else NaN. person_N: index in its image.
+    """
+
+    source_N: np.ndarray
+    name_N: np.ndarray
+    centre_N2: np.ndarray
+    scale_N: np.ndarray
+    part_NK2: np.ndarray
+    visible_NK: np.ndarray
+    istrain_N: np.ndarray
+    head_size_N: np.ndarray
+    person_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source_N)
+
+    @property
+    def labelled_NK(self) -> np.ndarray:
+        """(N, K) bool."""
+        return is_labelled(self.part_NK2)
+
+    def take(self, rows: np.ndarray) -> PersonTable:
+        """The table of the given rows, in their order."""
+        return PersonTable(**{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)})
+
+    @staticmethod
+    def join(tables: list[PersonTable]) -> PersonTable:
+        """All rows of several tables, one table after the other."""
+        fields = [field.name for field in dataclasses.fields(PersonTable)]
+        return PersonTable(**{field: np.concatenate([getattr(table, field) for table in tables]) for field in fields})
+
+
+def is_labelled(part_NK2: np.ndarray) -> np.ndarray:
+    """(N, K) bool from raw joints (N, K, 2): published files mark an absent joint by a number that is not positive.
+
+    `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not have.
+    """
+    labelled_NK: np.ndarray = ((part_NK2 > 0) & np.isfinite(part_NK2)).all(axis=2)
+    return labelled_NK
+
+
+def zero_based(source_N: np.ndarray, point_N2: np.ndarray) -> np.ndarray:
+    """Raw points (N, ..., 2) -> zero-based px: MPII counts from one, the only place where that is undone."""
+    one_based_N = (source_N == SOURCES.index("mpii")).astype(np.float64)
+    zero_based_N2: np.ndarray = point_N2 - one_based_N.reshape(-1, *[1] * (point_N2.ndim - 1))
+    return zero_based_N2
+
+
+def image_name(source: str, within: str, file: str | Path) -> str:
+    """`within` the set's folder, e.g. `images/im0001.jpg`, as a name relative to the data root.
+
+    UserError, naming the annotation `file`, for a name that would lead out of that folder.
+    """
+    posix, windows = PurePosixPath(within), PureWindowsPath(within)
+    if not within.isprintable() or windows.anchor or ".." in windows.parts or not posix.name:
+        raise UserError(f"{file}: image name {within!r} is not usable, expected a relative path without '..'")
+    return f"{FOLDERS[source][0]}/{posix}"
+
+
+def find_folder(root: str | Path, source: str) -> Path:
+    """A set's folder under the data root, whichever of its accepted spellings is there (the first one if none is)."""
+    candidates = [Path(root) / folder for folder in FOLDERS[source]]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])
+
+
+def open_h5(path: str | Path) -> h5py.File:
+    """Open an HDF5 file for reading; UserError if there is none, or if it is something else or cut short."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file, expected an HDF5 file of annotated people")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as HDF5 ({error})") from None
+
+
+def read_column(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A whole dataset; UserError if it is missing, lies outside the file, or its shape is not `shape` (None: any length)."""
+    dataset = checked_dataset(file, name, shape)
+    try:
+        values: np.ndarray = dataset[()]
+    except (OSError, ValueError, MemoryError) as error:
+        raise UserError(f"{file.filename}: dataset {name!r} cannot be read ({error})") from None
+    return values
+
+
+def checked_dataset(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
+    """A dataset by name, checked as `read_column` says, not yet read."""
+    expected = "(" + ", ".join("N" if length is None else str(length) for length in shape) + ("," if len(shape) == 1 else "") + ")"
+    link = file.get(name, getlink=True)
+    if link is None:
+        found = ", ".join(sorted(file)) or "none"
+        raise UserError(f"{file.filename}: no dataset {name!r}, found {found}, expected {name} of shape {expected}")
+    # A link or raw data elsewhere would let a downloaded file read any other file of the user's.
+    if not isinstance(link, h5py.HardLink):
+        raise UserError(f"{file.filename}: dataset {name!r} is a link, expected the data itself")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise UserError(f"{file.filename}: {name!r} is not a dataset within this file, expected {name} of shape {expected}")
+    if len(dataset.shape or ()) != len(shape) or any(want not in (None, have) for want, have in zip(shape, dataset.shape, strict=True)):
+        raise UserError(f"{file.filename}: dataset {name!r} has shape {dataset.shape}, expected {expected}")
+    return dataset
+
+
+def read_number_column(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A whole dataset of numbers as float64; UserError as `read_column` says, or if it holds something else."""
+    values = read_column(file, name, shape)
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{file.filename}: dataset {name!r} holds {values.dtype}, expected numbers")
+    return values.astype(np.float64)
+
+
+def decode_name(codes: np.ndarray, file: str | Path) -> str:
+    """Character codes, zero padded -> an image name; UserError, naming the file, if they are none."""
+    try:
+        return "".join(map(chr, codes.astype(np.int64).tolist())).rstrip("\0")
+    except (ValueError, OverflowError):
+        raise UserError(f"{file}: dataset 'imgname' holds something else than character codes") from None
+
+
+def encode_name(name: str) -> np.ndarray:
+    """(50,) float64 character codes, zero padded; UserError for a name that the published layout has no room for."""
+    if len(name) > NAME_LENGTH:
+        raise UserError(f"imgname {name!r} has {len(name)} characters, expected at most {NAME_LENGTH}: give the image a shorter name")
+    codes = np.zeros(NAME_LENGTH)
+    codes[: len(name)] = [ord(letter) for letter in name]
+    return codes
+
+
+def read_published(path: str | Path) -> PersonTable:
+    """The six datasets of a published (or our own) `lsp_mpii.h5`, in raw numbers.
+
+    Head sizes are not in it: NaN. A person's index is the number of rows before it with the same image.
+    """
+    with open_h5(path) as file:
+        code_N50 = read_number_column(file, "imgname", (None, NAME_LENGTH))
+        num_people = len(code_N50)
+        if not np.isfinite(code_N50).all() or num_people == 0:
+            raise UserError(f"{path}: dataset 'imgname' holds {num_people} rows or not numbers only, expected a row of codes a person")
+        centre_N2 = read_number_column(file, "center", (num_people, 2))
+        scale_N = read_number_column(file, "scale", (num_people,))
+        part_NK2 = read_number_column(file, "part", (num_people, JOINTS, 2))
+        visible_NK = read_number_column(file, "visible", (num_people, JOINTS))
+        istrain_N = read_number_column(file, "istrain", (num_people,))
+    sources, names, person, rows_before = [], [], [], dict[str, int]()
+    for codes in code_N50:
+        stored = decode_name(codes, path)
+        folder, _, within = stored.partition("/")
+        # The longer prefix first: "lspet" begins as "lsp" does.
+        source = next((source for source in ("lspet", "lsp", "mpii") if folder.lower().startswith(source)), None)
+        if source is None:
+            raise UserError(f"{path}: image name {stored!r}, expected one that begins with LSP/, LSPET/ or mpii/")
+        name = image_name(source, within, path)
+        sources.append(SOURCES.index(source))
+        names.append(name)
+        person.append(rows_before.get(name, 0))
+        rows_before[name] = person[-1] + 1
+    return PersonTable(
+        source_N=np.array(sources, dtype=np.uint8),
+        name_N=np.array(names, dtype=object),
+        centre_N2=centre_N2,
+        scale_N=scale_N,
+        part_NK2=part_NK2,
+        visible_NK=visible_NK,
+        istrain_N=istrain_N.astype(np.int64),
+        head_size_N=np.full(num_people, np.nan),
+        person_N=np.array(person, dtype=np.int64),
+    )
+
+
+class LspMpii:
+    """Reader of the prepared file. Columns are whole numpy arrays; pictures are read one at a time.
+
+    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded. centre_N2: zero-based
+    image px (MPII's objpos; its crops lie 15 * scale px lower, see FEET_SHIFT). scale_N: height / 200 px. head_size_N: px or NaN.
+    source_N, split_N: str, of SOURCES and SPLITS. image_size_N2: width, height. person_N: index in its image. istrain_N: published code.
+
+    The file is opened once per process, so that loader workers, forked or spawned, do not share a handle.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handle: tuple[int, h5py.Dataset] | None = None
+        with open_h5(self.path) as file:
+            self._code_N50 = read_number_column(file, "imgname", (None, NAME_LENGTH))
+            num = len(self._code_N50)
+            source_N = _indices(file, "source", num, SOURCES)
+            part_NK2 = read_number_column(file, "part", (num, JOINTS, 2))
+            self.labelled_NK: np.ndarray = is_labelled(part_NK2)
+            self.joint_NK2: np.ndarray = np.where(self.labelled_NK[..., None], zero_based(source_N, part_NK2), np.nan)
+            self.visible_NK: np.ndarray = read_number_column(file, "visible", (num, JOINTS))
+            self.centre_N2: np.ndarray = zero_based(source_N, read_number_column(file, "center", (num, 2)))
+            self.scale_N: np.ndarray = read_number_column(file, "scale", (num,))
+            self.istrain_N: np.ndarray = read_number_column(file, "istrain", (num,)).astype(np.int64)
+            self.head_size_N: np.ndarray = read_number_column(file, "head_size", (num,))
+            self.source_N: np.ndarray = np.array(SOURCES)[source_N]
+            self.split_N: np.ndarray = np.array(SPLITS)[_indices(file, "split", num, SPLITS)]
+            self.image_size_N2: np.ndarray = read_number_column(file, "image_size", (num, 2)).astype(np.int64)
+            self.person_N: np.ndarray = read_number_column(file, "person", (num,)).astype(np.int64)
+            self._affine_N23 = read_number_column(file, "packed_affine", (num, 2, 3))
+            checked_dataset(file, "packed", (num,))
+
+    def __len__(self) -> int:
+        return len(self.scale_N)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LspMpii, (self.path,)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Indices of the people of a split who have at least one labelled joint."""
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}, expected one of {', '.join(SPLITS)}")
+        return np.flatnonzero((self.split_N == split) & self.labelled_NK.any(axis=1))
+
+    def name(self, row: int) -> str:
+        """Name of the person's image, relative to the data root."""
+        return decode_name(self._code_N50[row], self.path)
+
+    def picture(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The person's surroundings, (H, W, 3) uint8 RGB, and the (2, 3) affine from image px to this picture's px."""
+        data: np.ndarray = self._packed()[row]
+        return decode_image(data.tobytes(), f"{self.path}: picture of row {row}"), self._affine_N23[row].copy()
+
+    def _packed(self) -> h5py.Dataset:
+        if self._handle is None or self._handle[0] != os.getpid():
+            self._handle = os.getpid(), open_h5(self.path)["packed"]
+        return self._handle[1]
+
+
+def _indices(file: h5py.File, name: str, num_people: int, names: tuple[str, ...]) -> np.ndarray:
+    """A column of indices into `names`, which its attribute `names` must list as we know them."""
+    index_N = read_column(file, name, (num_people,))
+    stored = tuple(str(word, "utf-8") if isinstance(word, bytes) else str(word) for word in file[name].attrs.get("names", ()))
+    if stored != names or index_N.dtype.kind not in "ui" or (num_people and int(index_N.max()) >= len(names)):
+        raise UserError(f"{file.filename}: dataset {name!r} holds codes of {stored}, expected codes of {names}")
+    return index_N

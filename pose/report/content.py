@@ -1,0 +1,105 @@
+"""What a page is made of, as plain values: the template says how they look, the other modules what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure in large type."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: as shown. bar: percent of a bar beside it to fill. source: who says so, a second line that links to `url`."""
+
+    text: str
+    number: bool = False
+    bar: float | None = None
+    source: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """marked: our own among published ones. faint: counted in no mean."""
+
+    cells: tuple[Cell, ...]
+    marked: bool = False
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """numbers: from which column on the headings stand over numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    numbers: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chart:
+    """svg: an element that is safe to put into the page."""
+
+    title: str
+    svg: Markup
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """uri: a data URI. name: of the file that it was made from. size: px a side."""
+
+    uri: str
+    caption: str
+    name: str
+    alt: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one kind."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+    note: str = ""
+
+
+@dataclass
+class Findings:
+    """What a problem's own module makes of a task's files. headline: figures by name, the first of which tasks are compared by."""
+
+    headline: dict[str, str] = field(default_factory=dict)
+    tiles: list[Tile] = field(default_factory=list)
+    people: str = ""
+    comparison: Table | None = None
+    caution: tuple[str, ...] = ()
+    charts: list[Chart] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    galleries: list[Gallery] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Section:
+    """One task. parameters: group -> (name, value); values of nested mappings are rows of their own."""
+
+    anchor: str
+    task: str
+    summary: str
+    findings: Findings
+    facts: Mapping[str, str]
+    curves: list[Chart]
+    parameters: Mapping[str, list[tuple[str, str]]]

@@ -1,0 +1,32 @@
+"""What the page says about where it was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+
+def revision(folder: str | Path = ".") -> str:
+    """The git revision of a checkout, with `-dirty` where files differ from it; "unknown" outside of one."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or "unknown"
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine_facts() -> dict[str, str]:
+    """Versions and the device that this process would train on."""
+    device = f"CPU, {os.cpu_count()} cores"
+    if torch.cuda.is_available():
+        device = f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return {
+        "PyTorch": torch.__version__,
+        "Device": device,
+        "Python": platform.python_version(),
+        "System": f"{platform.system()} {platform.machine()}",
+    }

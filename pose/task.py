@@ -1,0 +1,106 @@
+"""A model = a problem and its network; a task = a model being trained. The one step that trains any of them is here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pose.data.sample import Batch
+from pose.params import OptimizerParams, Params, ScheduleParams
+from pose.single import SinglePerson, Terms
+
+
+@dataclass(kw_only=True)
+class Model:
+    """A network and the problem that it answers. run: the network as it is run (compiled, wrapped), if that is not `net` itself."""
+
+    name: str
+    problem: SinglePerson
+    net: nn.Module
+    device: torch.device
+    autocast: bool = False
+    run: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, image_B3HW: Tensor) -> Tensor:
+        """The network's output in float32; it computes in bfloat16 where `train.precision` says so."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            output = (self.run or self.net)(image_B3HW)
+        return output.float()
+
+
+@dataclass(kw_only=True)
+class Task(Model):
+    """weights: one per loss term; a term without one is a KeyError. lr: the pose network's peak rate."""
+
+    optimizer: torch.optim.Optimizer
+    weights: dict[str, float]
+    lr: float
+    schedule: ScheduleParams
+    clip: float
+
+    def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
+        """One optimisation step, with `done` of `steps` taken before. Returns the terms, unweighted, and their weighted sum `loss`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
+        terms = self.problem.losses(self(batch.image_B3HW), batch)
+        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach()}
+
+
+def schedule_factor(params: ScheduleParams, done: int, steps: int) -> float:
+    """What the peak rate is multiplied by after `done` of `steps` steps. A function of the step alone: a restart needs no state.
+
+    Linear warm-up over the first `warmup` of the run; then constant, half a cosine down to zero, or times `gamma` at each milestone
+    (milestones are shares of the run).
+    """
+    share = done / steps
+    warm = min(1.0, (done + 1) / (params.warmup * steps)) if params.warmup else 1.0
+    if params.name == "cosine":
+        rest = (share - params.warmup) / (1 - params.warmup) if params.warmup < 1 else 0.0
+        return warm * 0.5 * (1 + math.cos(math.pi * min(max(rest, 0.0), 1.0)))
+    if params.name == "steps":
+        return warm * params.gamma ** sum(share >= milestone for milestone in params.milestones)
+    return warm
+
+
+def build_optimizer(parameters: list[nn.Parameter], params: OptimizerParams, lr: float) -> torch.optim.Optimizer:
+    """RMSprop (alpha 0.99, as published), Adam or AdamW."""
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "rmsprop": torch.optim.RMSprop,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    return kinds[params.name](parameters, lr=lr, weight_decay=params.weight_decay)
+
+
+def build_task(params: Params, name: str, *, device: torch.device) -> Task:
+    """The task of that name, its weights drawn from the seed; UserError for a name that params.yaml lacks."""
+    spec = params.task(name)
+    problem = SinglePerson(params.single)
+    with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it was
+        torch.manual_seed(params.seed)
+        net = problem.network(spec.network)
+    net.to(device=device, memory_format=torch.channels_last if params.train.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    lr = params.lr * spec.lr_scale
+    return Task(
+        name=name,
+        problem=problem,
+        net=net,
+        device=device,
+        autocast=params.train.precision == "bfloat16",
+        run=torch.compile(net) if params.train.compile else None,
+        optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
+        weights=spec.weights,
+        lr=lr,
+        schedule=spec.schedule,
+        clip=spec.clip,
+    )

@@ -1,0 +1,107 @@
+"""Networks, losses, schedules, the step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pose.data.loader import Epochs, loader
+from pose.data.lsp_mpii import LspMpii
+from pose.data.sample import Batch
+from pose.nets.hourglass import StackedHourglass
+from pose.params import Params, ScheduleParams
+from pose.single import SinglePerson
+from pose.task import Task, build_task, schedule_factor
+
+
+def count(net: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_the_papers_network_has_25_million_weights():
+    net = StackedHourglass(joints=16, stacks=8, modules=1, features=256, stem=[64, 128, 128])
+    assert count(net) == 25_434_112
+
+
+def test_every_stack_answers_at_a_quarter_of_the_input():
+    net = StackedHourglass(joints=5, stacks=3, modules=2, features=8, stem=[4, 8, 8])
+    assert net(torch.rand(2, 3, 64, 128)).shape == (2, 3, 5, 16, 32)
+
+
+def test_two_builds_from_a_seed_are_equal_and_leave_the_global_generator_alone(params: Params):
+    before = torch.get_rng_state()
+    a, b = (build_task(params, "hgpose", device=torch.device("cpu")) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(x, y) for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True))
+
+
+def batch_of(mask: list[float]) -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    return Batch(
+        image_B3HW=torch.rand(1, 3, 8, 8, generator=rng),
+        heatmap_BKhw=torch.rand(1, 2, 2, 2, generator=rng),
+        mask_BK=torch.tensor([mask]),
+        affine_B23=torch.eye(3, dtype=torch.float64)[None, :2],
+        row_B=torch.zeros(1, dtype=torch.int64),
+    )
+
+
+def test_the_heatmap_loss_is_the_weighted_squared_error_summed_over_stacks(params: Params):
+    batch, output = batch_of([1.0, 1.0]), torch.rand(1, 3, 2, 2, 2)
+    target = batch.heatmap_BKhw[:, None]
+    by_hand = sum((((1 + 20 * target) * (output[:, [s]] - target) ** 2).mean() for s in range(3)), torch.zeros(()))
+    problem = SinglePerson(params.single.model_copy(update={"foreground": 20.0}))
+    assert torch.allclose(problem.losses(output, batch)["heatmap"], by_hand)
+
+
+def test_a_joint_without_annotation_has_no_gradient(params: Params):
+    output = torch.rand(1, 1, 2, 2, 2, requires_grad=True)
+    SinglePerson(params.single).losses(output, batch_of([1.0, 0.0]))["heatmap"].backward()
+    assert output.grad is not None
+    assert output.grad[0, 0, 0].abs().min() > 0
+    assert output.grad[0, 0, 1].abs().max() == 0
+
+
+def test_training_on_one_batch_lowers_its_loss(params: Params, people: LspMpii):
+    task = build_task(params, "hgpose", device=torch.device("cpu"))
+    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    [raw] = loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
+    losses = [float(task.step(raw.to(task.device), done=step, steps=1000)["loss"]) for step in range(30)]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_a_term_without_a_weight_is_an_error(params: Params, people: LspMpii):
+    task = build_task(params, "hgpose", device=torch.device("cpu"))
+    task.weights = {}
+    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
+    with pytest.raises(KeyError, match="heatmap"):
+        task.step(raw.to(task.device), done=0, steps=1)
+
+
+def test_bfloat16_and_clipping_are_switched_by_parameters(params: Params, people: LspMpii):
+    train = params.train.model_copy(update={"precision": "bfloat16"})
+    clipped = params.tasks["hgpose"].model_copy(update={"clip": 1e-6})
+    task: Task = build_task(params.model_copy(update={"train": train, "tasks": {"hgpose": clipped}}), "hgpose", device=torch.device("cpu"))
+    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
+    task.step(raw.to(task.device), done=0, steps=1)
+    norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in task.net.parameters() if p.grad is not None]))
+    assert norm <= 1.01e-6
+    assert task.net(raw.to(task.device).image_B3HW).dtype == torch.float32
+
+
+def schedule(name: str, **values: object) -> ScheduleParams:
+    return ScheduleParams.model_validate({"name": name, "warmup": 0.0, "milestones": [], "gamma": 0.1} | values)
+
+
+def test_schedules_have_the_shapes_they_are_named_for():
+    steps = schedule("steps", milestones=[0.5, 0.75])
+    assert [schedule_factor(steps, done, 100) for done in (0, 49, 50, 75)] == pytest.approx([1, 1, 0.1, 0.01])
+    cosine = schedule("cosine", warmup=0.1)
+    assert schedule_factor(cosine, 0, 100) == pytest.approx(0.1)
+    assert schedule_factor(cosine, 10, 100) == pytest.approx(1)
+    assert schedule_factor(cosine, 55, 100) == pytest.approx(0.5)
+    assert schedule_factor(cosine, 100, 100) == pytest.approx(0, abs=1e-9)
+    assert schedule_factor(schedule("constant"), 99, 100) == 1
