@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -84,6 +84,12 @@ class SingleParams(Frozen):
     loss: Literal["mse", "cross_entropy"]
     foreground: NotNegative
     augment: AugmentParams
+
+    @model_validator(mode="after")
+    def _cross_entropy_has_no_empty_maps(self) -> SingleParams:
+        if self.loss == "cross_entropy" and self.unlabelled == "zero":
+            raise ValueError("unlabelled: zero goes with loss: mse only; with cross_entropy it is ignore")
+        return self
 
 
 class NetworkParams(Frozen):

@@ -5,11 +5,11 @@ Legend: B people, S stacks, K joints, H W input px, h w heatmap cells, N rows of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from pose.data.lsp_mpii import LspMpii
@@ -37,28 +37,30 @@ class SinglePerson:
         return StackedHourglass(joints=len(self.skeleton), **params.model_dump())
 
     def losses(self, output_BSKhw: Tensor, batch: Batch) -> Terms:
-        """Squared error of the heatmaps, mean over everything but the stacks, summed over those: each is supervised.
+        """The heatmap term, mean over people and joints, summed over stacks: each is supervised. Unlabelled joints count or not
+        as `mask_BK` says.
 
-        With `foreground` > 0 a cell counts 1 + foreground * target times: plain squared error first learns that nearly all
-        cells are empty, and stays there long. Unlabelled joints count or not as `mask_BK` says.
+        mse: squared error of the map, as published. With `foreground` > 0 a cell counts 1 + foreground * target times, since plain
+        squared error first learns that nearly all cells are empty, and stays there long.
+        cross_entropy: the map's softmax over its cells against the target as a distribution; of joints within the crop alone, for a
+        distribution cannot be empty.
         """
         target = batch.heatmap_BKhw[:, None]
         if self.params.loss == "cross_entropy":
-            logp = output_BSKhw.flatten(3).log_softmax(dim=3)
-            t = target.flatten(3)
-            mass = t.sum(dim=3, keepdim=True)
-            per = -(t / mass.clamp(min=1e-6) * logp).sum(dim=3)
-            m = batch.mask_BK[:, None] * (mass[..., 0] > 0)
-            return {"heatmap": (per * m).sum(dim=(0, 2)).sum() / m.sum().clamp(min=1)}
+            mass_B1K = target.sum(dim=(3, 4))
+            share_B1Kn = (target / mass_B1K.clamp(min=1e-6)[..., None, None]).flatten(3)
+            error_BSK = -(share_B1Kn * output_BSKhw.flatten(3).log_softmax(dim=3)).sum(dim=3)
+            counts_B1K = batch.mask_BK[:, None] * (mass_B1K > 0)
+            return {"heatmap": (counts_B1K * error_BSK).mean(dim=(0, 2)).sum()}
         weight = batch.mask_BK[:, None, :, None, None] * (1 + self.params.foreground * target)
         error_BSKhw = weight * (output_BSKhw - target).square()
         return {"heatmap": error_BSKhw.mean(dim=(0, 2, 3, 4)).sum()}
 
     def heatmaps(self, output_BSKhw: Tensor) -> Tensor:
-        """The last stack's joints, BKhw."""
+        """The last stack's joints, BKhw, on the scale of the targets: peak 1 where the network is sure."""
         last = output_BSKhw[:, -1]
-        if self.params.loss == "cross_entropy":
-            return last.flatten(2).softmax(dim=2).view_as(last) * (2 * torch.pi * self.params.sigma**2)
+        if self.params.loss == "cross_entropy":  # a Gaussian of peak 1 has the mass 2 pi sigma^2
+            return last.flatten(2).softmax(dim=2).view_as(last) * (2 * math.pi * self.params.sigma**2)
         return last
 
     def mirrored(self, output_BSKhw: Tensor) -> Tensor:

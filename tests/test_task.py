@@ -9,8 +9,10 @@ import torch
 from pose.data.loader import Epochs, loader
 from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import Batch
+from pose.errors import UserError
+from pose.heatmap import encode
 from pose.nets.hourglass import StackedHourglass
-from pose.params import Params, ScheduleParams
+from pose.params import Params, ScheduleParams, parse_params
 from pose.single import SinglePerson
 from pose.task import Task, build_task, schedule_factor
 
@@ -105,3 +107,42 @@ def test_schedules_have_the_shapes_they_are_named_for():
     assert schedule_factor(cosine, 55, 100) == pytest.approx(0.5)
     assert schedule_factor(cosine, 100, 100) == pytest.approx(0, abs=1e-9)
     assert schedule_factor(schedule("constant"), 99, 100) == 1
+
+
+def cross_entropy(params: Params) -> SinglePerson:
+    return SinglePerson(params.single.model_copy(update={"loss": "cross_entropy"}))
+
+
+def test_cross_entropy_is_least_where_the_softmax_is_the_target(params: Params):
+    batch = batch_of([1.0, 1.0])
+    ideal = batch.heatmap_BKhw.log()[:, None]
+    target = batch.heatmap_BKhw.flatten(2)
+    share = target / target.sum(dim=2, keepdim=True)
+    entropy = -(share * share.log()).sum(dim=2).mean()
+    best = cross_entropy(params).losses(ideal, batch)["heatmap"]
+    assert torch.allclose(best, entropy)
+    assert cross_entropy(params).losses(ideal + torch.randn_like(ideal), batch)["heatmap"] > best
+
+
+def test_cross_entropy_leaves_joints_outside_the_crop_alone(params: Params):
+    batch = batch_of([1.0, 1.0])
+    batch.heatmap_BKhw[0, 1] = 0
+    output = torch.rand(1, 1, 2, 2, 2, requires_grad=True)
+    cross_entropy(params).losses(output, batch)["heatmap"].backward()
+    assert output.grad is not None
+    assert output.grad[0, 0, 0].abs().max() > 0
+    assert output.grad[0, 0, 1].abs().max() == 0
+
+
+def test_a_sure_network_answers_with_the_targets_own_scale(params: Params):
+    xy = np.full((16, 2), 7.0)
+    target, _ = encode(xy, np.ones(16, dtype=bool), size=16, sigma=params.single.sigma)
+    logits = torch.from_numpy(target).double().clamp(min=1e-300).log()[None, None]
+    assert torch.allclose(cross_entropy(params).heatmaps(logits)[0], torch.from_numpy(target).double(), atol=2e-3)
+
+
+def test_cross_entropy_with_empty_maps_is_refused(params: Params):
+    values = params.model_dump()
+    values["single"] |= {"loss": "cross_entropy", "unlabelled": "zero"}
+    with pytest.raises(UserError, match="single: .*unlabelled: zero goes with loss: mse only"):
+        parse_params(values)

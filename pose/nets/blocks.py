@@ -1,9 +1,63 @@
-"""Building blocks of the residual hourglass (arXiv 1603.06937). Legend: B images, C channels, h w cells."""
+"""Building blocks of the stacked hourglasses. Legend: B images, S stacks, C channels, H W px, h w cells."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+DEPTH = 4  # an hourglass halves its map four times
+
+
+class Hourglass(nn.Module):
+    """One scale of an hourglass: down by max-pooling, up by nearest neighbour, a skip beside. `inner` is the next smaller scale."""
+
+    def __init__(self, *, skip: nn.Module, before: nn.Module, inner: nn.Module, after: nn.Module):
+        super().__init__()
+        self.skip, self.before, self.inner, self.after = skip, before, inner, after
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        skip = self.skip(x_BChw)
+        low = self.after(self.inner(self.before(F.max_pool2d(x_BChw, 2))))
+        return skip + F.interpolate(low, scale_factor=2.0, mode="nearest")
+
+
+class Stacked(nn.Module):
+    """image_BCHW -> output_BSChw: a stem, then hourglass, neck and head once a stack.
+
+    What a stack found, its features and its output, is mapped back by 1x1 convolutions and added to what the next one sees.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        hourglass: Callable[[], nn.Module],
+        neck: Callable[[], nn.Module],
+        stacks: int,
+        features: int,
+        outputs: int,
+    ):
+        super().__init__()
+        self.stem = stem
+        self.hourglasses = nn.ModuleList(hourglass() for _ in range(stacks))
+        self.necks = nn.ModuleList(neck() for _ in range(stacks))
+        self.heads = nn.ModuleList(nn.Conv2d(features, outputs, 1) for _ in range(stacks))
+        self.remap_features = nn.ModuleList(nn.Conv2d(features, features, 1) for _ in range(stacks - 1))
+        self.remap_heatmaps = nn.ModuleList(nn.Conv2d(outputs, features, 1) for _ in range(stacks - 1))
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        x = self.stem(image_BCHW)
+        outputs = []
+        for stack, (hourglass, neck, head) in enumerate(zip(self.hourglasses, self.necks, self.heads, strict=True)):
+            features = neck(hourglass(x))
+            output = head(features)
+            outputs.append(output)
+            if stack < len(self.remap_features):
+                x = x + self.remap_features[stack](features) + self.remap_heatmaps[stack](output)
+        return torch.stack(outputs, dim=1)
 
 
 class Residual(nn.Module):
@@ -29,22 +83,24 @@ def residuals(features: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(Residual(features, features) for _ in range(count)))
 
 
-def conv_bn_relu(features: int) -> nn.Sequential:
-    """The 1x1 convolution between an hourglass and its heatmaps."""
-    return nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU())
+def residual_hourglass(features: int, modules: int, depth: int = DEPTH) -> Hourglass:
+    """An hourglass of residuals, as many channels at every scale (arXiv 1603.06937, figure 3)."""
+    return Hourglass(
+        skip=residuals(features, modules),
+        before=residuals(features, modules),
+        inner=residual_hourglass(features, modules, depth - 1) if depth > 1 else residuals(features, modules),
+        after=residuals(features, modules),
+    )
 
 
-class HourglassModule(nn.Module):
-    """One hourglass: down by max-pooling to 1 / 2^depth, up by nearest neighbour, a skip of residuals at every scale."""
+def residual_neck(features: int, modules: int) -> nn.Sequential:
+    """Between a residual hourglass and its heatmaps: residuals, then 1x1 conv-BN-ReLU (arXiv 1603.06937, figure 4)."""
+    return nn.Sequential(
+        residuals(features, modules),
+        nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU()),
+    )
 
-    def __init__(self, depth: int, features: int, modules: int):
-        super().__init__()
-        self.skip = residuals(features, modules)
-        self.before = residuals(features, modules)
-        self.inner = HourglassModule(depth - 1, features, modules) if depth > 1 else residuals(features, modules)
-        self.after = residuals(features, modules)
 
-    def forward(self, x_BChw: Tensor) -> Tensor:
-        skip = self.skip(x_BChw)
-        low = self.after(self.inner(self.before(F.max_pool2d(x_BChw, 2))))
-        return skip + F.interpolate(low, scale_factor=2.0, mode="nearest")
+def conv_relu(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """A plain convolution, padded to keep the size (over the stride), and ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2), nn.ReLU())
