@@ -1,0 +1,105 @@
+"""Writing drawn sets: whole folders or none, and all cores drawing."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import scipy.io
+from tqdm import tqdm
+
+
+def write_jpeg(path: str, image_HW3: np.ndarray, rng: np.random.Generator) -> None:
+    """An RGB picture as a JPEG file of random quality."""
+    quality = int(rng.integers(72, 97))
+    if not cv2.imwrite(path, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        raise OSError(f"{path}: cannot be written")
+
+
+def write_mat(path: Path, **variables: np.ndarray) -> None:
+    """Variables as a MATLAB file, which depends on nothing but them."""
+    file = io.BytesIO()
+    scipy.io.savemat(file, variables, do_compression=True)
+    data = file.getvalue()
+    # The first 116 bytes are free text, where scipy puts the time: the same data should be the same file.
+    path.write_bytes(b"MATLAB 5.0 MAT-file, drawn from a seed".ljust(116) + data[116:])
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` when that has been done without an error."""
+    partial_folder, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
+    for leftover in (partial_folder, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial_folder.mkdir(parents=True)
+    try:
+        yield partial_folder
+    except BaseException:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        raise
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial_folder, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
+    """Processes to draw with, one per core if `workers` is None; no pool at all for one worker, who is the caller."""
+    workers = workers or _cores()
+    if workers == 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # pictures this small are drawn faster by one
+        try:
+            yield None
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # Not `fork`: a child of a process in which OpenCV has already started its threads waits for them for ever.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["pose.data.synthetic"])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_drawing) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start_drawing() -> None:
+    """In each process: one thread, and an end when the caller ends, however it does (a killed one leaves nobody waiting for work)."""
+    cv2.setNumThreads(1)
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    threading.Thread(target=_end_with, args=(caller.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def draw_all(name: str, draw: Callable[[Any], Any], jobs: Sequence[Any], pool: Executor | None) -> list[Any]:
+    """`draw` of every job in order, with a progress bar."""
+    done = map(draw, jobs) if pool is None else pool.map(draw, jobs, chunksize=max(1, min(16, len(jobs) // 32)))
+    return list(tqdm(done, total=len(jobs), desc=f"drawing {name}", unit=" pictures"))
