@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from pose.checkpoint import STATE_FORMAT, fill, load_state, save_atomically, save_weights
 from pose.data.loader import Epochs, loader
 from pose.data.lsp_mpii import LspMpii
-from pose.distributed import Ranks, join, leave
+from pose.distributed import Ranks, join, launched, leave
 from pose.engine import Plan, Progress, fit
 from pose.errors import UserError
 from pose.folders import PREPARED, Folders
@@ -39,7 +39,7 @@ def train(params: Params, name: str, *, prepared: Path = PREPARED) -> None:
 
     UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or Ctrl-C, after saving.
     """
-    end_with_parent()
+    end_with_parent(direct=launched())  # torchrun cannot end its processes if it is killed itself
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
     ranks = join()

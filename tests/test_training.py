@@ -151,7 +151,7 @@ def test_a_state_of_another_run_is_not_continued(workspace: Path):
     status, out, _ = run("train", "hgpose", folder=workspace)
     assert status == 0
     assert "starts afresh" in out
-    assert "lr was 0.0025, is 0.001" in out
+    assert "lr was 0.0075, is 0.001" in out
 
 
 @pytest.mark.slow

@@ -1,0 +1,78 @@
+# Each target does the set-up it needs, in .venv. pip's own environment variables are honoured, for instance
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make repro      the small download of PyTorch, without CUDA
+SHELL := /bin/sh
+PYTHON ?= python3
+REAL_DATA ?= ../shared/data
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# Stages call `python`, and `dvc queue start` calls `dvc`: both must be those of .venv.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test format check real-data lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## install the pinned versions and this package into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON): found $$($(PYTHON) -V 2>&1 | head -n 1), expected Python 3.11 or newer (make PYTHON=python3.12 ...)" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# exec: no shell stands between make and dvc.
+repro: $(STAMP) ## data, training, evaluation and report: all that is out of date
+	@exec $(BIN)/dvc repro
+
+test: $(STAMP) ## all tests, the fast ones first
+	@fast=0; slow=0; \
+	$(BIN)/python -m pytest -m 'not slow' || fast=$$?; \
+	$(BIN)/python -m pytest -m slow || slow=$$?; \
+	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
+
+format: $(STAMP) ## rewrite the sources as ruff lays them out
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: $(STAMP) ## ruff and mypy, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# A link for each file, in folders of our own: behind a link to a folder DVC sees nothing, and would miss every change.
+LINK := import os, shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], copy_function=os.symlink)
+
+real-data: ## link real images (REAL_DATA=folder) into data/real, laid out as the stages expect them
+	@mkdir -p data/real; found=; \
+	for pair in LSP:lsp LSPET:lspet mpii:mpii; do name=$${pair%%:*}; \
+	  for folder in "$(REAL_DATA)/$$name" "$(REAL_DATA)/$${pair##*:}"; do \
+	    if [ ! -d "$$folder" ]; then continue; fi; \
+	    if [ -n "$$(find "data/real/$$name" -type f 2>/dev/null | head -n 1)" ]; then \
+	      echo "error: data/real/$$name: found files that are no links, expected nothing of your own there" >&2; exit 1; fi; \
+	    rm -rf "data/real/$$name"; \
+	    $(PYTHON) -c '$(LINK)' "$$(cd "$$folder" && pwd -P)" "data/real/$$name" || exit 1; \
+	    chmod -R u+w "data/real/$$name"; \
+	    found="$$found $$name"; break; \
+	  done; \
+	done; \
+	if [ -z "$$found" ]; then echo "error: $(REAL_DATA): found no folder LSP, LSPET or mpii (make real-data REAL_DATA=folder)" >&2; exit 1; fi; \
+	echo "data/real:$$found"; \
+	echo "train on them:  $(BIN)/dvc exp run -S data.root=data/real"
+
+# PyTorch stays as it is pinned: a new release asks for other drivers and a rebuilt operator, so raise that line by hand.
+lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && grep '^torch==' constraints.txt > "$$fresh/torch.txt" && \
+	$(PYTHON) -m venv "$$fresh/venv" && "$$fresh/venv/bin/python" -m pip install --quiet --constraint "$$fresh/torch.txt" --editable '.[dev]' && \
+	{ sed -n '/^#/p' constraints.txt; "$$fresh/venv/bin/python" -m pip freeze --all --exclude pip --exclude-editable | \
+	  sed -E '/^(nvidia-|cuda-|triton)/d; s/\+[a-z0-9.]+$$//'; } > constraints.txt.new && \
+	mv constraints.txt.new constraints.txt
+
+clean: ## remove what the stages made (not .venv, DVC's cache, MLflow's store, your own data)
+	rm -rf data/synthetic data/prepared data/real build models checkpoints predictions report
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find pose stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

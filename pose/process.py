@@ -1,0 +1,103 @@
+"""Keeping processes apart: one writer per folder, and no trainer left behind when `make` or `dvc` is killed. POSIX only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import psutil
+
+from pose.errors import UserError
+
+OWNERS = {"make", "gmake", "dvc"}
+
+
+class FolderLock:
+    """Held by the one process that may write into a folder, until `release` or the end of a `with` block.
+
+    The kernel lets go of it when the process ends, however it ends, so that a lock is never stale. It stands in `folder/.lock`, which
+    stays there: the folder should not be one whose content DVC hashes.
+    """
+
+    def __init__(self, folder: str | Path):
+        """Take the lock, making the folder if need be; UserError, naming the folder and the holder, if it is taken."""
+        self.path = Path(folder) / ".lock"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: IO[str] | None = self.path.open("a+")
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self.release()
+            raise UserError(f"{folder}: process {holder} is writing there already; wait for it or end it") from None
+        self._file.truncate(0)
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others write. The file is left: removing it could take away one that another process has just locked."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+def end_with_parent(*, direct: bool = False, every: float = 0.5, grace: float = 20.0) -> tuple[int, ...]:
+    """From now on, end this process soon after a `make` or `dvc` that it runs under has ended. Returns the ids of those watched.
+
+    SIGKILL gives them no chance to end what they started (the kernel's own parent-death signal would be the shell's in between, not
+    ours), so a thread looks for them every `every` seconds. It asks by SIGTERM, then insists by SIGKILL after `grace` seconds.
+    direct: the process that started this one is watched too, whatever it is.
+    """
+    owners = _owners() + ([psutil.Process(os.getppid())] if direct else [])
+    if owners:
+        threading.Thread(target=_watch, args=(owners, every, grace), name="end_with_parent", daemon=True).start()
+    return tuple(owner.pid for owner in owners)
+
+
+def _owners() -> list[psutil.Process]:
+    owners = []
+    for process in psutil.Process().parents():
+        try:
+            words = process.cmdline()
+        except psutil.Error:  # gone meanwhile, or another user's
+            continue
+        # `make ...`, `python .../bin/dvc ...` or `python -m dvc ...`
+        at = next((i for i, word in enumerate(words[:3]) if Path(word).name in OWNERS), None)
+        if at is None:
+            continue
+        if words[at + 1 : at + 3] == ["queue", "start"]:
+            break  # it leaves its workers behind on purpose, and so does whatever it was started from
+        owners.append(process)
+    return owners
+
+
+def _watch(owners: list[psutil.Process], every: float, grace: float) -> None:
+    while all(_alive(owner) for owner in owners):
+        time.sleep(every)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Whether that very process runs: neither another with its number, nor dead and not yet waited for."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
