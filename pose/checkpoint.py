@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,16 +104,32 @@ def load_state(path: str | Path) -> dict[str, Any]:
 
 
 def _load(path: Path, format: str, kind: str) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, expected {kind}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, expected {kind}") from None
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+    content = read_torch(path, kind)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != format:
         raise UserError(f"{path}: found {found!r}, expected {kind} ({format})")
     return content
+
+
+def read_torch(path: Path, kind: str) -> Any:
+    """Tensors and plain values of a file; never anything whose loading runs code. UserError naming the file; kind: what it should be."""
+    damaged = f"{path}: cannot be read as {kind}: damaged, or not written by torch"
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file, expected {kind}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, expected {kind}") from None
+    except pickle.UnpicklingError as error:
+        found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
+        if found is None:
+            raise UserError(damaged) from None
+        raise UserError(
+            f"{path}: found a Python object ({found[1]}), expected tensors and plain values, for loading other things can run code:"
+            " save the state dict alone with the code that wrote it"
+        ) from None
+    except (EOFError, KeyError, ValueError, TypeError, AttributeError):
+        raise UserError(damaged) from None
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None

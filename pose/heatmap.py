@@ -26,12 +26,10 @@ def encode(
     inside_K = labelled & (xy_K2 >= -0.5).all(axis=1) & (xy_K2 < size - 0.5).all(axis=1)
     if target == "floor":
         xy_K2 = np.floor(xy_K2 + 0.5)
-    grid = np.arange(size)
     # A Gaussian is the product of one over x and one over y: two (K, size) tables instead of K * size * size exponentials.
-    x_Kw = np.exp(-((grid - xy_K2[:, :1]) ** 2) / (2 * sigma**2))
-    y_Kh = np.exp(-((grid - xy_K2[:, 1:]) ** 2) / (2 * sigma**2))
-    heatmap_Khw = (y_Kh[:, :, None] * x_Kw[:, None, :]).astype(np.float32)
-    heatmap_Khw[~inside_K] = 0
+    table_K2c = np.exp((np.arange(size) - xy_K2[:, :, None]) ** 2 * (-0.5 / sigma**2)).astype(np.float32)
+    table_K2c[~inside_K] = 0
+    heatmap_Khw = table_K2c[:, 1, :, None] * table_K2c[:, 0, None, :]
     return heatmap_Khw, inside_K
 
 

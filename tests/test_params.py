@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from conftest import ROOT
+
 from pose.errors import UserError
 from pose.params import digest, flatten, load_params, parse_params, read_yaml
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pose.data.augment import Augment
-from pose.data.lsp_mpii import LspMpii
 from pose.data.loader import Epochs, in_order, loader
+from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import RawBatch, person_sample
 from pose.geometry import invert, to_px, transform
 from pose.heatmap import decode

@@ -144,5 +144,5 @@ def test_a_sure_network_answers_with_the_targets_own_scale(params: Params):
 def test_cross_entropy_with_empty_maps_is_refused(params: Params):
     values = params.model_dump()
     values["single"] |= {"loss": "cross_entropy", "unlabelled": "zero"}
-    with pytest.raises(UserError, match="single: .*unlabelled: zero goes with loss: mse only"):
+    with pytest.raises(UserError, match=r"single: .*unlabelled: zero goes with loss: mse only"):
         parse_params(values)

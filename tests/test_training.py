@@ -83,7 +83,13 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(params
         assert "trained" in out
         status, _, err = run("evaluate", "hgpose", folder=folder)
         assert status == 0, err
-    for file in ("models/hgpose/last.pt", "models/hgpose/best.pt", "metrics/hgpose.json", "predictions/hgpose.h5", "metrics/plots/hgpose/joints.csv"):
+    for file in (
+        "models/hgpose/last.pt",
+        "models/hgpose/best.pt",
+        "metrics/hgpose.json",
+        "predictions/hgpose.h5",
+        "metrics/plots/hgpose/joints.csv",
+    ):
         assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
     history = pd.read_csv(folders[0] / "metrics/plots/hgpose/train.csv")
     assert {"step", "lr", "heatmap", "loss"} <= set(history.columns)

@@ -45,12 +45,15 @@ class Epochs:
 
 
 def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int) -> DataLoader[RawBatch]:
-    """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one."""
+    """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
+
+    The data set makes whole batches: torch calls its `__getitems__` with the keys of one.
+    """
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=RawBatch.of,
+        collate_fn=_as_it_is,
         worker_init_fn=_quiet_worker,
         pin_memory=torch.cuda.is_available(),
         # Draws are made from each sample's own generator; without one of its own the loader would touch the global one.
@@ -62,6 +65,10 @@ def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, work
 def in_order(samples: int, batch: int) -> list[list[Key]]:
     """Every sample once, in order, epoch 0: for validation and evaluation."""
     return [[(0, position) for position in range(first, min(first + batch, samples))] for first in range(0, samples, batch)]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _quiet_worker(_: int) -> None:

@@ -81,6 +81,17 @@ class RawBatch:
             row_B=torch.tensor([sample.row for sample in samples]),
         )
 
+    def __getitem__(self, number: int) -> Sample:
+        """One of them, as plain arrays."""
+        return Sample(
+            image_HW3=self.image_BHW3[number].numpy(),
+            gain_3=self.gain_B3[number].numpy(),
+            heatmap_Khw=self.heatmap_BKhw[number].numpy(),
+            mask_K=self.mask_BK[number].numpy(),
+            affine_23=self.affine_B23[number].numpy(),
+            row=int(self.row_B[number]),
+        )
+
     def pin_memory(self) -> RawBatch:
         """For the loader: page-locked copies, which move to a GPU without waiting."""
         return RawBatch(**{field.name: getattr(self, field.name).pin_memory() for field in fields(self)})
@@ -111,10 +122,10 @@ def person_affine(
     return crop_affine(centre, side, params.input, angle=augment.angle, flip=augment.flip)
 
 
-def crop(picture_HW3: np.ndarray, affine_23: np.ndarray, size: int) -> np.ndarray:
-    """The square of `size` px that `affine_23` (picture px -> crop px) shows, black outside the picture."""
+def crop(picture_HW3: np.ndarray, affine_23: np.ndarray, size: int, *, out: np.ndarray | None = None) -> np.ndarray:
+    """The square of `size` px that `affine_23` (picture px -> crop px) shows, black outside the picture. out: where to put it."""
     flags = cv2.INTER_LINEAR
-    return cv2.warpAffine(picture_HW3, affine_23, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return cv2.warpAffine(picture_HW3, affine_23, (size, size), dst=out, flags=flags, borderMode=cv2.BORDER_CONSTANT)
 
 
 class PersonDataset(Dataset[Sample]):
@@ -131,22 +142,50 @@ class PersonDataset(Dataset[Sample]):
         return len(self.rows)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, position = key
-        row = int(self.rows[position])
-        augment = Augment()
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> RawBatch:
+        """A whole batch at once, which is how torch's loader asks for one where a data set can do that."""
+        rows = self.rows[[position for _, position in keys]]
+        augments = [Augment()] * len(keys)
         if self.augment:
-            augment = Augment.draw(np.random.default_rng([self.seed, epoch, row]), self.params.augment)
-        return person_sample(self.people, row, self.params, augment)
+            seeds = [[self.seed, epoch, row] for (epoch, _), row in zip(keys, rows.tolist(), strict=True)]
+            augments = [Augment.draw(np.random.default_rng(seed), self.params.augment) for seed in seeds]
+        return person_batch(self.people, rows, self.params, augments)
 
 
 def person_sample(people: LspMpii, row: int, params: SingleParams, augment: Augment) -> Sample:
-    """One row of the prepared set under one augmentation: a single affine moves pixels and joints."""
-    affine = person_affine(people.centre_N2[row], people.scale_N[row], params=params, augment=augment, feet=people.source_N[row] == "mpii")
-    picture, packed_affine = people.picture(row)
-    image = crop(picture, compose(affine, invert(packed_affine)), params.input)
-    joint_xy_cell, labelled_K = to_cell(transform(affine, people.joint_NK2[row])), people.labelled_NK[row]
-    if augment.flip:
-        joint_xy_cell, labelled_K = joint_xy_cell[MPII.flip_index], labelled_K[MPII.flip_index]
-    heatmap, _ = encode(joint_xy_cell, labelled_K, size=params.input // STRIDE, sigma=params.sigma, target=params.target)
-    mask = labelled_K.astype(np.float32) if params.unlabelled == "ignore" else np.ones(len(labelled_K), dtype=np.float32)
-    return Sample(image, np.array(augment.gain, dtype=np.float32), heatmap, mask, affine, row)
+    """One row of the prepared set under one augmentation."""
+    return person_batch(people, np.array([row]), params, [augment])[0]
+
+
+def person_batch(people: LspMpii, row_B: np.ndarray, params: SingleParams, augments: Sequence[Augment]) -> RawBatch:
+    """Rows of the prepared set, each under its augmentation: a single affine moves pixels and joints.
+
+    Step by step for all people, not person by person: a step's code is then still in the processor's caches, which makes the small
+    ones two to three times faster, and arithmetic is done for all joints of the batch at once.
+    """
+    size, joints = params.input, len(MPII)
+    placed = zip(people.centre_N2[row_B], people.scale_N[row_B].tolist(), augments, people.source_N[row_B] == "mpii", strict=True)
+    affines = [person_affine(centre, scale, params=params, augment=augment, feet=feet) for centre, scale, augment, feet in placed]
+
+    image_BHW3 = np.empty((len(row_B), size, size, 3), dtype=np.uint8)
+    for (picture, packed_affine), affine, image in zip(people.pictures(row_B), affines, image_BHW3, strict=True):
+        crop(picture, compose(affine, invert(packed_affine)), size, out=image)
+
+    joint_BK2 = np.stack([transform(affine, joint) for affine, joint in zip(affines, people.joint_NK2[row_B], strict=True)])
+    labelled_BK = people.labelled_NK[row_B]
+    flipped_B = np.array([augment.flip for augment in augments])
+    joint_BK2[flipped_B] = joint_BK2[flipped_B][:, MPII.flip_index]
+    labelled_BK[flipped_B] = labelled_BK[flipped_B][:, MPII.flip_index]
+    cells = size // STRIDE
+    heatmap, _ = encode(to_cell(joint_BK2).reshape(-1, 2), labelled_BK.reshape(-1), size=cells, sigma=params.sigma, target=params.target)
+    mask_BK = labelled_BK if params.unlabelled == "ignore" else np.ones_like(labelled_BK)
+    return RawBatch(
+        image_BHW3=torch.from_numpy(image_BHW3),
+        gain_B3=torch.tensor([augment.gain for augment in augments]),
+        heatmap_BKhw=torch.from_numpy(heatmap.reshape(-1, joints, cells, cells)),
+        mask_BK=torch.from_numpy(mask_BK.astype(np.float32)),
+        affine_B23=torch.from_numpy(np.stack(affines)),
+        row_B=torch.from_numpy(row_B.astype(np.int64)),
+    )
