@@ -5,6 +5,7 @@ Every process runs the same code on its share of each batch; the first (`main`) 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -104,6 +105,7 @@ def launch(processes: int, module: str, *args: str) -> None:
 
     words = ["--standalone", f"--nproc-per-node={processes}", "--module", module, *args]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else torchrun says at length that it sets it
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # a failure is said below, once
     sys.stdout.flush()
     try:
         run(get_args_parser().parse_args(words))

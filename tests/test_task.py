@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from pose.data.loader import Epochs, loader
 from pose.data.lsp_mpii import LspMpii
@@ -12,7 +15,8 @@ from pose.data.sample import Batch
 from pose.errors import UserError
 from pose.heatmap import encode
 from pose.nets.hourglass import StackedHourglass
-from pose.params import Params, ScheduleParams, parse_params
+from pose.params import Params, ScheduleParams, load_params, parse_params
+from pose.presets import apply_preset
 from pose.single import SinglePerson
 from pose.task import Task, build_task, schedule_factor
 
@@ -146,3 +150,20 @@ def test_cross_entropy_with_empty_maps_is_refused(params: Params):
     values["single"] |= {"loss": "cross_entropy", "unlabelled": "zero"}
     with pytest.raises(UserError, match=r"single: .*unlabelled: zero goes with loss: mse only"):
         parse_params(values)
+
+
+@pytest.mark.slow
+def test_the_papers_preset_builds_the_eight_stacks_and_takes_two_steps_at_256_px(people: LspMpii, tmp_path: Path):
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    apply_preset("paper", tmp_path / "params.yaml", ROOT / "presets")
+    paper = load_params(tmp_path / "params.yaml")
+    task = build_task(paper, "hgpose", device=torch.device("cpu"))
+    assert count(task.net) == 25_434_112
+    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=True)
+    [raw] = loader(dataset, [[(0, 0), (0, 1)]], workers=0)
+    batch = raw.to(task.device)
+    assert batch.image_B3HW.shape == (2, 3, 256, 256)
+    before = [parameter.detach().clone() for parameter in task.net.parameters()]
+    losses = [float(task.step(batch, done=step, steps=1000)["loss"]) for step in range(2)]
+    assert all(np.isfinite(losses))
+    assert all(not torch.equal(old, new) for old, new in zip(before, task.net.parameters(), strict=True))
