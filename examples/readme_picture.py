@@ -1,4 +1,4 @@
-"""Draws docs/people.png, the README's picture: people of the test set as the trained `hgpose` sees them.
+"""Draws docs/people.jpg, the README's picture: people of the test set as the trained `hgpose` sees them.
 
 Run after `make repro`:  .venv/bin/python examples/readme_picture.py
 """
@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 
 from pose.data.lsp_mpii import LspMpii
+from pose.data.sample import PERSON_PX, crop
 from pose.draw import draw_people, sheet
 from pose.folders import PREPARED, Folders
-from pose.geometry import transform
+from pose.geometry import compose, crop_affine, invert, transform
 from pose.people import People
 from pose.skeleton import MPII
 
-COLUMNS, ROWS, SEED = 6, 2, 3
+COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
 SURE = 0.35  # mean confidence from which a person is shown: the picture is to show what it does, the report shows where it fails
 
 
@@ -27,17 +28,19 @@ def main() -> None:
     people = LspMpii(PREPARED)
     with h5py.File(Folders("hgpose").predictions, "r") as file:
         joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
-    sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] != "mpii"))
+    sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))
     chosen = np.random.default_rng(SEED).choice(sure, COLUMNS * ROWS, replace=False)
     pictures = []
     for k in chosen:
-        image, affine = people.picture(int(row_N[k]))
+        row = int(row_N[k])
+        affine = crop_affine(people.centre_N2[row], 1.3 * PERSON_PX * people.scale_N[row], SIDE)
+        image, packed_affine = people.picture(row)
+        shown = crop(image, compose(affine, invert(packed_affine)), SIDE)
         found = People(transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True))
-        zoom = 220 / image.shape[0]
-        pictures.append(cv2.resize(draw_people(image, found, MPII, zoom=3), None, fx=zoom / 3, fy=zoom / 3, interpolation=cv2.INTER_AREA))
-    path = Path("docs/people.png")
+        pictures.append(draw_people(shown, found, MPII))
+    path = Path("docs/people.jpg")
     path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), sheet(pictures, COLUMNS, [""] * len(pictures))[..., ::-1])
+    cv2.imwrite(str(path), sheet(pictures, COLUMNS)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     print(path)
 
 
