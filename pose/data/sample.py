@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pose.data.augment import Augment
-from pose.data.lsp_mpii import LspMpii
+from pose.data.lsp_mpii import FEET_SHIFT, LspMpii
 from pose.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
 from pose.heatmap import encode
 from pose.params import SingleParams
@@ -117,7 +117,7 @@ def person_affine(
     feet: MPII's centre is the middle of the body without the feet; published code moves it down by 15 * scale px.
     """
     augment = augment or Augment()
-    centre = np.asarray(centre_xy, dtype=np.float64) + (0, 15 * scale if feet else 0)
+    centre = centre_xy + np.array([0, FEET_SHIFT * scale]) if feet else centre_xy
     side = PERSON_PX * scale * params.crop * augment.widen
     return crop_affine(centre, side, params.input, angle=augment.angle, flip=augment.flip)
 

@@ -1,0 +1,253 @@
+"""COCO's `person_keypoints_*.json` and the list `valid_id`, read and checked: pycocotools trusts what it is given.
+
+H W image px. A run-length encoding (RLE) counts pixels down the columns, one column after the other: first those outside the region,
+then those inside, and so on in turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from pose.errors import UserError
+from pose.skeleton import COCO
+
+Entry = dict[str, Any]  # an object of the JSON file
+
+IMAGE_KEYS = ("id", "file_name", "width", "height")
+ANNOTATION_KEYS = ("id", "image_id", "category_id", "iscrowd", "bbox", "area", "num_keypoints", "keypoints")  # all that pycocotools reads
+POLYGON_LEAST = 6  # numbers of a polygon's corners; real files have a few with less, which cover nothing
+POLYGON_FAR = 1e5  # px; a corner beyond it would make pycocotools trace an outline of gigabytes
+
+
+@dataclass(frozen=True)
+class RawCoco:
+    """One annotation file, checked. images: in the file's order. people_of: annotations of people and crowds by image id.
+
+    rest: what else the file holds, to be copied (info, licenses, categories). num_others: annotations of no person, left out.
+    """
+
+    path: Path
+    images: list[Entry]
+    people_of: dict[int, list[Entry]]
+    rest: Entry
+    num_others: int
+
+
+def read_annotations(path: str | Path) -> RawCoco:
+    """Read a `person_keypoints_*.json`. UserError, naming file and entry, for whatever could not be trained or scored on."""
+    path = Path(path)
+    found = _read_json(path)
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(found.get(key), list) or not all(isinstance(entry, dict) for entry in found[key]):
+            raise UserError(f"{path}: found keys {', '.join(found) or 'none'}, expected {key!r} among them, a list of objects")
+    person_ids, other_ids = _categories(found["categories"], path)
+    size_of: dict[int, tuple[int, int]] = {}
+    for number, image in enumerate(found["images"], start=1):
+        where = _where(path, "image", image, number)
+        _check_image(image, where)
+        if image["id"] in size_of:
+            raise UserError(f"{where} is listed twice, expected an id of its own for each image")
+        size_of[image["id"]] = image["height"], image["width"]
+    people_of: dict[int, list[Entry]] = {image_id: [] for image_id in size_of}
+    annotation_ids: set[int] = set()
+    num_others = 0
+    for number, annotation in enumerate(found["annotations"], start=1):
+        where = _where(path, "annotation", annotation, number)
+        category = annotation.get("category_id")
+        if _is_whole(category) and category in other_ids:
+            num_others += 1
+            continue
+        _check_annotation(annotation, where)
+        if category not in person_ids:
+            raise UserError(f"{where} has category_id {category}, expected one of 'categories'")
+        if annotation["id"] in annotation_ids:
+            raise UserError(f"{where} is listed twice, expected an id of its own for each annotation")
+        if annotation["image_id"] not in size_of:
+            raise UserError(f"{where} is of image {annotation['image_id']}, which is not in 'images'")
+        _check_segmentation(annotation, *size_of[annotation["image_id"]], where)
+        annotation_ids.add(annotation["id"])
+        people_of[annotation["image_id"]].append(annotation)
+    rest = {"info": {}} | {key: value for key, value in found.items() if key not in ("images", "annotations")}
+    return RawCoco(path=path, images=found["images"], people_of=people_of, rest=rest, num_others=num_others)
+
+
+def read_valid_ids(path: str | Path) -> set[int]:
+    """The image ids of a text file, one a line; UserError for a line that holds something else."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    ids = set()
+    for number, line in enumerate(lines, start=1):
+        word = line.strip()
+        if word and not (word.isascii() and word.isdecimal() and len(word) < 20):
+            raise UserError(f"{path}: line {number}: found {word[:40]!r}, expected an image id (a whole number)")
+        if word:
+            ids.add(int(word))
+    return ids
+
+
+def is_labelled_person(annotation: Entry) -> bool:
+    """Whether it is one person with joints: crowds and people with `num_keypoints` = 0 are not trained on."""
+    return not annotation["iscrowd"] and annotation["num_keypoints"] > 0 and any(flag > 0 for flag in annotation["keypoints"][2::3])
+
+
+def region(annotation: Entry, height: int, width: int) -> np.ndarray:
+    """(H, W) bool: the pixels of an annotation's segmentation, none if it has none."""
+    segmentation = annotation.get("segmentation") or []
+    if isinstance(segmentation, dict):
+        counts = _counts(segmentation)
+        inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        return np.ascontiguousarray(inside.reshape(width, height).T)
+    from pycocotools import mask  # here, since only this stage needs it
+
+    polygons = [polygon for polygon in segmentation if len(polygon) >= POLYGON_LEAST]
+    if not polygons:
+        return np.zeros((height, width), dtype=bool)
+    inside_HW: np.ndarray = mask.decode(mask.merge(mask.frPyObjects(polygons, height, width))).astype(bool)
+    return inside_HW
+
+
+def _read_json(path: Path) -> Entry:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON, or cut short ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: found a {type(found).__name__}, expected an object with images, annotations and categories")
+    return found
+
+
+def _categories(categories: Sequence[Entry], path: Path) -> tuple[set[int], set[int]]:
+    """Ids of the category `person`, and of the others."""
+    ids: tuple[set[int], set[int]] = set(), set()
+    for category in categories:
+        if not _is_whole(category.get("id")):
+            raise UserError(f"{path}: category {category.get('name')!r} has id {category.get('id')!r}, expected a whole number")
+        ids[category.get("name") != "person"].add(category["id"])
+        joints = category.get("keypoints", list(COCO.joints))
+        if category.get("name") == "person" and joints != list(COCO.joints):
+            found = f"{len(joints)} keypoints" if isinstance(joints, list) else repr(joints)
+            raise UserError(f"{path}: category 'person' has {found}, expected COCO's {len(COCO)} in their order ({', '.join(COCO.joints)})")
+    if not ids[0]:
+        names = ", ".join(str(category.get("name")) for category in categories) or "none"
+        raise UserError(f"{path}: found categories {names}, expected 'person' among them")
+    return ids
+
+
+def _check_image(image: Entry, where: str) -> None:
+    for key in IMAGE_KEYS:
+        if key not in image:
+            raise UserError(f"{where} has no {key!r}, expected {', '.join(IMAGE_KEYS)}")
+    for key, least in (("id", 0), ("width", 1), ("height", 1)):
+        if not _is_whole(image[key]) or image[key] < least:
+            raise UserError(f"{where} has {key} {image[key]!r}, expected a whole number of at least {least}")
+    name = image["file_name"]
+    # Either kind of separator counts, so that no name leads out of the images' folder on any system.
+    if not isinstance(name, str) or not name.isprintable() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
+        raise UserError(f"{where} has file_name {name!r}, expected a relative path without '..'")
+    if not PurePosixPath(name).name or PurePosixPath(name).is_absolute():
+        raise UserError(f"{where} has file_name {name!r}, expected the name of a picture")
+
+
+def _check_annotation(annotation: Entry, where: str) -> None:
+    for key in ANNOTATION_KEYS:
+        if key not in annotation:
+            raise UserError(f"{where} has no {key!r}, expected {', '.join(ANNOTATION_KEYS)} (is it a person_keypoints file?)")
+    for key in ("id", "image_id", "category_id", "num_keypoints"):
+        if not _is_whole(annotation[key]) or annotation[key] < 0:
+            raise UserError(f"{where} has {key} {annotation[key]!r}, expected a whole number")
+    if annotation["iscrowd"] not in (0, 1):
+        raise UserError(f"{where} has iscrowd {annotation['iscrowd']!r}, expected 0 or 1")
+    if not _are_numbers([annotation["area"]]):
+        raise UserError(f"{where} has area {annotation['area']!r}, expected a number")
+    if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4 or not _are_numbers(annotation["bbox"]):
+        raise UserError(f"{where} has bbox {annotation['bbox']!r}, expected x, y, width, height")
+    numbers = annotation["keypoints"]
+    if not isinstance(numbers, list) or len(numbers) != 3 * len(COCO) or not _are_numbers(numbers):
+        found = f"{len(numbers)} numbers ({len(numbers) / 3:g} joints)" if isinstance(numbers, list) else repr(numbers)
+        raise UserError(f"{where} has keypoints of {found}, expected {3 * len(COCO)} numbers: x, y, v of {len(COCO)} joints")
+    flags = numbers[2::3]
+    if any(flag not in (0, 1, 2) for flag in flags):
+        raise UserError(f"{where} has keypoints with flags {sorted(set(flags))}, expected 0, 1 or 2")
+
+
+def _check_segmentation(annotation: Entry, height: int, width: int, where: str) -> None:
+    segmentation = annotation.get("segmentation") or []
+    if isinstance(segmentation, dict):
+        size = segmentation.get("size")
+        if size != [height, width]:
+            raise UserError(f"{where} has an RLE of size {size!r}, expected [{height}, {width}], its image's height and width")
+        try:
+            counts = _counts(segmentation)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{where} has an RLE that cannot be read ({error!r}), expected 'counts'") from None
+        if min(counts, default=0) < 0 or sum(counts) != height * width:
+            raise UserError(f"{where} has an RLE of {sum(counts)} pixels, expected {height * width}, as its image has")
+        return
+    if not isinstance(segmentation, list):
+        raise UserError(f"{where} has a segmentation of type {type(segmentation).__name__}, expected polygons or an RLE")
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or len(polygon) % 2 or not _are_numbers(polygon, POLYGON_FAR):
+            raise UserError(f"{where} has a polygon that is not one, expected x, y of each corner, in pixels")
+    if annotation["iscrowd"] and not segmentation:
+        raise UserError(f"{where} is a crowd without segmentation, expected an RLE of its region")
+
+
+def _counts(rle: Entry) -> list[int]:
+    """The run lengths of an RLE, plain or compressed; ValueError, TypeError or KeyError if they are neither."""
+    counts = rle["counts"]
+    if isinstance(counts, str):
+        return _decompress(counts.encode("ascii"))
+    if not isinstance(counts, list) or not all(_is_whole(count) for count in counts):
+        raise TypeError("counts are no list of whole numbers")
+    return counts
+
+
+def _decompress(text: bytes) -> list[int]:
+    """COCO's compressed run lengths: five bits a character, lowest first, from '0' on; a sixth says that more follow.
+
+    From the fourth number on it is the difference to the one two places before. Ours, since pycocotools' reads and writes
+    beyond its memory if the text is damaged.
+    """
+    counts: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"character {chr(character)!r} in counts")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value, shift = 0, 0
+    if shift:
+        raise ValueError("counts end within a number")
+    return counts
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_numbers(values: Sequence[Any], far: float = 1e12) -> bool:
+    """Whether all are numbers within `far` of 0. JSON as Python reads it also has NaN and infinity, and no largest whole number."""
+    return all(type(value) in (int, float) and -far < value < far for value in values)
+
+
+def _where(path: Path, kind: str, entry: Entry, number: int) -> str:
+    return f"{path}: {kind} {entry['id']!r}" if "id" in entry else f"{path}: {kind} number {number}"
