@@ -26,7 +26,7 @@ from pathlib import Path
 from pose.process import end_with_parent
 if "stubborn" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-watched = end_with_parent(every=0.05, grace=0.5)
+watched = end_with_parent(direct="direct" in sys.argv, every=0.05, grace=0.5)
 started = Path(os.environ.get("DVC_ROOT", "."), "started")
 Path("started.tmp").write_text(json.dumps([os.getpid(), {pid: " ".join(psutil.Process(pid).cmdline()) for pid in watched}]))
 os.replace("started.tmp", started)
@@ -134,6 +134,15 @@ def test_a_trainer_without_make_or_dvc_above_it_goes_on(workshop):
     assert not watched.keys() - {parent.pid for parent in psutil.Process().parents()}
     time.sleep(0.3)
     assert not ended(process)
+
+
+def test_a_trainer_ends_with_whatever_started_it_if_asked_to(workshop):
+    launcher = start("sh", "-c", "python trainer.py direct; true", folder=workshop)
+    process, watched = trainer(workshop)
+    assert launcher.pid in watched
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait()
+    assert eventually(lambda: ended(process))
 
 
 @pytest.mark.slow

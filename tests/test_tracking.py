@@ -253,7 +253,7 @@ def test_the_logged_model_finds_what_the_weights_find(weights, tmp_path):
     with begin() as tracker:
         tracker.model(weights)
         run_id = tracker.run_id
-    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
+    model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", dst_path=str(tmp_path))
     table = model.predict(list(PICTURES))
     people = Predictor.load(weights).people(list(PICTURES))
     assert list(table.columns) == ["image", "person", "joint", "x", "y", "confidence"]
