@@ -44,14 +44,14 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray
         raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
     if data.startswith(_PNG_START) and _PNG_END not in data:
         raise UserError(f"{name}: truncated PNG, its end is missing ({len(data)} bytes found)")
-    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image_HW3 = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise UserError(f"{name}: cannot be decoded ({' '.join(str(error).split())})") from None
     if image_HW3 is None:
         raise UserError(f"{name}: cannot be decoded, expected a picture (JPEG, PNG, ...)")
-    return cv2.cvtColor(image_HW3, cv2.COLOR_BGR2RGB)
+    return image_HW3
 
 
 def is_jpeg(data: bytes) -> bool:

@@ -1,0 +1,168 @@
+"""The training data path beside reading the same JPEG files, and beside reading and one warp: samples per second and core.
+
+    python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name data_path]
+
+On drawn people (data/synthetic, or a few hundred drawn for the purpose) and, beside them, on those of FOLDER, which holds LSP, LSPET or
+mpii as published. Only people whose packed picture is their image's file, byte for byte, take part: all decode the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import numpy as np
+import torch
+from common import in_turns, shown, spread, write
+
+from pose.data.augment import Augment
+from pose.data.images import decode_image
+from pose.data.loader import in_order, loader
+from pose.data.lsp_mpii import LspMpii
+from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
+from pose.data.sample import PersonDataset, crop, person_affine
+from pose.data.synthetic import synthesize
+from pose.params import Params, SyntheticParams, load_params, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+DRAWN = {"lsp": {"train": 100, "test": 100}, "lspet": 300, "mpii": {"train": 0, "validation": 0}, "size": 160}
+READ, WARPED = "`cv2.imread`", "`cv2.imread` + one `warpAffine`"
+SAMPLE, FLOATS = "full sample, collated", "the same, then floats for the network"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, help="folder with LSP, LSPET or mpii as published, to be measured too")
+    parser.add_argument("--input", type=int, help="side of the network's input, px (default: single.input of params.yaml)")
+    parser.add_argument("--people", type=int, default=500, help="at most so many take part")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--name", default="data_path", help="of the files in benchmarks/results")
+    options = parser.parse_args()
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    params = load_params(ROOT / "params.yaml")
+    if options.input:
+        params = params.model_copy(update={"single": params.single.model_copy(update={"input": options.input})})
+    sets = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = ROOT / "data" / "synthetic"
+        if not drawn.is_dir():
+            drawn = Path(scratch) / "drawn"
+            synthesize(parse(SyntheticParams, DRAWN, "drawn"), seed=1, root=drawn)
+        for title, root in {"Drawn people": drawn, "People of --root": options.root}.items():
+            if root:
+                prepared = Path(scratch) / "lsp_mpii.h5"
+                prepare_lsp_mpii(root, prepared, params=params.prepare, seed=params.seed)
+                sets[title] = compare(prepared, root, params, most=options.people, rounds=options.rounds)
+    write(options.name, {"sets": sets}, report(sets))
+
+
+def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: int) -> dict[str, Any]:
+    """Take all contestants through the same people, in turns."""
+    people = LspMpii(prepared)
+    files, data, rows = same_bytes(prepared, people, root, most)
+    single, batch = params.single, params.task("hgpose").batch
+    dataset = PersonDataset(people, rows, single, seed=params.seed, augment=True)
+    augments = [Augment.draw(np.random.default_rng([params.seed, 0, row]), single.augment) for row in rows.tolist()]
+    affines = [
+        person_affine(people.centre_N2[row], people.scale_N[row], params=single, augment=augment, feet=people.source_N[row] == "mpii")
+        for row, augment in zip(rows, augments, strict=True)
+    ]
+
+    def read() -> None:
+        for file in files:
+            cv2.imread(file)
+
+    def warped() -> None:
+        for file, affine in zip(files, affines, strict=True):
+            picture = cv2.imread(file)
+            assert picture is not None, file
+            cv2.warpAffine(picture, affine, (single.input, single.input))
+
+    def sample() -> None:
+        for _ in loader(dataset, in_order(len(rows), batch), workers=0):
+            pass
+
+    def floats() -> None:
+        for raw in loader(dataset, in_order(len(rows), batch), workers=0):
+            raw.to(torch.device("cpu"))
+
+    def decoded() -> None:
+        for picture in data:
+            decode_image(picture, "packed picture")
+
+    def cropped() -> None:
+        for picture, affine in zip(data, affines, strict=True):
+            crop(decode_image(picture, "packed picture"), affine, single.input)
+
+    parts = {"decode": decoded, "crop": cropped}
+    seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats} | parts, rounds)
+    each = {name: values / len(rows) for name, values in seconds.items()}
+    return {
+        "people": len(rows),
+        "sources": sorted(set(people.source_N[rows].tolist())),
+        "image_px": people.image_size_N2[rows].mean(axis=0).round().astype(int).tolist(),
+        "input_px": single.input,
+        "batch": batch,
+        "rounds": rounds,
+        "samples_per_second_and_core": {name: float(1 / np.median(each[name])) for name in (READ, WARPED, SAMPLE, FLOATS)},
+        "share_of_imread": {name: spread(each[READ] / each[name]) for name in (WARPED, SAMPLE, FLOATS)},
+        "share_of_imread_and_warp": {name: spread(each[WARPED] / each[name]) for name in (SAMPLE, FLOATS)},
+        "microseconds_of_a_sample": {
+            "decode to RGB": 1e6 * float(np.median(each["decode"])),
+            "crop by one affine": 1e6 * float(np.median(each["crop"] - each["decode"])),
+            "all else: fetch the bytes, draw, move joints, targets, collate": 1e6 * float(np.median(each[SAMPLE] - each["crop"])),
+        },
+    }
+
+
+def same_bytes(prepared: Path, people: LspMpii, root: Path, most: int) -> tuple[list[str], list[bytes], np.ndarray]:
+    """Training people whose packed bytes are their image's file: the files, their bytes, the rows; at most so many, evenly spread."""
+    rows: list[int] = []
+    with h5py.File(prepared) as file:
+        for row in people.rows("train"):
+            image = root / people.name(row)
+            size, data = image.stat().st_size, file["packed"][row]
+            if size == len(data) and image.read_bytes() == data.tobytes():
+                rows.append(int(row))
+    if not rows:
+        raise SystemExit(f"error: {root}: no person whose packed picture is the image's file")
+    rows = [rows[place] for place in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    files = [str(root / people.name(row)) for row in rows]
+    return files, [Path(file).read_bytes() for file in files], np.array(rows)
+
+
+def report(sets: dict[str, Any]) -> str:
+    """The tables."""
+    lines = [
+        "# Training data path",
+        "",
+        "One thread, contestants in turns. Ratios are of CPU time within a round: median (middle half of the rounds).",
+    ]
+    for title, result in sets.items():
+        width, height = result["image_px"]
+        lines += [
+            "",
+            f"## {title} ({', '.join(result['sources'])})",
+            "",
+            f"{result['people']} people in images of {width} x {height} px on average, input {result['input_px']} px, "
+            f"batch {result['batch']}, {result['rounds']} rounds.",
+            "",
+            "| | samples per second and core | share of the rate of `imread` | of `imread` + warp |",
+            "|---|---|---|---|",
+        ]
+        for name, rate in result["samples_per_second_and_core"].items():
+            shares = [result[key].get(name) for key in ("share_of_imread", "share_of_imread_and_warp")]
+            lines.append(f"| {name} | {rate:,.0f} | " + " | ".join(shown(share) if share else "" for share in shares) + " |")
+        lines += ["", "| a sample's time | microseconds |", "|---|---|"]
+        lines += [f"| {name} | {value:.0f} |" for name, value in result["microseconds_of_a_sample"].items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
