@@ -24,6 +24,10 @@ from pose.params import NetworkParams, Params, SingleParams, parse
 
 STATE_FORMAT = "pose-state-1"
 WEIGHTS_FORMAT = "pose-weights-1"
+KEYS = {
+    STATE_FORMAT: ("fingerprint", "net", "optimizer", "progress"),
+    WEIGHTS_FORMAT: ("task", "problem", "network", "single", "tensors"),
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,9 @@ def _load(path: Path, format: str, kind: str) -> dict[str, Any]:
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != format:
         raise UserError(f"{path}: found {found!r}, expected {kind} ({format})")
+    missing = [key for key in KEYS[format] if key not in content]
+    if missing:
+        raise UserError(f"{path}: no entry {missing[0]!r}, expected {kind}")
     return content
 
 

@@ -199,6 +199,12 @@ def test_something_else_than_weights_is_named(tmp_path: Path, content: bytes | N
     assert "\n" not in str(error.value)
 
 
+def test_weights_with_an_entry_missing_name_it(tmp_path: Path):
+    torch.save({"format": "pose-weights-1", "task": "hgpose"}, tmp_path / "odd.pt")
+    with pytest.raises(UserError, match=r"odd\.pt: no entry 'problem', expected weights for use"):
+        load_weights(tmp_path / "odd.pt")
+
+
 def test_truncated_weights_are_named(params: Params, tmp_path: Path):
     path = tmp_path / "last.pt"
     save_weights(path, params, "hgpose", build_task(params, "hgpose", device=CPU).net)
