@@ -28,10 +28,10 @@ struct TagMaps {
   int64_t image_stride, joint_stride, row_stride, column_stride;
   int64_t width, cells;
 
-  POSE_HOST_DEVICE const T* at(int64_t b, int64_t k, int64_t cell) const {
+  POSE_HOST_DEVICE double at(int64_t b, int64_t k, int64_t cell) const {
     const bool rows_join = row_stride == width * column_stride;  // nearly always: spares a division per cell
     const int64_t inside = rows_join ? cell * column_stride : cell / width * row_stride + cell % width * column_stride;
-    return data + (b * image_stride + k * joint_stride + inside);
+    return static_cast<double>(data[b * image_stride + k * joint_stride + inside]);
   }
 };
 
@@ -58,7 +58,7 @@ POSE_HOST_DEVICE void tag_loss_image(const Team& team, const TagMaps<T>& maps, i
     for (int64_t k = team.lane(); k < joints; k += team.lanes()) {
       const int64_t cell = cell_K[k];
       const bool inside = is_inside(cell, maps.cells);
-      const double tag = inside ? static_cast<double>(*maps.at(b, k, cell)) : 0;
+      const double tag = inside ? maps.at(b, k, cell) : 0;
       slope_K[k] = tag;  // kept here until the mean is known; the same lane comes back for it
       sum += tag;
       visible += inside;

@@ -1,5 +1,5 @@
 // The operator's schema and its kernels for the CPU.
-#include <cstring>
+#include <algorithm>
 
 #include "tag_loss_tensors.h"
 
@@ -29,18 +29,6 @@ void check_cells(const int64_t* cell_BPK, int64_t people, int64_t joints, int64_
                   ", expected -1 (absent) or 0 to ", cells - 1, " (", broken, " such in all)");
 }
 
-// Every tag lies in a page of its own: asking for all of an image's before the first is used is twice as fast as waiting for one by one.
-template <class T>
-void prefetch(const TagMaps<T>& maps, const int64_t* cell_BPK, int64_t b, int64_t people, int64_t joints) {
-  const int64_t* cell_PK = cell_BPK + b * people * joints;
-  for (int64_t p = 0; p < people; ++p) {
-    for (int64_t k = 0; k < joints; ++k) {
-      const int64_t cell = cell_PK[p * joints + k];
-      if (is_inside(cell, maps.cells)) __builtin_prefetch(maps.at(b, k, cell));
-    }
-  }
-}
-
 Losses tag_loss_cpu(const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
   check_forward(tag_BKhw, cell_given_BPK);
   const Tensor cell_BPK = torch::stable::contiguous(cell_given_BPK);
@@ -58,9 +46,7 @@ Losses tag_loss_cpu(const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
     auto* pull_B = std::get<0>(losses).mutable_data_ptr<LossOf<scalar_t>>();
     auto* push_B = std::get<1>(losses).mutable_data_ptr<LossOf<scalar_t>>();
     torch::stable::parallel_for(0, images, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
-      prefetch(maps, cells, begin, people, joints);
       for (int64_t b = begin; b < end; ++b) {
-        if (b + 1 < end) prefetch(maps, cells, b + 1, people, joints);
         tag_loss_image(OneThread{}, maps, b, cells + b * people * joints, people, joints, persons + b * people,
                        pull_slopes + b * people * joints, push_slopes + b * people, pull_B + b, push_B + b);
       }
@@ -92,7 +78,7 @@ Tensor tag_loss_backward_cpu(const Tensor& pull_grad_B, const Tensor& push_grad_
         const ImageSlopes slopes{cell_of + b * people * joints, pull_slope_of + b * people * joints, push_slope_of + b * people,
                                  pull_grad_of[b * pull_stride], push_grad_of[b * push_stride],       joints};
         scalar_t* grad_hw = grad_of + map * cells;
-        std::memset(grad_hw, 0, cells * sizeof(scalar_t));
+        std::fill_n(grad_hw, cells, scalar_t(0));
         for (int64_t p = 0; p < people; ++p) {
           const int64_t cell = slopes.cell(p, k);
           if (!is_inside(cell, cells)) continue;

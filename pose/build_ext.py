@@ -79,7 +79,7 @@ def build(folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets
 
     Returns one line a device: what was built, or why not. A missing compiler is no error; UserError if a compiler refuses the sources.
     """
-    folder, torch = folder.resolve(), _torch_folder()
+    torch = _torch_folder()
     (folder / "operator").mkdir(parents=True, exist_ok=True)
     # Gone first and back last: a build that is broken off, or a library left over from one, is never taken for a complete one.
     (folder / "operator.json").unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def build(folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets
             reason = missing if compiler is None else "not asked for"
             said[device] = f"{device} operator: not built ({reason}); on this kind of device the plain torch formula serves"
             continue
-        part = library.with_suffix(f".{os.getpid()}.part")
+        part = library.resolve().with_suffix(f".{os.getpid()}.part")
         try:
             for command in _cpu_commands(compiler, torch, part) if device == "cpu" else _cuda_commands(compiler, torch, part, cuda_targets):
                 _run(command)
@@ -113,16 +113,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _cpu_commands(cxx: str, torch: Path, output: Path) -> list[list[str]]:
-    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
+    # The gradient's zeros are written by vector stores, not by memset, which on x86 starts anew at every page that is touched first.
+    fill = "-fno-tree-loop-distribute-patterns"
+    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
     return [[cxx, *flags, "-isystem", f"{torch}/include", "tag_loss_cpu.cpp", f"-L{torch}/lib", "-ltorch_cpu", "-o", f"{output}"]]
 
 
 def _cuda_commands(nvcc: str, torch: Path, output: Path, cuda_targets: tuple[str, ...]) -> list[list[str]]:
     compiled = output.with_suffix(".o")
     flags = ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}", "--threads", "0"]
+    flags += ["-frandom-seed", "pose"]  # this, and -s below: the same file from the same sources and tools
     targets = [word for target in cuda_targets for word in ("-gencode", target)]
     # Without -ltorch a CUDA torch's own symbols would not be found; --no-as-needed keeps it although nothing refers to it by name.
-    link = [f"-L{torch}/lib", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
+    link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
     return [
         [nvcc, *flags, *targets, "-isystem", f"{torch}/include", "-c", "tag_loss_cuda.cu", "-o", f"{compiled}"],
         [nvcc, "-shared", f"{compiled}", "-o", f"{output}", *link],
