@@ -47,20 +47,23 @@ check: $(STAMP) ## ruff and mypy, changing nothing
 # A link for each file, in folders of our own: behind a link to a folder DVC sees nothing, and would miss every change.
 LINK := import os, shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], copy_function=os.symlink)
 
+# COCO is known by its annotations: beside a small set in `coco-mini` there may be a `coco` that holds nothing but valid_id.
 real-data: ## link real images (REAL_DATA=folder) into data/real, laid out as the stages expect them
 	@mkdir -p data/real; found=; \
-	for pair in LSP:lsp LSPET:lspet mpii:mpii; do name=$${pair%%:*}; \
-	  for folder in "$(REAL_DATA)/$$name" "$(REAL_DATA)/$${pair##*:}"; do \
-	    if [ ! -d "$$folder" ]; then continue; fi; \
+	for names in "LSP lsp" "LSPET lspet" "mpii MPII" "coco COCO coco-mini"; do name=$${names%% *}; \
+	  for folder in $$names; do folder="$(REAL_DATA)/$$folder"; \
+	    if [ ! -d "$$folder" ] || { [ $$name = coco ] && [ ! -d "$$folder/annotations" ]; }; then continue; fi; \
 	    if [ -n "$$(find "data/real/$$name" -type f 2>/dev/null | head -n 1)" ]; then \
 	      echo "error: data/real/$$name: found files that are no links, expected nothing of your own there" >&2; exit 1; fi; \
 	    rm -rf "data/real/$$name"; \
 	    $(PYTHON) -c '$(LINK)' "$$(cd "$$folder" && pwd -P)" "data/real/$$name" || exit 1; \
 	    chmod -R u+w "data/real/$$name"; \
+	    if [ $$name = coco ] && [ -f "$(REAL_DATA)/coco/valid_id" ] && [ ! -e data/real/coco/valid_id ]; then \
+	      ln -s "$$(cd "$(REAL_DATA)/coco" && pwd -P)/valid_id" data/real/coco/valid_id || exit 1; fi; \
 	    found="$$found $$name"; break; \
 	  done; \
 	done; \
-	if [ -z "$$found" ]; then echo "error: $(REAL_DATA): found no folder LSP, LSPET or mpii (make real-data REAL_DATA=folder)" >&2; exit 1; fi; \
+	if [ -z "$$found" ]; then echo "error: $(REAL_DATA): found no folder LSP, LSPET, mpii or coco (make real-data REAL_DATA=folder)" >&2; exit 1; fi; \
 	echo "data/real:$$found"; \
 	echo "train on them:  $(BIN)/dvc exp run -S data.root=data/real"
 

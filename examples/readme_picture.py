@@ -25,8 +25,8 @@ SURE = 0.35  # mean confidence from which a person is shown: the picture is to s
 
 def main() -> None:
     """Twelve people, drawn at random from those of whom the network is fairly sure."""
-    people = LspMpii(PREPARED)
-    with h5py.File(Folders("hgpose").predictions, "r") as file:
+    people = LspMpii(PREPARED["single"])
+    with h5py.File(Folders("hgpose").predictions(".h5"), "r") as file:
         joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
     sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))
     chosen = np.random.default_rng(SEED).choice(sure, COLUMNS * ROWS, replace=False)

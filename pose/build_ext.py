@@ -15,11 +15,10 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pose.errors import UserError
+from pose.files import write_json, written_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "csrc"
@@ -91,25 +90,16 @@ def build(folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets
             reason = missing if compiler is None else "not asked for"
             said[device] = f"{device} operator: not built ({reason}); on this kind of device the plain torch formula serves"
             continue
-        part = library.resolve().with_suffix(f".{os.getpid()}.part")
-        try:
-            for command in _cpu_commands(compiler, torch, part) if device == "cpu" else _cuda_commands(compiler, torch, part, cuda_targets):
-                _run(command)
-            os.replace(part, library)
-        finally:
-            part.unlink(missing_ok=True)
-            part.with_suffix(".o").unlink(missing_ok=True)
+        with written_whole(library.absolute()) as part:  # absolute: the compilers run in another folder
+            on_cpu = device == "cpu"
+            try:
+                for command in _cpu_commands(compiler, torch, part) if on_cpu else _cuda_commands(compiler, torch, part, cuda_targets):
+                    _run(command)
+            finally:
+                part.with_suffix(".o").unlink(missing_ok=True)
         said[device] = f"{device} operator: built {library} with {_version(compiler)}"
     write_json(folder / "operator.json", {"sources": sources_digest()})
     return said
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a small JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
 
 
 def _cpu_commands(cxx: str, torch: Path, output: Path) -> list[list[str]]:

@@ -8,70 +8,77 @@ Weights for use (`models/{task}/last.pt`, `best.pt`): the network's tensors and 
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pose.errors import UserError
-from pose.params import NetworkParams, Params, SingleParams, parse
+from pose.files import written_whole
+from pose.params import AEParams, Frozen, HourglassParams, MultiParams, NetworkParams, SingleParams, parse
+from pose.task import Model
 
 STATE_FORMAT = "pose-state-1"
-WEIGHTS_FORMAT = "pose-weights-1"
+WEIGHTS_FORMAT = "pose-weights-2"
 KEYS = {
     STATE_FORMAT: ("fingerprint", "net", "optimizer", "progress"),
-    WEIGHTS_FORMAT: ("task", "problem", "network", "single", "tensors"),
+    WEIGHTS_FORMAT: ("task", "problem", "network", "params", "mean", "tensors"),
 }
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights for use, as read: which task's, what the network and its input are, and the tensors."""
+    """Weights for use: of which task, what the network is built from, what it is shown, and the tensors.
 
-    path: Path
+    params: of the problem. mean: colour (RGB, 0 to 1) to take off the images.
+    """
+
     task: str
-    problem: str
+    network: HourglassParams | AEParams
+    params: SingleParams | MultiParams
+    tensors: Mapping[str, Tensor]
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def weights_of(model: Model) -> Weights:
+    """A model's weights as they are now: the tensors are the network's own, not copies."""
+    return Weights(task=model.name, network=model.spec, params=model.problem.params, tensors=model.net.state_dict(), mean=model.mean)
+
+
+class _Header(Frozen):
+    task: str
+    problem: Literal["single", "multi"]
     network: NetworkParams
-    single: SingleParams
-    tensors: dict[str, Tensor]
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 def save_atomically(path: str | Path, content: Any) -> None:
-    """`torch.save` to a temporary file beside `path`, synced, then renamed over it: a reader never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Through memory, since torch.save writes the file's own name into what it saves: equal content then gives equal bytes.
+    """`torch.save`, synced and renamed: a reader never sees half of it. Equal content gives equal bytes."""
+    # Through memory, since torch.save writes the file's own name into what it saves.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path, synced=True) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
-def save_weights(path: str | Path, params: Params, task: str, net: nn.Module) -> None:
+def save_weights(path: str | Path, weights: Weights) -> None:
     """Write weights for use."""
-    spec = params.task(task)
     save_atomically(
         path,
         {
             "format": WEIGHTS_FORMAT,
-            "task": task,
-            "problem": spec.problem,
-            "network": spec.network.model_dump(),
-            "single": params.single.model_dump(),
-            "tensors": {name: tensor.cpu().contiguous() for name, tensor in net.state_dict().items()},
+            "task": weights.task,
+            "problem": "single" if isinstance(weights.params, SingleParams) else "multi",
+            "network": weights.network.model_dump(),
+            "params": weights.params.model_dump(),
+            "mean": list(weights.mean),
+            "tensors": {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()},
         },
     )
 
@@ -79,13 +86,15 @@ def save_weights(path: str | Path, params: Params, task: str, net: nn.Module) ->
 def load_weights(path: str | Path) -> Weights:
     """Read weights for use; UserError naming the file where it is missing, damaged or something else."""
     content = _load(Path(path), WEIGHTS_FORMAT, "weights for use (models/TASK/last.pt or best.pt)")
+    header = parse(_Header, {key: content[key] for key in _Header.model_fields}, str(path))
+    of_problem: type[SingleParams] | type[MultiParams] = SingleParams if header.problem == "single" else MultiParams
+    red, green, blue = header.mean
     return Weights(
-        path=Path(path),
-        task=content["task"],
-        problem=content["problem"],
-        network=parse(NetworkParams, content["network"], f"{path}: network"),
-        single=parse(SingleParams, content["single"], f"{path}: single"),
+        task=header.task,
+        network=header.network,
+        params=parse(of_problem, content["params"], f"{path}: params"),
         tensors=content["tensors"],
+        mean=(red, green, blue),
     )
 
 

@@ -14,6 +14,8 @@ examples:
   pose predict photo.jpg --weights models/hgpose/last.pt
   pose predict photos/ clip.mp4 --weights models/hgpose/last.pt --out drawn --format csv
   pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
+  pose predict street.jpg --weights models/hgpose-ae/last.pt         all people of a picture
+  pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml
   pose gate --base origin/main       compare metrics/ with those of another revision
 
@@ -46,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_preset(commands)
     _add_gate(commands)
+    _add_import(commands)
+    _add_export(commands)
     return parser
 
 
@@ -59,12 +63,23 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Find the joints of people. Each picture is drawn again as a file of its name in the folder of --out, "
         "a video as mp4; joints.json or joints.csv there holds all joints, in pixels of the source, with their confidence.",
         epilog="A single-person network looks at one person in each picture: in the box, or at the centre and scale, that is given, "
-        "else in the whole picture. A file that cannot be read is named; the others are done, and the exit status is 1.",
+        "else in the whole picture. A multi-person network (hgpose-ae) finds all people of a picture. "
+        "A file that cannot be read is named; the others are done, and the exit status is 1.",
     )
     command.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a picture, a video, or a folder of them")
     command.add_argument("--weights", type=Path, required=True, help="trained weights: models/TASK/last.pt or best.pt")
     command.add_argument("--out", type=Path, default=Path("drawn"), help="folder for the results (default: %(default)s)")
     command.add_argument("--format", choices=["json", "csv"], default="json", help="of the joints (default: %(default)s)")
+    command.add_argument(
+        "--min-score",
+        type=float,
+        default=0.1,
+        metavar="SCORE",
+        help="leave out people below it, of multi-person weights (default: %(default)s)",
+    )
+    command.add_argument(
+        "--scales", type=_scales, default=[1.0], metavar="1[,S...]", help="sizes at which a picture is looked at, of multi-person weights"
+    )
     command.add_argument("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
     place = command.add_argument_group("where the person is (single-person weights)")
     place.add_argument("--box", type=_numbers(4), metavar="X,Y,WIDTH,HEIGHT", help="box around the person, pixels")
@@ -78,8 +93,9 @@ def _predict(options: argparse.Namespace) -> bool:
     from pose.infer import Predictor
     from pose.predict import predict
 
-    predictor = Predictor.load(options.weights, options.device)
-    done, problems = predict(options.sources, predictor=predictor, out=options.out, box=box, format=options.format)
+    predictor = Predictor.load(options.weights, options.device, scales=options.scales)
+    least = options.min_score if predictor.problem == "multi" else 0.0
+    done, problems = predict(options.sources, predictor=predictor, out=options.out, box=box, min_score=least, format=options.format)
     if done:
         joints = options.out / f"joints.{options.format}"
         print(f"{joints}: {len(done)} of {len(done) + len(problems)} sources; their drawn copies are beside it")
@@ -115,6 +131,16 @@ class _numbers:
         if len(numbers) != self.count:
             raise argparse.ArgumentTypeError(f"found {text!r}, expected {self.count} numbers with commas between them")
         return numbers
+
+
+def _scales(text: str) -> list[float]:
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError:
+        scales = []
+    if 1.0 not in scales or min(scales) <= 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers above 0 with commas between them, 1 among them")
+    return scales
 
 
 # --- pose preset ---
@@ -171,6 +197,51 @@ def _gate(options: argparse.Namespace) -> bool:
     for verdict in verdicts:
         print(verdict)
     return not all(verdict.passed for verdict in verdicts)
+
+
+# --- pose import-weights, pose export-weights ---
+
+
+def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "import-weights",
+        help="read published weights of other codes",
+        description="Write a published checkpoint as weights for use, which `pose predict` and `pose.infer` load. Which network it is and "
+        "of what size, its tensors tell. Nothing of the file but tensors and plain values is loaded: no code in it can run.",
+    )
+    command.add_argument("source", type=Path, metavar="CHECKPOINT", help="a file as the other code saved it")
+    command.add_argument("--out", type=Path, required=True, help="for example models/imported/hgpose.pt")
+    command.add_argument("--kind", help="insist on this network, or choose it among several in the file: bearpaw_hg, umich_pose_ae, ...")
+    command.add_argument("--task", help="name to keep with the weights (default: hgpose or hgpose-ae, by the network)")
+    command.set_defaults(command=_import)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from pose.interop import write_imported
+
+    published = write_imported(options.source, options.out, task=options.task, kind=options.kind)
+    size = ", ".join(f"{name} {value}" for name, value in published.settings.items())
+    print(f"{options.out}: {published.peer.name} ({size})")
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "export-weights",
+        help="write weights under the names of another code",
+        description="Write our weights as a checkpoint that a published code of the same architecture reads.",
+    )
+    command.add_argument("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
+    command.add_argument("--kind", required=True, help="whose names: bearpaw_hg, roytseng_hgpose, roytseng_hgpose_ae, umich_pose_ae")
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from pose.checkpoint import load_weights
+    from pose.interop import write_exported
+
+    write_exported(load_weights(options.weights).tensors, options.out, options.kind)
+    print(f"{options.out}: named as in {options.kind}")
 
 
 # --- pose --version ---

@@ -45,11 +45,10 @@ def draw_people(
     *,
     truth: People | None = None,
     zoom: float = 1.0,
-    sure: float = SURE,
 ) -> np.ndarray:
     """A copy of the image, enlarged `zoom` times, with the people drawn on it.
 
-    The more confident a limb (the lesser of its two joints), the more opaque; below `sure` it is dashed. Joints that are NaN are
+    The more confident a limb (the lesser of its two joints), the more opaque; below SURE it is dashed. Joints that are NaN are
     left out with their limbs. Lines grow with the image, and are finer on smaller people. truth: thin white lines below, and
     small dots on top, coloured by side (so that a prediction with left and right exchanged shows).
     Joints are in px of the image as given, whatever the zoom.
@@ -61,42 +60,39 @@ def draw_people(
     for number in range(len(people)):
         joint_K2 = _zoomed(people.joint_PK2[number], skeleton, zoom)
         score_K = np.nan_to_num(np.asarray(people.score_PK[number], dtype=np.float64))
-        colours = ALONE if len(people) == 1 else _shades(HUES[number % len(HUES)])
+        colours = ALONE if len(people) == 1 else shades(HUES[number % len(HUES)])
         thickness = _thickness(joint_K2, canvas)
         for limb in skeleton.limbs:
-            _draw_limb(canvas, joint_K2[list(limb)], _pen(limb, skeleton, score_K, colours, thickness, sure))
+            _draw_limb(canvas, joint_K2[list(limb)], _pen(limb, skeleton, score_K, colours, thickness))
         for joint in range(len(skeleton)):
-            _draw_joint(canvas, joint_K2[joint], _pen((joint,), skeleton, score_K, colours, thickness, sure))
+            _draw_joint(canvas, joint_K2[joint], _pen((joint,), skeleton, score_K, colours, thickness))
     for joint_K2 in true_PK2:
         _mark_truth(canvas, joint_K2, skeleton)
     return canvas
 
 
-def sheet(
-    images: Sequence[np.ndarray],
-    columns: int,
-    captions: Sequence[str] = (),
-    *,
-    gap: int = 8,
-    background: Colour = (255, 255, 255),
-    ink: Colour = (40, 40, 40),
-) -> np.ndarray:
-    """Images side by side in rows of `columns`, each in the middle of its cell, with a line of text below each if captions are given."""
+def shades(hue: Colour) -> dict[str, Colour]:
+    """The colours by side of one person among several."""
+
+    def mix(towards: int, share: float) -> Colour:
+        red, green, blue = (round(channel + (towards - channel) * share) for channel in hue)
+        return red, green, blue
+
+    return {LEFT: mix(255, 0.45), RIGHT: mix(0, 0.35), MIDDLE: hue}
+
+
+def sheet(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndarray:
+    """Images on white, side by side in rows of `columns`, each in the middle of its cell."""
     if not len(images) or columns < 1:
         raise ValueError(f"sheet: found {len(images)} images in {columns} columns, expected at least one of each")
-    if captions and len(captions) != len(images):
-        raise ValueError(f"sheet: found {len(captions)} captions, expected one for each of the {len(images)} images")
     cell_h, cell_w = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    text_h = 22 if captions else 0
     rows, columns = ceil(len(images) / columns), min(columns, len(images))
-    page = np.full((rows * (cell_h + text_h + gap) + gap, columns * (cell_w + gap) + gap, 3), background, dtype=np.uint8)
+    page = np.full((rows * (cell_h + gap) + gap, columns * (cell_w + gap) + gap, 3), 255, dtype=np.uint8)
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        top, left = gap + row * (cell_h + text_h + gap), gap + column * (cell_w + gap)
-        y, x = top + (cell_h - image.shape[0]) // 2, left + (cell_w - image.shape[1]) // 2
+        y = gap + row * (cell_h + gap) + (cell_h - image.shape[0]) // 2
+        x = gap + column * (cell_w + gap) + (cell_w - image.shape[1]) // 2
         page[y : y + image.shape[0], x : x + image.shape[1]] = image
-        if captions:
-            _write(page, captions[number], (left, top + cell_h + 16), cell_w, ink)
     return page
 
 
@@ -125,19 +121,11 @@ def _side(names: Sequence[str]) -> str:
     return sides.pop() if len(sides) == 1 else MIDDLE
 
 
-def _shades(hue: Colour) -> dict[str, Colour]:
-    def mix(towards: int, share: float) -> Colour:
-        red, green, blue = (round(channel + (towards - channel) * share) for channel in hue)
-        return red, green, blue
-
-    return {LEFT: mix(255, 0.45), RIGHT: mix(0, 0.35), MIDDLE: hue}
-
-
-def _pen(joints: Sequence[int], skeleton: Skeleton, score_K: np.ndarray, colours: dict[str, Colour], thickness: float, sure: float) -> _Pen:
+def _pen(joints: Sequence[int], skeleton: Skeleton, score_K: np.ndarray, colours: dict[str, Colour], thickness: float) -> _Pen:
     side = _side([skeleton.joints[joint] for joint in joints])
     score = float(min(score_K[joint] for joint in joints))
     opacity = 0.3 + 0.7 * min(max(score, 0.0), 1.0)
-    return _Pen(colours[side], PALE if side == LEFT else DARK, thickness, opacity, dashed=score < sure)
+    return _Pen(colours[side], PALE if side == LEFT else DARK, thickness, opacity, dashed=score < SURE)
 
 
 def _thickness(joint_K2: np.ndarray, canvas: np.ndarray) -> float:
@@ -221,16 +209,3 @@ class _Patch:
 
     def _fixed(self, point_N2: np.ndarray) -> list[tuple[int, int]]:
         return [(int(x), int(y)) for x, y in np.round((point_N2 - self.origin) * 2**_SHIFT)]
-
-
-def _write(page: np.ndarray, text: str, left_base: tuple[int, int], width: int, ink: Colour) -> None:
-    """One line of text, cut with dots where it is wider than `width`."""
-
-    def fits(line: str) -> bool:
-        return cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0] <= width
-
-    line = text
-    while not fits(line) and len(text) > 1:
-        text = text[:-1]
-        line = text.rstrip() + "..."
-    cv2.putText(page, line, left_base, cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, 1, cv2.LINE_AA)

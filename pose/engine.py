@@ -10,15 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
 
-from pose.data.sample import RawBatch
 from pose.distributed import Ranks
 from pose.errors import UserError
-from pose.single import Terms
+from pose.problem import Terms
 from pose.task import Task
 
 
@@ -67,7 +66,7 @@ class Interrupted(Exception):
     """Training was asked to end (SIGTERM, Ctrl-C); its state has been saved."""
 
 
-def fit(task: Task, batches: Iterable[RawBatch], plan: Plan, progress: Progress, run: Callbacks) -> None:
+def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run: Callbacks) -> None:
     """Train from `progress.step` to `plan.steps`, changing `task` and `progress` in place.
 
     batches: from the first step that is still to do.

@@ -1,26 +1,28 @@
-"""Trained weights -> figures, curves and predictions on people that training never saw. What `stages/evaluate.py` calls."""
+"""Trained weights -> figures, curves and predictions on what training never saw. What `stages/evaluate.py` calls."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import h5py
-import numpy as np
-
-from pose.data.lsp_mpii import LspMpii
 from pose.errors import UserError
+from pose.files import write_json, written_whole
 from pose.folders import PREPARED, Folders
 from pose.infer import find_people, load_model
-from pose.metrics import Scores, accuracy_curve, per_joint_table
+from pose.metrics import Scores
+from pose.multi import TABLE, MultiData, MultiPerson
 from pose.params import Params
+from pose.task import Model
+from pose.thresholds import with_best_thresholds
+
+DIGITS = {"single": 3, "multi": 4}  # percent, and fractions
 
 
-def evaluate(params: Params, name: str, *, prepared: Path = PREPARED) -> Scores:
-    """Score one task on all held-out people (validation and test), and write metrics, curves and predictions.
+def evaluate(params: Params, name: str, *, prepared: Path | None = None) -> Scores:
+    """Score one task on all that is kept for the test, and write metrics, curves and predictions.
 
+    prepared: where the prepared set is, if not where the stages put it.
     UserError where the weights are missing, damaged or were trained for another task.
     """
     folders = Folders(name)
@@ -28,41 +30,44 @@ def evaluate(params: Params, name: str, *, prepared: Path = PREPARED) -> Scores:
     model = load_model(path)
     if model.name != name:
         raise UserError(f"{path}: weights of task {model.name!r}, expected {name!r}")
-    people = LspMpii(prepared)
-    rows = np.sort(np.concatenate([people.rows("validation"), people.rows("test")]))
+    problem = model.problem
+    data = problem.data(prepared or PREPARED[problem.kind], watched=params.train.validation_people)
+    rows = data.rows("test")
     if len(rows) == 0:
-        raise UserError(f"{prepared}: found no held-out people with joints, expected some in split validation or test")
-    batch, flip = params.evaluate.batch, params.evaluate.flip_test
-    found = find_people(model, people, rows, batch=batch, flip=flip, workers=params.train.workers, progress=True)
-    predicted_NK2 = np.concatenate([person.joint_PK2 for person in found])
-    arrays = (predicted_NK2, people.joint_NK2[rows], people.labelled_NK[rows])
-    which = {"head_size_N": people.head_size_N[rows], "lsp_N": people.source_N[rows] != "mpii"}
-    scores = model.problem.score(found, people, rows)
-
-    folders.plots.mkdir(parents=True, exist_ok=True)
-    accuracy_curve(*arrays, **which).to_csv(folders.plots / "accuracy.csv", index=False, float_format="%.4f")
-    per_joint_table(*arrays, **which).to_csv(folders.plots / "joints.csv", index=False, float_format="%.3f")
-    score_NK = np.concatenate([person.score_PK for person in found])
-    _write(folders.predictions, lambda path: write_predictions(path, name, model.problem.skeleton.name, predicted_NK2, score_NK, rows))
-    rounded = {table: {key: round(value, 3) for key, value in figures.items()} for table, figures in scores.items()}
-    _write(folders.metrics, lambda path: path.write_text(json.dumps(rounded, indent=2) + "\n"))
+        raise UserError(f"{data.path}: found no {data.unit} to test on, expected some of split validation or test")
+    how: dict[str, Any] = {"batch": params.evaluate.batch, "flip": params.evaluate.flip_test, "workers": params.train.workers}
+    how["scales"] = params.evaluate.scales
+    found = find_people(model, data, rows, **how, progress=True)
+    scores = data.score(found, rows)
+    for file, table in data.tables(found, rows).items():
+        with written_whole(folders.plots / f"{file}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.4f")
+    data.write(folders.predictions(problem.results), name, found, rows)
+    if isinstance(problem, MultiPerson) and isinstance(data, MultiData):
+        _read_beside(scores, params, model, problem, data, how)
+    digits = DIGITS[problem.kind]
+    write_json(folders.metrics, {table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()})
     return scores
 
 
-def write_predictions(path: Path, task: str, skeleton: str, joint_NK2: np.ndarray, score_NK: np.ndarray, row_N: np.ndarray) -> None:
-    """Joints in image px and their confidence, one row a person; `row` is the person's row in the prepared set."""
-    with h5py.File(path, "w", track_order=False) as file:
-        file.attrs.update(task=task, skeleton=skeleton)
-        for key, values in {"joint": joint_NK2.astype(np.float32), "score": score_NK.astype(np.float32), "row": row_N}.items():
-            file.create_dataset(key, data=values, track_times=False)
+def _read_beside(scores: Scores, params: Params, model: Model, problem: MultiPerson, data: MultiData, how: dict[str, Any]) -> None:
+    """Add what AP is read by: the same network without its tags, the same on pictures that it was trained on, and the thresholds.
 
-
-def _write(path: Path, writer: Callable[[Path], object]) -> None:
-    """Write whole under another name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        writer(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    Without tags the thresholds are chosen anew, on the same held-out images: a fair opponent.
+    """
+    without = with_best_thresholds(
+        model, replace(problem, by_tags=False), data, data.rows("watched"), batch=params.evaluate.batch, flip=params.evaluate.flip_test
+    )
+    rows = data.rows("test")
+    found = find_people(replace(model, problem=without), data, rows, **how)
+    scores[f"{TABLE} without tags"] = data.score(found, rows)[TABLE]
+    if params.evaluate.train_images:
+        rows = data.sample_of("train", params.evaluate.train_images)
+        scores[f"{TABLE} train"] = data.score(find_people(model, data, rows, **how), rows)[TABLE]
+        scores["images"]["train"] = len(rows)
+    chosen = problem.params.thresholds
+    scores["grouping"] = {
+        "detection_threshold": chosen.detection,
+        "tag_threshold": chosen.tag,
+        "reach": without.params.thresholds.reach,
+    }

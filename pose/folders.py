@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PREPARED = Path("data/prepared/lsp_mpii.h5")
+PREPARED = {"single": Path("data/prepared/lsp_mpii.h5"), "multi": Path("data/prepared/coco")}  # by problem
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Folders:
         """Final figures."""
         return Path("metrics") / f"{self.task}.json"
 
-    @property
-    def predictions(self) -> Path:
-        """Joints found for the held-out people."""
-        return Path("predictions") / f"{self.task}.h5"
+    def predictions(self, suffix: str) -> Path:
+        """What was found in the test rows: `.h5` of single-person tasks, `.json` (COCO's result format) of the others."""
+        return Path("predictions") / f"{self.task}{suffix}"

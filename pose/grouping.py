@@ -3,8 +3,7 @@
 Legend: K joints, h w heatmap cells, c cells of a map in one row (y * w + x), T tag dimensions (the tag of the image, that of its
 mirror image, ...), N peaks of all joints, n peaks of one joint, P people, M missing joints, m those of one kind.
 
-Cell centres are at whole numbers, as everywhere here (`pose.heatmap`): a joint is its peak moved by a quarter cell, and the half
-cell that published code adds on top is the way to pixels (`pose.geometry.to_px`).
+Cell centres are at whole numbers, and a peak becomes a place as everywhere here (`pose.heatmap`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from pose.heatmap import located
 from pose.people import People
 from pose.skeleton import COCO, Skeleton
 
@@ -43,7 +43,7 @@ class GroupingParams:
     there yet goes to the nearest in tags, whose peak goes to the next: of 260 people in crowds with clear tags that makes 330.
     tags: False groups by distance in the picture alone, to show what tags are worth. The place of a cell, in units of `reach` (a
     share of the map's longer side), then stands for its tag: beyond `reach` from the middle of a person's joints another starts.
-    `tag_threshold` and `rounding` are not looked at.
+    `tag_threshold` and `rounding` are not looked at. target: the convention by which the network was taught, as in `pose.heatmap`.
     """
 
     detection_threshold: float = 0.1
@@ -55,6 +55,7 @@ class GroupingParams:
     refine: bool = True
     tags: bool = True
     reach: float = 0.5
+    target: str = "subcell"
 
 
 def group(
@@ -89,7 +90,7 @@ def group(
         joint_M, person_M = np.nonzero(cell_PK.T < 0)
         cell_M = _best_cell(heatmap_Kc, tag_TKc, joint_M, mean_TP[:, person_M], params.detection_threshold)
         cell_PK[person_M, joint_M] = np.where(heatmap_Kc[joint_M, cell_M] > 0, cell_M, -1)
-    return _located(heatmap_Khw, cell_PK, score_P)
+    return _located(heatmap_Khw, cell_PK, score_P, params.target)
 
 
 @lru_cache
@@ -133,9 +134,8 @@ def _peaks(heatmap_Khw: np.ndarray, tag_TKc: np.ndarray, params: GroupingParams)
     h, w = heatmap_Khw.shape[1:]
     peak_Khw = heatmap_Khw > params.detection_threshold
     dilated_hw = np.empty((h, w), dtype=np.float32)
-    for heatmap_hw, peak_hw in zip(heatmap_Khw, peak_Khw, strict=True):
-        if peak_hw.any():
-            peak_hw &= heatmap_hw == cv2.dilate(heatmap_hw, _SQUARE, dst=dilated_hw)
+    for joint in np.flatnonzero(peak_Khw.any(axis=(1, 2))):
+        peak_Khw[joint] &= heatmap_Khw[joint] == cv2.dilate(heatmap_Khw[joint], _SQUARE, dst=dilated_hw)
     index_N = np.flatnonzero(peak_Khw)
     index_N = index_N[_first_of_equals(peak_Khw, index_N, tag_TKc, params.tag_threshold)]
     joint_N, cell_N = np.divmod(index_N, h * w)
@@ -261,20 +261,12 @@ def _best(heatmap_c: np.ndarray, tag_Tc: list[np.ndarray], mean_Tm: np.ndarray, 
     return at_m, value_m
 
 
-def _located(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, score_P: np.ndarray) -> People:
-    """People from the cells of their joints, -1 where there is none: each moved a quarter cell towards its larger neighbours."""
-    joints, h, w = heatmap_Khw.shape
-    heatmap_Kc = heatmap_Khw.reshape(joints, h * w)
+def _located(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, score_P: np.ndarray, target: str) -> People:
+    """People from the cells of their joints, -1 where there is none."""
     person_N, joint_N = np.nonzero(cell_PK >= 0)
     cell_N = cell_PK[person_N, joint_N]
-    y_N, x_N = np.divmod(cell_N, w)
-
-    def shift(position_N: np.ndarray, size: int, step: int) -> np.ndarray:
-        step_N = step * ((position_N > 0) & (position_N < size - 1))  # a peak on the border is not moved
-        return 0.25 * np.sign(heatmap_Kc[joint_N, cell_N + step_N] - heatmap_Kc[joint_N, cell_N - step_N])
-
     joint_PK2 = np.full((*cell_PK.shape, 2), np.nan)
-    joint_PK2[person_N, joint_N] = np.column_stack([x_N + shift(x_N, w, 1), y_N + shift(y_N, h, w)])
+    joint_PK2[person_N, joint_N] = located(heatmap_Khw, joint_N, cell_N, target=target)
     score_PK = np.zeros(cell_PK.shape)
-    score_PK[person_N, joint_N] = np.minimum(heatmap_Kc[joint_N, cell_N], 1)
+    score_PK[person_N, joint_N] = np.minimum(heatmap_Khw.take(joint_N * heatmap_Khw[0].size + cell_N), 1)
     return People(joint_PK2, score_PK, score_P)

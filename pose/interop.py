@@ -17,13 +17,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.checkpoint import WEIGHTS_FORMAT, read_torch, save_atomically
+from pose.checkpoint import WEIGHTS_FORMAT, Weights, read_torch, save_atomically, save_weights
 from pose.errors import UserError
 from pose.nets.ae_hourglass import AEHourglass
 from pose.nets.blocks import DEPTH
 from pose.nets.discriminator import Discriminator
 from pose.nets.hourglass import StackedHourglass
-from pose.params import AugmentParams, NetworkParams, RotationParams, ScaleParams, SingleParams, parse
+from pose.params import (
+    AEParams,
+    AugmentParams,
+    HourglassParams,
+    MultiAugmentParams,
+    MultiParams,
+    RotationParams,
+    ScaleParams,
+    SingleParams,
+    ThresholdParams,
+    parse,
+)
 from pose.skeleton import MPII
 
 Rules = list[tuple[str, str]]  # patterns in our names and what stands for them in theirs; all are applied, in their order
@@ -302,7 +313,7 @@ def write_exported(tensors: Tensors, out: str | Path, kind: str) -> None:
     save_atomically(out, {peer.key: {peer.prefix + name: tensor.detach().cpu().contiguous() for name, tensor in theirs.items()}})
 
 
-# The conventions by which the published single-person networks were trained; what they augmented by is the self-adversarial code's.
+# The conventions by which the published networks were trained; what the single-person ones augmented by is the self-adversarial code's.
 PUBLISHED_SINGLE = SingleParams(
     input=256,
     crop=1.25,
@@ -318,32 +329,41 @@ PUBLISHED_SINGLE = SingleParams(
         colour=0.4,
     ),
 )
+PUBLISHED_MULTI = MultiParams(
+    input=512,
+    sigma=2.0,
+    target="floor",
+    people=30,
+    loss="mse",
+    foreground=0.0,
+    tag_gain=1.0,
+    held_out=0,
+    thresholds=ThresholdParams(choose=False, detection=0.1, tag=1.0, reach=0.5),
+    augment=MultiAugmentParams(rotation=30.0, scale=0.25, shift=0.2, flip=0.5, hue=72.0, saturation=0.5, brightness=0.3, contrast=0.5),
+)
 
 
-def write_imported(source: str | Path, out: str | Path, *, task: str = "hgpose", kind: str | None = None) -> Published:
-    """Write a published single-person network as weights for use, which `pose.infer` loads; `out` is untouched on any error.
+def write_imported(source: str | Path, out: str | Path, *, task: str | None = None, kind: str | None = None) -> Published:
+    """Write a published pose network as weights for use, which `pose.infer` loads; `out` is untouched on any error.
 
-    Beside what `pose.checkpoint.save_weights` writes there is `mean`, the colour (RGB, 0 to 1) to take off the images.
+    task: by default `hgpose` or `hgpose-ae`, by the network.
     """
     published = read_published(source, kind)
-    if published.peer.network is not StackedHourglass:
-        raise UserError(f"{source}: found {published.peer.name}, expected a single-person pose network")
-    joints, settings = published.settings["joints"], published.settings
-    if joints != len(MPII):
-        raise UserError(f"{source}: found {joints} joints, expected the {len(MPII)} of MPII")
-    network = parse(NetworkParams, {key: settings[key] for key in NetworkParams.model_fields}, f"{source}: network")
-    save_atomically(
-        out,
-        {
-            "format": WEIGHTS_FORMAT,
-            "task": task,
-            "problem": "single",
-            "network": network.model_dump(),
-            "single": PUBLISHED_SINGLE.model_dump(),
-            "mean": list(published.peer.mean),
-            "tensors": published.tensors,
-        },
+    settings, single = published.settings, published.peer.network is StackedHourglass
+    if not single and published.peer.network is not AEHourglass:
+        raise UserError(f"{source}: found {published.peer.name}, expected a pose network")
+    if single and settings["joints"] != len(MPII):
+        raise UserError(f"{source}: found {settings['joints']} joints, expected the {len(MPII)} of MPII")
+    spec: type[HourglassParams] | type[AEParams] = HourglassParams if single else AEParams
+    values = {key: settings[key] for key in spec.model_fields if key != "kind"}
+    weights = Weights(
+        task=task or ("hgpose" if single else "hgpose-ae"),
+        network=parse(spec, {"kind": "hourglass" if single else "ae"} | values, f"{source}: network"),
+        params=PUBLISHED_SINGLE if single else PUBLISHED_MULTI,
+        tensors=published.tensors,
+        mean=published.peer.mean,
     )
+    save_weights(out, weights)
     return published
 
 

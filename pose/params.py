@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pose.errors import UserError
+from pose.files import read_text
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -43,11 +44,28 @@ class MpiiCounts(Frozen):
     validation: CountOrNone
 
 
+class SplitCounts(Frozen):
+    train: CountOrNone
+    validation: CountOrNone
+
+
 class SyntheticParams(Frozen):
     lsp: LspCounts
     lspet: CountOrNone
     mpii: MpiiCounts
+    coco: SplitCounts
     size: Annotated[int, Field(ge=64)]
+
+
+class CocoParams(Frozen):
+    """images: at most so many, 0 for all. min_people: people with joints that an image must show. longest: long side, px, of
+    the packed pictures. ignore_unlabelled: the loss does not look at people without joints, as it does not at crowds."""
+
+    images: SplitCounts
+    min_people: SplitCounts
+    longest: Annotated[int, Field(ge=32)]
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    ignore_unlabelled: bool
 
 
 class PrepareParams(Frozen):
@@ -55,6 +73,7 @@ class PrepareParams(Frozen):
     mpii_held_out: Share
     pack_size: Annotated[int, Field(ge=32)]
     jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    coco: CocoParams
 
 
 class RotationParams(Frozen):
@@ -92,15 +111,77 @@ class SingleParams(Frozen):
         return self
 
 
-class NetworkParams(Frozen):
+class MultiAugmentParams(Frozen):
+    """Bounds of the uniform draws. rotation, hue: degrees. scale: of the square's side, 1 +- scale. shift: share of that side.
+    saturation, contrast: factors 1 +- these. brightness: +- this share of white. flip: probability."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    shift: NotNegative
+    flip: Share
+    hue: Annotated[float, Field(ge=0, le=180)]
+    saturation: Share
+    brightness: Share
+    contrast: Share
+
+
+class ThresholdParams(Frozen):
+    """How peaks become people, see `pose.grouping`. choose: at the end of training the three numbers are replaced by those that score
+    best on the images held out of training; the weights keep them."""
+
+    choose: bool
+    detection: Share
+    tag: Positive
+    reach: Positive
+
+
+class MultiParams(Frozen):
+    """input: side of what the network sees, px. sigma: of the target Gaussian, cells. target: as in `heatmap.encode`. people: at most so
+    many people of an image have their tags taught. tag_gain: the network's tag maps are multiplied by it. held_out: training images that
+    are not trained on, but watched, and used to choose the thresholds."""
+
+    input: Annotated[int, Field(ge=64, multiple_of=64)]
+    sigma: Positive
+    target: Literal["subcell", "floor"]
+    people: Count
+    loss: Literal["mse", "focal"]
+    foreground: NotNegative
+    tag_gain: Positive
+    held_out: CountOrNone
+    thresholds: ThresholdParams
+    augment: MultiAugmentParams
+
+
+Stem = Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], Field(min_length=3, max_length=3)]
+
+
+class HourglassParams(Frozen):
+    """The stacked hourglass of residuals (arXiv 1603.06937), for either problem."""
+
+    kind: Literal["hourglass"]
     stacks: Count
     modules: Count
     features: Annotated[int, Field(ge=4, multiple_of=4)]
-    stem: Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], Field(min_length=3, max_length=3)]
+    stem: Stem
+
+
+class AEParams(Frozen):
+    """The hourglass of plain convolutions (arXiv 1611.05424), for several people. outputs: channels, of which twice the joints are used."""
+
+    kind: Literal["ae"]
+    stacks: Count
+    features: Count
+    increase: CountOrNone
+    outputs: Annotated[int, Field(ge=34)]
+    stem: Stem
+
+
+NETWORKS = ("hourglass", "ae")
+NetworkParams = Annotated[HourglassParams | AEParams, Field(discriminator="kind")]
 
 
 class AdversaryParams(Frozen):
-    network: NetworkParams
+    network: HourglassParams
     lr: Positive
     gamma: Positive
     balance_rate: NotNegative
@@ -118,8 +199,11 @@ class ScheduleParams(Frozen):
     gamma: Positive
 
 
+TERMS = {"single": {"heatmap"}, "multi": {"heatmap", "pull", "push"}}  # of each problem's loss: `weights` has one for each
+
+
 class TaskParams(Frozen):
-    problem: Literal["single"]
+    problem: Literal["single", "multi"]
     lr_scale: Positive
     network: NetworkParams
     weights: dict[str, NotNegative]
@@ -129,6 +213,15 @@ class TaskParams(Frozen):
     optimizer: OptimizerParams
     schedule: ScheduleParams
     clip: NotNegative
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TaskParams:
+        if self.problem == "single" and self.network.kind != "hourglass":
+            raise ValueError(f"network.kind: {self.network.kind} goes with problem: multi only; with single it is hourglass")
+        if self.weights.keys() != TERMS[self.problem]:
+            expected = ", ".join(sorted(TERMS[self.problem]))
+            raise ValueError(f"weights has the keys {', '.join(self.weights) or 'none'}, expected {expected} for problem: {self.problem}")
+        return self
 
 
 class TrainParams(Frozen):
@@ -147,6 +240,14 @@ class EvaluateParams(Frozen):
     weights: Literal["best", "last"]
     flip_test: bool
     batch: Count
+    scales: Annotated[list[Positive], Field(min_length=1)]
+    train_images: CountOrNone
+
+    @model_validator(mode="after")
+    def _one_is_a_scale(self) -> EvaluateParams:
+        if 1.0 not in self.scales:
+            raise ValueError("scales: expected 1.0 among them: tags are read at that size")
+        return self
 
 
 class ReportParams(Frozen):
@@ -162,10 +263,16 @@ class Params(Frozen):
     synthetic: SyntheticParams
     prepare: PrepareParams
     single: SingleParams
+    multi: MultiParams
     tasks: dict[str, TaskParams]
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
+
+    def problem(self, kind: str) -> SingleParams | MultiParams:
+        """The parameters of a problem, `single` or `multi`."""
+        problems: dict[str, SingleParams | MultiParams] = {"single": self.single, "multi": self.multi}
+        return problems[kind]
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks there are, for another name."""
@@ -177,11 +284,7 @@ class Params(Frozen):
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a mapping by YAML 1.2 rules, by which `2e-4` and `2e-05` are numbers (PyYAML's 1.1 rules make them strings)."""
     try:
-        found = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        found = YAML(typ="safe").load(read_text(path))
     except YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
@@ -231,7 +334,9 @@ def _explain(error: ValidationError) -> str:
     problems.sort(key=lambda problem: order.get(problem["type"], 2))
     lines = []
     for problem in problems[:3]:
-        key = ".".join(str(part) for part in problem["loc"])
+        parts = [str(part) for part in problem["loc"]]
+        # pydantic puts the kind of network into the path, where params.yaml has no level of that name.
+        key = ".".join(part for number, part in enumerate(parts) if not (number and parts[number - 1] == "network" and part in NETWORKS))
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key {key}")
         elif problem["type"] == "missing":

@@ -21,3 +21,8 @@ class People:
 
     def __len__(self) -> int:
         return len(self.joint_PK2)
+
+    def above(self, score: float) -> People:
+        """Those who score at least so much."""
+        sure_P = self.score_P >= score
+        return People(self.joint_PK2[sure_P], self.score_PK[sure_P], self.score_P[sure_P])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from tqdm import tqdm
 from pose.data.images import read_image
 from pose.draw import draw_people
 from pose.errors import UserError
-from pose.infer import Box, Predictor
+from pose.files import written_whole
+from pose.infer import Predictor
 from pose.people import People
+from pose.problem import Box
 from pose.skeleton import Skeleton
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 BATCH = 8  # frames in memory at once
+
+Finder = Callable[[list[np.ndarray]], list[People]]
 
 # Of a file that is no video FFmpeg says so itself, beside our one line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -55,11 +59,18 @@ class Found:
 
 
 def predict(
-    sources: Sequence[Path], *, predictor: Predictor, out: Path, box: Box | None = None, format: str = "json"
+    sources: Sequence[Path],
+    *,
+    predictor: Predictor,
+    out: Path,
+    box: Box | None = None,
+    min_score: float = 0.0,
+    format: str = "json",
 ) -> tuple[list[Path], list[str]]:
     """Draw what is found in each source as a file of its name in `out`, and write `out/joints.json` or `joints.csv`.
 
-    box: where the person is, x, y, width, height in px, for single-person weights; None is the whole picture.
+    box: where the person is, x, y, width, height in px, for single-person weights; None is the whole picture. min_score: people below it
+    are left out.
     Returns the sources that are done, and a line for each that cannot be used. UserError, before anything is written, for what no
     source could be done with.
     """
@@ -68,14 +79,18 @@ def predict(
     jobs = plan(sources, out)
     found: list[Found] = []
     problems: list[str] = []
+
+    def find(images: list[np.ndarray]) -> list[People]:
+        return [people.above(min_score) for people in predictor.people(images, [box] * len(images))]
+
     for job in tqdm(jobs, desc=predictor.task, unit="file", disable=len(jobs) < 2):
         try:
-            found += (_video if job.is_video else _picture)(job, predictor, box)
+            found += (_video if job.is_video else _picture)(job, find, predictor.skeleton)
         except UserError as error:
             problems.append(str(error))
             tqdm.write(f"error: {error}", file=sys.stderr)
     if found:
-        with _whole(out / f"joints.{format}") as path:
+        with written_whole(out / f"joints.{format}") as path:
             {"json": write_json, "csv": write_csv}[format](path, found, predictor)
     return sorted({one.source for one in found}), problems
 
@@ -109,11 +124,11 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _picture(job: Job, predictor: Predictor, box: Box | None) -> list[Found]:
+def _picture(job: Job, find: Finder, skeleton: Skeleton) -> list[Found]:
     image = read_image(job.source, upright=True)
-    (people,) = predictor.people([image], [box])
-    drawn = cv2.cvtColor(draw_people(image, people, predictor.skeleton), cv2.COLOR_RGB2BGR)
-    with _whole(job.target) as path:
+    (people,) = find([image])
+    drawn = cv2.cvtColor(draw_people(image, people, skeleton), cv2.COLOR_RGB2BGR)
+    with written_whole(job.target) as path:
         if not _written(path, drawn):
             raise UserError(f"{job.target}: this kind of picture cannot be written, expected one of: {', '.join(sorted(PICTURES))}")
     return [_found(job, None, image, people)]
@@ -126,7 +141,7 @@ def _written(path: Path, image: np.ndarray) -> bool:
         return False
 
 
-def _video(job: Job, predictor: Predictor, box: Box | None) -> list[Found]:
+def _video(job: Job, find: Finder, skeleton: Skeleton) -> list[Found]:
     found: list[Found] = []
     with ExitStack() as stack:
         capture = cv2.VideoCapture(str(job.source))
@@ -136,18 +151,17 @@ def _video(job: Job, predictor: Predictor, box: Box | None) -> list[Found]:
         rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         bar = stack.enter_context(tqdm(total=max(count, 0) or None, desc=job.source.name, unit="frame", leave=False))
-        path = stack.enter_context(_whole(job.target))
+        path = stack.enter_context(written_whole(job.target))
         writer: cv2.VideoWriter | None = None
         for frames in _batches(capture):
-            everybody = predictor.people(frames, [box] * len(frames))
-            for frame, people in zip(frames, everybody, strict=True):
+            for frame, people in zip(frames, find(frames), strict=True):
                 if writer is None:
                     height, width = frame.shape[:2]
                     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
                     stack.callback(writer.release)
                     if not writer.isOpened():
                         raise UserError(f"{job.target}: cannot be written as a video of {width} x {height} px")
-                writer.write(cv2.cvtColor(draw_people(frame, people, predictor.skeleton), cv2.COLOR_RGB2BGR))
+                writer.write(cv2.cvtColor(draw_people(frame, people, skeleton), cv2.COLOR_RGB2BGR))
                 found.append(_found(job, len(found), frame, people))
             bar.update(len(frames))
         if not found:
@@ -208,16 +222,3 @@ def _joints(people: People, person: int, skeleton: Skeleton) -> Iterator[tuple[s
     for joint, (x, y), confidence in zip(skeleton.joints, people.joint_PK2[person], people.score_PK[person], strict=True):
         there = np.isfinite(x) and np.isfinite(y)
         yield joint, round(float(x), 2) if there else None, round(float(y), 2) if there else None, round(float(confidence), 4)
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` at the end of the block, or nothing if it fails. Its suffix is the target's."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        yield temporary
-        if temporary.exists():
-            os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ Only the text of the values changes, so that comments, order and layout stay, an
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node
 
 from pose.errors import UserError
+from pose.files import read_text, write_text
 from pose.params import parse_params
 
 PARAMS, PRESETS = Path("params.yaml"), Path("presets")
@@ -55,11 +55,11 @@ def apply_preset(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> li
     names = preset_names(folder)
     if name not in names:
         raise UserError(f"preset: found {name!r}, expected one of: {', '.join(names)}")
-    preset, old = folder / f"{name}.yaml", _read(params)
-    new, changes = merge(old, _read(preset), str(params), str(preset))
+    preset, old = folder / f"{name}.yaml", read_text(params)
+    new, changes = merge(old, read_text(preset), str(params), str(preset))
     parse_params(YAML(typ="safe").load(new), f"{params} with preset {name}")
     if changes:
-        _write(params, new)
+        write_text(params, new)
     return changes
 
 
@@ -84,7 +84,9 @@ def _pairs(here: MappingNode, there: MappingNode, params: str, preset: str, pref
         if name not in values:
             raise UserError(f"{preset}: unknown key {key}, expected one that {params} has")
         old = values[name]
-        if isinstance(old, MappingNode) and isinstance(new, MappingNode):
+        # What else there is depends on `kind`: such a value is given whole.
+        whole = isinstance(new, MappingNode) and new.flow_style and "kind" in (entry.value for entry, _ in new.value)
+        if isinstance(old, MappingNode) and isinstance(new, MappingNode) and not whole:
             yield from _pairs(old, new, params, preset, f"{key}.")
             continue
         for file, node in ((params, old), (preset, new)):
@@ -119,16 +121,6 @@ def _comment_column(line: str) -> int | None:
     return found.start() if found else None
 
 
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:  # keep line endings as they are
-            return file.read()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-
-
 def _compose(name: str, text: str) -> MappingNode:
     try:
         node = YAML(pure=True).compose(text)
@@ -137,14 +129,3 @@ def _compose(name: str, text: str) -> MappingNode:
     if not isinstance(node, MappingNode):
         raise UserError(f"{name}: expected keys and values")
     return node
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,28 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pose.data.sample import Batch
-from pose.params import OptimizerParams, Params, ScheduleParams
-from pose.single import SinglePerson, Terms
+from pose.multi import MultiPerson
+from pose.params import AEParams, HourglassParams, MultiParams, OptimizerParams, Params, ScheduleParams, SingleParams
+from pose.problem import Problem, Terms
+from pose.single import SinglePerson
 
 
 @dataclass(kw_only=True)
 class Model:
-    """A network and the problem that it answers. run: the network as it is run (compiled, wrapped), if that is not `net` itself."""
+    """A network and the problem that it answers.
+
+    spec: what the network is built from. mean: colour (RGB, 0 to 1) that is taken off the images; nothing but for imported weights.
+    run: the network as it is run (compiled, wrapped), if that is not `net` itself.
+    """
 
     name: str
-    problem: SinglePerson
+    problem: Problem
+    spec: HourglassParams | AEParams
     net: nn.Module
     device: torch.device
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     autocast: bool = False
     run: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
         """The network's output in float32; it computes in bfloat16 where `train.precision` says so."""
+        if any(self.mean):
+            image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             output = (self.run or self.net)(image_B3HW)
         return output.float()
@@ -42,7 +52,7 @@ class Task(Model):
     schedule: ScheduleParams
     clip: float
 
-    def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
+    def step(self, batch: Any, *, done: int, steps: int) -> Terms:
         """One optimisation step, with `done` of `steps` taken before. Returns the terms, unweighted, and their weighted sum `loss`."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
@@ -82,10 +92,15 @@ def build_optimizer(parameters: list[nn.Parameter], params: OptimizerParams, lr:
     return kinds[params.name](parameters, lr=lr, weight_decay=params.weight_decay)
 
 
+def build_problem(params: SingleParams | MultiParams) -> Problem:
+    """The problem that these parameters are of."""
+    return SinglePerson(params) if isinstance(params, SingleParams) else MultiPerson(params)
+
+
 def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     """The task of that name, its weights drawn from the seed; UserError for a name that params.yaml lacks."""
     spec = params.task(name)
-    problem = SinglePerson(params.single)
+    problem = build_problem(params.problem(spec.problem))
     with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it was
         torch.manual_seed(params.seed)
         net = problem.network(spec.network)
@@ -94,6 +109,7 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     return Task(
         name=name,
         problem=problem,
+        spec=spec.network,
         net=net,
         device=device,
         autocast=params.train.precision == "bfloat16",

@@ -6,10 +6,9 @@ Outputs: weights for use (`last.pt`, `best.pt`) and the history (`train.csv`, `v
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,28 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from pose.checkpoint import STATE_FORMAT, fill, load_state, save_atomically, save_weights
+from pose.checkpoint import STATE_FORMAT, Weights, fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.data.loader import Epochs, loader
-from pose.data.lsp_mpii import LspMpii
 from pose.distributed import Ranks, join, launched, leave
 from pose.engine import Plan, Progress, fit
 from pose.errors import UserError
+from pose.files import written_whole
 from pose.folders import PREPARED, Folders
-from pose.infer import as_device, find_people
+from pose.infer import as_device, find_people, model_of
+from pose.multi import MultiData, MultiPerson
 from pose.params import Params, flatten
+from pose.problem import Data
 from pose.process import FolderLock, end_with_parent
-from pose.task import build_task
+from pose.task import build_problem, build_task
+from pose.thresholds import with_best_thresholds
 
 LOG_EVERY = 20  # steps a row of train.csv is the mean of
 
 
-def train(params: Params, name: str, *, prepared: Path = PREPARED) -> None:
+def train(params: Params, name: str, *, prepared: Path | None = None) -> None:
     """Train one task to the end, from its resume state if there is one of the same run; as one of several processes under torchrun.
 
+    prepared: where the prepared set is, if not where the stages put it.
     UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or Ctrl-C, after saving.
     """
     end_with_parent(direct=launched())  # torchrun cannot end its processes if it is killed itself
@@ -50,29 +53,29 @@ def train(params: Params, name: str, *, prepared: Path = PREPARED) -> None:
         leave()
 
 
-def check(params: Params, name: str, processes: int, *, prepared: Path = PREPARED) -> tuple[LspMpii, np.ndarray, np.ndarray]:
-    """The prepared set, the rows to train on, the rows to validate on; UserError for what cannot be trained with."""
-    batch = params.task(name).batch
-    people = LspMpii(prepared)
-    rows = people.rows("train")
-    held_out = spread(people.rows("validation"), params.train.validation_people)
+def check(params: Params, name: str, processes: int, *, prepared: Path | None = None) -> tuple[Data, np.ndarray, np.ndarray]:
+    """The prepared set, the rows to train on, the rows to watch; UserError for what cannot be trained with."""
+    spec = params.task(name)
+    problem = build_problem(params.problem(spec.problem))
+    data = problem.data(prepared or PREPARED[spec.problem], watched=params.train.validation_people)
+    rows, watched, batch = data.rows("train"), data.rows("watched"), spec.batch
     if len(rows) < batch:
-        raise UserError(f"{prepared}: found {len(rows)} people to train on, expected at least tasks.{name}.batch = {batch}")
-    if len(held_out) == 0:
-        raise UserError(f"{prepared}: found no people of split 'validation', expected some: see the prepare section of params.yaml")
+        raise UserError(f"{data.path}: found {len(rows)} {data.unit} to train on, expected at least tasks.{name}.batch = {batch}")
+    if len(watched) == 0:
+        raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some: see the prepare section of params.yaml")
     if batch % processes:
         raise UserError(f"tasks.{name}.batch: found {batch}, expected a multiple of the {processes} processes (train.processes)")
-    return people, rows, held_out
+    return data, rows, watched
 
 
 class _Run:
     """One process's part in one run: what is read once, and what the loop calls back."""
 
-    def __init__(self, params: Params, name: str, prepared: Path, ranks: Ranks):
+    def __init__(self, params: Params, name: str, prepared: Path | None, ranks: Ranks):
         self.params, self.name, self.ranks, self.folders = params, name, ranks, Folders(name)
         self.spec = params.task(name)
-        self.people, self.rows, self.held_out = check(params, name, ranks.count, prepared=prepared)
-        self.data_hash = file_hash(prepared)
+        self.data, self.rows, self.watched = check(params, name, ranks.count, prepared=prepared)
+        self.data_hash = file_hash(self.data.path)
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash, ranks.count)
         self.progress = Progress()
@@ -91,7 +94,7 @@ class _Run:
         if self.ranks.main:
             where = f"{self.ranks.count} processes on {self.task.device}" if self.ranks.count > 1 else str(self.task.device)
             weights = sum(parameter.numel() for parameter in self.task.net.parameters())
-            print(f"{self.name}: {weights:,} weights, {len(self.rows):,} people to train on, {self.plan.steps:,} steps, {where}")
+            print(f"{self.name}: {weights:,} weights, {len(self.rows):,} {self.data.unit} to train on, {self.plan.steps:,} steps, {where}")
         with self._tracker(resumed) as record:
             self.record = record
             wrapped = self.ranks.wrap(self.task.net)
@@ -106,17 +109,17 @@ class _Run:
                 rank=self.ranks.rank,
                 ranks=self.ranks.count,
             )
-            dataset = self.task.problem.dataset(self.people, self.rows, seed=self.params.seed, augment=True)
+            dataset = self.data.dataset(self.rows, seed=self.params.seed, augment=True)
             fit(self.task, loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
             if self.ranks.main:
                 self._finish()
 
     def validate(self) -> dict[str, float]:
-        """Figures on held-out people, of whom every rank looks at its share."""
-        share = self.ranks.share(self.held_out)
-        found = find_people(self.task, self.people, share, batch=self.params.evaluate.batch, flip=False)
-        found = self.ranks.gather(found, len(self.held_out))
-        return self.task.problem.headline(self.task.problem.score(found, self.people, self.held_out))
+        """Figures on the watched rows, of which every rank looks at its share."""
+        share = self.ranks.share(self.watched)
+        found = find_people(self.task, self.data, share, batch=self.params.evaluate.batch, flip=False)
+        found = self.ranks.gather(found, len(self.watched))
+        return self.task.problem.headline(self.data.score(found, self.watched))
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Values to MLflow."""
@@ -126,7 +129,7 @@ class _Run:
     def improved(self) -> None:
         """Keep the weights as the best so far."""
         if self.ranks.main:
-            save_weights(self.folders.checkpoints / "best.pt", self.params, self.name, self.task.net)
+            save_weights(self.folders.checkpoints / "best.pt", weights_of(self.task))
 
     def save(self) -> None:
         """Write the resume state and the history up to here."""
@@ -146,11 +149,12 @@ class _Run:
 
     def _resume(self) -> bool:
         path = self.folders.checkpoints / "state.pt"
-        state = _resumable(path, self.shape, say=print if self.ranks.main else lambda _: None)
+        say: Callable[[str], None] = print if self.ranks.main else lambda _: None
+        state = _resumable(path, self.shape, say)
         if not state:
             return False
         if state["progress"]["step"] > self.plan.steps:
-            print(f"starts afresh: {path} is at step {state['progress']['step']:,}, beyond the {self.plan.steps:,} of this run")
+            say(f"starts afresh: {path} is at step {state['progress']['step']:,}, beyond the {self.plan.steps:,} of this run")
             return False
         fill(self.task.net, state["net"], path)
         self.task.optimizer.load_state_dict(state["optimizer"])
@@ -176,20 +180,28 @@ class _Run:
 
     def _finish(self) -> None:
         folders, progress = self.folders, self.progress
-        folders.models.mkdir(parents=True, exist_ok=True)
-        save_weights(folders.models / "last.pt", self.params, self.name, self.task.net)
-        shutil.copyfile(folders.checkpoints / "best.pt", folders.models / "best.pt")
+        last = best = self._with_thresholds(weights_of(self.task))
+        if progress.best_step < progress.step:
+            best = self._with_thresholds(load_weights(folders.checkpoints / "best.pt"))
+        save_weights(folders.models / "best.pt", best)
+        save_weights(folders.models / "last.pt", last)
         write_history(folders.plots, progress)
         if self.record:
-            self.record.model(folders.models / f"{self.params.evaluate.weights}.pt")
+            self.record.model(folders.models / "last.pt")
             self.record.figure(history_figure(progress), "curves.png")
         took = f"trained {progress.step:,} steps in {progress.seconds:.0f} s"
-        print(f"{self.name}: {took}, best {progress.best:.2f} at step {progress.best_step:,}")
+        print(f"{self.name}: {took}, best {progress.best:.4g} at step {progress.best_step:,}")
 
-
-def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the rows, evenly spread over them; all of them for 0."""
-    return rows if not most or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+    def _with_thresholds(self, weights: Weights) -> Weights:
+        """For a problem that has thresholds to choose: with those that suit these weights."""
+        model = model_of(weights, self.folders.models, self.task.device)
+        problem, data = model.problem, self.data
+        if not isinstance(problem, MultiPerson) or not isinstance(data, MultiData) or not problem.params.thresholds.choose:
+            return weights
+        problem = with_best_thresholds(model, problem, data, self.watched, batch=self.params.evaluate.batch, flip=True)
+        chosen = problem.params.thresholds
+        print(f"{self.name}: thresholds by {len(self.watched)} held-out images: detection {chosen.detection}, tag {chosen.tag}")
+        return replace(weights, params=problem.params)
 
 
 def file_hash(path: Path) -> str:
@@ -200,12 +212,14 @@ def file_hash(path: Path) -> str:
 
 # What may differ between a run and its continuation: the rest shapes the weights or the history.
 FREE_TO_CHANGE = {"tasks", "evaluate", "report", "synthetic", "prepare", "data"}
+PROBLEMS = {"single", "multi"}  # a task has one of them
 FREE_IN_TRAIN = {"workers", "checkpoint_every", "processes"}
 
 
 def fingerprint(params: Params, name: str, data_hash: str, processes: int) -> dict[str, Any]:
     """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised."""
-    shape = params.model_dump(exclude=FREE_TO_CHANGE)
+    problem = params.task(name).problem
+    shape = params.model_dump(exclude=FREE_TO_CHANGE | PROBLEMS) | {problem: params.problem(problem).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
     shape["task"] = params.task(name).model_dump(exclude={"epochs"})
     return flatten(shape) | {"data": data_hash, "processes": processes}
@@ -231,9 +245,9 @@ def _resumable(path: Path, shape: dict[str, Any], say: Callable[[str], None]) ->
 
 def write_history(folder: Path, progress: Progress) -> None:
     """`train.csv` and `valid.csv` as `dvc plots` and the report read them."""
-    folder.mkdir(parents=True, exist_ok=True)
     for rows, file in ((progress.train, "train.csv"), (progress.valid, "valid.csv")):
-        pd.DataFrame(rows).to_csv(folder / file, index=False)
+        with written_whole(folder / file) as path:
+            pd.DataFrame(rows).to_csv(path, index=False)
 
 
 def history_figure(progress: Progress) -> Figure:
@@ -245,6 +259,6 @@ def history_figure(progress: Progress) -> Figure:
     left.set(xlabel="step", ylabel="loss", yscale="log")
     for column in valid_rows.columns.drop(["step", "epoch", "seconds"]):
         right.plot(valid_rows["step"], valid_rows[column], marker=".", label=column)
-    right.set(xlabel="step", ylabel="percent", ylim=(0, 100))
+    right.set(xlabel="step", ylim=(0, None))
     right.legend()
     return figure

@@ -9,8 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from pose.build_ext import build, toolchain, write_json
+from pose.build_ext import build, toolchain
 from pose.errors import UserError
+from pose.files import write_json
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def main(task: str) -> None:
     """Evaluate the task's weights and add the figures to the MLflow run that trained them."""
     scores = evaluate(load_params(), task)
     for table, figures in scores.items():
-        print(f"{table}: " + ", ".join(f"{name} {value:.1f}" for name, value in figures.items()))
+        print(f"{table}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     log_scores(Folders(task).run_id, scores)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pose.data.lsp_mpii import LspMpii
+from pose.data.prepare_coco import prepare_coco
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.synthetic import synthesize
 from pose.params import Params, parse_params, read_yaml
@@ -32,10 +33,21 @@ def real_data() -> Path:
 def params() -> Params:
     """The committed parameters, made small enough for a test: a tiny network, few steps, few people."""
     values = read_yaml(ROOT / "params.yaml")
-    values["synthetic"] |= {"lsp": {"train": 8, "test": 8}, "lspet": 16, "mpii": {"train": 24, "validation": 16}}
+    values["synthetic"] |= {
+        "lsp": {"train": 8, "test": 8},
+        "lspet": 16,
+        "mpii": {"train": 24, "validation": 16},
+        "coco": {"train": 16, "validation": 8},
+    }
     values["single"]["input"] = 64
     values["tasks"]["hgpose"] |= {
-        "network": {"stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
+        "network": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
+        "epochs": 2,
+        "batch": 4,
+    }
+    values["multi"] |= {"input": 64, "held_out": 4}
+    values["tasks"]["hgpose-ae"] |= {
+        "network": {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 36, "stem": [4, 8, 8]},
         "epochs": 2,
         "batch": 4,
     }
@@ -57,6 +69,14 @@ def prepared(params: Params, drawn_root: Path) -> Path:
     path = drawn_root / "prepared" / "lsp_mpii.h5"
     prepare_lsp_mpii(drawn_root, path, params=params.prepare, seed=params.seed, workers=1)
     return path
+
+
+@pytest.fixture(scope="session")
+def prepared_coco(params: Params, drawn_root: Path) -> Path:
+    """The prepared folder of a few drawn pictures."""
+    folder = drawn_root / "prepared" / "coco"
+    prepare_coco(drawn_root, folder, params=params.prepare.coco, seed=params.seed, workers=1)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pose.checkpoint import save_weights
+from pose.checkpoint import save_weights, weights_of
 from pose.cli import run
 from pose.data.images import encode_jpeg, read_image
 from pose.errors import UserError
@@ -32,7 +32,8 @@ NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint
 def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights for use as they are before training."""
     path = tmp_path_factory.mktemp("models") / "last.pt"
-    save_weights(path, params, "hgpose", build_task(params, "hgpose", device=torch.device("cpu")).net)
+    task = build_task(params, "hgpose", device=torch.device("cpu"))
+    save_weights(path, weights_of(task))
     return path
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from pose.data.images import decode_image, encode_jpeg, read_image
+from pose.data.images import decode_image, encode_jpeg, read_image, relative_name, shrink
 from pose.errors import UserError
+from pose.geometry import transform
 
 
 @pytest.fixture
@@ -98,3 +100,26 @@ def test_pixels_lie_as_stored_and_are_turned_only_on_request(picture_HW3: np.nda
     data = with_segment(encode_jpeg(picture_HW3, 90), 0xE1, orientation)
     assert decode_image(data, "x").shape == (60, 90, 3)
     assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 0.31])
+def test_a_shrunk_picture_shows_things_where_its_affine_says(zoom: float) -> None:
+    y, x = np.mgrid[:120, :170]
+    spot = 255 * np.exp(-((x - 61) ** 2 + (y - 83) ** 2) / (2 * 8**2))
+    small, affine = shrink(np.repeat(spot[..., None], 3, axis=2).astype(np.uint8), zoom)
+    weight = small[..., 0].astype(float)
+    sy, sx = np.mgrid[: small.shape[0], : small.shape[1]]
+    centre = (weight * sx).sum() / weight.sum(), (weight * sy).sum() / weight.sum()
+    np.testing.assert_allclose(centre, transform(affine, np.array([61, 83])), atol=0.05)
+    assert max(small.shape) == round(170 * zoom)
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "images/../../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "..\\a.jpg", "a\nb.jpg", "", ".", None, 7])
+def test_a_picture_s_name_that_leads_elsewhere_is_refused(name: Any) -> None:
+    with pytest.raises(UserError, match=r"list.json: name .* is not usable, expected a relative path") as caught:
+        relative_name(name, "list.json: name")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_s_name_is_tidied() -> None:
+    assert relative_name("val2017//./1.jpg", "x") == "val2017/1.jpg"

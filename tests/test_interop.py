@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pose.checkpoint import load_weights
 from pose.errors import UserError
-from pose.infer import load_model
+from pose.infer import Predictor, load_model
 from pose.interop import PEERS, export_weights, import_weights, read_published, write_exported, write_imported
 from pose.nets.ae_hourglass import AEHourglass
 from pose.nets.discriminator import Discriminator
@@ -33,8 +33,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "bearpaw_hg": {"joints": 16, "stacks": 1, "modules": 2, "features": 16, "stem": [4, 8, 16]},
     "roytseng_hgpose": {"joints": 16, "stacks": 2, "modules": 1, "features": 8, "stem": [4, 6, 6]},
     "roytseng_discriminator": {"joints": 17, "stacks": 1, "modules": 1, "features": 8, "stem": [4, 6, 6]},
-    "roytseng_hgpose_ae": {"outputs": 10, "stacks": 2, "features": 8, "increase": 2, "stem": [4, 6, 6]},
-    "umich_pose_ae": {"outputs": 10, "stacks": 1, "features": 8, "increase": 3, "stem": [4, 6, 8]},
+    "roytseng_hgpose_ae": {"outputs": 36, "stacks": 2, "features": 8, "increase": 2, "stem": [4, 6, 6]},
+    "umich_pose_ae": {"outputs": 36, "stacks": 1, "features": 8, "increase": 3, "stem": [4, 6, 8]},
 }
 
 
@@ -207,23 +207,28 @@ def test_weights_of_another_precision_become_float32(dtype: torch.dtype):
 # Weights for use
 
 
-@pytest.mark.parametrize("kind", ["bearpaw_hg", "roytseng_hgpose"])
-def test_an_imported_single_person_network_is_ready_for_use(kind: str, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["bearpaw_hg", "roytseng_hgpose", "roytseng_hgpose_ae", "umich_pose_ae"])
+def test_an_imported_pose_network_is_ready_for_use(kind: str, tmp_path: Path):
     write_exported(ours(kind).state_dict(), tmp_path / "theirs.pt", kind)
     write_imported(tmp_path / "theirs.pt", tmp_path / "models" / "x.pt")
     weights = load_weights(tmp_path / "models" / "x.pt")
-    assert (weights.task, weights.problem, weights.single.target, weights.single.input) == ("hgpose", "single", "floor", 256)
-    assert weights.network.model_dump() == {key: value for key, value in SMALL[kind].items() if key != "joints"}
+    ae = kind.endswith("ae")
+    assert (weights.task, weights.params.target, weights.params.input) == (("hgpose-ae", "floor", 512) if ae else ("hgpose", "floor", 256))
+    assert weights.network.model_dump(exclude={"kind"}) == {key: value for key, value in SMALL[kind].items() if key != "joints"}
+    assert weights.mean == ((0.4404, 0.4440, 0.4327) if kind == "bearpaw_hg" else (0, 0, 0))
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(load_model(tmp_path / "models" / "x.pt", "cpu")(image), ours(kind)(image))
+        shown = image - torch.tensor(weights.mean)[:, None, None]
+        assert torch.allclose(load_model(tmp_path / "models" / "x.pt", "cpu")(image), ours(kind)(shown), atol=1e-6)
 
 
-def test_the_colour_that_a_code_takes_off_its_images_is_written_beside_the_weights(tmp_path: Path):
-    for kind, mean in (("bearpaw_hg", [0.4404, 0.4440, 0.4327]), ("roytseng_hgpose", [0.0, 0.0, 0.0])):
+def test_imported_weights_find_people_in_a_picture(tmp_path: Path):
+    for kind in ("bearpaw_hg", "umich_pose_ae"):
         write_exported(ours(kind).state_dict(), tmp_path / "theirs.pt", kind)
         write_imported(tmp_path / "theirs.pt", tmp_path / "x.pt")
-        assert torch.load(tmp_path / "x.pt", weights_only=True)["mean"] == mean
+        predictor = Predictor.load(tmp_path / "x.pt", "cpu")
+        [people] = predictor.people([np.zeros((60, 80, 3), dtype=np.uint8)])
+        assert people.joint_PK2.shape[1:] == (len(predictor.skeleton), 2)
 
 
 def test_equal_weights_give_equal_files(tmp_path: Path):
@@ -233,10 +238,10 @@ def test_equal_weights_give_equal_files(tmp_path: Path):
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["roytseng_discriminator", "umich_pose_ae"])
-def test_only_single_person_networks_become_weights_for_use(kind: str, tmp_path: Path):
+def test_only_pose_networks_become_weights_for_use(tmp_path: Path):
+    kind = "roytseng_discriminator"
     write_exported(ours(kind).state_dict(), tmp_path / "theirs.pt", kind)
-    with pytest.raises(UserError, match=f"theirs.pt: found {kind}, expected a single-person"):
+    with pytest.raises(UserError, match=f"theirs.pt: found {kind}, expected a pose network"):
         write_imported(tmp_path / "theirs.pt", tmp_path / "x.pt")
     assert not (tmp_path / "x.pt").exists()
 

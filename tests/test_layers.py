@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the rows.
 ROWS = [
-    {"errors", "folders", "params", "people", "skeleton"},  # facts
-    {"build_ext", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
+    {"errors", "files", "folders", "params", "people", "skeleton"},  # facts
+    {"build_ext", "coco_metrics", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
     {"nets"},
     {"data"},
-    {"adversary", "multi", "single"},  # what to learn
+    {"adversary", "multi", "problem", "single"},  # what to learn
     {"task"},  # joining
-    {"checkpoint", "distributed", "engine", "infer", "process", "pyfunc_model", "tracking"},  # running
+    {"checkpoint", "distributed", "engine", "infer", "process", "pyfunc_model", "thresholds", "tracking"},  # running
     {"evaluation", "training"},  # a whole run, as the stages call it
     {"cli", "draw", "gate", "interop", "predict", "presets", "report"},  # use
 ]

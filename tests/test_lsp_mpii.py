@@ -22,16 +22,18 @@ import scipy.io
 
 from pose.data.images import decode_image, encode_jpeg
 from pose.data.lsp_mpii import FEET_SHIFT, LspMpii, read_published
-from pose.data.prepare_lsp_mpii import Summary, chosen, pack, prepare_lsp_mpii
+from pose.data.prepare_lsp_mpii import LspMpiiSummary, chosen, pack, prepare_lsp_mpii
 from pose.data.raw_lsp import read_lsp, read_lspet
 from pose.data.raw_mpii import read_mpii_json, read_mpii_mat
 from pose.errors import UserError
 from pose.geometry import transform
-from pose.params import PrepareParams
+from pose.params import PrepareParams, load_params
 from pose.skeleton import LSP_TO_MPII
 
 ROOT = Path(__file__).resolve().parents[1]
-PARAMS = PrepareParams(lspet_held_out=0.5, mpii_held_out=0.5, pack_size=96, jpeg_quality=95)
+PARAMS = load_params(ROOT / "params.yaml").prepare.model_copy(
+    update={"lspet_held_out": 0.5, "mpii_held_out": 0.5, "pack_size": 96, "jpeg_quality": 95}
+)
 EMPTY = np.zeros((0, 0))  # MATLAB's []
 NOT_MPII = [6, 7]  # pelvis and thorax, which LSP lacks
 
@@ -167,7 +169,7 @@ def write_published(root: Path, rows: list[tuple[str, int]], **replaced: np.ndar
     return path
 
 
-def prepare(root: Path, params: PrepareParams = PARAMS, **options: Any) -> tuple[LspMpii, Summary]:
+def prepare(root: Path, params: PrepareParams = PARAMS, **options: Any) -> tuple[LspMpii, LspMpiiSummary]:
     path = root / "prepared" / "lsp_mpii.h5"
     summary = prepare_lsp_mpii(root, path, params=params, seed=1, **options)
     return LspMpii(path), summary

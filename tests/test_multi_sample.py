@@ -8,34 +8,37 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from test_coco import CocoParams, SplitCounts, annotations, crowd, image, person, prepare, replaced, write_file
-from torch.utils.data import DataLoader
+from conftest import ROOT
+from test_coco import annotations, crowd, image, person, prepare, replaced, write_file
 
 from pose.data.coco import CocoPeople
 from pose.data.images import encode_jpeg
+from pose.data.loader import loader
 from pose.data.multi_sample import (
     ImageDataset,
     MultiAugment,
-    MultiAugmentParams,
-    MultiParams,
-    MultiSample,
     RawMultiBatch,
-    encode_people,
     image_affine,
     image_sample,
     input_size,
     letterbox,
-    perfect_output,
 )
+from pose.data.synthetic import synthesize_coco
 from pose.geometry import invert, to_cell, to_px, transform
-from pose.heatmap import decode, encode
+from pose.heatmap import decode
+from pose.multi import MultiPerson
+from pose.params import CocoParams, MultiAugmentParams, SplitCounts, parse_params, read_yaml
+from pose.problem import View
 from pose.skeleton import COCO
 
 AUGMENT = MultiAugmentParams(rotation=30, scale=0.25, shift=0.2, flip=0.5, hue=72, saturation=0.5, brightness=0.3, contrast=0.5)
-PARAMS = MultiParams(input=128, sigma=1.0, target="subcell", people=30, augment=AUGMENT)
+DEMO = parse_params(read_yaml(ROOT / "params.yaml")).multi
+PARAMS = DEMO.model_copy(update={"input": 128, "sigma": 1.0, "target": "subcell", "people": 30, "augment": AUGMENT})
+RAW = {"loss": "mse", "tag_gain": 1.0}  # of a network whose answer is heatmaps and tags as they are
 TURNED = MultiAugment(angle=25, widen=1.1, shift=(0.05, -0.1), flip=True, hue=40, saturation=0.7, brightness=0.1, contrast=1.2)
 AUGMENTS = {"upright": MultiAugment(), "turned": MultiAugment(angle=-20, widen=0.9), "turned, flipped and recoloured": TURNED}
 SIZE = 200, 150
+EVERYONE = replaced(longest=128)  # every image with people; what the pictures show is of no account here
 # Region of the crowd: 40 columns of the image, from column 100 on.
 CROWD_LOW, CROWD_LENGTH = 100 * 150, 40 * 150
 
@@ -72,44 +75,6 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> CocoPeople:
     return prepare(root, nobody)[0]
 
 
-# ---- targets ----
-
-
-@pytest.mark.parametrize("target", ["subcell", "floor"])
-def test_one_persons_target_is_that_of_the_single_person_problem_without_its_tails(target: str) -> None:
-    rng = np.random.default_rng(0)
-    joint_K2, labelled_K = rng.uniform(-6, 38, (17, 2)), rng.random(17) < 0.8
-    whole_Khw, inside_K = encode(joint_K2, labelled_K, size=32, sigma=1.5, target=target)
-    found_Khw, cell_PK = encode_people(joint_K2[None], labelled_K[None], size=32, sigma=1.5, target=target)
-    np.testing.assert_array_equal(cell_PK[0] >= 0, inside_K)
-    np.testing.assert_allclose(found_Khw, whole_Khw, atol=0.012)
-    np.testing.assert_allclose(found_Khw[whole_Khw > 0.02], whole_Khw[whole_Khw > 0.02], rtol=1e-5)
-    assert found_Khw.dtype == np.float32
-
-
-def test_where_two_people_meet_the_larger_value_stands() -> None:
-    joint_PK2 = np.array([[[10.0, 10.2]], [[12.3, 10.0]]])
-    together_Khw, _ = encode_people(joint_PK2, np.ones((2, 1), bool), size=24, sigma=1.0)
-    alone = [encode_people(joint_PK2[p : p + 1], np.ones((1, 1), bool), size=24, sigma=1.0)[0] for p in (0, 1)]
-    np.testing.assert_array_equal(together_Khw, np.maximum(*alone))
-
-
-def test_cells_are_those_of_the_joints_and_minus_one_outside() -> None:
-    joint_PK2 = np.array([[[3.4, 5.6], [-0.6, 2.0], [-0.4, 7.4], [0.0, 0.0]]])
-    heatmap_Khw, cell_PK = encode_people(joint_PK2, np.array([[True, True, True, False]]), size=8, sigma=0.75)
-    assert cell_PK.tolist() == [[6 * 8 + 3, -1, 7 * 8 + 0, -1]]
-    assert cell_PK.dtype == np.int64
-    assert heatmap_Khw[[1, 3]].max() == 0
-    assert heatmap_Khw[0].argmax() == cell_PK[0, 0]
-
-
-def test_nobody_gives_empty_maps() -> None:
-    heatmap_Khw, cell_PK = encode_people(np.zeros((0, 17, 2)), np.zeros((0, 17), bool), size=8, sigma=1.0)
-    assert heatmap_Khw.shape == (17, 8, 8)
-    assert not heatmap_Khw.any()
-    assert cell_PK.shape == (0, 17)
-
-
 # ---- one affine for everything ----
 
 
@@ -124,8 +89,7 @@ def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(pe
     true_PK2, labelled_PK = people.joints(1)
     np.testing.assert_array_equal(shown_K & ~labelled_PK[0], False)
     assert shown_K.sum() >= labelled_PK.sum() - 3
-    cell_px = 4 / np.linalg.norm(sample.affine_23[:, 0])
-    assert np.abs(joint_K2 - true_PK2[0])[shown_K].max() <= 0.26 * cell_px * np.sqrt(2)
+    np.testing.assert_allclose(joint_K2[shown_K], true_PK2[0, shown_K], atol=0.01)
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
@@ -272,7 +236,7 @@ def test_a_batch_of_empty_images_has_room_for_one_person_who_is_not_there(people
 
 
 def test_no_more_people_are_taught_tags_than_said_but_all_have_heatmaps(people: CocoPeople) -> None:
-    few = image_sample(people, 0, MultiParams(input=128, sigma=1.0, target="subcell", people=1, augment=AUGMENT))
+    few = image_sample(people, 0, PARAMS.model_copy(update={"people": 1}))
     every = image_sample(people, 0, PARAMS)
     assert (len(few.cell_PK), len(every.cell_PK)) == (1, 2)
     np.testing.assert_array_equal(few.heatmap_Khw, every.heatmap_Khw)
@@ -290,7 +254,7 @@ def test_workers_do_not_change_what_is_loaded(people: CocoPeople) -> None:
     batches = [[(epoch, 0), (epoch, 2), (epoch, 1)] for epoch in range(2)]
 
     def load(workers: int) -> list[RawMultiBatch]:
-        return list(DataLoader(dataset, batch_sampler=batches, num_workers=workers, collate_fn=RawMultiBatch.of))
+        return list(loader(dataset, batches, workers=workers))
 
     for alone, shared in zip(load(0), load(2), strict=True):
         assert torch.equal(alone.image_BHW3, shared.image_BHW3)
@@ -299,54 +263,85 @@ def test_workers_do_not_change_what_is_loaded(people: CocoPeople) -> None:
         assert torch.equal(alone.others[0][0], shared.others[0][0])
 
 
-# ---- what a perfect network would answer ----
+# ---- nothing is lost between the annotations and COCO's figures ----
 
 
-def tags_of(sample: MultiSample) -> np.ndarray:
-    """(P, K) the tag at each joint's cell, NaN where it has none."""
-    tag_KC = perfect_output(sample.heatmap_Khw, sample.cell_PK)[17:].reshape(17, -1)
-    return np.where(sample.cell_PK >= 0, tag_KC[np.arange(17), sample.cell_PK], np.nan)
+def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
+    """What a network without fault would answer to a sample, (2 K, h, w) float32: its heatmaps, then its tags.
+
+    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person whose joint that is; elsewhere
+    that of the person with any joint nearest. So people have cells of their own in the maps of joints that they lack, where
+    refinement finds nothing and fills nothing in; without them it would take the joints of others.
+    """
+    h, w = heatmap_Khw.shape[1:]
+    tag_Khw = np.zeros_like(heatmap_Khw)
+    person_N, joint_N = np.nonzero(cell_PK >= 0)
+    y_N, x_N = np.divmod(cell_PK[person_N, joint_N], w)
+    y_hw, x_hw = np.indices((h, w), dtype=np.float32)
+
+    def nearest(these: np.ndarray) -> np.ndarray:
+        """(h, w) tag of the person of the nearest of these joints."""
+        distance_nhw = (y_hw - y_N[these, None, None]) ** 2 + (x_hw - x_N[these, None, None]) ** 2
+        return gap * (person_N[these][distance_nhw.argmin(axis=0)] + 1)
+
+    if len(person_N):
+        tag_Khw[:] = nearest(np.arange(len(person_N)))
+    for joint in np.unique(joint_N):
+        inside_hw = heatmap_Khw[joint] > 0
+        tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
+    return np.concatenate([heatmap_Khw, tag_Khw])
 
 
-def test_a_perfect_output_has_the_heatmaps_and_a_tag_for_each_person(people: CocoPeople) -> None:
-    sample = image_sample(people, 0, PARAMS, TURNED)
-    output = perfect_output(sample.heatmap_Khw, sample.cell_PK)
-    assert output.shape == (34, 32, 32)
-    np.testing.assert_array_equal(output[:17], sample.heatmap_Khw)
-    tag_PK = tags_of(sample)
-    assert np.nanstd(tag_PK, axis=1).max() == 0
-    assert np.abs(np.nanmean(tag_PK[0]) - np.nanmean(tag_PK[1])) >= 10
+def perfect_ap(folder: Path, *, size: int, sigma: float, target: str = "subcell", flip: bool = False) -> float:
+    """AP of a network without fault on the validation images, read and scored as a trained one's output is.
+
+    Images and targets are those of training without augmentation. flip: it also sees the mirror images.
+    """
+    problem = MultiPerson(PARAMS.model_copy(update={"input": size, "sigma": sigma, "target": target} | RAW))
+    data = problem.data(folder, watched=0)
+    rows, found = data.rows("test"), []
+    for row in rows.tolist():
+        upright = image_sample(data.images, row, problem.params)
+        samples = [upright, image_sample(data.images, row, problem.params, MultiAugment(flip=True))] if flip else [upright]
+        outputs = [torch.from_numpy(perfect_output(sample.heatmap_Khw, sample.cell_PK))[None, None] for sample in samples]
+        views = [View(output, mirrored) for output, mirrored in zip(outputs, (False, True), strict=False)]
+        found += problem.decode(views, torch.from_numpy(upright.affine_23)[None])
+    return data.score(found, rows)["COCO"]["AP"]
 
 
-def test_a_perfect_output_keeps_cells_for_people_in_the_maps_of_joints_that_they_lack(people: CocoPeople) -> None:
-    sample = image_sample(people, 0, PARAMS)
-    output = perfect_output(sample.heatmap_Khw, sample.cell_PK)
-    lacking = [(person, joint) for person, joint in np.argwhere(sample.cell_PK < 0) if (sample.cell_PK[:, joint] >= 0).any()]
-    assert lacking
-    for person_index, joint in lacking:
-        own_hw = output[17 + joint] == np.nanmean(tags_of(sample)[person_index])
-        assert own_hw.any()
-        assert not output[joint, own_hw].any()
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared set of drawn pictures, whose folder it is."""
+    root = tmp_path_factory.mktemp("drawn")
+    synthesize_coco(train=2, validation=100, seed=1, root=root, workers=1)
+    return prepare(root, EVERYONE)[0].folder
 
 
-def test_a_perfect_output_for_nobody_is_empty(people: CocoPeople) -> None:
-    sample = image_sample(people, 2, PARAMS)
-    assert not perfect_output(sample.heatmap_Khw, sample.cell_PK).any()
-
-
-def test_real_images_keep_their_joints_through_affine_and_encoding(real_data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of real ones."""
     if not (real_data / "coco-mini").is_dir():
         pytest.skip(f"no coco-mini in {real_data}")
-    (tmp_path / "coco").symlink_to((real_data / "coco-mini").resolve())
-    real, _ = prepare(tmp_path, replaced(longest=256))
-    params = MultiParams(input=512, sigma=2.0, target="subcell", people=30, augment=AUGMENT)
-    for row in real.rows("validation")[:6]:
-        sample = image_sample(real, int(row), params)
-        true_PK2, labelled_PK = real.joints(int(row))
-        y_PK, x_PK = np.divmod(sample.cell_PK, 128)
-        found_PK2 = transform(invert(sample.affine_23), to_px(np.stack([x_PK, y_PK], axis=2)))
-        assert sample.cell_PK.shape == labelled_PK.shape
-        cell_px = 4 / np.linalg.norm(sample.affine_23[:, 0])
-        assert np.abs(found_PK2 - true_PK2)[labelled_PK].max() <= 0.501 * cell_px
-        heat_KC = sample.heatmap_Khw.reshape(17, -1)
-        assert (heat_KC[np.arange(17), sample.cell_PK][labelled_PK] > 0.93).all()
+    root = tmp_path_factory.mktemp("mini")
+    (root / "coco").symlink_to((real_data / "coco-mini").resolve())
+    return prepare(root, EVERYONE)[0].folder
+
+
+# What is lost: two people's same joint in one cell, which has one tag; in adjacent cells, where one summit hides the other; in the
+# outermost cells, which have a neighbour on one side only. The smaller the maps, the more of each.
+@pytest.mark.parametrize(("size", "sigma"), [(192, 0.75), (192, 1.5), (512, 2.0)])
+def test_a_network_without_fault_scores_nearly_one_on_drawn_pictures(drawn: Path, size: int, sigma: float) -> None:
+    assert perfect_ap(drawn, size=size, sigma=sigma) >= 0.985
+
+
+@pytest.mark.parametrize(("size", "sigma"), [(192, 1.0), (512, 2.0)])
+def test_a_network_without_fault_scores_nearly_one_on_real_images(mini: Path, size: int, sigma: float) -> None:
+    assert perfect_ap(mini, size=size, sigma=sigma) >= 0.97
+
+
+def test_mirror_images_lose_nothing(drawn: Path) -> None:
+    assert perfect_ap(drawn, size=192, sigma=1.0, flip=True) >= 0.985
+
+
+def test_the_published_convention_loses_what_lies_between_cells(drawn: Path) -> None:
+    assert 0.95 <= perfect_ap(drawn, size=512, sigma=2.0, target="floor") < 0.985

@@ -19,18 +19,22 @@ from pose.data.synthetic import synthesize, synthesize_coco
 from pose.data.synthetic_clothes import Outfit
 from pose.data.synthetic_coco import run_lengths
 from pose.data.synthetic_draw import Canvas, draw_parts
-from pose.data.synthetic_files import drawing_pool, whole_folder
+from pose.data.synthetic_files import drawing_pool
 from pose.data.synthetic_mpii import MPII_SET, plan_mpii, write_mpii
 from pose.data.synthetic_person import Part, draw_figure, place_bones
 from pose.data.synthetic_pose import EVERYDAY, SPORT, Build, Pose
 from pose.data.synthetic_scene import OVERSAMPLE, Drawn, Placement, draw_scene, fit
 from pose.errors import UserError
-from pose.params import LspCounts, MpiiCounts, SyntheticParams
+from pose.params import LspCounts, MpiiCounts, SplitCounts, SyntheticParams
 from pose.skeleton import LSP, MPII, SCORED_JOINTS
+
+NO_COCO = SplitCounts(train=0, validation=0)
 
 
 def small(lsp: int = 4, lspet: int = 6, train: int = 8, validation: int = 4) -> SyntheticParams:
-    return SyntheticParams(lsp=LspCounts(train=lsp, test=lsp), lspet=lspet, mpii=MpiiCounts(train=train, validation=validation), size=128)
+    return SyntheticParams(
+        lsp=LspCounts(train=lsp, test=lsp), lspet=lspet, mpii=MpiiCounts(train=train, validation=validation), coco=NO_COCO, size=128
+    )
 
 
 @pytest.fixture(scope="module")
@@ -273,16 +277,8 @@ def test_the_plan_has_exactly_the_people_asked_for() -> None:
         assert len({picture.name for picture in plan}) == len(plan)
 
 
-def test_an_interrupted_set_leaves_the_former_one_and_no_rest(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "set") as folder:
-        (folder / "old").touch()
-    with pytest.raises(IsADirectoryError), whole_folder(tmp_path / "set") as folder:
-        folder.read_bytes()
-    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["set", "set/old"]
-
-
 def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path: Path) -> None:
-    params = SyntheticParams(lsp=LspCounts(train=3, test=2), lspet=0, mpii=MpiiCounts(train=0, validation=0), size=128)
+    params = SyntheticParams(lsp=LspCounts(train=3, test=2), lspet=0, mpii=MpiiCounts(train=0, validation=0), coco=NO_COCO, size=128)
     with pytest.raises(UserError, match=r"synthetic\.lsp: found train 3 and test 2"):
         synthesize(params, seed=1, root=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -71,7 +71,8 @@ def test_a_joint_without_annotation_has_no_gradient(params: Params):
 
 def test_training_on_one_batch_lowers_its_loss(params: Params, people: LspMpii):
     task = build_task(params, "hgpose", device=torch.device("cpu"))
-    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    data = task.problem.data(people.path, watched=0)
+    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
     [raw] = loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
     losses = [float(task.step(raw.to(task.device), done=step, steps=1000)["loss"]) for step in range(30)]
     assert np.mean(losses[-3:]) < 0.95 * losses[0]
@@ -80,7 +81,8 @@ def test_training_on_one_batch_lowers_its_loss(params: Params, people: LspMpii):
 def test_a_term_without_a_weight_is_an_error(params: Params, people: LspMpii):
     task = build_task(params, "hgpose", device=torch.device("cpu"))
     task.weights = {}
-    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    data = task.problem.data(people.path, watched=0)
+    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
     [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
     with pytest.raises(KeyError, match="heatmap"):
         task.step(raw.to(task.device), done=0, steps=1)
@@ -90,7 +92,8 @@ def test_bfloat16_and_clipping_are_switched_by_parameters(params: Params, people
     train = params.train.model_copy(update={"precision": "bfloat16"})
     clipped = params.tasks["hgpose"].model_copy(update={"clip": 1e-6})
     task: Task = build_task(params.model_copy(update={"train": train, "tasks": {"hgpose": clipped}}), "hgpose", device=torch.device("cpu"))
-    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=False)
+    data = task.problem.data(people.path, watched=0)
+    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
     [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
     task.step(raw.to(task.device), done=0, steps=1)
     norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in task.net.parameters() if p.grad is not None]))
@@ -159,7 +162,8 @@ def test_the_papers_preset_builds_the_eight_stacks_and_takes_two_steps_at_256_px
     paper = load_params(tmp_path / "params.yaml")
     task = build_task(paper, "hgpose", device=torch.device("cpu"))
     assert count(task.net) == 25_434_112
-    dataset = task.problem.dataset(people, people.rows("train"), seed=1, augment=True)
+    data = task.problem.data(people.path, watched=0)
+    dataset = data.dataset(data.rows("train"), seed=1, augment=True)
     [raw] = loader(dataset, [[(0, 0), (0, 1)]], workers=0)
     batch = raw.to(task.device)
     assert batch.image_B3HW.shape == (2, 3, 256, 256)

@@ -19,7 +19,7 @@ import torch
 from mlflow.entities import Run
 
 import pose.tracking
-from pose.checkpoint import save_weights
+from pose.checkpoint import save_weights, weights_of
 from pose.data.images import encode_jpeg
 from pose.engine import Interrupted
 from pose.infer import Predictor
@@ -49,7 +49,7 @@ def workspace(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights for use as they are before training."""
     path = tmp_path_factory.mktemp("models") / "last.pt"
-    save_weights(path, params, "hgpose", build_task(params, "hgpose", device=torch.device("cpu")).net)
+    save_weights(path, weights_of(build_task(params, "hgpose", device=torch.device("cpu"))))
     return path
 
 

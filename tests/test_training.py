@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pose.checkpoint import fill, load_state, load_weights, save_atomically, save_weights
+from pose.checkpoint import fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.errors import UserError
 from pose.infer import Predictor, load_model
 from pose.params import Params
@@ -181,7 +181,7 @@ def test_saving_leaves_no_half_file_and_no_other_one(tmp_path: Path):
 
 def test_weights_for_use_come_back_as_the_same_network(params: Params, tmp_path: Path):
     task = build_task(params, "hgpose", device=CPU)
-    save_weights(tmp_path / "last.pt", params, "hgpose", task.net)
+    save_weights(tmp_path / "last.pt", weights_of(task))
     model = load_model(tmp_path / "last.pt", "cpu")
     image = torch.rand(1, 3, 64, 64)
     assert torch.allclose(model(image), task.net.eval()(image), atol=1e-5)  # the layouts in memory differ
@@ -200,14 +200,14 @@ def test_something_else_than_weights_is_named(tmp_path: Path, content: bytes | N
 
 
 def test_weights_with_an_entry_missing_name_it(tmp_path: Path):
-    torch.save({"format": "pose-weights-1", "task": "hgpose"}, tmp_path / "odd.pt")
+    torch.save({"format": "pose-weights-2", "task": "hgpose"}, tmp_path / "odd.pt")
     with pytest.raises(UserError, match=r"odd\.pt: no entry 'problem', expected weights for use"):
         load_weights(tmp_path / "odd.pt")
 
 
 def test_truncated_weights_are_named(params: Params, tmp_path: Path):
     path = tmp_path / "last.pt"
-    save_weights(path, params, "hgpose", build_task(params, "hgpose", device=CPU).net)
+    save_weights(path, weights_of(build_task(params, "hgpose", device=CPU)))
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(UserError, match=r"last\.pt: cannot be read"):
         Predictor.load(path)

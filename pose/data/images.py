@@ -5,12 +5,14 @@ OpenCV fills the lost part of a truncated JPEG with grey and says nothing, so th
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 import cv2
 import numpy as np
 
 from pose.errors import UserError
+from pose.files import read_bytes
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_END = b"\xff\xd9"
@@ -23,17 +25,12 @@ def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
 
     upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they are stored: False.
     """
-    return decode_image(read_bytes(path), str(path), upright=upright)
+    return decode_image(read_picture(path), str(path), upright=upright)
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file; UserError, naming it, if it cannot be had."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, expected a picture") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+def read_picture(path: str | Path) -> bytes:
+    """An encoded picture; UserError, naming it, if it cannot be had."""
+    return read_bytes(path, "a picture")
 
 
 def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray:
@@ -64,6 +61,31 @@ def encode_jpeg(image_HW3: np.ndarray, quality: int) -> bytes:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, f"JPEG encoder refused a picture of shape {image_HW3.shape}"
     return data.tobytes()
+
+
+def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
+    """The picture `zoom` times as large, and the affine (2, 3) to it, exact although its sides are whole numbers of px.
+
+    Every pixel counts, unlike in a bilinear warp, which skips most of them. A zoom of 1 or more leaves the picture as it is.
+    """
+    size_wh = np.array(image_HW3.shape[1::-1])
+    small_wh = np.clip(np.rint(size_wh * zoom), 1, size_wh).astype(int)
+    if (small_wh == size_wh).all():
+        return image_HW3, np.eye(2, 3)
+    zoom_xy = small_wh / size_wh
+    affine = np.column_stack([np.diag(zoom_xy), 0.5 * zoom_xy - 0.5])
+    return cv2.resize(image_HW3, small_wh.tolist(), interpolation=cv2.INTER_AREA), affine
+
+
+def relative_name(name: Any, where: str) -> str:
+    """A picture's name as annotations give it, tidied; UserError, beginning with `where`, if it leads out of the folder it is relative to.
+
+    Either kind of separator counts, so that it leads nowhere on any system.
+    """
+    posix, windows = PurePosixPath(str(name)), PureWindowsPath(str(name))
+    if not isinstance(name, str) or not name.isprintable() or windows.anchor or ".." in windows.parts or not posix.name:
+        raise UserError(f"{where} {name!r} is not usable, expected a relative path without '..'")
+    return str(posix)
 
 
 def _jpeg_is_whole(data: bytes) -> bool:

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pose.data.sample import RawBatch
-
 Key = tuple[int, int]
 
 
@@ -44,7 +42,7 @@ class Epochs:
                 step += 1
 
 
-def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int) -> DataLoader[RawBatch]:
+def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int) -> DataLoader[Any]:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
     The data set makes whole batches: torch calls its `__getitems__` with the keys of one.

@@ -7,16 +7,16 @@ are one-based, LSP's and LSPET's are taken as they are. Only `LspMpii`, the read
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from pose.data.images import decode_image
+from pose.data.h5 import OncePerProcess, checked_dataset, open_h5, read_code_column, read_number_column
+from pose.data.images import decode_image, relative_name
 from pose.errors import UserError
 from pose.skeleton import MPII
 
@@ -92,62 +92,13 @@ def image_name(source: str, within: str, file: str | Path) -> str:
 
     UserError, naming the annotation `file`, for a name that would lead out of that folder.
     """
-    posix, windows = PurePosixPath(within), PureWindowsPath(within)
-    if not within.isprintable() or windows.anchor or ".." in windows.parts or not posix.name:
-        raise UserError(f"{file}: image name {within!r} is not usable, expected a relative path without '..'")
-    return f"{FOLDERS[source][0]}/{posix}"
+    return f"{FOLDERS[source][0]}/{relative_name(within, f'{file}: image name')}"
 
 
 def find_folder(root: str | Path, source: str) -> Path:
     """A set's folder under the data root, whichever of its accepted spellings is there (the first one if none is)."""
     candidates = [Path(root) / folder for folder in FOLDERS[source]]
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
-
-
-def open_h5(path: str | Path) -> h5py.File:
-    """Open an HDF5 file for reading; UserError if there is none, or if it is something else or cut short."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file, expected an HDF5 file of annotated people")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as HDF5 ({error})") from None
-
-
-def read_column(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A whole dataset; UserError if it is missing, lies outside the file, or its shape is not `shape` (None: any length)."""
-    dataset = checked_dataset(file, name, shape)
-    try:
-        values: np.ndarray = dataset[()]
-    except (OSError, ValueError, MemoryError) as error:
-        raise UserError(f"{file.filename}: dataset {name!r} cannot be read ({error})") from None
-    return values
-
-
-def checked_dataset(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> h5py.Dataset:
-    """A dataset by name, checked as `read_column` says, not yet read."""
-    expected = "(" + ", ".join("N" if length is None else str(length) for length in shape) + ("," if len(shape) == 1 else "") + ")"
-    link = file.get(name, getlink=True)
-    if link is None:
-        found = ", ".join(sorted(file)) or "none"
-        raise UserError(f"{file.filename}: no dataset {name!r}, found {found}, expected {name} of shape {expected}")
-    # A link or raw data elsewhere would let a downloaded file read any other file of the user's.
-    if not isinstance(link, h5py.HardLink):
-        raise UserError(f"{file.filename}: dataset {name!r} is a link, expected the data itself")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise UserError(f"{file.filename}: {name!r} is not a dataset within this file, expected {name} of shape {expected}")
-    if len(dataset.shape or ()) != len(shape) or any(want not in (None, have) for want, have in zip(shape, dataset.shape, strict=True)):
-        raise UserError(f"{file.filename}: dataset {name!r} has shape {dataset.shape}, expected {expected}")
-    return dataset
-
-
-def read_number_column(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A whole dataset of numbers as float64; UserError as `read_column` says, or if it holds something else."""
-    values = read_column(file, name, shape)
-    if values.dtype.kind not in "fiub":
-        raise UserError(f"{file.filename}: dataset {name!r} holds {values.dtype}, expected numbers")
-    return values.astype(np.float64)
 
 
 def decode_name(codes: np.ndarray, file: str | Path) -> str:
@@ -214,17 +165,15 @@ class LspMpii:
     joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded. centre_N2: zero-based
     image px (MPII's objpos; its crops lie 15 * scale px lower, see FEET_SHIFT). scale_N: height / 200 px. head_size_N: px or NaN.
     source_N, split_N: str, of SOURCES and SPLITS. image_size_N2: width, height. person_N: index in its image. istrain_N: published code.
-
-    The file is opened once per process, so that loader workers, forked or spawned, do not share a handle.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._handle: tuple[int, h5py.Dataset] | None = None
+        self._datasets = OncePerProcess(self.path)
         with open_h5(self.path) as file:
             self._code_N50 = read_number_column(file, "imgname", (None, NAME_LENGTH))
             num = len(self._code_N50)
-            source_N = _indices(file, "source", num, SOURCES)
+            source_N = read_code_column(file, "source", num, SOURCES)
             part_NK2 = read_number_column(file, "part", (num, JOINTS, 2))
             self.labelled_NK: np.ndarray = is_labelled(part_NK2)
             self.joint_NK2: np.ndarray = np.where(self.labelled_NK[..., None], zero_based(source_N, part_NK2), np.nan)
@@ -234,7 +183,7 @@ class LspMpii:
             self.istrain_N: np.ndarray = read_number_column(file, "istrain", (num,)).astype(np.int64)
             self.head_size_N: np.ndarray = read_number_column(file, "head_size", (num,))
             self.source_N: np.ndarray = np.array(SOURCES)[source_N]
-            self.split_N: np.ndarray = np.array(SPLITS)[_indices(file, "split", num, SPLITS)]
+            self.split_N: np.ndarray = np.array(SPLITS)[read_code_column(file, "split", num, SPLITS)]
             self.image_size_N2: np.ndarray = read_number_column(file, "image_size", (num, 2)).astype(np.int64)
             self.person_N: np.ndarray = read_number_column(file, "person", (num,)).astype(np.int64)
             self._affine_N23 = read_number_column(file, "packed_affine", (num, 2, 3))
@@ -262,24 +211,10 @@ class LspMpii:
 
     def pictures(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`picture` of each of these rows, in their order. Read in one go: HDF5 takes most of its time to begin."""
-        packed = self._packed()
+        packed = self._datasets["packed"]
         place = packed.id.get_space()
         place.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])
         data_B = np.empty(len(rows), dtype=packed.dtype)
         packed.id.read(h5py.h5s.create_simple(data_B.shape), place, data_B)
         for row, data in zip(rows, data_B, strict=True):
             yield decode_image(data.tobytes(), f"{self.path}: picture of row {row}"), self._affine_N23[row].copy()
-
-    def _packed(self) -> h5py.Dataset:
-        if self._handle is None or self._handle[0] != os.getpid():
-            self._handle = os.getpid(), open_h5(self.path)["packed"]
-        return self._handle[1]
-
-
-def _indices(file: h5py.File, name: str, num_people: int, names: tuple[str, ...]) -> np.ndarray:
-    """A column of indices into `names`, which its attribute `names` must list as we know them."""
-    index_N = read_column(file, name, (num_people,))
-    stored = tuple(str(word, "utf-8") if isinstance(word, bytes) else str(word) for word in file[name].attrs.get("names", ()))
-    if stored != names or index_N.dtype.kind not in "ui" or (num_people and int(index_N.max()) >= len(names)):
-        raise UserError(f"{file.filename}: dataset {name!r} holds codes of {stored}, expected codes of {names}")
-    return index_N

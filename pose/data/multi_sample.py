@@ -15,44 +15,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pose.data.coco import CocoPeople, shrink
+from pose.data.coco import CocoPeople
+from pose.data.images import shrink
 from pose.data.sample import crop
 from pose.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
+from pose.heatmap import encode_people
+from pose.params import MultiAugmentParams, MultiParams
 from pose.skeleton import COCO
 
-REACH = 3.0  # a target ends this many sigmas from its joint, where it is down to 0.011
 INPUT_MULTIPLE = 64  # inputs of the hourglass have sides of whole multiples of it, px
 # A large picture is first shrunk to this many times the size at which it is shown: a warp alone would skip pixels, two soften more.
 OVERSAMPLING = 1.25
-
-
-@dataclass(frozen=True)
-class MultiAugmentParams:
-    """Bounds of the uniform draws. rotation, hue: degrees. scale: of the square's side, 1 +- scale. shift: share of that side.
-
-    saturation, contrast: factors 1 +- these. brightness: +- this share of white. flip: probability.
-    """
-
-    rotation: float
-    scale: float
-    shift: float
-    flip: float
-    hue: float
-    saturation: float
-    brightness: float
-    contrast: float
-
-
-@dataclass(frozen=True)
-class MultiParams:
-    """input: side of what the network sees, px. sigma: of the target Gaussian, cells. target: as in `heatmap.encode`.
-    people: at most so many people of an image have their tags taught."""
-
-    input: int
-    sigma: float
-    target: str
-    people: int
-    augment: MultiAugmentParams
 
 
 @dataclass(frozen=True)
@@ -121,6 +94,11 @@ class MultiBatch:
     affine_B23: Tensor
     row_B: Tensor
     others: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    @property
+    def images(self) -> tuple[Tensor, ...]:
+        """At every size at which they are shown, the input's own first."""
+        return (self.image_B3HW, *(image for image, _ in self.others))
 
     def __len__(self) -> int:
         return len(self.row_B)
@@ -277,6 +255,10 @@ class ImageDataset(Dataset[MultiSample]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> RawMultiBatch:
+        """A whole batch at once, which is how torch's loader asks for one where a data set can do that."""
+        return RawMultiBatch.of([self[key] for key in keys])
+
     def __getitem__(self, key: tuple[int, int]) -> MultiSample:
         epoch, position = key
         row = int(self.rows[position])
@@ -284,59 +266,6 @@ class ImageDataset(Dataset[MultiSample]):
         if self.augment:
             augment = MultiAugment.draw(np.random.default_rng([self.seed, epoch, row]), self.params.augment)
         return image_sample(self.people, row, self.params, augment, scales=self.scales)
-
-
-def encode_people(
-    joint_xy_cell: np.ndarray, labelled_PK: np.ndarray, *, size: int, sigma: float, target: str = "subcell"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussians of peak 1, the larger one where two people's meet, and the cells that hold their peaks.
-
-    joint_xy_cell: (P, K, 2) in cells. size: cells a side. sigma: cells. target: `subcell` or `floor`, as in `heatmap.encode`, whose
-    maps these are for one person but for their tails, which end REACH sigmas from the joint: only a window is computed.
-    Returns heatmap_Khw float32 and cell_PK int64: y * w + x, -1 for a joint that is unlabelled or outside the map.
-    """
-    xy_PK2 = np.where(labelled_PK[..., None], joint_xy_cell, -1e6)
-    inside_PK = labelled_PK & (xy_PK2 >= -0.5).all(axis=2) & (xy_PK2 < size - 0.5).all(axis=2)
-    cell_xy_PK2 = np.floor(xy_PK2 + 0.5).astype(np.int64)
-    centre_PK2 = cell_xy_PK2 if target == "floor" else xy_PK2
-    reach = int(np.ceil(REACH * sigma))
-    window = np.arange(-reach, reach + 1)
-    heatmap_Khw = np.zeros((labelled_PK.shape[1], size + 2 * reach, size + 2 * reach), dtype=np.float32)  # with a margin for windows
-    for inside_K, cell_xy_K2, centre_K2 in zip(inside_PK, cell_xy_PK2, centre_PK2, strict=True):
-        joint_J = np.flatnonzero(inside_K)  # of different maps, so that no two of these windows meet
-        place_J2D = cell_xy_K2[joint_J, :, None] + window
-        # A Gaussian is the product of one over x and one over y.
-        side_J2D = np.exp(-((place_J2D - centre_K2[joint_J, :, None]) ** 2) / (2 * sigma**2)).astype(np.float32)
-        at = joint_J[:, None, None], place_J2D[:, 1, :, None] + reach, place_J2D[:, 0, None, :] + reach
-        heatmap_Khw[at] = np.maximum(heatmap_Khw[at], side_J2D[:, 1, :, None] * side_J2D[:, 0, None, :])
-    cell_PK = np.where(inside_PK, cell_xy_PK2[..., 1] * size + cell_xy_PK2[..., 0], -1)
-    return np.ascontiguousarray(heatmap_Khw[:, reach : reach + size, reach : reach + size]), cell_PK
-
-
-def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
-    """What a network without fault would answer to a sample, (2 K, h, w) float32: its heatmaps, then its tags.
-
-    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person whose joint that is; elsewhere
-    that of the person with any joint nearest. So people have cells of their own in the maps of joints that they lack, where
-    refinement finds nothing and fills nothing in; without them it would take the joints of others.
-    """
-    h, w = heatmap_Khw.shape[1:]
-    tag_Khw = np.zeros_like(heatmap_Khw)
-    person_N, joint_N = np.nonzero(cell_PK >= 0)
-    y_N, x_N = np.divmod(cell_PK[person_N, joint_N], w)
-    y_hw, x_hw = np.indices((h, w), dtype=np.float32)
-
-    def nearest(these: np.ndarray) -> np.ndarray:
-        """(h, w) tag of the person of the nearest of these joints."""
-        distance_nhw = (y_hw - y_N[these, None, None]) ** 2 + (x_hw - x_N[these, None, None]) ** 2
-        return gap * (person_N[these][distance_nhw.argmin(axis=0)] + 1)
-
-    if len(person_N):
-        tag_Khw[:] = nearest(np.arange(len(person_N)))
-    for joint in np.unique(joint_N):
-        inside_hw = heatmap_Khw[joint] > 0
-        tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
-    return np.concatenate([heatmap_Khw, tag_Khw])
 
 
 def _mask(mask_HW: np.ndarray | None, affine: np.ndarray, cells: int) -> np.ndarray:

@@ -6,84 +6,52 @@ of the raw set; which of their pixels the loss must not look at is kept as run l
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-import cv2
 import h5py
 import numpy as np
-from tqdm import tqdm
 
-from pose.data.coco import IMAGES, SPLITS, annotation_file, runs_of, shrink
-from pose.data.images import decode_image, encode_jpeg, is_jpeg, read_bytes
-from pose.data.prepare_lsp_mpii import CHUNK, IMAGE_MISSING, IMAGE_UNREADABLE, LISTED
+from pose.data.coco import IMAGES, SPLITS, annotation_file
+from pose.data.h5 import create_pictures, write_columns
+from pose.data.images import decode_image, encode_jpeg, is_jpeg, read_picture, shrink
 from pose.data.raw_coco import Entry, RawCoco, is_labelled_person, read_annotations, read_valid_ids, region
+from pose.data.runs import runs_of
+from pose.data.summary import IMAGE_MISSING, IMAGE_UNREADABLE, Summary
+from pose.data.workers import in_threads
 from pose.errors import UserError
+from pose.files import write_text, written_whole
+from pose.params import CocoParams
 from pose.skeleton import COCO
 
 FOLDERS = ("coco", "COCO")  # in the data root, as it is spelt
 YEARS = ("2017", "2014")
 FILES = ("train", "val")  # of a year
 VALID_ID = "valid_id"
+LEAST_FOUND = 0.1  # of the images that `valid_id` lists: where there are fewer, it is about a larger set than this one
 LEAST_SIDE = 8  # px; a picture with a shorter side shows no one
 
 FEW_PEOPLE, NOT_CHOSEN, TOO_SMALL, OTHER_SIZE = "too few people", "not chosen", "too small", "size not as annotated"
 
-Job_ = TypeVar("Job_")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class SplitCounts:
-    """A number for each split."""
-
-    train: int
-    validation: int
-
-
-@dataclass(frozen=True)
-class CocoParams:
-    """images: at most so many, 0 for all. min_people: people with joints that an image must show. longest: long side, px, of
-    the packed pictures. ignore_unlabelled: the loss does not look at people without joints, as it does not at crowds."""
-
-    images: SplitCounts
-    min_people: SplitCounts
-    longest: int
-    jpeg_quality: int
-    ignore_unlabelled: bool
-
 
 @dataclass
-class Summary:
-    """What became of the listed images. `str()` of it is the table that the stage prints.
+class CocoSummary(Summary):
+    """What became of the listed images. counts: by (split, what): listed and kept images, people, crowds. left_out: images by
+    (split, reason)."""
 
-    counts: by (split, what): listed and kept images, people, crowds. left_out: images by (split, reason). unreadable: what is
-    wrong with each image that was left out for what its file holds.
-    """
-
-    title: str
-    notes: list[str]
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
+    def table(self) -> list[str]:
         columns = ("listed", "kept", "people", "crowds")
-        lines = [self.title, *self.notes, f"{'images':10}" + "".join(f" {name:>9}" for name in columns) + "   left out"]
+        lines = [f"{'images':10}" + "".join(f" {name:>9}" for name in columns) + "   left out"]
         for split in SPLITS:
             numbers = "".join(f" {self.counts[split, name]:9,}" for name in columns)
-            reasons = [f"{reason} {count:,}" for (counted, reason), count in self.left_out.items() if counted == split]
-            lines.append(f"{split:10}{numbers}   {', '.join(reasons) or 'none'}")
-        more = len(self.unreadable) - LISTED
-        return "\n".join(lines + self.unreadable[:LISTED] + ([f"... and {more:,} more images like these"] if more > 0 else []))
+            lines.append(f"{split:10}{numbers}   {self.reasons(split) or 'none'}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -119,7 +87,7 @@ class Packed:
     ignore_R: np.ndarray
 
 
-def prepare_coco(root: str | Path, folder: str | Path, *, params: CocoParams, seed: int, workers: int | None = None) -> Summary:
+def prepare_coco(root: str | Path, folder: str | Path, *, params: CocoParams, seed: int, workers: int | None = None) -> CocoSummary:
     """Write the prepared folder and say what is in it. The same input gives the same bytes.
 
     root: folder with `coco` in it. workers: threads, all cores if None. UserError if nothing usable is there.
@@ -130,29 +98,20 @@ def prepare_coco(root: str | Path, folder: str | Path, *, params: CocoParams, se
     sources, notes = find_sources(coco)
     images, rule = split_images(coco, sources)
     title = f"prepared from {coco}: {', '.join(source.raw.path.name for source in sources)}"
-    summary = Summary(title=title, notes=[rule, *notes])
+    summary = CocoSummary(title=title, notes=[rule, *notes])
     for image in images:
         summary.counts[image.split, "listed"] += 1
     images = choose(images, params, seed, summary)
     _check_splits(images, summary, coco)
 
-    paths = [*(annotation_file(folder, split) for split in SPLITS), folder / IMAGES]
-    unfinished = {path: path.with_name(path.name + ".tmp") for path in paths}
-    try:
-        for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(unfinished[folder / IMAGES], "w") as file:
+    with written_whole(folder / IMAGES) as unfinished:
+        with h5py.File(unfinished, "w") as file:
             kept = _write_pictures(file, images, params, workers, summary)
             _check_splits(kept, summary, coco)
             _write_columns(file, kept)
         for split in SPLITS:
-            text = json.dumps(_annotations(sources, [image for image in kept if image.split == split]), separators=(",", ":"))
-            unfinished[annotation_file(folder, split)].write_text(text, encoding="utf-8")
-        for path in paths:
-            os.replace(unfinished[path], path)
-    finally:
-        for path in unfinished.values():
-            path.unlink(missing_ok=True)
+            content = _annotations(sources, [image for image in kept if image.split == split])
+            write_text(annotation_file(folder, split), json.dumps(content, separators=(",", ":")))
     return summary
 
 
@@ -185,43 +144,41 @@ def find_sources(coco: Path) -> tuple[list[Source], list[str]]:
 def split_images(coco: Path, sources: Sequence[Source]) -> tuple[list[Image], str]:
     """All annotated images in the split that they are in, and a line that says by which rule.
 
-    The ids in `valid_id` validate, whatever file holds them, and all others train. Where it names none of the images, or is not
-    there, the val file's images validate.
+    The ids in `valid_id` validate, whatever file holds them, and all others train. Where it is not there, or nearly all of the images
+    that it lists are not (a list of the whole set beside a small part of it), the val file's images validate.
     """
-    listed = read_valid_ids(coco / VALID_ID) if (coco / VALID_ID).exists() else None
-    ids = {image["id"] for source in sources for image in source.raw.images}
-    present = ids & (listed or set())
+    there = (coco / VALID_ID).exists()
+    listed = read_valid_ids(coco / VALID_ID) if there else set()
+    path_of = {entry["id"]: source.images / entry["file_name"] for source in sources for entry in source.raw.images}
+    validate = path_of.keys() & listed
+    found = sum(path_of[image_id].is_file() for image_id in validate)
     val_files = [source.raw.path for source in sources if _is_val(source)]
-    if listed is None:
-        why = f"no {VALID_ID}"
-    else:
-        why = f"{VALID_ID} names {len(present):,} of the {len(ids):,} images here"
-    if present:
-        rule = f"split by {VALID_ID}: {len(present):,} of its {len(listed or ()):,} images are here and validate, whatever file holds them"
-    elif len(val_files) == 1 and len(sources) == 2:
+    by_file = len(val_files) == 1 and len(sources) == 2
+    why = f"only {found:,} of {VALID_ID}'s {len(listed):,} images can be found" if there else f"no {VALID_ID}"
+    if validate and not (by_file and found < LEAST_FOUND * len(listed)):
+        rule = f"split by {VALID_ID}: {found:,} of its {len(listed):,} images can be found and validate, whatever file holds them"
+    elif by_file:
+        validate = {entry["id"] for source in sources if _is_val(source) for entry in source.raw.images}
         rule = f"split by file, since {why}: the images of {val_files[0].name} validate"
     else:
         raise UserError(
             f"{coco}: only {sources[0].raw.path.name} and {why}, expected a train and a val file, or ids of its images in {VALID_ID}"
         )
-    images = []
-    for source in sources:
-        for entry in source.raw.images:
-            validates = entry["id"] in present if present else _is_val(source)
-            path = source.images / entry["file_name"]
-            images.append(
-                Image(
-                    entry=entry,
-                    annotations=source.raw.people_of[entry["id"]],
-                    split=SPLITS[validates],
-                    path=path,
-                    name=path.relative_to(coco).as_posix(),
-                )
-            )
+    images = [
+        Image(
+            entry=entry,
+            annotations=source.raw.people_of[entry["id"]],
+            split=SPLITS[entry["id"] in validate],
+            path=path_of[entry["id"]],
+            name=path_of[entry["id"]].relative_to(coco).as_posix(),
+        )
+        for source in sources
+        for entry in source.raw.images
+    ]
     return images, rule
 
 
-def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
+def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: CocoSummary) -> list[Image]:
     """The images to use, by id: of those that show enough people and have a file, the first ones by a hash of the id.
 
     So it matters little which others there are, and more images never replace but only join those chosen before.
@@ -247,7 +204,7 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
 def pack(image: Image, params: CocoParams) -> Packed | tuple[str, str]:
     """The image as it goes into the file, or why it does not: the reason, and a line that names it."""
     try:
-        data = read_bytes(image.path)
+        data = read_picture(image.path)
         image_HW3 = decode_image(data, str(image.path))
     except UserError as error:
         return IMAGE_UNREADABLE, str(error)
@@ -267,73 +224,58 @@ def pack(image: Image, params: CocoParams) -> Packed | tuple[str, str]:
     return Packed(data=data, affine=affine, ignore_R=runs_of(ignore_HW) if ignore_HW.any() else np.empty(0, dtype=np.uint32))
 
 
-def in_threads(work: Callable[[Job_], Result], jobs: Sequence[Job_], workers: int | None) -> Generator[Result, None, None]:
-    """The results in order. Threads, since decoding, resizing and encoding let go of Python's lock."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # OpenCV's own threads would only fight with ours
-    try:
-        with ThreadPoolExecutor(workers or cores) as pool:
-            yield from pool.map(work, jobs)
-    finally:
-        cv2.setNumThreads(threads)
-
-
 def _is_val(source: Source) -> bool:
     return source.raw.path.stem.startswith("person_keypoints_val")
 
 
-def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None:
+def _check_splits(images: Sequence[Image], summary: CocoSummary, coco: Path) -> None:
     """UserError, with what became of its images and the first one's fault, if a split has none that can be used."""
     for split in SPLITS:
         if not any(image.split == split for image in images):
-            reasons = [f"{reason} {count:,}" for (counted, reason), count in summary.left_out.items() if counted == split]
-            found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used ({', '.join(reasons) or 'none listed'})"
-            raise UserError(f"{coco}: {found}" + (f"; {summary.unreadable[0]}" if summary.unreadable else ""))
+            found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used ({summary.reasons(split) or 'none listed'})"
+            raise UserError(f"{coco}: {found}" + (f"; {summary.unusable[0]}" if summary.unusable else ""))
 
 
-def _write_pictures(file: h5py.File, images: Sequence[Image], params: CocoParams, workers: int | None, summary: Summary) -> list[Image]:
+def _write_pictures(file: h5py.File, images: Sequence[Image], params: CocoParams, workers: int | None, summary: CocoSummary) -> list[Image]:
     """Write the pictures, their affines and masks; returns the images that could be packed."""
-    packed_I = file.create_dataset(
-        "packed", (len(images),), maxshape=(None,), chunks=(CHUNK,), dtype=h5py.vlen_dtype(np.uint8), track_times=False
-    )
+    pictures = create_pictures(file, len(images))
     kept: list[Image] = []
     affines, runs = [], [np.empty(0, dtype=np.uint32)]
-    results = in_threads(lambda image: pack(image, params), images, workers)
-    with contextlib.closing(results):
-        for image, packed in zip(images, tqdm(results, total=len(images), desc="packing images", unit="image", disable=None), strict=True):
+    with in_threads(lambda image: pack(image, params), images, workers, doing="packing images") as results:
+        for image, packed in zip(images, results, strict=True):
             if isinstance(packed, tuple):
                 summary.left_out[image.split, packed[0]] += 1
-                summary.unreadable.append(packed[1])
+                summary.unusable.append(packed[1])
                 continue
-            packed_I[len(kept)] = np.frombuffer(packed.data, dtype=np.uint8)
+            pictures[len(kept)] = np.frombuffer(packed.data, dtype=np.uint8)
             kept.append(image)
             affines.append(packed.affine)
             runs.append(packed.ignore_R)
             summary.counts[image.split, "kept"] += 1
             summary.counts[image.split, "people"] += len(image.people)
             summary.counts[image.split, "crowds"] += sum(bool(annotation["iscrowd"]) for annotation in image.annotations)
-    packed_I.resize((len(kept),))
-    file.create_dataset("packed_affine", data=np.array(affines).reshape(-1, 2, 3), track_times=False)
-    file.create_dataset("runs", data=np.array([len(run_R) for run_R in runs[1:]], dtype=np.int64), track_times=False)
-    file.create_dataset("run", data=np.concatenate(runs), track_times=False)
+    pictures.resize((len(kept),))
+    columns = {
+        "packed_affine": np.array(affines).reshape(-1, 2, 3),
+        "runs": np.array([len(run_R) for run_R in runs[1:]], dtype=np.int64),
+        "run": np.concatenate(runs),
+    }
+    write_columns(file, columns)
     return kept
 
 
 def _write_columns(file: h5py.File, images: Sequence[Image]) -> None:
     people = [annotation for image in images for annotation in image.people]
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "id": np.array([image.entry["id"] for image in images], dtype=np.int64),
         "split": np.array([SPLITS.index(image.split) for image in images], dtype=np.uint8),
         "image_size": np.array([[image.entry["width"], image.entry["height"]] for image in images], dtype=np.int64),
         "people": np.array([len(image.people) for image in images], dtype=np.int64),
         "keypoint": np.array([person["keypoints"] for person in people], dtype=np.float64).reshape(-1, len(COCO), 3),
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
+        "name": np.array([image.name for image in images], dtype=h5py.string_dtype()),
     }
-    for name, values in columns.items():
-        file.create_dataset(name, data=values, track_times=False)
-    file.create_dataset("name", data=[image.name for image in images], dtype=h5py.string_dtype(), track_times=False)
-    file["split"].attrs["names"] = np.array(SPLITS, dtype="S")
+    write_columns(file, columns, codes={"split": SPLITS})
 
 
 def _annotations(sources: Sequence[Source], images: Sequence[Image]) -> Entry:

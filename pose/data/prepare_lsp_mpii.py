@@ -6,22 +6,17 @@ surroundings are packed into the file as a small JPEG, so that training reads fe
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from pose.data import raw_lsp, raw_mpii
-from pose.data.images import decode_image, encode_jpeg, is_jpeg, read_bytes
+from pose.data.h5 import create_pictures, write_columns
+from pose.data.images import decode_image, encode_jpeg, is_jpeg, read_picture, shrink
 from pose.data.lsp_mpii import (
     FEET_SHIFT,
     LSP_TEST,
@@ -35,7 +30,10 @@ from pose.data.lsp_mpii import (
     read_published,
     zero_based,
 )
+from pose.data.summary import IMAGE_MISSING, IMAGE_UNREADABLE, Summary
+from pose.data.workers import in_threads
 from pose.errors import UserError
+from pose.files import written_whole
 from pose.params import PrepareParams
 
 PUBLISHED = "lsp_mpii.h5"
@@ -44,43 +42,27 @@ PUBLISHED = "lsp_mpii.h5"
 SURROUNDINGS = 1.25 * 1.7
 # An image is kept as it came, which costs no second compression, if little of it and few of its pixels could be saved.
 KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
-CHUNK = 256  # rows whose places in the file lie together
-LISTED = 10  # unreadable images named in the summary
 
-IMAGE_MISSING, IMAGE_UNREADABLE, OUTSIDE = "image missing", "image unreadable", "outside the image"
-NOT_PLACED, NO_JOINTS = "no scale or objpos", "no joints"
+OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no joints"
 
 
 @dataclass
-class Summary:
-    """What became of the annotated people. `str()` of it is the table that the stage prints.
+class LspMpiiSummary(Summary):
+    """What became of the annotated people. annotated, kept: people by (source, split). left_out: people by (source, reason)."""
 
-    annotated, kept: people by (source, split). left_out: people by (source, reason). notes: lines to be said beside it.
-    unreadable: what is wrong with each image that could not be read.
-    """
-
-    title: str
     annotated: Counter[tuple[str, str]] = field(default_factory=Counter)
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)
-    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        lines = [self.title, f"{'set':5} {'':9} {'people':>7}" + "".join(f" {split:>10}" for split in SPLITS) + "   left out"]
+    def table(self) -> list[str]:
+        lines = [f"{'set':5} {'':9} {'people':>7}" + "".join(f" {split:>10}" for split in SPLITS) + "   left out"]
         for source in SOURCES:
             if not any(counted == source for counted, _ in self.annotated):
                 continue
             for what, counts in (("annotated", self.annotated), ("kept", self.kept)):
                 by_split = [counts[source, split] for split in SPLITS]
                 line = f"{source:5} {what:9} {sum(by_split):7,}" + "".join(f" {count:10,}" for count in by_split)
-                if what == "kept":
-                    reasons = [f"{reason} {count:,}" for (counted, reason), count in self.left_out.items() if counted == source]
-                    line += "   " + (", ".join(reasons) or "none")
-                lines.append(line)
-        shown = self.unreadable[:LISTED]
-        more = [f"... and {len(self.unreadable) - LISTED:,} more images that cannot be read"] if len(self.unreadable) > LISTED else []
-        return "\n".join(lines + self.notes + shown + more)
+                lines.append(line + (f"   {self.reasons(source) or 'none'}" if what == "kept" else ""))
+        return lines
 
 
 @dataclass(frozen=True)
@@ -100,7 +82,7 @@ class Packed:
     pictures: list[tuple[bytes, np.ndarray] | None]
 
 
-def prepare_lsp_mpii(root: str | Path, path: str | Path, *, params: PrepareParams, seed: int, workers: int | None = None) -> Summary:
+def prepare_lsp_mpii(root: str | Path, path: str | Path, *, params: PrepareParams, seed: int, workers: int | None = None) -> LspMpiiSummary:
     """Write the prepared person file and say what is in it. The same input gives the same bytes.
 
     root: folder with LSP, LSPET, mpii, or a published lsp_mpii.h5, which is then taken instead. workers: threads, all cores if None.
@@ -120,28 +102,22 @@ def prepare_lsp_mpii(root: str | Path, path: str | Path, *, params: PrepareParam
     table, split_N, reason_N = table.take(order_N), split_N[order_N], reason_N[order_N]
     code_N50 = np.array([encode_name(name) for name in table.name_N])
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        with h5py.File(unfinished, "w") as file:
-            kept_N, size_N2, affine_N23 = _write_pictures(file, table, reason_N, root, params, workers, summary)
-            for row in range(len(table)):
-                key = SOURCES[table.source_N[row]], SPLITS[split_N[row]]
-                summary.annotated[key] += 1
-                summary.kept[key] += int(kept_N[row])
-                if not kept_N[row]:
-                    summary.left_out[key[0], reason_N[row]] += 1
-            if not kept_N.any():
-                reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(reason_N.tolist()).items())
-                raise UserError(f"{root}: none of {len(table):,} annotated people can be used ({reasons}), first image {table.name_N[0]}")
-            _write_columns(file, table.take(kept_N), code_N50[kept_N], split_N[kept_N], size_N2[kept_N], affine_N23[kept_N])
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
+        kept_N, size_N2, affine_N23 = _write_pictures(file, table, reason_N, root, params, workers, summary)
+        for row in range(len(table)):
+            key = SOURCES[table.source_N[row]], SPLITS[split_N[row]]
+            summary.annotated[key] += 1
+            summary.kept[key] += int(kept_N[row])
+            if not kept_N[row]:
+                summary.left_out[key[0], reason_N[row]] += 1
+        if not kept_N.any():
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(reason_N.tolist()).items())
+            raise UserError(f"{root}: none of {len(table):,} annotated people can be used ({reasons}), first image {table.name_N[0]}")
+        _write_columns(file, table.take(kept_N), code_N50[kept_N], split_N[kept_N], size_N2[kept_N], affine_N23[kept_N])
     return summary
 
 
-def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
+def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, LspMpiiSummary]:
     """All annotated people under the data root; (N,) bool, who is a published MPII validation person, if a list of them is there."""
     mpii = find_folder(root, "mpii")
     mat = mpii / raw_mpii.MAT
@@ -188,7 +164,7 @@ def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
         num_unlisted = int(((listed_N < 0) & (table.source_N == SOURCES.index("mpii")) & (table.istrain_N == TRAIN)).sum())
         if num_unlisted:
             notes.append(f"mpii: {num_unlisted:,} people with joints are not in {listing.name}: train, unused in a validation image")
-    return table, validation_N, Summary(title=f"prepared from {root}: {', '.join(used)}", notes=notes)
+    return table, validation_N, LspMpiiSummary(title=f"prepared from {root}: {', '.join(used)}", notes=notes)
 
 
 def match_by_index(table: PersonTable, other: PersonTable) -> np.ndarray:
@@ -259,12 +235,9 @@ def pack(data: bytes, image_HW3: np.ndarray, centre_xy: np.ndarray, side: float,
     if is_jpeg(data) and zoom > KEEP_ZOOM and crop_wh.prod() > KEEP_SHARE * size_wh.prod():
         return data, np.eye(2, 3)
     crop_HW3 = np.ascontiguousarray(image_HW3[low_xy[1] : high_xy[1], low_xy[0] : high_xy[0]])
-    packed_wh = np.maximum(np.rint(crop_wh * zoom), 1).astype(int)
-    if zoom < 1:
-        crop_HW3 = cv2.resize(crop_HW3, packed_wh.tolist(), interpolation=cv2.INTER_AREA)
-    zoom_xy = packed_wh / crop_wh  # not quite `zoom`, since sides are whole numbers
-    affine = np.column_stack([np.diag(zoom_xy), (0.5 - low_xy) * zoom_xy - 0.5])
-    return encode_jpeg(crop_HW3, params.jpeg_quality), affine
+    packed_HW3, affine = shrink(crop_HW3, zoom)
+    affine[:, 2] = (0.5 - low_xy) * affine.diagonal() - 0.5  # from the image's px, not the crop's
+    return encode_jpeg(packed_HW3, params.jpeg_quality), affine
 
 
 def _unusable(table: PersonTable) -> np.ndarray:
@@ -278,25 +251,28 @@ def _unusable(table: PersonTable) -> np.ndarray:
 
 
 def _write_pictures(
-    file: h5py.File, table: PersonTable, reason_N: np.ndarray, root: Path, params: PrepareParams, workers: int | None, summary: Summary
+    file: h5py.File,
+    table: PersonTable,
+    reason_N: np.ndarray,
+    root: Path,
+    params: PrepareParams,
+    workers: int | None,
+    summary: LspMpiiSummary,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write `packed`, a row per person kept, and fill in `reason_N` for the others.
 
     Returns (N,) bool, who is kept, (N, 2) width and height of the image, (N, 2, 3) affine to the packed picture.
     """
-    dataset = file.create_dataset(
-        "packed", (len(table),), maxshape=(None,), chunks=(CHUNK,), dtype=h5py.vlen_dtype(np.uint8), track_times=False
-    )
+    pictures = create_pictures(file, len(table))
     size_N2 = np.zeros((len(table), 2), dtype=np.int64)
     affine_N23 = np.zeros((len(table), 2, 3))
     num_kept = 0
     rows_of, jobs = _jobs(table, reason_N, root)
-    results = _run(jobs, params, workers)
-    with contextlib.closing(results):
-        for rows, packed in zip(rows_of, tqdm(results, total=len(jobs), desc="packing people", unit="image", disable=None), strict=True):
+    with in_threads(lambda job: _pack_image(job, params), jobs, workers, doing="packing people") as results:
+        for rows, packed in zip(rows_of, results, strict=True):
             if isinstance(packed, str):
                 reason_N[rows] = IMAGE_UNREADABLE
-                summary.unreadable.append(packed)
+                summary.unusable.append(packed)
                 continue
             size_N2[rows] = packed.size
             for row, picture in zip(rows, packed.pictures, strict=True):
@@ -304,10 +280,9 @@ def _write_pictures(
                     reason_N[row] = OUTSIDE
                     continue
                 affine_N23[row] = picture[1]
-                # Row by row: of several rows of one length h5py would make a table.
-                dataset[num_kept] = np.frombuffer(picture[0], dtype=np.uint8)
+                pictures[num_kept] = np.frombuffer(picture[0], dtype=np.uint8)
                 num_kept += 1
-    dataset.resize((num_kept,))
+    pictures.resize((num_kept,))
     return reason_N == "", size_N2, affine_N23
 
 
@@ -331,26 +306,10 @@ def _jobs(table: PersonTable, reason_N: np.ndarray, root: Path) -> tuple[list[np
     return rows_of, jobs
 
 
-def _run(jobs: list[Job], params: PrepareParams, workers: int | None) -> Generator[Packed | str, None, None]:
-    """Pack the people of every image, in order. Threads, since decoding, resizing and encoding let go of Python's lock."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # OpenCV's own threads would only fight with ours
-    try:
-        with ThreadPoolExecutor(workers or _num_cores()) as pool:
-            yield from pool.map(lambda job: _pack_image(job, params), jobs)
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _pack_image(job: Job, params: PrepareParams) -> Packed | str:
     """The packed pictures of an image's people, or what is wrong with the image."""
     try:
-        data = read_bytes(job.path)
+        data = read_picture(job.path)
         image_HW3 = decode_image(data, str(job.path))
     except UserError as error:
         return str(error)
@@ -376,7 +335,4 @@ def _write_columns(
         "split": split_N,
         "packed_affine": affine_N23,
     }
-    for name, values in columns.items():
-        file.create_dataset(name, data=values, track_times=False)
-    file["source"].attrs["names"] = np.array(SOURCES, dtype="S")
-    file["split"].attrs["names"] = np.array(SPLITS, dtype="S")
+    write_columns(file, columns, codes={"source": SOURCES, "split": SPLITS})

@@ -1,20 +1,21 @@
 """COCO's `person_keypoints_*.json` and the list `valid_id`, read and checked: pycocotools trusts what it is given.
 
-H W image px. A run-length encoding (RLE) counts pixels down the columns, one column after the other: first those outside the region,
-then those inside, and so on in turn.
+H W image px. RLE is a region as run lengths, see `pose.data.runs`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pose.data.images import relative_name
+from pose.data.runs import decompress, region_of
 from pose.errors import UserError
+from pose.files import read_json, read_text
 from pose.skeleton import COCO
 
 Entry = dict[str, Any]  # an object of the JSON file
@@ -42,7 +43,9 @@ class RawCoco:
 def read_annotations(path: str | Path) -> RawCoco:
     """Read a `person_keypoints_*.json`. UserError, naming file and entry, for whatever could not be trained or scored on."""
     path = Path(path)
-    found = _read_json(path)
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: found a {type(found).__name__}, expected an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):
         if not isinstance(found.get(key), list) or not all(isinstance(entry, dict) for entry in found[key]):
             raise UserError(f"{path}: found keys {', '.join(found) or 'none'}, expected {key!r} among them, a list of objects")
@@ -79,14 +82,8 @@ def read_annotations(path: str | Path) -> RawCoco:
 
 def read_valid_ids(path: str | Path) -> set[int]:
     """The image ids of a text file, one a line; UserError for a line that holds something else."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
     ids = set()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         word = line.strip()
         if word and not (word.isascii() and word.isdecimal() and len(word) < 20):
             raise UserError(f"{path}: line {number}: found {word[:40]!r}, expected an image id (a whole number)")
@@ -104,9 +101,7 @@ def region(annotation: Entry, height: int, width: int) -> np.ndarray:
     """(H, W) bool: the pixels of an annotation's segmentation, none if it has none."""
     segmentation = annotation.get("segmentation") or []
     if isinstance(segmentation, dict):
-        counts = _counts(segmentation)
-        inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-        return np.ascontiguousarray(inside.reshape(width, height).T)
+        return region_of(np.array(_counts(segmentation)), height, width)
     from pycocotools import mask  # here, since only this stage needs it
 
     polygons = [polygon for polygon in segmentation if len(polygon) >= POLYGON_LEAST]
@@ -114,20 +109,6 @@ def region(annotation: Entry, height: int, width: int) -> np.ndarray:
         return np.zeros((height, width), dtype=bool)
     inside_HW: np.ndarray = mask.decode(mask.merge(mask.frPyObjects(polygons, height, width))).astype(bool)
     return inside_HW
-
-
-def _read_json(path: Path) -> Entry:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON, or cut short ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: found a {type(found).__name__}, expected an object with images, annotations and categories")
-    return found
 
 
 def _categories(categories: Sequence[Entry], path: Path) -> tuple[set[int], set[int]]:
@@ -154,12 +135,7 @@ def _check_image(image: Entry, where: str) -> None:
     for key, least in (("id", 0), ("width", 1), ("height", 1)):
         if not _is_whole(image[key]) or image[key] < least:
             raise UserError(f"{where} has {key} {image[key]!r}, expected a whole number of at least {least}")
-    name = image["file_name"]
-    # Either kind of separator counts, so that no name leads out of the images' folder on any system.
-    if not isinstance(name, str) or not name.isprintable() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:
-        raise UserError(f"{where} has file_name {name!r}, expected a relative path without '..'")
-    if not PurePosixPath(name).name or PurePosixPath(name).is_absolute():
-        raise UserError(f"{where} has file_name {name!r}, expected the name of a picture")
+    relative_name(image["file_name"], f"{where}: file_name")
 
 
 def _check_annotation(annotation: Entry, where: str) -> None:
@@ -210,33 +186,9 @@ def _counts(rle: Entry) -> list[int]:
     """The run lengths of an RLE, plain or compressed; ValueError, TypeError or KeyError if they are neither."""
     counts = rle["counts"]
     if isinstance(counts, str):
-        return _decompress(counts.encode("ascii"))
+        return decompress(counts.encode("ascii"))
     if not isinstance(counts, list) or not all(_is_whole(count) for count in counts):
         raise TypeError("counts are no list of whole numbers")
-    return counts
-
-
-def _decompress(text: bytes) -> list[int]:
-    """COCO's compressed run lengths: five bits a character, lowest first, from '0' on; a sixth says that more follow.
-
-    From the fourth number on it is the difference to the one two places before. Ours, since pycocotools' reads and writes
-    beyond its memory if the text is damaged.
-    """
-    counts: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = character - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError(f"character {chr(character)!r} in counts")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            value, shift = 0, 0
-    if shift:
-        raise ValueError("counts end within a number")
     return counts
 
 

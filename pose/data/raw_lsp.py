@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pose.data.h5 import shown_shape
 from pose.data.lsp_mpii import JOINTS, LSP_TEST, PERSON_HEIGHT, SOURCES, TRAIN, PersonTable, image_name
 from pose.data.raw_mat import read_mat, variable_names
 from pose.errors import UserError
@@ -42,7 +43,7 @@ def read_lspet(folder: str | Path) -> PersonTable:
 
 def _read_joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
     variables = read_mat(path)
-    expected = "(" + ", ".join("N" if length is None else str(length) for length in shape) + ")"
+    expected = shown_shape(shape)
     if "joints" not in variables:
         raise UserError(f"{path}: found {variable_names(variables)}, expected an array 'joints' of shape {expected}")
     joints = variables["joints"]

@@ -6,9 +6,6 @@ fewer than 16, `is_visible` empty, a number or a string. What is missing becomes
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import numpy as np
 from pose.data.lsp_mpii import INCOMPLETE, JOINTS, MPII_TEST, SOURCES, TRAIN, PersonTable, image_name
 from pose.data.raw_mat import read_mat, variable_names
 from pose.errors import UserError
+from pose.files import read_json
 
 MAT = "mpii_human_pose_v1_u12_1.mat"
 JSON = ("mpii_annotations.json", "mpii_annotations.json.gz")
@@ -69,7 +67,9 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
 
 def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
     """People of the training images, as peers ship them, and (N,) bool: the published validation people. No head boxes."""
-    people = _read_json(Path(path))
+    people = read_json(path)
+    if not isinstance(people, list) or not people or not isinstance(people[0], dict):
+        raise UserError(f"{path}: found {type(people).__name__}, expected a list of people with img_paths, objpos, joint_self, ...")
     names, centre_N2, scale_N, joint_NK3, validation_N, person_N = [], [], [], [], [], []
     for number, person in enumerate(people, start=1):
         try:
@@ -100,21 +100,6 @@ def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
         person_N=np.array(person_N),
     )
     return table, np.array(validation_N)
-
-
-def _read_json(path: Path) -> list[Any]:
-    try:
-        data = path.read_bytes()
-        people = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read, damaged or cut short ({error})") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(people, list) or not people or not isinstance(people[0], dict):
-        raise UserError(f"{path}: found {type(people).__name__}, expected a list of people with img_paths, objpos, joint_self, ...")
-    return people
 
 
 def _release(path: Path) -> tuple[np.ndarray, np.ndarray]:

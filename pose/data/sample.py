@@ -38,6 +38,11 @@ class Batch:
     affine_B23: Tensor
     row_B: Tensor
 
+    @property
+    def images(self) -> tuple[Tensor, ...]:
+        """At every size at which they are shown: one."""
+        return (self.image_B3HW,)
+
     def __len__(self) -> int:
         return len(self.row_B)
 

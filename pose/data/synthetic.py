@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from pose.data.synthetic_coco import write_coco
-from pose.data.synthetic_files import draw_all, drawing_pool, whole_folder, write_jpeg, write_mat
+from pose.data.synthetic_files import draw_all, drawing_pool, write_jpeg, write_mat
 from pose.data.synthetic_mpii import write_mpii
 from pose.data.synthetic_person import draw_figure
 from pose.data.synthetic_pose import SPORT
 from pose.data.synthetic_scene import Placement, Scene, bystander, cover_for, draw_scene, fit
 from pose.errors import UserError
+from pose.files import whole_folder
 from pose.params import SyntheticParams
 from pose.skeleton import LSP_TO_MPII
 
@@ -26,7 +27,7 @@ LSP_SET, LSPET_SET = 0, 1  # keep the sets' random streams apart (MPII: 2, COCO:
 
 
 def synthesize(params: SyntheticParams, *, seed: int, root: str | Path, workers: int | None = None) -> None:
-    """Write `LSP`, `LSPET` and `mpii` under the folder `root`, in the layouts in which the real sets are published.
+    """Write `LSP`, `LSPET`, `mpii` and `coco` under the folder `root`, in the layouts in which the real sets are published.
 
     workers: processes that draw; None means one per core. A set of no people is not written.
     """
@@ -47,6 +48,9 @@ def synthesize(params: SyntheticParams, *, seed: int, root: str | Path, workers:
         if params.mpii.train + params.mpii.validation:
             with whole_folder(root / "mpii") as folder:
                 write_mpii(folder, train=params.mpii.train, validation=params.mpii.validation, seed=seed, pool=pool)
+        if params.coco.train + params.coco.validation:
+            with whole_folder(root / "coco") as folder:
+                write_coco(folder, train=params.coco.train, validation=params.coco.validation, seed=seed, pool=pool)
 
 
 def synthesize_coco(*, train: int, validation: int, seed: int, root: str | Path, workers: int | None = None) -> None:

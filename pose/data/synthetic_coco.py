@@ -28,7 +28,7 @@ VALIDATION_IN_TRAIN_FILE = 0.25  # the published valid_id names pictures of both
 SMALLEST_LABELLED = 32.0  # people of a smaller stature, px, are outlined but their joints are not given
 SMALLEST_OUTLINE = 12.0  # px of area; whoever shows less is not annotated
 
-PEOPLE = {0: 0.07, 1: 0.26, 2: 0.27, 3: 0.19, 4: 0.11, 5: 0.06, 6: 0.04}  # how often a picture has so many people
+PEOPLE = {0: 0.06, 1: 0.32, 2: 0.31, 3: 0.17, 4: 0.08, 5: 0.04, 6: 0.02}  # how often a picture has so many people
 CROWD = 0.1  # share of the pictures with a crowd in the background
 
 
@@ -89,20 +89,20 @@ def _draw_picture(picture: CocoPicture, *, folder: str, seed: int) -> tuple[dict
 
 def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
     """A scene of nobody to six people and perhaps a crowd behind them, and how many of its people, the first, are that crowd."""
-    width, height = (2 * int(side) for side in rng.integers(88, 129, 2))
+    width, height = (2 * int(side) for side in rng.integers(70, 101, 2))
     people = pick(rng, PEOPLE)
     horizon = height * float(rng.uniform(0.3, 0.6))
     crowd = _crowd(rng, width, horizon, height) if people and rng.random() < CROWD else []
-    usual = float(rng.uniform(0.3, 0.75)) * height
+    usual = float(rng.uniform(0.6, 0.95)) * (1 - 0.07 * people) * height
     placements: list[Placement] = []
     for _ in range(people):
         kind = rng.random()
-        if kind < 0.09:  # far away
+        if kind < 0.07:  # far away
             stature = float(rng.uniform(16, 36))
-        elif kind < 0.17:  # close, and cut off
+        elif kind < 0.12:  # close, and cut off
             stature = float(rng.uniform(1.0, 1.6)) * height
         else:
-            stature = max(36.0, usual * float(rng.uniform(0.6, 1.35)))
+            stature = max(36.0, usual * float(rng.uniform(0.75, 1.25)))
         placements.append(_place(rng, stature, placements, width, height, horizon))
     placements.sort(key=lambda placed: placed.stature)  # the larger, the nearer
     covers = [cover_for(rng, placements[int(rng.integers(people))])] if people and rng.random() < 0.25 else []

@@ -6,7 +6,6 @@ import io
 import multiprocessing
 import multiprocessing.connection
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -18,6 +17,8 @@ import cv2
 import numpy as np
 import scipy.io
 from tqdm import tqdm
+
+from pose.data.workers import cores, one_opencv_thread
 
 
 def write_jpeg(path: str, image_HW3: np.ndarray, rng: np.random.Generator) -> None:
@@ -37,34 +38,12 @@ def write_mat(path: Path, **variables: np.ndarray) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `folder` when that has been done without an error."""
-    partial_folder, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
-    for leftover in (partial_folder, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-    try:
-        yield partial_folder
-    except BaseException:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        raise
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial_folder, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
 def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
     """Processes to draw with, one per core if `workers` is None; no pool at all for one worker, who is the caller."""
-    workers = workers or _cores()
+    workers = workers or cores()
     if workers == 1:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # pictures this small are drawn faster by one
-        try:
+        with one_opencv_thread():  # by which pictures this small are drawn faster
             yield None
-        finally:
-            cv2.setNumThreads(threads)
         return
     # Not `fork`: a child of a process in which OpenCV has already started its threads waits for them for ever.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -90,13 +69,6 @@ def _start_drawing() -> None:
 def _end_with(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
 
 
 def draw_all(name: str, draw: Callable[[Any], Any], jobs: Sequence[Any], pool: Executor | None) -> list[Any]:

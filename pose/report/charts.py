@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 # Drawn in these colours, which nothing else has, and then replaced: a style sheet cannot reach into numbers.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -73,6 +73,10 @@ def line_chart(
         axes = figure.add_subplot()
         if log:
             axes.set_yscale("log")
+            # Matplotlib's own labels are in its markup, which is switched off.
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
             width = 2.4 if line.bold else 0.8 if line.faint else 1.6
             # A line of one point would not be seen.

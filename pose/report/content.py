@@ -59,13 +59,14 @@ class Chart:
 
 @dataclass(frozen=True)
 class Picture:
-    """uri: a data URI. name: of the file that it was made from. size: px a side."""
+    """uri: a data URI. name: of the file that it was made from. width, height: px."""
 
     uri: str
     caption: str
     name: str
     alt: str
-    size: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,20 @@ class Gallery:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Key:
+    """What a way of drawing means. colours: RGB; none for the white of the truth."""
+
+    text: str
+    colours: tuple[tuple[int, int, int], ...] = ()
+
+
 @dataclass
 class Findings:
-    """What a problem's own module makes of a task's files. headline: figures by name, the first of which tasks are compared by."""
+    """What a problem's own module makes of a task's files.
+
+    headline: figures by name, the first of which tasks are compared by. legend: of the galleries.
+    """
 
     headline: dict[str, str] = field(default_factory=dict)
     tiles: list[Tile] = field(default_factory=list)
@@ -89,6 +101,7 @@ class Findings:
     charts: list[Chart] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
+    legend: tuple[Key, ...] = ()
     missing: list[str] = field(default_factory=list)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pose.errors import UserError
 from pose.params import flatten
+from pose.people import People
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,27 @@ def read_predictions(path: Path, *, joints: int) -> Predictions:
     if joint_NK2.shape != (len(row_N), joints, 2) or score_NK.shape != joint_NK2.shape[:2]:
         raise UserError(f"{path}: joints of shape {joint_NK2.shape}, expected {(len(row_N), joints, 2)}, and scores alike")
     return Predictions(joint_NK2, score_NK, row_N.astype(np.int64))
+
+
+def read_results(path: Path, *, joints: int) -> dict[int, People]:
+    """`predictions/{task}.json` of a multi-person task, in COCO's result format: the people of each image by its id, the surest first.
+
+    In image px; a joint of score 0 was not found, and is NaN wherever the file says that it lies.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        id_N = np.array([result["image_id"] for result in results], dtype=np.int64)
+        score_N = np.array([result["score"] for result in results], dtype=np.float64)
+        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64).reshape(len(results), joints, 3)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({error})") from None
+    score_NK = keypoint_NK3[..., 2]
+    joint_NK2 = np.where(score_NK[..., None] > 0, keypoint_NK3[..., :2], np.nan)
+    people_of = {}
+    for image_id in np.unique(id_N).tolist():
+        row_P = np.flatnonzero(id_N == image_id)
+        row_P = row_P[np.argsort(-score_N[row_P], kind="stable")]
+        people_of[image_id] = People(joint_NK2[row_P], score_NK[row_P], score_N[row_P])
+    return people_of

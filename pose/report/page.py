@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pose import draw
 from pose.errors import UserError
-from pose.folders import PREPARED, Folders
-from pose.params import Params, flatten
-from pose.report import single
+from pose.files import write_text
+from pose.folders import Folders
+from pose.params import AEParams, HourglassParams, Params, flatten
+from pose.report import multi, single
 from pose.report.charts import INK, SERIES, Line, line_chart, smoothed
 from pose.report.content import Chart, Findings, Section, Table
 from pose.report.files import read_history, read_metrics
@@ -26,18 +25,44 @@ POINTS = 400  # of a curve at most: more cannot be told apart, and each costs by
 
 @dataclass(frozen=True)
 class Kind:
-    """How tasks of one problem are shown: by which function, under which heading of params.yaml, and their accuracies in valid.csv.
+    """How tasks of one problem, the name of whose heading in params.yaml is `multi` or `single`, are shown.
 
-    title: name of an accuracy for a column of valid.csv, "" for one that is not drawn. top: of the accuracy's axis.
+    findings: what their files say. data: the table of the prepared set under a folder. curves: columns of valid.csv that are drawn, on an
+    axis up to `top`. things: what a batch is counted in. watched: what is looked at while training, and chooses the best weights.
+    tested_too: what must be said of weights so chosen.
     """
 
     summary: str
     findings: Callable[[Params, str, Mapping[str, float], Path], Findings]
-    title: Callable[[str], str]
+    data: Callable[[Path], Table]
+    curves: Collection[str]
     top: float
+    things: str
+    watched: Callable[[Params], str]
+    tested_too: str = ""
 
 
-KINDS = {"single": Kind("one person a picture", single.findings, single.history_title, 100.0)}
+KINDS = {
+    "single": Kind(
+        summary="one person a picture",
+        findings=single.findings,
+        data=single.data_table,
+        curves=single.HEADLINE.values(),
+        top=100.0,
+        things="people",
+        watched=lambda _: "people held out of training",
+        tested_too=", who are tested here too",
+    ),
+    "multi": Kind(
+        summary="all people of a picture",
+        findings=multi.findings,
+        data=multi.data_table,
+        curves=multi.HEADLINE,
+        top=1.0,
+        things="images",
+        watched=multi.watched,
+    ),
+}
 
 
 def write_report(
@@ -54,7 +79,7 @@ def write_report(
         expected = ", ".join(str(Folders(task).metrics) for task in params.tasks)
         raise UserError(f"{root / 'metrics'}: no figures of any task, expected {expected}: run `dvc repro` first")
     sections = [_section(params, task, root) for task in shown]
-    data, data_missing = _data(root)
+    data, data_missing = _data([kind for name, kind in KINDS.items() if name in {params.task(task).problem for task in shown}], root)
     environment = Environment(
         loader=PackageLoader("pose"),
         autoescape=True,
@@ -72,10 +97,9 @@ def write_report(
         shared=_shared_parameters(params),
         revision=revision,
         machine=machine,
-        colours={"left": draw.ALONE[draw.LEFT], "middle": draw.ALONE[draw.MIDDLE], "right": draw.ALONE[draw.RIGHT]},
     )
-    _write(folder / "index.html", page)
-    _write(folder / "summary.md", _summary(sections, params, revision))
+    write_text(folder / "index.html", page)
+    write_text(folder / "summary.md", _summary(sections, params, revision))
     return shown
 
 
@@ -92,58 +116,55 @@ def _section(params: Params, task: str, root: Path) -> Section:
         except UserError as error:
             found.missing.append(str(error))
     train, valid = histories.get("train"), histories.get("valid")
-    curves = [] if valid is None else _valid_curves(valid, anchor, task, kind)
+    curves = [] if valid is None else _valid_curves(valid, anchor, task, kind, kind.watched(params))
     curves += [] if train is None else _train_curves(train, anchor, task)
-    network = spec.network
-    summary = f"{kind.summary}; stacked hourglass of {network.stacks} × {network.modules}, {network.features} features"
     return Section(
         anchor=anchor,
         task=task,
-        summary=summary + ("; with an adversary" if spec.adversary else ""),
+        summary=f"{kind.summary}; {_network(spec.network)}" + ("; with an adversary" if spec.adversary else ""),
         findings=found,
-        facts=_facts(params, task, train, valid),
+        facts=_facts(params, task, train, valid, kind),
         curves=curves,
         parameters={
             f"tasks.{task}": _listed(spec.model_dump()),
-            spec.problem: _listed(getattr(params, spec.problem).model_dump()),
+            spec.problem: _listed(params.problem(spec.problem).model_dump()),
         },
     )
 
 
-def _facts(params: Params, task: str, train: pd.DataFrame | None, valid: pd.DataFrame | None) -> dict[str, str]:
+def _network(network: HourglassParams | AEParams) -> str:
+    if network.kind == "ae":
+        return f"associative-embedding hourglass of {network.stacks}, {network.features} features, {network.increase} more a level"
+    return f"stacked hourglass of {network.stacks} × {network.modules}, {network.features} features"
+
+
+def _facts(params: Params, task: str, train: pd.DataFrame | None, valid: pd.DataFrame | None, kind: Kind) -> dict[str, str]:
     spec = params.task(task)
     facts = {}
     if valid is not None and "seconds" in valid:
         facts["Time taken to train"] = _duration(float(valid["seconds"].max()))
     steps = max((int(table["step"].max()) for table in (train, valid) if table is not None), default=0)
     if steps:
-        facts["Steps"] = f"{steps:,} of {spec.batch} people"
+        facts["Steps"] = f"{steps:,} of {spec.batch} {kind.things}"
     if valid is not None and "epoch" in valid:
         facts["Epochs"] = f"{valid['epoch'].max():g} of {spec.epochs}"
     facts["Learning rate"] = f"{params.lr * spec.lr_scale:g} at its peak ({params.lr:g} × {spec.lr_scale:g})"
-    facts["Weights tested"] = {"last": "those of the last step", "best": "those best on validation people, who are tested here too"}[
-        params.evaluate.weights
-    ]
+    best = f"those best on {kind.watched(params)}{kind.tested_too}"
+    facts["Weights tested"] = {"last": "those of the last step", "best": best}[params.evaluate.weights]
     return facts
 
 
-def _valid_curves(valid: pd.DataFrame, anchor: str, task: str, kind: Kind) -> list[Chart]:
-    titles = {str(column): kind.title(str(column)) for column in valid.columns if kind.title(str(column))}
+def _valid_curves(valid: pd.DataFrame, anchor: str, task: str, kind: Kind, watched: str) -> list[Chart]:
+    names = [name for name in kind.curves if name in valid]
     charts = []
     axes = [("step", "step", valid["step"].to_numpy())]
     if "seconds" in valid:
         axes.append(("time", "minutes of training", valid["seconds"].to_numpy() / 60))
-    for over, x_label, x in axes if titles else ():
-        lines = [Line(title, *_pairs(x, valid[column]), SERIES[number]) for number, (column, title) in enumerate(titles.items())]
+    for over, x_label, x in axes if names else ():
+        lines = [Line(name, *_pairs(x, valid[name]), SERIES[number]) for number, name in enumerate(names)]
         title = f"Validation accuracy over {'steps' if over == 'step' else 'time'}"
         svg = line_chart(lines, name=f"{anchor}-valid-{over}", title=f"{title}, {task}", x_label=x_label, y_limits=(0, kind.top))
-        charts.append(Chart(title, svg, " and ".join(titles.values()) if len(titles) == 1 else "Over people held out of training."))
-    if "loss" in valid:
-        line = Line("loss", *_pairs(valid["step"].to_numpy(), valid["loss"]), INK)
-        svg = line_chart(
-            [line], name=f"{anchor}-valid-loss", title=f"Validation loss, {task}", x_label="step", log=bool((line.y > 0).all())
-        )
-        charts.append(Chart("Validation loss", svg))
+        charts.append(Chart(title, svg, f"{names[0]}, over {watched}." if len(names) == 1 else f"Over {watched}."))
     return charts
 
 
@@ -185,11 +206,15 @@ def _thinned(x_N: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x_N[ends - 1], np.add.reduceat(y_N, starts) / (ends - starts)
 
 
-def _data(root: Path) -> tuple[Table | None, str]:
-    try:
-        return single.data_table(root / PREPARED), ""
-    except UserError as error:
-        return None, str(error)
+def _data(kinds: list[Kind], root: Path) -> tuple[list[Table], list[str]]:
+    """The tables of the prepared sets, and what is wrong with those that cannot be read."""
+    tables, missing = [], []
+    for kind in kinds:
+        try:
+            tables.append(kind.data(root))
+        except UserError as error:
+            missing.append(str(error))
+    return tables, missing
 
 
 def _shared_parameters(params: Params) -> dict[str, list[tuple[str, str]]]:
@@ -228,13 +253,3 @@ def _summary(sections: list[Section], params: Params, revision: str) -> str:
         cells = (section.task, figures or "none", f"{params.data.root}: {people}", section.facts.get("Time taken to train", "not known"))
         lines.append("| " + " | ".join(plain(cell) for cell in cells) + " |")
     return "\n".join(lines) + f"\n\nRevision {plain(revision)}.\n"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pose.coco_metrics import TEN
 from pose.skeleton import MPII
 
 GROUPS = tuple(MPII.groups)  # Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle: the order in which papers print them
@@ -12,12 +13,11 @@ GROUPS = tuple(MPII.groups)  # Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle: t
 
 @dataclass(frozen=True)
 class Published:
-    """What was tested (`what`), on whom (`on`), by which metric; figures by column, and who says so."""
+    """What was tested (`what`), on whom (`on`); figures by column (single: PCKh@0.5, multi: of OKS), and who says so."""
 
     problem: Literal["single", "multi"]
     what: str
     on: str
-    metric: str
     figures: dict[str, float]
     source: str
     url: str
@@ -28,8 +28,7 @@ def _by_group(mean: float, *groups: float) -> dict[str, float]:
 
 
 def _ap(*ten: float) -> dict[str, float]:
-    names = ("AP", "AP50", "AP75", "AP (M)", "AP (L)", "AR", "AR50", "AR75", "AR (M)", "AR (L)")
-    return dict(zip(names, ten, strict=True))
+    return dict(zip(TEN, ten, strict=True))
 
 
 NEWELL = ("Newell et al. 2016", "https://arxiv.org/abs/1603.06937")
@@ -42,26 +41,26 @@ ORIGINAL = ("original project, README", "https://github.com/roytseng-tw/adversar
 
 PUBLISHED = (
     Published(
-        "single", "Hourglass, 8 stacks", "MPII test", "PCKh@0.5",
+        "single", "Hourglass, 8 stacks", "MPII test",
         _by_group(90.9, 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6), *NEWELL,
     ),
     Published(
-        "single", "Self-adversarial training", "MPII test", "PCKh@0.5",
+        "single", "Self-adversarial training", "MPII test",
         _by_group(91.8, 98.2, 96.8, 92.2, 88.0, 91.3, 89.1, 84.9), *CHOU,
     ),
-    Published("single", "Hourglass, 8 stacks", "MPII validation", "PCKh@0.5", {"Mean": 88.1}, *NEWELL),
-    Published("single", "Hourglass, 2 stacks", "MPII validation", "PCKh@0.5", {"Mean": 87.33}, *ANIBALI),
-    Published("single", "Hourglass, 8 stacks", "MPII validation", "PCKh@0.5", {"Mean": 88.78}, *BEARPAW),
-    Published("single", "Hourglass, 8 stacks", "MPII validation", "PCKh@0.5", {"Mean": 90.2}, *PRINCETON),
-    Published("multi", "Associative embedding, one scale", "COCO test-dev", "OKS AP", {"AP": 0.566}, *HIGHER_HRNET),
-    Published("multi", "Associative embedding, several scales", "COCO test-dev", "OKS AP", {"AP": 0.630}, *HIGHER_HRNET),
-    Published("multi", "Associative embedding, refined", "COCO test-dev", "OKS AP", {"AP": 0.655}, *HIGHER_HRNET),
+    Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.1}, *NEWELL),
+    Published("single", "Hourglass, 2 stacks", "MPII validation", {"Mean": 87.33}, *ANIBALI),
+    Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.78}, *BEARPAW),
+    Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 90.2}, *PRINCETON),
+    Published("multi", "Associative embedding, one scale", "COCO test-dev", {"AP": 0.566}, *HIGHER_HRNET),
+    Published("multi", "Associative embedding, several scales", "COCO test-dev", {"AP": 0.630}, *HIGHER_HRNET),
+    Published("multi", "Associative embedding, refined", "COCO test-dev", {"AP": 0.655}, *HIGHER_HRNET),
     Published(
-        "multi", "Associative embedding, the author's weights", "the 500 images of valid_id", "OKS AP",
+        "multi", "Associative embedding, the author's weights", "the 500 images of valid_id",
         _ap(0.593, 0.820, 0.649, 0.505, 0.727, 0.639, 0.839, 0.685, 0.540, 0.779), *ORIGINAL,
     ),
     Published(
-        "multi", "Associative embedding, the original project's own run (150 epochs)", "the 500 images of valid_id", "OKS AP",
+        "multi", "Associative embedding, the original project's own run (150 epochs)", "the 500 images of valid_id",
         _ap(0.518, 0.768, 0.556, 0.427, 0.659, 0.567, 0.789, 0.602, 0.466, 0.710), *ORIGINAL,
     ),
 )  # fmt: skip

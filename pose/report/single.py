@@ -5,20 +5,16 @@ Legend: N predicted people, K joints.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
-import cv2
 import numpy as np
-import pandas as pd
 
 from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import crop, person_affine
-from pose.draw import draw_people
+from pose.draw import ALONE, LEFT, MIDDLE, RIGHT, draw_people
 from pose.errors import UserError
 from pose.folders import PREPARED, Folders
 from pose.geometry import compose, invert, transform
@@ -26,8 +22,18 @@ from pose.metrics import PCK, PCKH, normalised_distance, torso_length
 from pose.params import Params
 from pose.people import People
 from pose.report.charts import INK, SERIES, Line, line_chart
-from pose.report.content import Cell, Chart, Findings, Gallery, Picture, Row, Table, Tile
-from pose.report.files import Predictions, read_history, read_predictions, read_table, read_text_column
+from pose.report.common import (
+    add_from,
+    best_and_worst,
+    drawn_picture,
+    figure_cells,
+    is_drawn,
+    joint_table,
+    not_comparable,
+    published_cells,
+)
+from pose.report.content import Cell, Chart, Findings, Gallery, Key, Picture, Row, Table, Tile
+from pose.report.files import Predictions, read_history, read_predictions, read_text_column
 from pose.report.published import GROUPS, published_for
 from pose.skeleton import MPII, SCORED_JOINTS
 
@@ -39,6 +45,13 @@ TOP_DOWN = [
     *("head_top", "upper_neck", "thorax", "r_shoulder", "l_shoulder", "r_elbow", "l_elbow", "r_wrist", "l_wrist"),
     *("pelvis", "r_hip", "l_hip", "r_knee", "l_knee", "r_ankle", "l_ankle"),
 ]
+LEGEND = (
+    *(
+        Key(f"predicted, {part}", (ALONE[side],))
+        for part, side in {"the person's left": LEFT, "their right": RIGHT, "middle": MIDDLE}.items()
+    ),
+    Key("truth, with dots in the colour of the side"),
+)
 SET_NAMES = {"lsp": "LSP", "lspet": "LSPET", "mpii": "MPII"}
 
 
@@ -56,20 +69,14 @@ class Tested:
     twin_NK: np.ndarray
 
 
-def history_title(column: str) -> str:
-    """Name of an accuracy in `valid.csv`, "" for a column that is none of the headline figures."""
-    name = re.sub(r"^(PCKh?)[.@ ]", r"\1@", column)
-    return {"PCKh@AUC": "AUC"}.get(name, name) if name in {*HEADLINE.values(), "PCKh@AUC"} else ""
-
-
 def findings(params: Params, task: str, figures: Mapping[str, float], root: Path) -> Findings:
     """All that can be made of the files that are there; what is not is named in `missing`."""
-    found = Findings()
+    found = Findings(legend=LEGEND)
     found.headline = {title: f"{figures[key]:.1f}" for key, title in HEADLINE.items() if key in figures}
     found.tiles = _tiles(figures)
     train, test = Counter[str](), Counter[str]()
     try:
-        tested = _tested(root / PREPARED, root / Folders(task).predictions)
+        tested = _tested(root / PREPARED["single"], root / Folders(task).predictions(".h5"))
     except UserError as error:
         found.missing.append(f"People and counts: {error}")
     else:
@@ -79,17 +86,14 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
     found.comparison = _comparison(task, figures, params.data.root)
     found.caution = caution(params.data.root, train, test)
     plots = root / Folders(task).plots
-    for part, what, make in (("charts", "accuracy.csv", _curve), ("tables", "joints.csv", _joints)):
-        try:
-            getattr(found, part).append(make(plots / what, task))
-        except UserError as error:
-            found.missing.append(str(error))
+    add_from(found, plots / "accuracy.csv", found.charts, lambda path: _curve(path, task))
+    add_from(found, plots / "joints.csv", found.tables, _joints)
     return found
 
 
-def data_table(path: Path) -> Table:
+def data_table(root: Path) -> Table:
     """How many people of which set are in which split; UserError if the prepared file cannot be read."""
-    people = LspMpii(path)
+    people = LspMpii(root / PREPARED["single"])
     splits = ("train", "validation", "test", "unused")
     labelled_N = people.labelled_NK.any(axis=1)
     rows = []
@@ -134,11 +138,9 @@ def _comparison(task: str, figures: Mapping[str, float], root: str) -> Table:
         if f"{table}.{mean}" in figures:
             count = figures.get(f"people.{people}")
             on = root if count is None else f"{root}, {count:,.0f} people"
-            cells = [_figure(figures.get(f"{table}.{key}")) for key in (mean, f"{mean} weighted", *GROUPS)]
+            cells = figure_cells(figures, [f"{table}.{key}" for key in (mean, f"{mean} weighted", *GROUPS)], 1)
             rows.append(Row((Cell(f"{task}, this run"), Cell(on), Cell(metric), *cells), marked=True))
-    for row in published_for("single"):
-        cells = [_figure(row.figures.get(column)) for column in ("Mean", "Weighted", *GROUPS)]
-        rows.append(Row((Cell(row.what, source=row.source, url=row.url), Cell(row.on), Cell(row.metric), *cells)))
+    rows += [Row(published_cells(row, ("Mean", "Weighted", *GROUPS), 1, Cell("PCKh@0.5"))) for row in published_for("single")]
     notes = (
         "Mean: over 14 joints (without pelvis and thorax), each counting the same. Weighted: joints count as often as they are labelled, "
         "a custom of other projects, which is kinder by about 0.9 points on MPII.",
@@ -151,35 +153,23 @@ def _comparison(task: str, figures: Mapping[str, float], root: str) -> Table:
 
 def caution(root: str, train: Mapping[str, int], test: Mapping[str, int]) -> tuple[str, ...]:
     """Why our figures and the published ones must not be read as a ranking. train, test: people by set (lsp, lspet, mpii)."""
-    published = (
-        "The published networks learned from MPII's 22,246 photographed training people or more, and were tested on MPII's photographs"
-    )
+    published = "The published networks learned from MPII's 22,246 photographed training people or more, and were tested on its photos."
     if not test:
-        return (f"Not comparable as they stand: {published[0].lower()}{published[1:]}; whom this run was tested on is not known here.",)
-    trained, tested, drawn = sum(train.values()), sum(test.values()), PurePath(root).name == "synthetic"
-    lines = []
-    if not drawn and train.get("mpii", 0) >= WHOLE_MPII:
-        lines.append(
+        return (f"Not comparable as they stand: whom this run was tested on is not known here. {published}",)
+    trained, tested = sum(train.values()), sum(test.values())
+    if is_drawn(root) or train.get("mpii", 0) < WHOLE_MPII:
+        lines = [not_comparable(root, trained, tested, "people", published)]
+    else:
+        lines = [
             f"Trained on {trained:,} people of {root}, tested on {tested:,}. The rows of MPII validation are comparable "
             "if these are its published validation people; MPII's test people are others, whose joints are not public."
-        )
-    else:
-        kind, why = ("drawn, not photographed", "pictures of another kind") if drawn else ("photographed", "a small set")
-        lines.append(
-            f"Not comparable: this run learned from {trained:,} people of {root} and was tested on {tested:,} others of it, "
-            f"all of them {kind}. {published}. On {why}, figures say whether training works and which of two runs is better, "
-            "not how good the method is."
-        )
+        ]
     if test.get("lspet"):
         lines.append(
             "LSPET people are cropped around their labelled joints (there is no other record of where they are), "
             "in the test as in training: their figures are helped by that."
         )
     return tuple(lines)
-
-
-def _figure(value: float | None) -> Cell:
-    return Cell("" if value is None else f"{value:.1f}", number=True)
 
 
 def _curve(path: Path, task: str) -> Chart:
@@ -195,41 +185,16 @@ def _curve(path: Path, task: str) -> Chart:
     return Chart("Accuracy over the threshold", svg, f"Percent of joints within so many {unit}s of the truth.")
 
 
-def _joints(path: Path, _: str) -> Table:
-    table = read_table(path)
-    if "joint" not in table:
-        raise UserError(f"{path}: no column 'joint', found {', '.join(map(str, table.columns))}")
-    table = table.sort_values("joint", key=lambda names: names.map({name: place for place, name in enumerate(TOP_DOWN)}), kind="stable")
-    numbers = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
-    words = [str(name) for name in table.columns if name not in {*numbers, "group"}]  # a joint's name says its group
-    counted = {MPII.joints[joint] for joint in SCORED_JOINTS}
-    rows = []
-    for entry in table.to_dict(orient="records"):
-        cells = [Cell("" if pd.isna(entry[word]) else _spelt_out(str(entry[word]))) for word in words]
-        for column in numbers:
-            value = float(entry[column])
-            if np.isnan(value):
-                cells.append(Cell("", number=True))
-            elif "people" in column:
-                cells.append(Cell(f"{value:,.0f}", number=True))
-            else:
-                cells.append(Cell(f"{value:.1f}", number=True, bar=min(max(value, 0.0), 100.0)))
-        rows.append(Row(tuple(cells), faint=entry["joint"] not in counted))
-    notes = ["Pelvis and thorax are counted in no mean."]
-    if "sides ignored" in numbers:
-        notes.append("Sides ignored: PCKh@0.5 if a joint may also lie where its left or right counterpart is.")
-    return Table(
-        "Joint by joint",
-        tuple(name.capitalize() if name in words else name for name in (*words, *numbers)),
-        tuple(rows),
-        len(words),
-        tuple(notes),
+def _joints(path: Path) -> Table:
+    return joint_table(
+        path,
+        order=TOP_DOWN,
+        counted=[MPII.joints[joint] for joint in SCORED_JOINTS],
+        notes={
+            "joint": "Pelvis and thorax are counted in no mean.",
+            "sides ignored": "Sides ignored: PCKh@0.5 if a joint may also lie where its left or right counterpart is.",
+        },
     )
-
-
-def _spelt_out(name: str) -> str:
-    side, _, rest = name.partition("_")
-    return " ".join([{"r": "right", "l": "left"}.get(side, side), *rest.split("_")]).strip()
 
 
 def _galleries(tested: Tested, params: Params) -> list[Gallery]:
@@ -238,15 +203,13 @@ def _galleries(tested: Tested, params: Params) -> list[Gallery]:
     # Beyond three times the limit lost is lost: one joint at the other end of the picture is not worse than three wrong ones.
     error_N = np.nansum(np.minimum(tested.share_NK[enough], 3), axis=1) / count_N[enough]
     order = enough[np.argsort(error_N, kind="stable")]
-    wanted = min(params.report.people, len(order) // 2)
-    if not wanted:
-        return []
-    best, worst = (tuple(_picture(tested, int(number), params) for number in some) for some in (order[:wanted], order[::-1][:wanted]))
-    note = f"of the {len(order):,} people tested who have at least {FEW_JOINTS} labelled joints, by how far these are off on average"
-    return [
-        Gallery("Best test people", best, f"The {wanted} best {note}; each as the network was shown them."),
-        Gallery("Worst test people", worst, f"The {wanted} worst of them, the worst first."),
-    ]
+    which = (
+        f"the {len(order):,} people tested who have at least {FEW_JOINTS} labelled joints, by how far these are off on average; "
+        "each as the network was shown them."
+    )
+    return best_and_worst(
+        order.tolist(), params.report.people, lambda number: _picture(tested, number, params), things="people", which=which
+    )
 
 
 def _picture(tested: Tested, number: int, params: Params) -> Picture:
@@ -261,17 +224,8 @@ def _picture(tested: Tested, number: int, params: Params) -> Picture:
     )
     truth = People(transform(affine, people.joint_NK2[row])[None], np.ones((1, len(MPII))), np.ones(1))
     image = draw_people(image, found, MPII, truth=truth)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert done
     share_K = tested.share_NK[number]
     compared, right = int((~np.isnan(share_K)).sum()), int((share_K <= 1).sum())
     exchanged = int(((share_K > 1) & (tested.twin_NK[number] <= 1)).sum())
-    name = people.name(row)
     caption = f"{right} of {compared} joints right" + (f", {exchanged} on the wrong side" if exchanged else "")
-    return Picture(
-        uri=f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}",
-        caption=caption,
-        name=name,
-        alt=f"{name}: the true and the predicted skeleton; {caption}",
-        size=PICTURE,
-    )
+    return drawn_picture(image, name=people.name(row), caption=caption)
