@@ -29,7 +29,13 @@ from pose.data.synthetic import synthesize
 from pose.params import Params, SyntheticParams, load_params, parse
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAWN = {"lsp": {"train": 100, "test": 100}, "lspet": 300, "mpii": {"train": 0, "validation": 0}, "size": 160}
+DRAWN = {
+    "lsp": {"train": 100, "test": 100},
+    "lspet": 300,
+    "mpii": {"train": 0, "validation": 0},
+    "coco": {"train": 0, "validation": 0},
+    "size": 160,
+}
 READ, WARPED = "`cv2.imread`", "`cv2.imread` + one `warpAffine`"
 SAMPLE, FLOATS = "full sample, collated", "the same, then floats for the network"
 

@@ -22,7 +22,6 @@ from common import in_turns, shown, spread, write
 from torch import Tensor
 
 from pose.data.loader import Epochs, loader
-from pose.data.lsp_mpii import LspMpii
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.sample import Batch, RawBatch
 from pose.data.synthetic import synthesize
@@ -33,7 +32,13 @@ from pose.skeleton import MPII
 from pose.task import Task, build_task
 
 ROOT = Path(__file__).resolve().parents[1]
-DRAWN = {"lsp": {"train": 60, "test": 60}, "lspet": 0, "mpii": {"train": 0, "validation": 0}, "size": 160}
+DRAWN = {
+    "lsp": {"train": 60, "test": 60},
+    "lspet": 0,
+    "mpii": {"train": 0, "validation": 0},
+    "coco": {"train": 0, "validation": 0},
+    "size": 160,
+}
 LIMIT = "forward + backward alone"
 CPU = torch.device("cpu")
 
@@ -52,10 +57,9 @@ def main() -> None:
         root, prepared = Path(scratch) / "drawn", Path(scratch) / "lsp_mpii.h5"
         synthesize(parse(SyntheticParams, DRAWN, "drawn"), seed=1, root=root)
         prepare_lsp_mpii(root, prepared, params=demo.prepare, seed=demo.seed)
-        people = LspMpii(prepared)
         networks = {
-            "demo": compare(demo, people, batch=demo.task("hgpose").batch // 2, steps=4, rounds=options.rounds),
-            "paper": compare(paper, people, batch=1, steps=1, rounds=options.paper_rounds),
+            "demo": compare(demo, prepared, batch=demo.task("hgpose").batch // 2, steps=4, rounds=options.rounds),
+            "paper": compare(paper, prepared, batch=1, steps=1, rounds=options.paper_rounds),
         }
     write(options.name, {"threads": 1, "networks": networks}, report(networks))
 
@@ -73,7 +77,7 @@ def variant(params: Params, **train: Any) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update=train)})
 
 
-def compare(params: Params, people: LspMpii, *, batch: int, steps: int, rounds: int) -> dict[str, Any]:
+def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: int) -> dict[str, Any]:
     """`steps` batches of each contestant a round, in turns. batch: of one process."""
     ready = noise(params, batch)
 
@@ -92,9 +96,10 @@ def compare(params: Params, people: LspMpii, *, batch: int, steps: int, rounds: 
         "step, bfloat16": lambda: step(half, cycle([ready]), steps),
     }
     contiguous, half = task(channels_last=False), task(precision="bfloat16")
-    rows = people.rows("train")
+    data = own.problem.data(prepared, watched=0)
+    rows = data.rows("train")
     keys = Epochs(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
-    dataset = own.problem.dataset(people, rows, seed=params.seed, augment=True)
+    dataset = data.dataset(rows, seed=params.seed, augment=True)
     batches = (raw.to(CPU) for raw in loader(dataset, keys, workers=0))
     seconds = in_turns(contestants, rounds)
     return {

@@ -53,9 +53,10 @@ class Evaluated:
         return {name: float(value) for name, value in zip(TEN, self.coco_eval.stats, strict=True) if value >= 0}
 
     def precision(self) -> pd.DataFrame:
-        """Precision over recall at OKS 0.5 and 0.75, and its mean over 0.5 to 0.95."""
+        """Precision over recall at OKS 0.5 and 0.75, and its mean over 0.5 to 0.95; NaN where nobody is annotated."""
         at = self.coco_eval.params
         precision_TR = self.coco_eval.eval["precision"][:, :, 0, 0, -1]  # thresholds, recalls; one category, all sizes
+        precision_TR = np.where(precision_TR < 0, np.nan, precision_TR)  # -1 is pycocotools' word for it
         place = {threshold: int(np.argmin(np.abs(at.iouThrs - threshold))) for threshold in (0.5, 0.75)}
         columns = {f"OKS {threshold:g}": precision_TR[number] for threshold, number in place.items()}
         return pd.DataFrame({"recall": at.recThrs, **columns, "mean": precision_TR.mean(axis=0)})

@@ -335,6 +335,7 @@ PUBLISHED_MULTI = MultiParams(
     target="floor",
     people=30,
     loss="mse",
+    focus=1.0,
     foreground=0.0,
     tag_gain=1.0,
     held_out=0,

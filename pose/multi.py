@@ -74,7 +74,7 @@ class MultiPerson:
         """heatmap, where the crowd mask lets it look; pull and push as in `ops.tag_loss`.
 
         mse: squared error, as published, or, with `foreground` > 0, times 1 + foreground * target.
-        focal: the maps are logits; (target - p)^2 times their cross-entropy, summed over a map's cells (arXiv 2006.04388, equation 6).
+        focal: the maps are logits; |target - p|^focus times their cross-entropy, summed over a map's cells (arXiv 2006.04388, equation 6).
         Each is the mean over images and stacks, as in both published codes (and not the sum over stacks, as for one person).
         """
         heatmap_BSKhw, tag_BSKhw = self._split(output_BSChw)
@@ -82,10 +82,7 @@ class MultiPerson:
         looked_at = batch.mask_Bhw[:, None, None]
         if self.params.loss == "focal":
             entropy = F.binary_cross_entropy_with_logits(heatmap_BSKhw, target, reduction="none")
-            import os
-
-            beta = float(os.environ.get("BETA", "2"))
-            error = (target - heatmap_BSKhw.sigmoid()).abs().pow(beta) * entropy if beta else entropy
+            error = (target - heatmap_BSKhw.sigmoid()).abs().pow(self.params.focus) * entropy
             heatmap = (looked_at * (1 + self.params.foreground * target) * error).sum(dim=(3, 4)).mean()
         else:
             heatmap = (looked_at * (1 + self.params.foreground * target) * (heatmap_BSKhw - target).square()).mean()

@@ -145,6 +145,7 @@ class MultiParams(Frozen):
     target: Literal["subcell", "floor"]
     people: Count
     loss: Literal["mse", "focal"]
+    focus: NotNegative
     foreground: NotNegative
     tag_gain: Positive
     held_out: CountOrNone
@@ -228,7 +229,7 @@ class TrainParams(Frozen):
     processes: Count | Literal["auto"]
     threads: Count
     workers: CountOrNone
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool
     validate_every: Count

@@ -97,6 +97,17 @@ def build_problem(params: SingleParams | MultiParams) -> Problem:
     return SinglePerson(params) if isinstance(params, SingleParams) else MultiPerson(params)
 
 
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16. auto: where the device has instructions for it; elsewhere it would be slower, not faster."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch says so under private names only; one that lacks them computes in float32.
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
 def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     """The task of that name, its weights drawn from the seed; UserError for a name that params.yaml lacks."""
     spec = params.task(name)
@@ -112,7 +123,7 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
         spec=spec.network,
         net=net,
         device=device,
-        autocast=params.train.precision == "bfloat16",
+        autocast=in_bfloat16(params.train.precision, device),
         run=torch.compile(net) if params.train.compile else None,
         optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
         weights=spec.weights,

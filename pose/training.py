@@ -78,6 +78,7 @@ class _Run:
         self.data_hash = file_hash(self.data.path)
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash, ranks.count)
+        self.shape["train.precision"] = self._precision  # what `auto` came to here
         self.progress = Progress()
         per_epoch = len(self.rows) // self.spec.batch
         self.plan = Plan(
@@ -93,6 +94,7 @@ class _Run:
         resumed = self._resume()
         if self.ranks.main:
             where = f"{self.ranks.count} processes on {self.task.device}" if self.ranks.count > 1 else str(self.task.device)
+            where += f" in {self._precision}"
             weights = sum(parameter.numel() for parameter in self.task.net.parameters())
             print(f"{self.name}: {weights:,} weights, {len(self.rows):,} {self.data.unit} to train on, {self.plan.steps:,} steps, {where}")
         with self._tracker(resumed) as record:
@@ -191,6 +193,10 @@ class _Run:
             self.record.figure(history_figure(progress), "curves.png")
         took = f"trained {progress.step:,} steps in {progress.seconds:.0f} s"
         print(f"{self.name}: {took}, best {progress.best:.4g} at step {progress.best_step:,}")
+
+    @property
+    def _precision(self) -> str:
+        return "bfloat16" if self.task.autocast else "float32"
 
     def _with_thresholds(self, weights: Weights) -> Weights:
         """For a problem that has thresholds to choose: with those that suit these weights."""

@@ -344,4 +344,4 @@ def test_mirror_images_lose_nothing(drawn: Path) -> None:
 
 
 def test_the_published_convention_loses_what_lies_between_cells(drawn: Path) -> None:
-    assert 0.95 <= perfect_ap(drawn, size=512, sigma=2.0, target="floor") < 0.985
+    assert 0.6 <= perfect_ap(drawn, size=192, sigma=1.0, target="floor") < 0.97

@@ -14,6 +14,7 @@ from pose.data.sample import RawBatch, person_sample
 from pose.geometry import invert, to_px, transform
 from pose.heatmap import decode
 from pose.params import Params
+from pose.single import SinglePerson
 from pose.skeleton import MPII
 
 TURNED = Augment(angle=25.0, widen=1.2, flip=True, gain=(1.0, 0.7, 1.3))
@@ -70,9 +71,8 @@ def test_draws_stay_within_the_published_bounds(params: Params):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_do_not_change_what_is_loaded(people: LspMpii, params: Params, workers: int):
-    from pose.single import SinglePerson
-
-    dataset = SinglePerson(params.single).dataset(people, people.rows("train"), seed=1, augment=True)
+    data = SinglePerson(params.single).data(people.path, watched=0)
+    dataset = data.dataset(data.rows("train"), seed=1, augment=True)
     batches = Epochs(len(dataset), 4, seed=1, start=0, stop=12)
     for alone, shared in zip(loader(dataset, batches, workers=0), loader(dataset, batches, workers=workers), strict=True):
         assert torch.equal(alone.image_BHW3, shared.image_BHW3)

@@ -125,6 +125,7 @@ def find_sources(coco: Path) -> tuple[list[Source], list[str]]:
         raise UserError(f"{coco}: no annotations of people, expected annotations/{expected}")
     sources, notes = [], []
     seen: dict[int, Path] = {}
+    numbered: dict[int, Path] = {}
     for path in there_of[year]:
         raw = read_annotations(path)
         name = path.stem.removeprefix("person_keypoints_")
@@ -133,6 +134,11 @@ def find_sources(coco: Path) -> tuple[list[Source], list[str]]:
             if image["id"] in seen:
                 raise UserError(f"{path}: image {image['id']} is in {seen[image['id']].name} too, expected each image in one file")
         seen |= {image["id"]: path for image in raw.images}
+        numbers = [annotation["id"] for people in raw.people_of.values() for annotation in people]
+        for number in numbers:
+            if number in numbered:  # pycocotools would drop one of the two and say nothing
+                raise UserError(f"{path}: annotation {number} is in {numbered[number].name} too, expected each id in one file")
+        numbered |= dict.fromkeys(numbers, path)
         if raw.num_others:
             notes.append(f"{path.name}: {raw.num_others:,} annotations of other categories than person left out")
     unused = [path.name for other in YEARS if other != year for path in there_of[other]]

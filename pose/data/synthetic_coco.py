@@ -19,7 +19,7 @@ import numpy as np
 
 from pose.data.synthetic_files import draw_all, write_jpeg
 from pose.data.synthetic_person import draw_figure
-from pose.data.synthetic_pose import EVERYDAY, pick
+from pose.data.synthetic_pose import GATHERED, pick
 from pose.data.synthetic_scene import OVERSAMPLE, Drawn, Placement, Scene, cover_for, draw_scene
 from pose.skeleton import COCO
 
@@ -28,7 +28,9 @@ VALIDATION_IN_TRAIN_FILE = 0.25  # the published valid_id names pictures of both
 SMALLEST_LABELLED = 32.0  # people of a smaller stature, px, are outlined but their joints are not given
 SMALLEST_OUTLINE = 12.0  # px of area; whoever shows less is not annotated
 
-PEOPLE = {0: 0.06, 1: 0.32, 2: 0.31, 3: 0.17, 4: 0.08, 5: 0.04, 6: 0.02}  # how often a picture has so many people
+PEOPLE = {0: 0.05, 1: 0.24, 2: 0.36, 3: 0.2, 4: 0.08, 5: 0.04, 6: 0.03}  # how often a picture has so many people
+FACING = 0.8  # share of the people who look about into the camera
+CLUTTER = 0.25  # in the background, of what stands behind a single person: minutes of training are to be enough for several people
 CROWD = 0.1  # share of the pictures with a crowd in the background
 
 
@@ -48,10 +50,12 @@ def write_coco(folder: Path, *, train: int, validation: int, seed: int, pool: Ex
     for name in ("annotations", "train2017", "val2017"):
         (folder / name).mkdir()
     drawn = draw_all("COCO", partial(_draw_picture, folder=str(folder), seed=seed), plan, pool)
+    people = 0
     for file in ("train2017", "val2017"):
-        chosen = [(image, people) for picture, (image, people) in zip(plan, drawn, strict=True) if picture.file == file]
-        path = folder / "annotations" / f"person_keypoints_{file}.json"
-        path.write_text(json.dumps(_annotation_file(chosen)), encoding="utf-8")
+        chosen = [one for picture, one in zip(plan, drawn, strict=True) if picture.file == file]
+        content = _annotation_file(chosen, first=people + 1)  # no number twice, in either file: the split takes people from both
+        people += len(content["annotations"])
+        (folder / "annotations" / f"person_keypoints_{file}.json").write_text(json.dumps(content), encoding="utf-8")
     listed = [str(picture.id) for picture in plan if picture.validation]
     (folder / "valid_id").write_text("".join(f"{number}\n" for number in listed), encoding="utf-8")
 
@@ -89,34 +93,34 @@ def _draw_picture(picture: CocoPicture, *, folder: str, seed: int) -> tuple[dict
 
 def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
     """A scene of nobody to six people and perhaps a crowd behind them, and how many of its people, the first, are that crowd."""
-    width, height = (2 * int(side) for side in rng.integers(70, 101, 2))
+    width, height = (2 * int(side) for side in rng.integers(66, 89, 2))
     people = pick(rng, PEOPLE)
     horizon = height * float(rng.uniform(0.3, 0.6))
     crowd = _crowd(rng, width, horizon, height) if people and rng.random() < CROWD else []
-    usual = float(rng.uniform(0.6, 0.95)) * (1 - 0.07 * people) * height
+    usual = float(rng.uniform(0.76, 1.0)) * (1 - 0.05 * people) * height
     placements: list[Placement] = []
     for _ in range(people):
         kind = rng.random()
-        if kind < 0.07:  # far away
+        if kind < 0.05:  # far away
             stature = float(rng.uniform(16, 36))
-        elif kind < 0.12:  # close, and cut off
+        elif kind < 0.1:  # close, and cut off
             stature = float(rng.uniform(1.0, 1.6)) * height
         else:
             stature = max(36.0, usual * float(rng.uniform(0.75, 1.25)))
         placements.append(_place(rng, stature, placements, width, height, horizon))
     placements.sort(key=lambda placed: placed.stature)  # the larger, the nearer
     covers = [cover_for(rng, placements[int(rng.integers(people))])] if people and rng.random() < 0.25 else []
-    return draw_scene(rng, width=width, height=height, placements=[*crowd, *placements], covers=covers), len(crowd)
+    return draw_scene(rng, width=width, height=height, placements=[*crowd, *placements], covers=covers, clutter=CLUTTER), len(crowd)
 
 
 def _place(rng: np.random.Generator, stature: float, others: Sequence[Placement], width: int, height: int, horizon: float) -> Placement:
     """A figure on a level ground that ends at the horizon, anywhere across the picture or close to somebody else."""
-    figure = draw_figure(rng, EVERYDAY)
+    figure = draw_figure(rng, GATHERED, facing=FACING)
     low, high = figure.extent()
-    across = float(rng.uniform(0.02, 0.98)) * width
-    if others and rng.random() < 0.5:
+    across = float(rng.uniform(0.1, 0.9)) * width
+    if others and rng.random() < 0.7:
         other = others[int(rng.integers(len(others)))]
-        across = float(other.pelvis_xy[0]) + (1 if rng.random() < 0.5 else -1) * float(rng.uniform(0.2, 0.6)) * other.stature
+        across = float(other.pelvis_xy[0]) + (1 if rng.random() < 0.5 else -1) * float(rng.uniform(0.17, 0.45)) * other.stature
     # The larger somebody appears, the nearer, and the lower in the picture their feet are.
     ground = horizon + (height * 1.02 - horizon) * min(1.0, stature / (0.8 * height)) + float(rng.normal(0, 0.03)) * height
     pelvis_y = ground + stature * low[1]
@@ -222,7 +226,8 @@ def run_lengths(mask_HW: np.ndarray) -> list[int]:
     return [0, *length] if flat[0] else length
 
 
-def _annotation_file(pictures: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]]) -> dict[str, Any]:
+def _annotation_file(pictures: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], *, first: int) -> dict[str, Any]:
+    """A file's content; `first` is the id of its first annotation."""
     category = {
         "supercategory": "person",
         "id": 1,
@@ -235,6 +240,6 @@ def _annotation_file(pictures: Sequence[tuple[dict[str, Any], list[dict[str, Any
         "info": {"description": "drawn people in COCO's layout", "version": "1.0"},
         "licenses": [],
         "images": [image for image, _ in pictures],
-        "annotations": [person | {"id": number} for number, person in enumerate(people, start=1)],
+        "annotations": [person | {"id": number} for number, person in enumerate(people, start=first)],
         "categories": [category],
     }

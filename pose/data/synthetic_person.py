@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose.data.synthetic_clothes import Outfit, Paint
-from pose.data.synthetic_pose import EVERYDAY, Build, Pose, rot_x, rot_y, rot_z
+from pose.data.synthetic_pose import EVERYDAY, HALF, Build, Pose, rot_x, rot_y, rot_z
 from pose.skeleton import COCO, MPII
 
 SIDES = ((0, "r", -1.0), (1, "l", 1.0))  # row in the pose, letter in joint names, sign of body x
@@ -80,11 +80,11 @@ class Figure:
         return (centre_P2 - reach_P2).min(axis=0), (centre_P2 + reach_P2).max(axis=0)
 
 
-def draw_figure(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY) -> Figure:
-    """A person of random build, pose, clothes and direction of view. kinds: how often each kind of pose comes."""
+def draw_figure(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF) -> Figure:
+    """A person of random build, pose, clothes and direction of view. kinds: how often each kind of pose comes. facing: `Pose.draw`."""
     build, outfit = Build.draw(rng), Outfit.draw(rng)
     for _ in range(4):  # arms that run through the trunk are drawn again
-        pose = Pose.draw(rng, kinds)
+        pose = Pose.draw(rng, kinds, facing=facing)
         bones = place_bones(build, pose)
         if not bones.arm_in_trunk(build):
             break

@@ -31,10 +31,12 @@ EVERYDAY = {
     "stand": 0.20, "walk": 0.12, "run": 0.11, "sit": 0.14, "jump": 0.07, "crouch": 0.07, "lunge": 0.08, "bend": 0.06,
     "dance": 0.07, "handstand": 0.04, "lie": 0.04,
 }  # fmt: skip
+GATHERED = {"stand": 0.34, "walk": 0.2, "run": 0.12, "sit": 0.12, "jump": 0.05, "lunge": 0.07, "dance": 0.1}
 SPORT = {
     "stand": 0.10, "walk": 0.06, "run": 0.17, "sit": 0.05, "jump": 0.18, "crouch": 0.08, "lunge": 0.12, "bend": 0.06,
     "dance": 0.09, "handstand": 0.06, "lie": 0.03,
 }  # fmt: skip
+HALF = 0.5  # of all people look about into the camera, where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,14 @@ class Pose:
     camera_pitch: float
 
     @staticmethod
-    def draw(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY) -> Pose:
-        """A pose of a random kind, seen from a random direction."""
+    def draw(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF) -> Pose:
+        """A pose of a random kind, seen from a random direction: the share `facing` looks about into the camera."""
         kind = pick(rng, kinds)
         arm, leg, trunk = _POSES[kind](rng)
         neck = np.clip(rng.normal(0, [12, 7, 22]), [-35, -25, -60], [35, 25, 60])
         if rng.random() < 0.5:  # the mirror image of every pose is as likely
             arm, leg, trunk = arm[::-1], leg[::-1], trunk * [1, -1, -1]
-        body, yaw = np.eye(3), _draw_yaw(rng)
+        body, yaw = np.eye(3), _draw_yaw(rng, facing)
         lean = float(rng.normal(0, 5))
         pitch = float(np.clip(rng.normal(6, 8), -12, 28))
         if kind == "lie":
@@ -133,11 +135,11 @@ class Pose:
         )
 
 
-def _draw_yaw(rng: np.random.Generator) -> float:
+def _draw_yaw(rng: np.random.Generator, facing: float) -> float:
     kind = rng.random()
-    if kind < 0.5:
+    if kind < facing:
         return float(rng.normal(0, 45))
-    if kind < 0.78:
+    if kind < facing + 0.56 * (1 - facing):
         return float(rng.normal(180, 42))
     return float(rng.uniform(-180, 180))
 

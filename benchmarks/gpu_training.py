@@ -1,0 +1,224 @@
+"""Training on a GPU: is a step the CPU's, does a run go through from data to figures, how long does a step take at the paper's sizes.
+
+    python benchmarks/gpu_training.py check                 stops at the first difference
+    python benchmarks/gpu_training.py run                   draws a few pictures, trains both tasks on them, evaluates
+    python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md} (default: benchmarks/results)
+
+`benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try the script itself: then
+with `--preset demo --rounds 1`. Legend: B images, P people, K joints, h w heatmap cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import RESULTS, machine
+from train_step import noise as noise_of_one_person
+from train_step import preset, variant
+
+from pose import ops
+from pose.data.multi_sample import MultiBatch, RawMultiBatch
+from pose.data.prepare_coco import prepare_coco
+from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
+from pose.data.sample import Batch
+from pose.data.synthetic import synthesize
+from pose.evaluation import evaluate
+from pose.folders import PREPARED
+from pose.geometry import STRIDE
+from pose.infer import as_device
+from pose.params import Params, SyntheticParams, parse
+from pose.skeleton import COCO
+from pose.task import Task, build_task
+from pose.training import train
+
+TASKS = ("hgpose", "hgpose-ae")
+DRAWN = {
+    "lsp": {"train": 16, "test": 16},
+    "lspet": 32,
+    "mpii": {"train": 96, "validation": 16},
+    "coco": {"train": 64, "validation": 16},
+    "size": 160,
+}
+PEOPLE = 5  # in each picture of noise
+WARM, TOGETHER = 5, 4  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
+CPU, DEVICE = torch.device("cpu"), as_device()
+
+
+def noise(params: Params, name: str, batch: int) -> Batch | MultiBatch:
+    """A batch as the data path gives it, of noise, on the CPU."""
+    if params.task(name).problem == "single":
+        return noise_of_one_person(params, batch)
+    size, K, rng = params.multi.input, len(COCO), np.random.default_rng(0)
+    cells = size // STRIDE
+    cell_BPK = rng.integers(0, cells**2, (batch, PEOPLE, K))
+    cell_BPK[rng.random(cell_BPK.shape) < 0.2] = -1
+    raw = RawMultiBatch(
+        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
+        heatmap_BKhw=torch.from_numpy(rng.random((batch, K, cells, cells), dtype=np.float32)),
+        mask_Bhw=torch.ones(batch, cells, cells, dtype=torch.uint8),
+        cell_BPK=torch.from_numpy(cell_BPK),
+        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
+        row_B=torch.arange(batch),
+        others=(),
+    )
+    return raw.to(CPU)
+
+
+def moved(batch: Batch | MultiBatch, device: torch.device, image_type: torch.dtype = torch.float32) -> Batch | MultiBatch:
+    """All that a step reads, on the device."""
+    read = {field.name: getattr(batch, field.name).to(device) for field in fields(batch) if field.name != "others"}
+    return replace(batch, **read | {"image_B3HW": batch.image_B3HW.to(device, image_type)})
+
+
+# --- check ---
+
+
+def check(name: str) -> None:
+    """A step's terms and gradients, on the GPU and on the CPU, with the parameters of a preset. In float64: what is left is a mistake."""
+    with tempfile.TemporaryDirectory() as scratch:
+        params = preset(name, Path(scratch))
+    for task_name in TASKS:
+        batch, outcomes = noise(params, task_name, batch=2), []
+        for device in (CPU, DEVICE):
+            task = build_task(variant(params, precision="float32", compile=False), task_name, device=device)
+            task.net.double().train()
+            terms = task.step(moved(batch, device, torch.float64), done=0, steps=100)
+            gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in task.net.parameters() if parameter.grad is not None])
+            outcomes.append((torch.stack(list(terms.values())).cpu(), gradients))
+        (terms, gradients), (terms_there, gradients_there) = outcomes
+        torch.testing.assert_close(terms_there, terms, rtol=1e-5, atol=0)
+        away = float((gradients_there - gradients).norm() / gradients.norm())
+        assert away < 1e-4, f"{task_name}: gradients on {DEVICE} are {away:.1g} away from the CPU's"  # the network's answer is in float32
+        print(f"{name}, {task_name}: a step on {DEVICE} is the CPU's (gradients to {away:.1g})")
+
+
+# --- run ---
+
+
+def whole_run() -> None:
+    """Both tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away."""
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        params = variant(preset("demo", Path()), precision="bfloat16", workers=2)
+        params = params.model_copy(update={"multi": params.multi.model_copy(update={"held_out": 16})})
+        tasks = {name: params.task(name).model_copy(update={"epochs": 2}) for name in TASKS}
+        params = params.model_copy(update={"tasks": params.tasks | tasks})
+        synthesize(parse(SyntheticParams, DRAWN, "drawn"), seed=params.seed, root="drawn")
+        print(prepare_lsp_mpii("drawn", PREPARED["single"], params=params.prepare, seed=params.seed))
+        print(prepare_coco("drawn", PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
+        for name in TASKS:
+            train(params, name)
+            print(name, evaluate(params, name))
+
+
+# --- time ---
+
+
+def take_times(folder: Path, name: str, rounds: int) -> None:
+    """A task after the other, each in float32 and bfloat16, as it is and compiled; files are written anew after each."""
+    with tempfile.TemporaryDirectory() as scratch:
+        params = preset(name, Path(scratch))
+    rows: list[dict[str, Any]] = []
+    for task_name in TASKS:
+        batch = moved(noise(params, task_name, params.task(task_name).batch), DEVICE)
+        first: dict[str, float] = {}
+        for precision in ("float32", "bfloat16"):
+            for compiled in (False, True):
+                task = build_task(variant(params, precision=precision, compile=compiled), task_name, device=DEVICE)
+                try:
+                    row = measure(task, batch, rounds)
+                except torch.cuda.OutOfMemoryError:
+                    row = {"error": "out of memory"}
+                row = {"task": task_name, "batch": len(batch), "precision": precision, "compiled": compiled} | row
+                rows.append(row)
+                print(row, flush=True)
+                write(folder, name, rounds, rows)
+                if "loss" in row:  # of the untrained network, so the same whether it is compiled or not
+                    away = abs(row["loss"] / first.setdefault(precision, row["loss"]) - 1)
+                    assert away < 0.02, f"{task_name} {precision}: compiled, the first loss is {100 * away:.1f} % away"
+                del task
+                torch.compiler.reset()
+                if DEVICE.type == "cuda":
+                    torch.cuda.empty_cache()
+
+
+def measure(task: Task, batch: Batch | MultiBatch, rounds: int) -> dict[str, float]:
+    """Seconds of the first step (which compiles), milliseconds of the later ones, memory at its peak."""
+    on_gpu = DEVICE.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    task.net.train()
+
+    def seconds(count: int) -> tuple[float, float]:
+        """The last loss, and the seconds of each of so many steps; as in training, the host waits for the GPU only to fetch that loss."""
+        started = time.perf_counter()
+        for _ in range(count):
+            loss = task.step(batch, done=0, steps=1_000_000)["loss"]
+        return float(loss), (time.perf_counter() - started) / count
+
+    loss, first_seconds = seconds(1)
+    seconds(WARM)
+    low, middle, high = np.quantile([seconds(TOGETHER)[1] for _ in range(rounds)], [0.25, 0.5, 0.75]).tolist()
+    return {
+        "milliseconds": 1000 * middle,
+        "low": 1000 * low,
+        "high": 1000 * high,
+        "images_per_second": len(batch) / middle,
+        "first_step_seconds": first_seconds,
+        "gigabytes": torch.cuda.max_memory_allocated() / 1e9 if on_gpu else 0.0,
+        "loss": loss,
+    }
+
+
+def write(folder: Path, name: str, rounds: int, rows: list[dict[str, Any]]) -> None:
+    """`gpu_training.json` and `gpu_training.md`."""
+    facts = machine() | ({"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda or ""} if DEVICE.type == "cuda" else {})
+    tag_loss = "our operator" if DEVICE.type in ops.load() else "the plain torch formula"
+    text = f"""# Training steps on {"a GPU" if DEVICE.type == "cuda" else "the CPU"}
+
+Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds of {TOGETHER} steps after {WARM + 1}: median
+(range of the middle half). The first step compiles. The tag loss of `hgpose-ae` is {tag_loss}.
+
+| task | batch | precision | compiled | milliseconds a step | images per second | first step, s | memory, GB |
+|---|---|---|---|---|---|---|---|
+"""
+    for row in rows:
+        text += f"| {row['task']} | {row['batch']} | {row['precision']} | {'yes' if row['compiled'] else 'no'} | "
+        if "error" in row:
+            text += f"{row['error']} | | | |\n"
+            continue
+        text += f"{row['milliseconds']:.1f} ({row['low']:.1f} to {row['high']:.1f}) | {row['images_per_second']:.1f} | "
+        text += f"{row['first_step_seconds']:.1f} | {row['gigabytes']:.1f} |\n"
+    text += "\n" + ", ".join(f"{key} {value}" for key, value in facts.items()) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"preset": name, "rounds": rounds, "rows": rows, "machine": facts}
+    (folder / "gpu_training.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "gpu_training.md").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["check", "run", "time"])
+    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--rounds", type=int, default=10, help=f"of {TOGETHER} steps, that are timed")
+    parser.add_argument("--to", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.what == "check":
+        check(arguments.preset)
+    elif arguments.what == "run":
+        whole_run()
+    else:
+        take_times(arguments.to.resolve(), arguments.preset, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
