@@ -30,7 +30,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Whether it is there and has not dropped by more than allowed; what the base lacks is new and passes."""
-        return self.new is not None and (self.old is None or self.old - self.new <= self.allowed)
+        return self.new is not None and (self.old is None or self.old - self.new <= self.allowed + 1e-9)  # not by rounding
 
     def __str__(self) -> str:
         if self.new is None:

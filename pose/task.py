@@ -38,7 +38,7 @@ class Model:
         if any(self.mean):
             image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            output = (self.run or self.net)(image_B3HW)
+            output = (self.net if self.run is None else self.run)(image_B3HW)  # a compiled network has no truth value
         return output.float()
 
 

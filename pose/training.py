@@ -60,7 +60,8 @@ def check(params: Params, name: str, processes: int, *, prepared: Path | None = 
     data = problem.data(prepared or PREPARED[spec.problem], watched=params.train.validation_people)
     rows, watched, batch = data.rows("train"), data.rows("watched"), spec.batch
     if len(rows) < batch:
-        raise UserError(f"{data.path}: found {len(rows)} {data.unit} to train on, expected at least tasks.{name}.batch = {batch}")
+        besides = f" (multi.held_out = {params.multi.held_out} more are held out)" if spec.problem == "multi" else ""
+        raise UserError(f"{data.path}: found {len(rows)} {data.unit} to train on{besides}, expected at least tasks.{name}.batch = {batch}")
     if len(watched) == 0:
         raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some: see the prepare section of params.yaml")
     if batch % processes:
@@ -206,7 +207,7 @@ class _Run:
             return weights
         problem = with_best_thresholds(model, problem, data, self.watched, batch=self.params.evaluate.batch, flip=True)
         chosen = problem.params.thresholds
-        print(f"{self.name}: thresholds by {len(self.watched)} held-out images: detection {chosen.detection}, tag {chosen.tag}")
+        print(f"{self.name}: thresholds by {len(self.watched)} watched images: detection {chosen.detection}, tag {chosen.tag}")
         return replace(weights, params=problem.params)
 
 

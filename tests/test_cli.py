@@ -13,16 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_infer import talkative, written
 
-from pose.checkpoint import save_weights, weights_of
+from pose.checkpoint import load_weights
 from pose.cli import run
 from pose.data.images import encode_jpeg, read_image
 from pose.errors import UserError
 from pose.gate import judge, read_tolerance
 from pose.infer import Predictor
+from pose.interop import write_exported
+from pose.nets.discriminator import Discriminator
 from pose.params import Params
-from pose.skeleton import MPII
-from pose.task import build_task
+from pose.skeleton import COCO, MPII
 
 ROOT = Path(__file__).resolve().parents[1]
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
@@ -31,10 +33,13 @@ NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint
 @pytest.fixture(scope="session")
 def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights for use as they are before training."""
-    path = tmp_path_factory.mktemp("models") / "last.pt"
-    task = build_task(params, "hgpose", device=torch.device("cpu"))
-    save_weights(path, weights_of(task))
-    return path
+    return written(params, "hgpose", tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a multi-person network; it sees people everywhere."""
+    return talkative(params, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -69,7 +74,8 @@ def frames(path: Path) -> int:
 def test_help_names_every_command_and_loads_nothing_heavy():
     done = pose("--help")
     assert done.returncode == 0
-    assert all(f"    {command} " in done.stdout for command in ("predict", "preset", "gate"))
+    named = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert {"predict", "preset", "gate", "import-weights", "export-weights"} <= named
     check = "import sys, pose.cli; print([name for name in ('torch', 'cv2', 'mlflow', 'pandas', 'dvc') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
@@ -153,6 +159,139 @@ def test_a_box_of_words_is_refused_by_the_parser(weights, photos):
     done = pose("predict", photos, "--weights", weights, "--box", "1,2,wide,4")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("argument --box: found '1,2,wide,4', expected 4 numbers with commas between them")
+
+
+# --- pose predict, all people of a picture ---
+
+
+def people_in(folder: Path) -> list[dict]:
+    (one,) = json.loads((folder / "joints.json").read_text())["images"]
+    return one["people"]
+
+
+def test_all_people_of_a_picture_are_drawn_and_written_but_the_unlikely_ones(multi_weights, photos, tmp_path):
+    ask = ["predict", str(photos / "a.jpg"), "--weights", str(multi_weights)]
+    run([*ask, "--out", str(tmp_path / "out")])
+    content = json.loads((tmp_path / "out/joints.json").read_text())
+    assert (content["task"], content["skeleton"]) == ("hgpose-ae", "coco")
+    picture = read_image(photos / "a.jpg")
+    [everyone] = Predictor.load(multi_weights).people([picture])
+    assert [person["score"] for person in people_in(tmp_path / "out")] == everyone.above(0.1).score_P.round(4).tolist()
+    written_PK2 = [[(joint["x"], joint["y"]) for joint in person["joints"]] for person in people_in(tmp_path / "out")]
+    np.testing.assert_allclose(np.array(written_PK2, dtype=float), everyone.above(0.1).joint_PK2, atol=0.005)
+    assert (read_image(tmp_path / "out/a.jpg") != picture).any()
+    middle = float(np.median(everyone.score_P))
+    run([*ask, "--out", str(tmp_path / "sure"), "--min-score", str(middle)])
+    assert 0 < len(people_in(tmp_path / "sure")) == (everyone.score_P >= middle).sum() < len(people_in(tmp_path / "out"))
+
+
+def test_a_picture_of_nobody_is_written_as_it_is(multi_weights, photos, tmp_path, capsys):
+    run(["predict", str(photos / "b.png"), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--min-score", "2"])
+    assert people_in(tmp_path / "out") == []
+    assert (read_image(tmp_path / "out/b.png") == read_image(photos / "b.png")).all()
+    assert "1 of 1 sources" in capsys.readouterr().out
+
+
+def test_people_of_folders_and_videos_are_numbered_by_picture_and_frame(multi_weights, photos, tmp_path):
+    run(["predict", str(photos), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--format", "csv"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
+    assert frames(tmp_path / "out/clip.mp4") == 9
+    table = pd.read_csv(tmp_path / "out/joints.csv")
+    assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
+    for _, one in table.groupby(["file", "frame"], dropna=False):
+        assert one["person"].tolist() == sorted(list(range(one["person"].max() + 1)) * 17)
+        assert one["joint"].tolist() == list(COCO.joints) * one["person"].nunique()
+        assert one.groupby("person")["score"].first().is_monotonic_decreasing
+    assert table["score"].min() >= 0.1
+
+
+def test_a_picture_is_looked_at_in_further_sizes_if_asked_to(multi_weights, photos, tmp_path):
+    ask = ["predict", str(photos / "a.jpg"), "--weights", str(multi_weights)]
+    for name, scales in (("one", "1"), ("two", "1,2")):
+        run([*ask, "--out", str(tmp_path / name), "--scales", scales])
+    run([*ask, "--out", str(tmp_path / "plain")])
+    assert people_in(tmp_path / "one") == people_in(tmp_path / "plain") != people_in(tmp_path / "two")
+
+
+@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", ""])
+def test_sizes_that_make_no_sense_are_refused_by_the_parser(multi_weights, photos, scales, capsys):
+    with pytest.raises(SystemExit) as error:
+        run(["predict", str(photos), "--weights", str(multi_weights), f"--scales={scales}"])
+    assert error.value.code == 2
+    assert f"argument --scales: found {scales!r}, expected numbers above 0" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_box_is_refused_where_a_network_finds_all_people_itself(multi_weights, photos, tmp_path):
+    with pytest.raises(UserError, match="box: weights of hgpose-ae find all people themselves, expected no box"):
+        run(["predict", str(photos), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--box", "1,2,3,4"])
+    assert not (tmp_path / "out").exists()
+
+
+# --- pose import-weights, pose export-weights ---
+
+
+@pytest.mark.parametrize(("task", "kind"), [("hgpose-ae", "umich_pose_ae"), ("hgpose-ae", "roytseng_hgpose_ae"), ("hgpose", "bearpaw_hg")])
+def test_weights_exported_and_imported_again_are_the_same(task, kind, weights, multi_weights, tmp_path, capsys):
+    source, theirs, back = weights if task == "hgpose" else multi_weights, tmp_path / "theirs.pth.tar", tmp_path / "models" / "back.pt"
+    run(["export-weights", str(source), "--kind", kind, "--out", str(theirs)])
+    run(["import-weights", str(theirs), "--out", str(back)])
+    exported, imported = capsys.readouterr().out.splitlines()
+    assert exported == f"{theirs}: named as in {kind}"
+    assert imported.startswith(f"{back}: {kind} (")
+    assert "stacks 2, " in imported
+    ours, again = load_weights(source), load_weights(back)
+    assert again.task == task
+    assert again.network == ours.network
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in ours.tensors.items())
+    assert Predictor.load(back).problem == ("single" if task == "hgpose" else "multi")
+
+
+def test_imported_weights_bear_the_name_that_is_asked_for_and_find_people(multi_weights, photos, tmp_path):
+    run(["export-weights", str(multi_weights), "--kind", "umich_pose_ae", "--out", str(tmp_path / "theirs.pth")])
+    run(
+        ["import-weights", str(tmp_path / "theirs.pth"), "--out", str(tmp_path / "back.pt"), "--task", "authors", "--kind", "umich_pose_ae"]
+    )
+    run(["predict", str(photos / "a.jpg"), "--weights", str(tmp_path / "back.pt"), "--out", str(tmp_path / "out")])
+    assert json.loads((tmp_path / "out/joints.json").read_text())["task"] == "authors"
+
+
+@pytest.fixture
+def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, made the working one, with checkpoints of others and files that are none."""
+    monkeypatch.chdir(tmp_path)
+    write_exported(load_weights(multi_weights).tensors, "ae.pth", "umich_pose_ae")
+    discriminator = Discriminator(joints=16, stacks=1, modules=1, features=8, stem=[4, 8, 8])
+    write_exported(discriminator.state_dict(), "netD.pth", "roytseng_discriminator")
+    Path("multi.pt").write_bytes(multi_weights.read_bytes())
+    Path("notes.txt").write_text("not a checkpoint")
+    torch.save({"weight": torch.zeros(3)}, "other.pth")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["import-weights", "none.pth"], "none.pth: no such file, expected a published checkpoint"),
+        (["import-weights", "."], r"\.: is a folder, expected a published checkpoint"),
+        (["import-weights", "notes.txt"], "notes.txt: cannot be read as a published checkpoint"),
+        (["import-weights", "other.pth"], "other.pth: found weight, expected the tensors of one of: bearpaw_hg, "),
+        (["import-weights", "netD.pth"], "netD.pth: found roytseng_discriminator, expected a pose network"),
+        (["import-weights", "ae.pth", "--kind", "bearpaw_hg"], "ae.pth: found umich_pose_ae, expected bearpaw_hg"),
+        (["import-weights", "ae.pth", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
+        (["import-weights", "multi.pt"], "multi.pt: found this project's own weights for use, expected a published checkpoint"),
+        (["export-weights", "multi.pt", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
+        (["export-weights", "multi.pt", "--kind", "bearpaw_hg"], "expected the tensors of our StackedHourglass, as bearpaw_hg has it"),
+        (["export-weights", "multi.pt", "--kind", "roytseng_discriminator"], "expected the tensors of our Discriminator"),
+        (["export-weights", "none.pt", "--kind", "umich_pose_ae"], "none.pt: no such file, expected weights for use"),
+        (["export-weights", "ae.pth", "--kind", "umich_pose_ae"], r"ae.pth: found None, expected weights for use"),
+    ],
+)
+def test_what_cannot_be_imported_or_exported_is_one_line_and_writes_nothing(arguments, message, published):
+    before = sorted(published.rglob("*"))
+    with pytest.raises(UserError, match=message) as error:
+        run([*arguments, "--out", "out.pt"])
+    assert "\n" not in str(error.value)
+    assert sorted(published.rglob("*")) == before
 
 
 # --- pose gate ---

@@ -32,9 +32,21 @@ def weights(params: Params, tmp_path: Path) -> Path:
     return written(params, "hgpose", tmp_path)
 
 
+def talkative(params: Params, folder: Path) -> Path:
+    """Untrained multi-person weights that see people everywhere: heatmaps of many heights, where others begin with empty ones."""
+    task = build_task(params, "hgpose-ae", device=torch.device("cpu"))
+    head, joints = task.net.heads[-1], len(COCO)
+    with torch.no_grad():
+        spread_K = task.net(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[:, -1, :joints].std(dim=(0, 2, 3))
+        head.weight[:joints] *= (2 / spread_K)[:, None, None, None]
+        head.bias[:joints] = -2.0
+    save_weights(folder / "last.pt", weights_of(task))
+    return folder / "last.pt"
+
+
 @pytest.fixture
 def multi_weights(params: Params, tmp_path: Path) -> Path:
-    return written(params, "hgpose-ae", tmp_path)
+    return talkative(params, tmp_path)
 
 
 def test_the_flip_test_of_a_symmetric_network_changes_nothing(params: Params):
@@ -70,14 +82,38 @@ def test_tags_of_the_mirror_image_stand_beside_the_others_and_further_sizes_add_
 
 
 def test_a_multi_person_network_finds_its_people_in_the_pictures_own_pixels(multi_weights: Path):
-    predictor = Predictor.load(multi_weights, "cpu", scales=[1.0, 0.5])
+    predictor = Predictor.load(multi_weights, "cpu")
     assert predictor.problem == "multi"
     assert predictor.skeleton.name == "coco"
-    found = predictor.people([np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)])
-    assert len(found) == 1
-    assert found[0].joint_PK2.shape[1:] == (17, 2)
+    wide = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    square = np.pad(wide, ((15, 15), (0, 0), (0, 0)))  # as the network sees the wide one anyway
+    found, moved = predictor.people([wide, square])
+    assert len(found) > 1
+    assert found.joint_PK2.shape[1:] == (17, 2)
+    assert (np.diff(found.score_P) <= 0).all()
+    np.testing.assert_allclose(found.joint_PK2 + [0, 15], moved.joint_PK2, atol=1e-3)
+    np.testing.assert_allclose(found.score_PK, moved.score_PK, atol=1e-5)
+
+
+def test_people_below_a_score_are_left_out_the_others_stay_as_they_are(multi_weights: Path):
+    [everyone] = Predictor.load(multi_weights, "cpu").people([np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)])
+    least = float(np.median(everyone.score_P))
+    some = everyone.above(least)
+    assert 0 < len(some) < len(everyone)
+    np.testing.assert_array_equal(some.joint_PK2, everyone.joint_PK2[: len(some)])
+    assert len(everyone.above(1.1)) == 0
+
+
+def test_further_sizes_change_what_is_found_and_the_own_one_does_not(multi_weights: Path):
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    [one], [same], [two] = (Predictor.load(multi_weights, "cpu", scales=scales).people([image]) for scales in ([1.0], [], [1.0, 2.0]))
+    np.testing.assert_array_equal(one.joint_PK2, same.joint_PK2)
+    assert one.joint_PK2.shape != two.joint_PK2.shape or not np.allclose(one.joint_PK2, two.joint_PK2, equal_nan=True)
+
+
+def test_a_box_makes_no_sense_to_a_multi_person_network(multi_weights: Path):
     with pytest.raises(UserError, match="box: this network finds all people"):
-        predictor.people([np.zeros((9, 9, 3), dtype=np.uint8)], [(1, 1, 4, 4)])
+        Predictor.load(multi_weights, "cpu").people([np.zeros((9, 9, 3), dtype=np.uint8)], [(1, 1, 4, 4)])
 
 
 def test_the_mean_colour_of_imported_weights_is_taken_off_the_pictures(params: Params, weights: Path):

@@ -64,3 +64,51 @@ def test_an_unknown_task_lists_those_there_are():
 def test_flattening_and_digest_do_not_depend_on_order():
     assert flatten({"a": {"b": 1, "c": [2]}}) == {"a.b": 1, "a.c": [2]}
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+AE = {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 68, "stem": [4, 8, 8]}
+
+
+def changed(key: str, value: object) -> dict:
+    """The committed parameters with another value, or without it if that is None."""
+    everything = values()
+    *path, last = key.split(".")
+    inner = everything
+    for part in path:
+        inner = inner[part]
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return everything
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tasks.hgpose.network", AE, r"tasks\.hgpose: .*network\.kind: ae goes with problem: multi only; with single it is hourglass"),
+        ("tasks.hgpose-ae.network", AE | {"kind": "unet"}, r"tasks\.hgpose-ae\.network: .*'unet' .*expected tags: 'hourglass', 'ae'"),
+        ("tasks.hgpose-ae.network", AE | {"outputs": 33}, r"tasks\.hgpose-ae\.network\.outputs: found 33, .* equal to 34"),
+        ("tasks.hgpose-ae.network", AE | {"modules": 1}, r"unknown key tasks\.hgpose-ae\.network\.modules"),
+        ("tasks.hgpose-ae.network.kind", None, r"tasks\.hgpose-ae\.network: .*'kind'"),
+        ("tasks.hgpose-ae.weights.pull", None, r"weights has the keys heatmap, push, expected heatmap, pull, push for problem: multi"),
+        ("tasks.hgpose.weights.pull", 1.0, r"weights has the keys heatmap, pull, expected heatmap for problem: single"),
+        ("evaluate.scales", [0.5, 2.0], r"evaluate: .*scales: expected 1\.0 among them"),
+        ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
+        ("evaluate.scales", [1.0, 0.0], r"evaluate\.scales\.1: found 0\.0, input should be greater than 0"),
+        ("multi.loss", "bce", r"multi\.loss: found 'bce', input should be 'mse' or 'focal'"),
+        ("multi.input", 100, r"multi\.input: found 100, input should be a multiple of 64"),
+        ("multi.thresholds.reach", None, r"missing key multi\.thresholds\.reach"),
+        ("multi.thresholds.detection", 1.5, r"multi\.thresholds\.detection: found 1\.5, input should be less than or equal to 1"),
+    ],
+)
+def test_what_several_people_a_picture_cannot_be_taught_by_is_refused_in_one_line(key, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse_params(changed(key, value))
+    assert "\n" not in str(error.value)
+
+
+def test_either_network_goes_with_several_people_a_picture():
+    assert parse_params(changed("tasks.hgpose-ae.network", AE)).task("hgpose-ae").network.kind == "ae"
+    hourglass = values()["tasks"]["hgpose"]["network"]
+    assert parse_params(changed("tasks.hgpose-ae.network", hourglass)).task("hgpose-ae").network.kind == "hourglass"

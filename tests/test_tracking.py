@@ -15,16 +15,15 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mlflow.entities import Run
+from test_infer import talkative, written
 
 import pose.tracking
-from pose.checkpoint import save_weights, weights_of
 from pose.data.images import encode_jpeg
 from pose.engine import Interrupted
 from pose.infer import Predictor
 from pose.params import Params
-from pose.task import build_task
+from pose.skeleton import COCO
 from pose.tracking import Tracker, log_scores, metric_name, store_uri
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,9 +47,7 @@ def workspace(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights for use as they are before training."""
-    path = tmp_path_factory.mktemp("models") / "last.pt"
-    save_weights(path, weights_of(build_task(params, "hgpose", device=torch.device("cpu"))))
-    return path
+    return written(params, "hgpose", tmp_path_factory.mktemp("models"))
 
 
 def begin(run_id: str | None = None, **changes: object) -> Tracker:
@@ -263,6 +260,20 @@ def test_the_logged_model_finds_what_the_weights_find(weights, tmp_path):
     pd.testing.assert_frame_equal(model.predict(PICTURES[0]), table[:16])
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(PICTURES[0], 95))
     assert len(model.predict([str(tmp_path / "a.jpg")])) == 16
+
+
+def test_the_logged_model_of_a_multi_person_network_finds_all_people_of_a_picture(params, tmp_path):
+    weights = talkative(params, tmp_path)
+    with begin() as tracker:
+        tracker.model(weights)
+        run_id = tracker.run_id
+    table = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", dst_path=str(tmp_path)).predict(list(PICTURES))
+    people = Predictor.load(weights).people(list(PICTURES))
+    assert max(map(len, people)) > 1
+    pairs = [(image, person) for image, found in enumerate(people) for person in range(len(found)) for _ in COCO.joints]
+    assert list(zip(table["image"], table["person"], strict=True)) == pairs
+    assert table["joint"].tolist() == list(COCO.joints) * (len(pairs) // 17)
+    np.testing.assert_array_equal(table[["x", "y"]], np.concatenate([found.joint_PK2.reshape(-1, 2) for found in people]))
 
 
 # Writes a run into the store that the environment names.

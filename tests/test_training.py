@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
 from ruamel.yaml import YAML
+from test_infer import talkative
 
-from pose.checkpoint import fill, load_state, load_weights, save_atomically, save_weights, weights_of
+from pose.checkpoint import KEYS, WEIGHTS_FORMAT, fill, load_state, load_weights, save_atomically, save_weights, weights_of
+from pose.coco_metrics import TEN
+from pose.data.coco import CocoPeople
 from pose.errors import UserError
-from pose.infer import Predictor, load_model
-from pose.params import Params
+from pose.evaluation import evaluate
+from pose.infer import Predictor, find_people, load_model
+from pose.multi import MultiPerson
+from pose.params import Params, parse_params
+from pose.skeleton import COCO
 from pose.task import build_task
+from pose.thresholds import DETECTION
+from pose.training import fingerprint
 
 CPU = torch.device("cpu")
 
 
+TASKS = pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])
+
+
 @pytest.fixture
-def workspace(params: Params, prepared: Path, tmp_path: Path) -> Path:
-    """A folder with params.yaml and the prepared set, in one process."""
-    return make_workspace(tmp_path, params, prepared)
+def workspace(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path) -> Path:
+    """A folder with params.yaml and the prepared sets, in one process."""
+    return make_workspace(tmp_path, params, prepared, prepared_coco)
 
 
-def make_workspace(folder: Path, params: Params, prepared: Path) -> Path:
+def make_workspace(folder: Path, params: Params, prepared: Path, prepared_coco: Path) -> Path:
     (folder / "data" / "prepared").mkdir(parents=True)
     (folder / "data" / "prepared" / "lsp_mpii.h5").symlink_to(prepared)
+    (folder / "data" / "prepared" / "coco").symlink_to(prepared_coco)
     edit(folder, params.model_dump() | {"train": params.train.model_dump() | {"processes": 1}})
     return folder
 
@@ -74,49 +90,65 @@ def only_error(result: tuple[int, str, str]) -> str:
     return line
 
 
+FILES = {
+    "hgpose": ("predictions/hgpose.h5", "metrics/plots/hgpose/accuracy.csv"),
+    "hgpose-ae": ("predictions/hgpose-ae.json", "metrics/plots/hgpose-ae/precision.csv"),
+}
+TERMS = {"hgpose": ["heatmap"], "hgpose-ae": ["heatmap", "pull", "push"]}
+FIGURES = {"hgpose": ["PCKh@0.5", "PCK@0.2"], "hgpose-ae": ["AP", "AP50", "AR"]}
+
+
 @pytest.mark.slow
-def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(params: Params, prepared: Path, tmp_path: Path):
-    folders = [make_workspace(tmp_path / name, params, prepared) for name in ("a", "b")]
+@TASKS
+def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
+    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+):
+    folders = [make_workspace(tmp_path / name, params, prepared, prepared_coco) for name in ("a", "b")]
     for folder in folders:
-        status, out, err = run("train", "hgpose", folder=folder)
+        status, out, err = run("train", task, folder=folder)
         assert status == 0, err
         assert "trained" in out
-        status, _, err = run("evaluate", "hgpose", folder=folder)
+        status, _, err = run("evaluate", task, folder=folder)
         assert status == 0, err
     for file in (
-        "models/hgpose/last.pt",
-        "models/hgpose/best.pt",
-        "metrics/hgpose.json",
-        "predictions/hgpose.h5",
-        "metrics/plots/hgpose/joints.csv",
+        f"models/{task}/last.pt",
+        f"models/{task}/best.pt",
+        f"metrics/{task}.json",
+        f"metrics/plots/{task}/joints.csv",
+        *FILES[task],
     ):
         assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
-    history = pd.read_csv(folders[0] / "metrics/plots/hgpose/train.csv")
-    assert {"step", "lr", "heatmap", "loss"} <= set(history.columns)
-    valid = pd.read_csv(folders[0] / "metrics/plots/hgpose/valid.csv")
-    assert len(valid) == params.tasks["hgpose"].epochs
+    history = pd.read_csv(folders[0] / f"metrics/plots/{task}/train.csv")
+    assert list(history.columns) == ["step", "lr", *TERMS[task], "loss"]
+    valid = pd.read_csv(folders[0] / f"metrics/plots/{task}/valid.csv")
+    assert list(valid.columns)[: 3 + len(FIGURES[task])] == ["step", "epoch", "seconds", *FIGURES[task]]
+    assert len(valid) == params.tasks[task].epochs
     assert (folders[0] / "mlflow.db").exists()
-    assert set(load_state(folders[0] / "checkpoints/hgpose/state.pt")) == {"format", "fingerprint", "net", "optimizer", "progress"}
+    assert set(load_state(folders[0] / f"checkpoints/{task}/state.pt")) == {"format", "fingerprint", "net", "optimizer", "progress"}
+    assert set(torch.load(folders[0] / f"models/{task}/last.pt", weights_only=True)) == {"format", *KEYS[WEIGHTS_FORMAT]}
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bits(params: Params, prepared: Path, tmp_path: Path):
-    whole, killed = (make_workspace(tmp_path / name, params, prepared) for name in ("whole", "killed"))
+@TASKS
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bits(
+    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+):
+    whole, killed = (make_workspace(tmp_path / name, params, prepared, prepared_coco) for name in ("whole", "killed"))
     for folder in (whole, killed):
-        change(folder, "tasks.hgpose.epochs", 6)
-    assert run("train", "hgpose", folder=whole)[0] == 0
-    process = start("train", "hgpose", folder=killed)
-    state = killed / "checkpoints/hgpose/state.pt"
+        change(folder, f"tasks.{task}.epochs", 6)
+    assert run("train", task, folder=whole)[0] == 0
+    process = start("train", task, folder=killed)
+    state = killed / f"checkpoints/{task}/state.pt"
     deadline = time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     step = load_state(state)["progress"]["step"]
-    status, out, err = run("train", "hgpose", folder=killed)
+    status, out, err = run("train", task, folder=killed)
     assert status == 0, err
     assert re.search(rf"goes on from step {step} of \d+", out)
-    for file in ("models/hgpose/last.pt", "models/hgpose/best.pt", "metrics/plots/hgpose/train.csv"):
+    for file in (f"models/{task}/last.pt", f"models/{task}/best.pt", f"metrics/plots/{task}/train.csv"):
         assert (whole / file).read_bytes() == (killed / file).read_bytes(), file
 
 
@@ -169,6 +201,123 @@ def test_mistakes_in_params_are_one_line(workspace: Path):
     change(workspace, "tasks.hgpose.batch", 1000)
     assert "expected at least tasks.hgpose.batch = 1000" in only_error(run("train", "hgpose", folder=workspace))
     assert "models/hgpose/last.pt: no such file" in only_error(run("evaluate", "hgpose", folder=workspace))
+
+
+def with_values(params: Params, changes: dict[str, object]) -> Params:
+    """Parameters with other values at dotted keys."""
+    values = params.model_dump()
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        inner = values
+        for part in path:
+            inner = inner[part]
+        inner[last] = value
+    return parse_params(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "restarted"),
+    [
+        ("multi.sigma", 1.7, {"hgpose-ae"}),
+        ("multi.held_out", 3, {"hgpose-ae"}),
+        ("multi.augment.flip", 0.1, {"hgpose-ae"}),
+        ("multi.thresholds.choose", False, {"hgpose-ae"}),
+        ("tasks.hgpose-ae.weights.pull", 0.7, {"hgpose-ae"}),
+        ("single.sigma", 1.7, {"hgpose"}),
+        ("tasks.hgpose.batch", 5, {"hgpose"}),
+        ("lr", 0.1, {"hgpose", "hgpose-ae"}),
+        ("train.precision", "bfloat16", {"hgpose", "hgpose-ae"}),
+        ("tasks.hgpose-ae.epochs", 9, set()),
+        ("evaluate.flip_test", False, set()),
+        ("train.workers", 1, set()),
+    ],
+)
+def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params: Params, key: str, value: object, restarted: set[str]):
+    params = with_values(params, {"train.precision": "float32", "multi.thresholds.choose": True})
+    other = with_values(params, {key: value})
+    assert {task for task in params.tasks if fingerprint(params, task, "hash", 1) != fingerprint(other, task, "hash", 1)} == restarted
+
+
+def evaluated(params: Params, prepared_coco: Path, folder: Path) -> dict[str, dict[str, float]]:
+    """What the evaluation of untrained multi-person weights writes as its figures, into the folder, which becomes the working one."""
+    (folder / "models" / "hgpose-ae").mkdir(parents=True)
+    talkative(params, folder / "models" / "hgpose-ae")
+    evaluate(params, "hgpose-ae", prepared=prepared_coco)
+    return json.loads((folder / "metrics/hgpose-ae.json").read_text())
+
+
+def test_evaluating_a_multi_person_task_writes_figures_curves_and_people(
+    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    figures = evaluated(params, prepared_coco, tmp_path)
+    images = CocoPeople(prepared_coco)
+    test = images.rows("validation")
+    assert list(figures) == ["COCO", "images", "COCO without tags", "COCO train", "grouping"]
+    for table in ("COCO", "COCO without tags", "COCO train"):
+        assert {"AP", "AP50", "AP75", "AR", "AR50", "AR75"} <= figures[table].keys() <= set(TEN)
+        assert all(0 <= value <= 1 and value == round(value, 4) for value in figures[table].values())
+    assert figures["images"] == {
+        "all": len(test),
+        "with people": len(np.intersect1d(test, images.row_N)),
+        "people": int(np.isin(images.row_N, test).sum()),
+        "train": len(images.rows("train")) - params.multi.held_out,
+    }
+    thresholds = params.multi.thresholds
+    assert figures["grouping"].keys() == {"detection_threshold", "tag_threshold", "reach"}
+    assert figures["grouping"]["detection_threshold"] == thresholds.detection
+    assert figures["grouping"]["tag_threshold"] == thresholds.tag
+    precision = pd.read_csv("metrics/plots/hgpose-ae/precision.csv")
+    assert list(precision.columns) == ["recall", "OKS 0.5", "OKS 0.75", "mean"]
+    assert precision["recall"].tolist() == pytest.approx(np.linspace(0, 1, 101))
+    joints = pd.read_csv("metrics/plots/hgpose-ae/joints.csv")
+    assert list(joints.columns) == ["joint", "similarity", "right", "people"]
+    assert joints["joint"].tolist() == list(COCO.joints)
+    results = json.loads(Path("predictions/hgpose-ae.json").read_text())
+    assert {result["image_id"] for result in results} <= set(images.id_I[test].tolist())
+    assert {len(result["keypoints"]) for result in results} == {51}
+    assert sorted(path.as_posix() for path in Path("metrics").rglob("*.*")) == [
+        "metrics/hgpose-ae.json",
+        "metrics/plots/hgpose-ae/joints.csv",
+        "metrics/plots/hgpose-ae/precision.csv",
+    ]
+
+
+def test_images_trained_on_are_scored_only_if_asked_for(
+    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    few, none = (with_values(params, {"evaluate.train_images": number, "evaluate.flip_test": False}) for number in (3, 0))
+    assert evaluated(few, prepared_coco, tmp_path)["images"]["train"] == 3
+    shutil.rmtree("models")
+    figures = evaluated(none, prepared_coco, tmp_path)
+    assert "COCO train" not in figures
+    assert "train" not in figures["images"]
+
+
+def test_the_figures_without_tags_are_those_of_grouping_by_distance_at_the_reach_that_is_named(
+    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    figures = evaluated(params, prepared_coco, tmp_path)
+    model = load_model("models/hgpose-ae/last.pt", "cpu")
+    assert isinstance(model.problem, MultiPerson)
+    data = model.problem.data(prepared_coco, watched=params.train.validation_people)
+    best = {}
+    for detection in DETECTION:  # the one that was chosen is not written: one of them gives what is
+        chosen = model.problem.params.thresholds.model_copy(update={"detection": detection, "reach": figures["grouping"]["reach"]})
+        problem = replace(model.problem, by_tags=False, params=model.problem.params.model_copy(update={"thresholds": chosen}))
+        rows = data.rows("test")
+        found = find_people(replace(model, problem=problem), data, rows, batch=8, flip=params.evaluate.flip_test)
+        best[detection] = {name: round(value, 4) for name, value in data.score(found, rows)["COCO"].items()}
+    assert figures["COCO without tags"] in best.values()
+
+
+def test_weights_of_another_task_are_not_evaluated(params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    save_weights("models/hgpose-ae/last.pt", weights_of(build_task(params, "hgpose", device=CPU)))
+    with pytest.raises(UserError, match=r"models/hgpose-ae/last\.pt: weights of task 'hgpose', expected 'hgpose-ae'"):
+        evaluate(params, "hgpose-ae", prepared=prepared_coco)
 
 
 def test_saving_leaves_no_half_file_and_no_other_one(tmp_path: Path):
