@@ -145,7 +145,7 @@ def test_a_batch_of_nobody_teaches_empty_maps_and_no_tags(params: Params):
     batch.cell_BPK[:], batch.heatmap_BKhw[:] = -1, 0
     output = answer_to(batch)
     found = problem(params).losses(output, batch)
-    assert float(found["pull"]) == float(found["push"]) == 0
+    assert found["pull"].item() == found["push"].item() == 0
     sum(found.values(), torch.zeros(())).backward()
     assert output.grad is not None
     assert output.grad.isfinite().all()

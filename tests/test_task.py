@@ -19,7 +19,7 @@ from pose.nets.hourglass import StackedHourglass
 from pose.params import Params, ScheduleParams, load_params, parse_params
 from pose.presets import apply_preset
 from pose.single import SinglePerson
-from pose.task import Task, build_task, schedule_factor
+from pose.task import Task, build_task, in_bfloat16, schedule_factor
 
 
 def count(net: torch.nn.Module) -> int:
@@ -100,6 +100,13 @@ def test_bfloat16_and_clipping_are_switched_by_parameters(params: Params, people
     norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in task.net.parameters() if p.grad is not None]))
     assert norm <= 1.01e-6
     assert task.net(raw.to(task.device).image_B3HW).dtype == torch.float32
+
+
+def test_precision_is_what_is_said_or_what_the_device_has_instructions_for(params: Params):
+    cpu, none = torch.device("cpu"), torch.device("meta")
+    assert [in_bfloat16(precision, none) for precision in ("float32", "bfloat16", "auto")] == [False, True, False]
+    auto = params.model_copy(update={"train": params.train.model_copy(update={"precision": "auto"})})
+    assert build_task(auto, "hgpose", device=cpu).autocast == in_bfloat16("auto", cpu)
 
 
 def schedule(name: str, **values: object) -> ScheduleParams:
