@@ -32,7 +32,7 @@ from pose.params import Params, parse_params
 from pose.process import FolderLock
 from pose.skeleton import COCO
 from pose.task import build_task
-from pose.thresholds import DETECTION
+from pose.thresholds import DETECTION, REACH
 from pose.training import fingerprint
 
 CPU = torch.device("cpu")
@@ -313,7 +313,9 @@ def test_the_figures_without_tags_are_those_of_grouping_by_distance_at_the_reach
     params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
+    params = with_values(params, {"multi.thresholds.reach": 0.12345})
     figures = evaluated(params, prepared_coco, tmp_path)
+    assert figures["grouping"]["reach"] in REACH
     model = load_model("models/hgpose-ae/last.pt", "cpu")
     assert isinstance(model.problem, MultiPerson)
     data = model.problem.data(prepared_coco, watched=params.train.validation_people)
