@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,7 @@ def _box(options: argparse.Namespace) -> tuple[float, float, float, float] | Non
         return options.box
     if options.box:
         raise UserError("--box: found with --centre and --scale, expected one or the other")
-    if not options.scale > 0:
+    if not 0 < options.scale < math.inf:
         raise UserError(f"--scale: found {options.scale:g}, expected a number above 0")
     (x, y), side = options.centre, 200 * options.scale
     return x - (side - 1) / 2, y - (side - 1) / 2, side, side  # pixel centres are at whole numbers
@@ -128,7 +129,7 @@ class _numbers:
             numbers = tuple(float(part) for part in text.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != self.count:
+        if len(numbers) != self.count or not all(map(math.isfinite, numbers)):
             raise argparse.ArgumentTypeError(f"found {text!r}, expected {self.count} numbers with commas between them")
         return numbers
 
@@ -138,7 +139,7 @@ def _scales(text: str) -> list[float]:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = []
-    if 1.0 not in scales or min(scales) <= 0:
+    if 1.0 not in scales or not all(0 < scale < math.inf for scale in scales):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers above 0 with commas between them, 1 among them")
     return scales
 
