@@ -238,10 +238,9 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _export(options: argparse.Namespace) -> None:
-    from pose.checkpoint import load_weights
-    from pose.interop import write_exported
+    from pose.interop import export_file
 
-    write_exported(load_weights(options.weights).tensors, options.out, options.kind)
+    export_file(options.weights, options.out, options.kind)
     print(f"{options.out}: named as in {options.kind}")
 
 

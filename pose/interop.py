@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.checkpoint import WEIGHTS_FORMAT, Weights, read_torch, save_atomically, save_weights
+from pose.checkpoint import WEIGHTS_FORMAT, Weights, load_weights, read_torch, save_atomically, save_weights
 from pose.errors import UserError
 from pose.nets.ae_hourglass import AEHourglass
 from pose.nets.blocks import DEPTH
@@ -311,6 +311,22 @@ def write_exported(tensors: Tensors, out: str | Path, kind: str) -> None:
     peer = _peer(kind)
     theirs = export_weights(tensors, kind)
     save_atomically(out, {peer.key: {peer.prefix + name: tensor.detach().cpu().contiguous() for name, tensor in theirs.items()}})
+
+
+def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
+    """`write_exported` of weights for use. UserError, naming the file, also for maps that the published codes would misread.
+
+    They take the network's output as heatmaps and tags as they are, where ours may be logits, or tags to be multiplied.
+    """
+    ours = load_weights(weights)
+    if ours.params.loss != "mse":
+        raise UserError(f"{weights}: taught with loss: {ours.params.loss}, whose maps are logits; {kind} expects heatmaps (loss: mse)")
+    if isinstance(ours.params, MultiParams) and ours.params.tag_gain != 1:
+        raise UserError(f"{weights}: taught with tag_gain: {ours.params.tag_gain:g}; {kind} expects tags as they are (tag_gain: 1.0)")
+    try:
+        write_exported(ours.tensors, out, kind)
+    except UserError as error:
+        raise UserError(f"{weights}: {error}") from None
 
 
 # The conventions by which the published networks were trained; what the single-person ones augmented by is the self-adversarial code's.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pose.coco_metrics import CocoTruth, Evaluated, to_results
 from pose.data.coco import CocoPeople
-from pose.data.multi_sample import ImageDataset, MultiBatch, MultiSample, RawMultiBatch, input_size, letterbox
+from pose.data.multi_sample import ImageDataset, MultiBatch, MultiSample, RawMultiBatch, further_sizes, letterbox
 from pose.errors import UserError
 from pose.files import write_text
 from pose.geometry import STRIDE, invert, to_px, transform
@@ -156,7 +156,7 @@ class MultiPerson:
             cell_PK=np.full((1, joints), -1),
             affine_23=affine,
             row=0,
-            others=tuple(letterbox(image_HW3, input_size(self.params.input, scale)) for scale in scales),
+            others=tuple(letterbox(image_HW3, size) for size in further_sizes(self.params.input, scales)),
         )
 
 
@@ -197,7 +197,7 @@ class MultiData:
         """pycocotools' comparison with the annotations; all rows are of one split."""
         splits = set(self.images.split_I[rows].tolist())
         assert len(splits) == 1, f"rows of the splits {splits}"
-        return self._truth[splits.pop()].evaluate(found, self.images.id_I[rows].tolist())
+        return self._truth(splits.pop()).evaluate(found, self.images.id_I[rows].tolist())
 
     def score(self, found: Sequence[People], rows: np.ndarray) -> Scores:
         """The ten numbers, and how many images and people they are of."""
@@ -217,13 +217,19 @@ class MultiData:
     def write(self, path: Path, task: str, found: Sequence[People], rows: np.ndarray) -> None:
         """COCO's result format, as its evaluation server takes it; it has no place for the task's name."""
         split = self.images.split_I[rows[0]]
-        results = to_results(found, self.images.id_I[rows].tolist(), category=self._truth[split].category)
+        results = to_results(found, self.images.id_I[rows].tolist(), category=self._truth(split).category)
         write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
 
     def _lot(self, row: int) -> bytes:
-        # By the image's own number: other images, more or fewer, change nothing.
+        # By the image's own number: which others there are moves nobody's place among them.
         return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
 
+    def _truth(self, split: str) -> CocoTruth:
+        """Read when it is first asked for: the whole of COCO takes long, and most of the time one split is wanted."""
+        if split not in self._read:
+            self._read[split] = CocoTruth(self.images.annotations(split))
+        return self._read[split]
+
     @cached_property
-    def _truth(self) -> dict[str, CocoTruth]:
-        return {split: CocoTruth(self.images.annotations(split)) for split in ("train", "validation")}
+    def _read(self) -> dict[str, CocoTruth]:
+        return {}

@@ -27,7 +27,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Frozen(BaseModel):
     """Immutable, and neither a missing nor an unknown key is let through. Numbers are not made from strings or booleans."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataParams(Frozen):
@@ -151,6 +151,12 @@ class MultiParams(Frozen):
     held_out: CountOrNone
     thresholds: ThresholdParams
     augment: MultiAugmentParams
+
+    @model_validator(mode="after")
+    def _focus_has_a_slope(self) -> MultiParams:
+        if 0 < self.focus < 1:
+            raise ValueError(f"focus is {self.focus:g}, expected 0 or at least 1: between them the gradient of a right cell is infinite")
+        return self
 
 
 Stem = Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], Field(min_length=3, max_length=3)]
@@ -342,6 +348,8 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"unknown key {key}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")
+        elif problem["type"] == "value_error":  # of a whole section, which says itself what it found
+            lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             lines.append(f"{key}: found {problem['input']!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}")
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""

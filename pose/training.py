@@ -175,7 +175,7 @@ class _Run:
             print(f"tracking: no module {error.name}; the history is in {self.folders.plots}")
             return nullcontext()
         shape = {key: value for key, value in self.shape.items() if key != "data"}
-        flat = shape | {"task.epochs": self.spec.epochs} | flatten({"train": self.params.train.model_dump()})
+        flat = flatten({"train": self.params.train.model_dump()}) | shape | {"task.epochs": self.spec.epochs}
         known = self.folders.run_id.read_text().strip() if resumed and self.folders.run_id.exists() else ""
         tracker = Tracker.start(self.name, flat, run_id=known or None, data_hash=self.data_hash)
         self.folders.run_id.write_text(tracker.run_id or "")

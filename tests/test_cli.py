@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import pytest
 import torch
 from test_infer import talkative, written
 
-from pose.checkpoint import load_weights
+from pose.checkpoint import load_weights, save_weights
 from pose.cli import run
 from pose.data.images import encode_jpeg, read_image
 from pose.errors import UserError
@@ -23,7 +24,7 @@ from pose.gate import judge, read_tolerance
 from pose.infer import Predictor
 from pose.interop import write_exported
 from pose.nets.discriminator import Discriminator
-from pose.params import Params
+from pose.params import MultiParams, Params
 from pose.skeleton import COCO, MPII
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,9 +231,18 @@ def test_a_box_is_refused_where_a_network_finds_all_people_itself(multi_weights,
 # --- pose import-weights, pose export-weights ---
 
 
+def of_published_kind(source: Path, out: Path) -> Path:
+    """The same weights, said to be taught as the published ones are: heatmaps themselves, not logits, and tags as they come."""
+    weights = load_weights(source)
+    as_published = {"loss": "mse"} | ({"tag_gain": 1.0} if isinstance(weights.params, MultiParams) else {})
+    save_weights(out, replace(weights, params=weights.params.model_copy(update=as_published)))
+    return out
+
+
 @pytest.mark.parametrize(("task", "kind"), [("hgpose-ae", "umich_pose_ae"), ("hgpose-ae", "roytseng_hgpose_ae"), ("hgpose", "bearpaw_hg")])
 def test_weights_exported_and_imported_again_are_the_same(task, kind, weights, multi_weights, tmp_path, capsys):
-    source, theirs, back = weights if task == "hgpose" else multi_weights, tmp_path / "theirs.pth.tar", tmp_path / "models" / "back.pt"
+    source = of_published_kind(weights if task == "hgpose" else multi_weights, tmp_path / "ours.pt")
+    theirs, back = tmp_path / "theirs.pth.tar", tmp_path / "models" / "back.pt"
     run(["export-weights", str(source), "--kind", kind, "--out", str(theirs)])
     run(["import-weights", str(theirs), "--out", str(back)])
     exported, imported = capsys.readouterr().out.splitlines()
@@ -247,7 +257,8 @@ def test_weights_exported_and_imported_again_are_the_same(task, kind, weights, m
 
 
 def test_imported_weights_bear_the_name_that_is_asked_for_and_find_people(multi_weights, photos, tmp_path):
-    run(["export-weights", str(multi_weights), "--kind", "umich_pose_ae", "--out", str(tmp_path / "theirs.pth")])
+    ours = of_published_kind(multi_weights, tmp_path / "ours.pt")
+    run(["export-weights", str(ours), "--kind", "umich_pose_ae", "--out", str(tmp_path / "theirs.pth")])
     run(
         ["import-weights", str(tmp_path / "theirs.pth"), "--out", str(tmp_path / "back.pt"), "--task", "authors", "--kind", "umich_pose_ae"]
     )
@@ -262,7 +273,10 @@ def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: p
     write_exported(load_weights(multi_weights).tensors, "ae.pth", "umich_pose_ae")
     discriminator = Discriminator(joints=16, stacks=1, modules=1, features=8, stem=[4, 8, 8])
     write_exported(discriminator.state_dict(), "netD.pth", "roytseng_discriminator")
-    Path("multi.pt").write_bytes(multi_weights.read_bytes())
+    of_published_kind(multi_weights, Path("multi.pt"))
+    Path("logits.pt").write_bytes(multi_weights.read_bytes())
+    gained = load_weights("multi.pt")
+    save_weights("gained.pt", replace(gained, params=gained.params.model_copy(update={"tag_gain": 4.0})))
     Path("notes.txt").write_text("not a checkpoint")
     torch.save({"weight": torch.zeros(3)}, "other.pth")
     return tmp_path
@@ -280,8 +294,16 @@ def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: p
         (["import-weights", "ae.pth", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
         (["import-weights", "multi.pt"], "multi.pt: found this project's own weights for use, expected a published checkpoint"),
         (["export-weights", "multi.pt", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
-        (["export-weights", "multi.pt", "--kind", "bearpaw_hg"], "expected the tensors of our StackedHourglass, as bearpaw_hg has it"),
+        (["export-weights", "multi.pt", "--kind", "bearpaw_hg"], "multi.pt: .*of our StackedHourglass, as bearpaw_hg has it"),
         (["export-weights", "multi.pt", "--kind", "roytseng_discriminator"], "expected the tensors of our Discriminator"),
+        (
+            ["export-weights", "logits.pt", "--kind", "umich_pose_ae"],
+            "logits.pt: taught with loss: focal, whose maps are logits; umich_pose_ae expects heatmaps",
+        ),
+        (
+            ["export-weights", "gained.pt", "--kind", "umich_pose_ae"],
+            "gained.pt: taught with tag_gain: 4; umich_pose_ae expects tags",
+        ),
         (["export-weights", "none.pt", "--kind", "umich_pose_ae"], "none.pt: no such file, expected weights for use"),
         (["export-weights", "ae.pth", "--kind", "umich_pose_ae"], r"ae.pth: found None, expected weights for use"),
     ],

@@ -106,9 +106,15 @@ def test_people_below_a_score_are_left_out_the_others_stay_as_they_are(multi_wei
 
 def test_further_sizes_change_what_is_found_and_the_own_one_does_not(multi_weights: Path):
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    [one], [same], [two] = (Predictor.load(multi_weights, "cpu", scales=scales).people([image]) for scales in ([1.0], [], [1.0, 2.0]))
-    np.testing.assert_array_equal(one.joint_PK2, same.joint_PK2)
-    assert one.joint_PK2.shape != two.joint_PK2.shape or not np.allclose(one.joint_PK2, two.joint_PK2, equal_nan=True)
+    # 0.9 of this input rounds up to the input's own size, 1.9 to that of 2: what was seen is not seen again
+    scales_tried = ([1.0], [], [0.9, 1.0], [1.0, 2.0], [1.0, 1.9, 2.0])
+    one, same, rounded, two, again = (
+        Predictor.load(multi_weights, "cpu", scales=scales).people([image])[0].joint_PK2 for scales in scales_tried
+    )
+    np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(one, rounded)
+    np.testing.assert_array_equal(two, again)
+    assert one.shape != two.shape or not np.allclose(one, two, equal_nan=True)
 
 
 def test_a_box_makes_no_sense_to_a_multi_person_network(multi_weights: Path):

@@ -175,6 +175,11 @@ def input_size(size: int, scale: float) -> int:
     return int(np.ceil(round(size * scale / INPUT_MULTIPLE, 6))) * INPUT_MULTIPLE  # rounded: 640 * 0.7 is a hair off 448
 
 
+def further_sizes(size: int, scales: Sequence[float]) -> list[int]:
+    """Sides of the inputs at further scales, px, each once: a scale may round up to another's size, or to `size` itself."""
+    return sorted({input_size(size, scale) for scale in scales} - {size})
+
+
 def image_affine(size_wh: np.ndarray, size: int, augment: MultiAugment | None = None) -> np.ndarray:
     """Affine from image px to the input px of a square of `size` px that shows the whole image, or what `augment` leaves of it.
 
@@ -219,7 +224,7 @@ def image_sample(
         return show(picture_HW3, compose(to_input, invert(packed_affine)), size, augment)
 
     others = []
-    for other in (input_size(params.input, scale) for scale in scales):
+    for other in further_sizes(params.input, scales):
         other_affine = image_affine(people.image_size_I2[row], other, augment)
         others.append((shown(other_affine, other), other_affine))
     cells = params.input // STRIDE
