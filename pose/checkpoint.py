@@ -24,10 +24,10 @@ from pose.files import written_whole
 from pose.params import AEParams, Frozen, HourglassParams, MultiParams, NetworkParams, SingleParams, parse
 from pose.task import Model
 
-STATE_FORMAT = "pose-state-1"
+STATE_FORMAT = "pose-state-2"
 WEIGHTS_FORMAT = "pose-weights-2"
 KEYS = {
-    STATE_FORMAT: ("fingerprint", "net", "optimizer", "progress"),
+    STATE_FORMAT: ("fingerprint", "net", "optimizer", "adversary", "processes", "progress"),
     WEIGHTS_FORMAT: ("task", "problem", "network", "params", "mean", "tensors"),
 }
 

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import signal
 import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +26,10 @@ from torch.nn.parallel import DistributedDataParallel
 from pose.errors import UserError
 
 T = TypeVar("T")
+
+LOST = 75  # exit status of a process that lost another one
+GONE = re.compile(r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)", re.IGNORECASE | re.DOTALL)  # as torch says it
+GRACE = 20.0  # seconds from SIGTERM to the end
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,34 @@ class Ranks:
         dist.all_reduce(flags, op=dist.ReduceOp.MAX)
         return bool(flags.item())
 
+    def of_main(self, make: Callable[[], T]) -> T:
+        """What the main process makes, on all: others may be on machines that lack the files it is made of."""
+        made = [make() if self.main else None]
+        if self.count > 1:
+            dist.broadcast_object_list(made, src=0)
+        return made[0]  # type: ignore[return-value]
+
+    def agree(self, values: dict[str, Any]) -> None:
+        """UserError, the same on all ranks, for the first key whose value differs from the main one's."""
+        every: list[Any] = [values] * self.count
+        if self.count > 1:
+            dist.all_gather_object(every, values)
+        for rank, other in enumerate(every):
+            for key in sorted(every[0].keys() | other.keys()):
+                if other.get(key) != every[0].get(key):
+                    found = f"found {other.get(key)!r} in process {rank} and {every[0].get(key)!r} in process 0"
+                    raise UserError(f"{key}: {found}, expected the same on all machines")
+
+    def same_buffers(self, net: nn.Module) -> None:
+        """Give all ranks the main one's buffers (running statistics), which are those that are saved."""
+        if self.count > 1:
+            for buffer in net.buffers():
+                dist.broadcast(buffer, src=0)
+
     def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
         """The network so that its gradients are averaged over the ranks in backward; None where there is nothing to do.
 
-        BatchNorm statistics stay each rank's own: the main one's are saved.
+        Its buffers stay each rank's own, see `same_buffers`.
         """
         if self.count == 1:
             return None
@@ -77,10 +110,28 @@ class Ranks:
             return DistributedDataParallel(net, broadcast_buffers=False)
 
 
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Take one's place among the processes that torchrun started, alone if it did not; leave it at the end.
+
+    Where another process is lost meanwhile, this one says so in a line and ends with status LOST.
+    """
+    try:
+        yield join()
+    except RuntimeError as error:  # torch has no type of its own for it
+        if not launched() or not GONE.search(str(error)):
+            raise
+        print(f"process {os.environ['RANK']} lost its connection to another process, and ends", file=sys.stderr)
+        sys.exit(LOST)
+    finally:
+        leave()
+
+
 def join() -> Ranks:
     """Take one's place among the processes that torchrun started; alone if it did not."""
-    if "RANK" not in os.environ:
+    if not launched():
         return Ranks()
+    _end_though_stuck()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("cpu:gloo,cuda:nccl")
@@ -95,23 +146,54 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def _end_though_stuck() -> None:
+    """From now on, end this process at the latest GRACE seconds after SIGTERM or Ctrl-C.
+
+    A process that waits in C++ for one that is gone, as NCCL does, never comes to run the handlers of `pose.engine.asked_to_end`, and
+    torchrun would give it half a minute. Python notes every signal in a file at once, which a thread can read.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))  # what a loader's worker is sent is not for this process
+
+    def watch() -> None:
+        while os.read(reader, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
+            pass
+        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="end_though_stuck", daemon=True).start()
+
+
 def launch(processes: int, module: str, *args: str) -> None:
     """Run `python -m module args` as that many processes under torchrun, on this machine, and wait for them.
 
-    If one fails the others are ended, and UserError says which failed; what it printed stands above.
+    If one fails the others are ended, and UserError says which failed and how; what it printed stands above. SIGTERM and Ctrl-C are
+    handed on to them, and end this process after them.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
     words = ["--standalone", f"--nproc-per-node={processes}", "--module", module, *args]
+    what = " ".join([module, *args])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else torchrun says at length that it sets it
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # a failure is said below, once
+    logging.disable()  # of this process, which only waits: what torchrun says at length is said below, once
     sys.stdout.flush()
     try:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise UserError(f"{module} {' '.join(args)}: process {rank} of {processes} ended with status {failure.exitcode}") from None
+        # One that lost another may end within the same tenth of a second: it is not the cause.
+        status_of = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        rank = min(status_of, key=lambda rank: (status_of[rank] == LOST, rank))
+        raise UserError(f"{what}: process {rank} of {processes} {_ended(status_of[rank])}") from None
+    except SignalException as asked:
+        sys.exit(f"{what}: ended by {signal.Signals(asked.sigval).name}")
+
+
+def _ended(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def launched() -> bool:

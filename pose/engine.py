@@ -105,15 +105,17 @@ def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run:
 
 def _note(task: Task, pending: list[tuple[int, Terms]], progress: Progress, run: Callbacks) -> None:
     """Fetch the terms of the steps since the last time, all at once: reading each as it comes would make a GPU wait."""
-    names = list(pending[0][1])
-    values = torch.stack([torch.stack([terms[name] for name in names]) for _, terms in pending]).double()
-    values = run.ranks.mean(values.cpu())
-    for (step, _), row in zip(pending, values.tolist(), strict=True):
-        for name, value in zip(names, row, strict=True):
-            if not math.isfinite(value):
-                raise UserError(f"{task.name}: {name} is {value} at step {step}; a smaller lr or a larger warmup may help")
-        run.log(dict(zip(names, row, strict=True)), step)
-    mean = dict(zip(names, values.mean(dim=0).tolist(), strict=True))
+    values = torch.stack([value.double() for _, terms in pending for value in terms.values()])
+    value = iter(run.ranks.mean(values.cpu()).tolist())
+    of_term: dict[str, list[float]] = {}  # an adversary's begin with its game, perhaps in the middle
+    for step, terms in pending:
+        row = {name: next(value) for name in terms}
+        for name, found in row.items():
+            if not math.isfinite(found):
+                raise UserError(f"{task.name}: {name} is {found} at step {step}; a smaller lr or a larger warmup may help")
+            of_term.setdefault(name, []).append(found)
+        run.log(row, step)
+    mean = {name: math.fsum(found) / len(found) for name, found in of_term.items()}
     progress.train.append({"step": progress.step, "lr": task.optimizer.param_groups[0]["lr"], **mean})
     pending.clear()
 

@@ -95,6 +95,11 @@ class MultiPerson:
         heatmap_BKhw = output_BSChw[:, -1, : len(self.skeleton)]
         return heatmap_BKhw.sigmoid() if self.params.loss == "focal" else heatmap_BKhw
 
+    def game(self, output_BSChw: Tensor, batch: MultiBatch) -> tuple[Tensor, Tensor]:
+        """The true heatmaps and the last stack's, BKhw, both empty behind the crowd mask."""
+        seen_B1hw = batch.mask_Bhw[:, None]
+        return seen_B1hw * batch.heatmap_BKhw, seen_B1hw * self.heatmaps(output_BSChw)
+
     def maps(self, views: Sequence[View], affine_B23: Tensor) -> list[Maps]:
         """The mean of all views' heatmaps, and the tags of those at the input's own size side by side: means of tags say less."""
         size = views[0].output_BSChw.shape[-2:]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -188,10 +188,18 @@ NetworkParams = Annotated[HourglassParams | AEParams, Field(discriminator="kind"
 
 
 class AdversaryParams(Frozen):
+    """The discriminator and its game, see `pose.adversary`. lr: of its Adam. weight: of E(fake) in the pose network's loss (lambda_G).
+    gamma: E(fake) over E(real) at which the game is balanced. balance_rate: of k_t (lambda_k). start: share of the steps before the game
+    begins. gradient: the way from E(fake) back to the pose network, through the discriminator's input alone (the authors'), or through
+    both that and the heatmaps that the repainting is compared with (the PyTorch port's)."""
+
     network: HourglassParams
     lr: Positive
+    weight: NotNegative
     gamma: Positive
     balance_rate: NotNegative
+    start: Annotated[float, Field(ge=0, lt=1)]
+    gradient: Literal["input", "both"]
 
 
 class OptimizerParams(Frozen):
@@ -238,8 +246,10 @@ class TrainParams(Frozen):
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool
+    sync_batch_norm: bool
     validate_every: Count
     validation_people: CountOrNone
+    training_people: CountOrNone
     checkpoint_every: Count
 
 
@@ -275,6 +285,23 @@ class Params(Frozen):
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _like_another(cls, tasks: Any) -> Any:
+        """A task that is `like` another has all of its keys, but for those that it names itself."""
+        if not isinstance(tasks, Mapping):
+            return tasks
+        whole = {}
+        for name, task in tasks.items():
+            if isinstance(task, Mapping) and "like" in task:
+                plain = tasks.get(task["like"]) if isinstance(task["like"], str) else None
+                if not isinstance(plain, Mapping) or "like" in plain:
+                    expected = ", ".join(other for other, one in tasks.items() if isinstance(one, Mapping) and "like" not in one)
+                    raise ValueError(f"{name}.like: found {task['like']!r}, expected a task like no other: {expected}")
+                task = {**plain, **{key: value for key, value in task.items() if key != "like"}}
+            whole[name] = task
+        return whole
 
     def problem(self, kind: str) -> SingleParams | MultiParams:
         """The parameters of a problem, `single` or `multi`."""

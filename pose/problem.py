@@ -90,6 +90,9 @@ class Problem(Protocol):
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
         """The last stack's joints, BKhw, on the scale of the targets."""
 
+    def game(self, output_BSChw: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
+        """What an adversary compares: the true heatmaps and the last stack's, BKhw, both empty where the loss does not look."""
+
     def decode(self, views: Sequence[View], affine_B23: Tensor) -> list[People]:
         """The people of each image, in its own px; affine_B23: image px -> input px."""
 

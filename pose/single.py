@@ -74,6 +74,14 @@ class SinglePerson:
             return last.flatten(2).softmax(dim=2).view_as(last) * (2 * math.pi * self.params.sigma**2)
         return last
 
+    def game(self, output_BSKhw: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The true heatmaps and the last stack's, BKhw, both empty for joints that the loss leaves out."""
+        counts_BK = batch.mask_BK
+        if self.params.loss == "cross_entropy":
+            counts_BK = counts_BK * (batch.heatmap_BKhw.sum(dim=(2, 3)) > 0)
+        seen_BK11 = counts_BK[..., None, None]
+        return seen_BK11 * batch.heatmap_BKhw, seen_BK11 * self.heatmaps(output_BSKhw)
+
     def decode(self, views: Sequence[View], affine_B23: Tensor) -> list[People]:
         """One person an image, in image px; by the mean of the views' heatmaps."""
         heatmaps = [self.heatmaps(view.output_BSChw) for view in views]

@@ -1,4 +1,7 @@
-"""A model = a problem and its network; a task = a model being trained. The one step that trains any of them is here."""
+"""A model = a problem and its network; a task = a model being trained. The one step that trains any of them is here.
+
+`advpose` and `advpose-ae` are `hgpose` and `hgpose-ae` with an adversary: there is no other step for them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pose.adversary import Adversary
 from pose.multi import MultiPerson
 from pose.params import AEParams, HourglassParams, MultiParams, OptimizerParams, Params, ScheduleParams, SingleParams
 from pose.problem import Problem, Terms
@@ -39,31 +43,47 @@ class Model:
             image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             output = (self.net if self.run is None else self.run)(image_B3HW)  # a compiled network has no truth value
-        return output.float()
+        return output.float() if self.autocast else output
 
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """weights: one per loss term; a term without one is a KeyError. lr: the pose network's peak rate."""
+    """weights: one per loss term; a term without one is a KeyError. lr: the pose network's peak rate. adversary: None for a plain task."""
 
     optimizer: torch.optim.Optimizer
     weights: dict[str, float]
     lr: float
     schedule: ScheduleParams
     clip: float
+    adversary: Adversary | None = None
 
     def step(self, batch: Any, *, done: int, steps: int) -> Terms:
-        """One optimisation step, with `done` of `steps` taken before. Returns the terms, unweighted, and their weighted sum `loss`."""
+        """One optimisation step, with `done` of `steps` taken before. Returns the terms, unweighted, and their weighted sum `loss`.
+
+        Where an adversary plays, its figures are among them, and weight * E(fake) is part of the sum.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
-        terms = self.problem.losses(self(batch.image_B3HW), batch)
+        output = self(batch.image_B3HW)
+        terms = self.problem.losses(output, batch)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        roots: list[Tensor] = [loss]
+        slopes: list[Tensor | None] = [None]
+        figures: Terms = {}
+        total = loss.detach()
+        if self.adversary and self.adversary.plays(done, steps):
+            real_BKhw, fake_BKhw = self.problem.game(output, batch)
+            figures, slope_BKhw = self.adversary.step(batch.image_B3HW, real_BKhw, fake_BKhw)
+            total = total + self.adversary.params.weight * figures["E_fake"]
+            if slope_BKhw is not None:
+                roots.append(fake_BKhw)
+                slopes.append(slope_BKhw)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(roots, slopes)
         if self.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()} | {"loss": loss.detach()}
+        return {name: term.detach() for name, term in terms.items()} | {"loss": total} | figures
 
 
 def schedule_factor(params: ScheduleParams, done: int, steps: int) -> float:
@@ -112,10 +132,18 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     """The task of that name, its weights drawn from the seed; UserError for a name that params.yaml lacks."""
     spec = params.task(name)
     problem = build_problem(params.problem(spec.problem))
+    layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
+    autocast = in_bfloat16(params.train.precision, device)
     with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it was
         torch.manual_seed(params.seed)
-        net = problem.network(spec.network)
-    net.to(device=device, memory_format=torch.channels_last if params.train.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+        net = problem.network(spec.network)  # first, so that it begins as in the task without an adversary
+        net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        joints = len(problem.skeleton)
+        adversary = None
+        if spec.adversary:
+            adversary = Adversary.build(spec.adversary, joints=joints, device=device, layout=layout, autocast=autocast)
+    if params.train.compile and adversary:
+        adversary.net.compile()
     lr = params.lr * spec.lr_scale
     return Task(
         name=name,
@@ -123,11 +151,12 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
         spec=spec.network,
         net=net,
         device=device,
-        autocast=in_bfloat16(params.train.precision, device),
+        autocast=autocast,
         run=torch.compile(net) if params.train.compile else None,
         optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
         weights=spec.weights,
         lr=lr,
         schedule=spec.schedule,
         clip=spec.clip,
+        adversary=adversary,
     )

@@ -27,9 +27,11 @@ from pose.files import written_whole
 from pose.folders import PREPARED, Folders
 from pose.infer import as_device, find_people, model_of
 from pose.multi import MultiData, MultiPerson
+from pose.nets.sync_norm import synchronised
 from pose.params import Params, flatten
 from pose.problem import Data
 from pose.process import FolderLock, end_with_parent
+from pose.single import spread
 from pose.task import build_problem, build_task
 from pose.thresholds import with_best_thresholds
 
@@ -76,9 +78,10 @@ class _Run:
         self.params, self.name, self.ranks, self.folders = params, name, ranks, Folders(name)
         self.spec = params.task(name)
         self.data, self.rows, self.watched = check(params, name, ranks.count, prepared=prepared)
+        self.sampled = spread(self.rows, params.train.training_people) if params.train.training_people else self.rows[:0]
         self.data_hash = file_hash(self.data.path)
         self.task = build_task(params, name, device=as_device())
-        self.shape = fingerprint(params, name, self.data_hash, ranks.count)
+        self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
         self.progress = Progress()
         per_epoch = len(self.rows) // self.spec.batch
@@ -100,6 +103,12 @@ class _Run:
             print(f"{self.name}: {weights:,} weights, {len(self.rows):,} {self.data.unit} to train on, {self.plan.steps:,} steps, {where}")
         with self._tracker(resumed) as record:
             self.record = record
+            adversary = self.task.adversary
+            if self.params.train.sync_batch_norm and self.ranks.count > 1:
+                for net in [self.task.net, *([adversary.net] if adversary else [])]:
+                    synchronised(net)
+            if adversary:
+                adversary.mean = self.ranks.mean
             wrapped = self.ranks.wrap(self.task.net)
             if wrapped:
                 self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
@@ -118,11 +127,15 @@ class _Run:
                 self._finish()
 
     def validate(self) -> dict[str, float]:
-        """Figures on the watched rows, of which every rank looks at its share."""
-        share = self.ranks.share(self.watched)
-        found = find_people(self.task, self.data, share, batch=self.params.evaluate.batch, flip=False)
-        found = self.ranks.gather(found, len(self.watched))
-        return self.task.problem.headline(self.data.score(found, self.watched))
+        """Figures on the watched rows, and on some that are trained on; every rank looks at its share of them."""
+        self.ranks.same_buffers(self.task.net)  # so that the figures are those of what is saved, after a restart too
+        figures: dict[str, float] = {}
+        for prefix, rows in (("", self.watched), ("train ", self.sampled)):
+            if len(rows):
+                found = find_people(self.task, self.data, self.ranks.share(rows), batch=self.params.evaluate.batch, flip=False)
+                scores = self.data.score(self.ranks.gather(found, len(rows)), rows)
+                figures |= {prefix + name: value for name, value in self.task.problem.headline(scores).items()}
+        return figures
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Values to MLflow."""
@@ -143,6 +156,8 @@ class _Run:
             "fingerprint": self.shape,
             "net": self.task.net.state_dict(),
             "optimizer": self.task.optimizer.state_dict(),
+            "adversary": self.task.adversary.state() if self.task.adversary else None,
+            "processes": self.ranks.count,
             "progress": asdict(self.progress),
         }
         save_atomically(self.folders.checkpoints / "state.pt", content)
@@ -161,9 +176,15 @@ class _Run:
             return False
         fill(self.task.net, state["net"], path)
         self.task.optimizer.load_state_dict(state["optimizer"])
+        if self.task.adversary:
+            fill(self.task.adversary.net, state["adversary"]["net"], path)
+            self.task.adversary.resume(state["adversary"])
         self.progress = Progress(**state["progress"])
         if self.ranks.main:
             print(f"{self.name}: goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
+            if state["processes"] != self.ranks.count:
+                now = f"had {state['processes']} processes, has {self.ranks.count}"
+                print(f"{self.name}: {now}: the samples are the same, the last bits may differ")
         return True
 
     def _tracker(self, resumed: bool) -> AbstractContextManager[Any]:
@@ -174,7 +195,7 @@ class _Run:
         except ModuleNotFoundError as error:  # a bare training machine
             print(f"tracking: no module {error.name}; the history is in {self.folders.plots}")
             return nullcontext()
-        shape = {key: value for key, value in self.shape.items() if key != "data"}
+        shape = {key: value for key, value in self.shape.items() if key != "data"} | {"processes": self.ranks.count}
         flat = flatten({"train": self.params.train.model_dump()}) | shape | {"task.epochs": self.spec.epochs}
         known = self.folders.run_id.read_text().strip() if resumed and self.folders.run_id.exists() else ""
         tracker = Tracker.start(self.name, flat, run_id=known or None, data_hash=self.data_hash)
@@ -205,9 +226,10 @@ class _Run:
         problem, data = model.problem, self.data
         if not isinstance(problem, MultiPerson) or not isinstance(data, MultiData) or not problem.params.thresholds.choose:
             return weights
-        problem = with_best_thresholds(model, problem, data, self.watched, batch=self.params.evaluate.batch, flip=True)
+        held_out = replace(data, watched=0).rows("watched")  # all of them, however few are looked at while training
+        problem = with_best_thresholds(model, problem, data, held_out, batch=self.params.evaluate.batch, flip=True)
         chosen = problem.params.thresholds
-        print(f"{self.name}: thresholds by {len(self.watched)} watched images: detection {chosen.detection}, tag {chosen.tag}")
+        print(f"{self.name}: thresholds by {len(held_out)} held-out images: detection {chosen.detection}, tag {chosen.tag}")
         return replace(weights, params=problem.params)
 
 
@@ -223,13 +245,14 @@ PROBLEMS = {"single", "multi"}  # a task has one of them
 FREE_IN_TRAIN = {"workers", "checkpoint_every", "processes"}
 
 
-def fingerprint(params: Params, name: str, data_hash: str, processes: int) -> dict[str, Any]:
-    """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised."""
+def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
+    """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised, and the
+    number of processes may change, which moves the last bits alone."""
     problem = params.task(name).problem
     shape = params.model_dump(exclude=FREE_TO_CHANGE | PROBLEMS) | {problem: params.problem(problem).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
     shape["task"] = params.task(name).model_dump(exclude={"epochs"})
-    return flatten(shape) | {"data": data_hash, "processes": processes}
+    return flatten(shape) | {"data": data_hash}
 
 
 def _resumable(path: Path, shape: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any] | None:

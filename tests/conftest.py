@@ -51,7 +51,9 @@ def params() -> Params:
         "epochs": 2,
         "batch": 4,
     }
-    values["train"] |= {"validation_people": 8, "checkpoint_every": 5, "workers": 0}
+    for name in ("advpose", "advpose-ae"):  # beside that they are like the two above
+        values["tasks"][name]["adversary"]["network"] |= {"features": 8, "stem": [4, 8, 8]}
+    values["train"] |= {"validation_people": 8, "training_people": 4, "checkpoint_every": 5, "workers": 0}
     return parse_params(values)
 
 

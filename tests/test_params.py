@@ -115,3 +115,18 @@ def test_either_network_goes_with_several_people_a_picture():
     assert parse_params(changed("tasks.hgpose-ae.network", AE)).task("hgpose-ae").network.kind == "ae"
     hourglass = values()["tasks"]["hgpose"]["network"]
     assert parse_params(changed("tasks.hgpose-ae.network", hourglass)).task("hgpose-ae").network.kind == "hourglass"
+
+
+def test_a_task_like_another_differs_in_what_it_names_alone():
+    everything = changed("tasks.hgpose.epochs", 3)
+    plain, played = (parse_params(everything).task(name) for name in ("hgpose", "advpose"))
+    assert played.adversary is not None
+    assert played.model_copy(update={"adversary": None}) == plain
+    everything["tasks"]["advpose"]["epochs"] = 7
+    assert parse_params(everything).task("advpose") == played.model_copy(update={"epochs": 7})
+
+
+@pytest.mark.parametrize("like", ["advpose-ae", "dance", 3])
+def test_a_task_is_like_a_whole_one(like):
+    with pytest.raises(UserError, match=rf"tasks: advpose\.like: found {like!r}, expected a task like no other: hgpose, hgpose-ae$"):
+        parse_params(changed("tasks.advpose.like", like))

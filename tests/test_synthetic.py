@@ -326,10 +326,12 @@ def test_outlines_boxes_and_areas_agree(coco: Path) -> None:
     truth = COCO(coco / "annotations" / "person_keypoints_train2017.json")
     people = [person for person in truth.dataset["annotations"] if person["area"] > 100]
     assert len(people) > 40
+    agree = []
     for person in people:
         mask_HW = truth.annToMask(person)
         assert mask_HW.sum() == pytest.approx(person["area"], rel=0.2)
-        np.testing.assert_allclose(cv2.boundingRect(mask_HW), person["bbox"], atol=2.5)
+        agree.append(np.allclose(cv2.boundingRect(mask_HW), person["bbox"], rtol=0, atol=2.5))
+    assert np.mean(agree) > 0.97  # a sliver of somebody behind another is in the box, but may cover no pixel's centre
 
 
 def test_joints_that_are_seen_lie_on_the_outlined_person(coco: Path) -> None:

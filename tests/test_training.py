@@ -21,7 +21,7 @@ from conftest import ROOT
 from ruamel.yaml import YAML
 from test_infer import talkative
 
-from pose.checkpoint import KEYS, WEIGHTS_FORMAT, fill, load_state, load_weights, save_atomically, save_weights, weights_of
+from pose.checkpoint import KEYS, STATE_FORMAT, WEIGHTS_FORMAT, fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.coco_metrics import TEN
 from pose.data.coco import CocoPeople
 from pose.errors import UserError
@@ -31,14 +31,14 @@ from pose.multi import MultiPerson
 from pose.params import Params, parse_params
 from pose.process import FolderLock
 from pose.skeleton import COCO
-from pose.task import build_task
+from pose.task import build_problem, build_task
 from pose.thresholds import DETECTION, REACH
 from pose.training import fingerprint
 
 CPU = torch.device("cpu")
 
 
-TASKS = pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])
+TASKS = pytest.mark.parametrize("task", ["hgpose", "advpose", "hgpose-ae", "advpose-ae"])
 
 
 @pytest.fixture
@@ -91,12 +91,10 @@ def only_error(result: tuple[int, str, str]) -> str:
     return line
 
 
-FILES = {
-    "hgpose": ("predictions/hgpose.h5", "metrics/plots/hgpose/accuracy.csv"),
-    "hgpose-ae": ("predictions/hgpose-ae.json", "metrics/plots/hgpose-ae/precision.csv"),
-}
-TERMS = {"hgpose": ["heatmap"], "hgpose-ae": ["heatmap", "pull", "push"]}
-FIGURES = {"hgpose": ["PCKh@0.5", "PCK@0.2"], "hgpose-ae": ["AP", "AP50", "AR"]}
+CURVE = {"single": "accuracy", "multi": "precision"}
+TERMS = {"single": ["heatmap"], "multi": ["heatmap", "pull", "push"]}
+GAME = ["E_real", "E_fake", "k", "balance", "convergence"]
+FIGURES = {"single": ["PCKh@0.5", "PCK@0.2"], "multi": ["AP", "AP50", "AR"]}
 
 
 @pytest.mark.slow
@@ -104,6 +102,7 @@ FIGURES = {"hgpose": ["PCKh@0.5", "PCK@0.2"], "hgpose-ae": ["AP", "AP50", "AR"]}
 def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
     params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
 ):
+    problem = build_problem(params.problem(params.task(task).problem))
     folders = [make_workspace(tmp_path / name, params, prepared, prepared_coco) for name in ("a", "b")]
     for folder in folders:
         status, out, err = run("train", task, folder=folder)
@@ -116,21 +115,27 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
         f"models/{task}/best.pt",
         f"metrics/{task}.json",
         f"metrics/plots/{task}/joints.csv",
-        *FILES[task],
+        f"metrics/plots/{task}/{CURVE[problem.kind]}.csv",
+        f"predictions/{task}{problem.results}",
     ):
         assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
     history = pd.read_csv(folders[0] / f"metrics/plots/{task}/train.csv")
-    assert list(history.columns) == ["step", "lr", *TERMS[task], "loss"]
+    game = GAME if params.task(task).adversary else []
+    assert list(history.columns) == ["step", "lr", *TERMS[problem.kind], "loss", *game]
+    assert history[game].iloc[-1].notna().all()
+    assert history[game].iloc[0].isna().all()  # the game begins after half of the steps
     valid = pd.read_csv(folders[0] / f"metrics/plots/{task}/valid.csv")
-    assert list(valid.columns)[: 3 + len(FIGURES[task])] == ["step", "epoch", "seconds", *FIGURES[task]]
+    figures = FIGURES[problem.kind]
+    assert list(valid.columns)[: 3 + len(figures)] == ["step", "epoch", "seconds", *figures]
+    assert {f"train {name}" for name in figures} <= set(valid.columns)
     assert len(valid) == params.tasks[task].epochs
     assert (folders[0] / "mlflow.db").exists()
-    assert set(load_state(folders[0] / f"checkpoints/{task}/state.pt")) == {"format", "fingerprint", "net", "optimizer", "progress"}
+    assert set(load_state(folders[0] / f"checkpoints/{task}/state.pt")) == {"format", *KEYS[STATE_FORMAT]}
     assert set(torch.load(folders[0] / f"models/{task}/last.pt", weights_only=True)) == {"format", *KEYS[WEIGHTS_FORMAT]}
 
 
 @pytest.mark.slow
-@TASKS
+@pytest.mark.parametrize("task", ["advpose", "advpose-ae"])  # which have all that the plain ones have
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bits(
     params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
 ):
@@ -229,18 +234,22 @@ def with_values(params: Params, changes: dict[str, object]) -> Params:
     return parse_params(values)
 
 
+SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "restarted"),
     [
-        ("multi.sigma", 1.7, {"hgpose-ae"}),
-        ("multi.held_out", 3, {"hgpose-ae"}),
-        ("multi.augment.flip", 0.1, {"hgpose-ae"}),
-        ("multi.thresholds.choose", False, {"hgpose-ae"}),
+        ("multi.sigma", 1.7, MULTI),
+        ("multi.held_out", 3, MULTI),
+        ("multi.augment.flip", 0.1, MULTI),
+        ("multi.thresholds.choose", False, MULTI),
         ("tasks.hgpose-ae.weights.pull", 0.7, {"hgpose-ae"}),
-        ("single.sigma", 1.7, {"hgpose"}),
+        ("single.sigma", 1.7, SINGLE),
         ("tasks.hgpose.batch", 5, {"hgpose"}),
-        ("lr", 0.1, {"hgpose", "hgpose-ae"}),
-        ("train.precision", "bfloat16", {"hgpose", "hgpose-ae"}),
+        ("tasks.advpose.adversary.weight", 0.7, {"advpose"}),
+        ("lr", 0.1, {*SINGLE, *MULTI}),
+        ("train.precision", "bfloat16", {*SINGLE, *MULTI}),
         ("tasks.hgpose-ae.epochs", 9, set()),
         ("evaluate.flip_test", False, set()),
         ("train.workers", 1, set()),
@@ -249,7 +258,7 @@ def with_values(params: Params, changes: dict[str, object]) -> Params:
 def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params: Params, key: str, value: object, restarted: set[str]):
     params = with_values(params, {"train.precision": "float32", "multi.thresholds.choose": True})
     other = with_values(params, {key: value})
-    assert {task for task in params.tasks if fingerprint(params, task, "hash", 1) != fingerprint(other, task, "hash", 1)} == restarted
+    assert {task for task in params.tasks if fingerprint(params, task, "hash") != fingerprint(other, task, "hash")} == restarted
 
 
 def evaluated(params: Params, prepared_coco: Path, folder: Path) -> dict[str, dict[str, float]]:
