@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
-from train_step import CPU, noise, preset, step
+from noise import CPU, noise, preset
+from train_step import step
 
-from pose.data.multi_sample import RawMultiBatch
-from pose.geometry import STRIDE
 from pose.params import Params
-from pose.skeleton import COCO
 from pose.task import Task, build_task
 
 PAIRS = {"advpose": "hgpose", "advpose-ae": "hgpose-ae"}
@@ -47,7 +45,7 @@ def compare(params: Params, played: str, plain: str, *, rounds: int) -> dict[str
     always = spec.adversary.model_copy(update={"start": 0.0})
     params = params.model_copy(update={"tasks": params.tasks | {played: spec.model_copy(update={"adversary": always})}})
     batch = spec.batch // 2  # of one process
-    ready = noise(params, batch) if spec.problem == "single" else multi_noise(params, batch)
+    ready = noise(params, played, batch)
     seconds = in_turns({name: stepping(build_task(params, name, device=CPU), ready) for name in (plain, played)}, rounds)
     return {
         "network": always.network.model_dump(),
@@ -62,21 +60,6 @@ def stepping(task: Task, ready: Any) -> Any:
     """Four steps on that batch, when called."""
     task.net.train()
     return lambda: step(task, cycle([ready]), 4)
-
-
-def multi_noise(params: Params, batch: int) -> Any:
-    """A batch of pictures of two people each as the data path gives it, of noise."""
-    size, joints, rng = params.multi.input, len(COCO), np.random.default_rng(0)
-    cells = size // STRIDE
-    return RawMultiBatch(
-        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
-        heatmap_BKhw=torch.from_numpy(rng.random((batch, joints, cells, cells), dtype=np.float32)),
-        mask_Bhw=torch.ones(batch, cells, cells, dtype=torch.uint8),
-        cell_BPK=torch.from_numpy(rng.integers(0, cells * cells, (batch, 2, joints))),
-        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
-        row_B=torch.arange(batch),
-        others=(),
-    ).to(CPU)
 
 
 def report(tasks: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ if [ "$part" != operator ]; then
         "$python" benchmarks/gpu_training.py check --preset "$preset"
     done
 
-    echo "== both tasks, from drawn pictures to figures"
+    echo "== all tasks, from drawn pictures to figures"
     "$python" benchmarks/gpu_training.py run
 
     echo "== times of training steps"

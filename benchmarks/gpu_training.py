@@ -1,11 +1,11 @@
 """Training on a GPU: is a step the CPU's, does a run go through from data to figures, how long does a step take at the paper's sizes.
 
     python benchmarks/gpu_training.py check                 stops at the first difference
-    python benchmarks/gpu_training.py run                   draws a few pictures, trains both tasks on them, evaluates
+    python benchmarks/gpu_training.py run                   draws a few pictures, trains all tasks on them, evaluates
     python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md} (default: benchmarks/results)
 
 `benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try the script itself: then
-with `--preset demo --rounds 1`. Legend: B images, P people, K joints, h w heatmap cells.
+with `--preset demo --rounds 1`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,22 @@ from typing import Any
 import numpy as np
 import torch
 from common import RESULTS, machine
-from train_step import noise as noise_of_one_person
-from train_step import preset, variant
+from noise import CPU, noise, preset, variant
 
 from pose import ops
-from pose.data.multi_sample import MultiBatch, RawMultiBatch
+from pose.data.multi_sample import MultiBatch
 from pose.data.prepare_coco import prepare_coco
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.sample import Batch
 from pose.data.synthetic import synthesize
 from pose.evaluation import evaluate
 from pose.folders import PREPARED
-from pose.geometry import STRIDE
 from pose.infer import as_device
-from pose.params import Params, SyntheticParams, parse
-from pose.skeleton import COCO
+from pose.params import SyntheticParams, parse
 from pose.task import Task, build_task
 from pose.training import train
 
-TASKS = ("hgpose", "hgpose-ae")
+TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
 DRAWN = {
     "lsp": {"train": 16, "test": 16},
     "lspet": 32,
@@ -48,29 +45,8 @@ DRAWN = {
     "coco": {"train": 64, "validation": 16},
     "size": 160,
 }
-PEOPLE = 5  # in each picture of noise
 WARM, TOGETHER = 5, 4  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
-CPU, DEVICE = torch.device("cpu"), as_device()
-
-
-def noise(params: Params, name: str, batch: int) -> Batch | MultiBatch:
-    """A batch as the data path gives it, of noise, on the CPU."""
-    if params.task(name).problem == "single":
-        return noise_of_one_person(params, batch)
-    size, K, rng = params.multi.input, len(COCO), np.random.default_rng(0)
-    cells = size // STRIDE
-    cell_BPK = rng.integers(0, cells**2, (batch, PEOPLE, K))
-    cell_BPK[rng.random(cell_BPK.shape) < 0.2] = -1
-    raw = RawMultiBatch(
-        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
-        heatmap_BKhw=torch.from_numpy(rng.random((batch, K, cells, cells), dtype=np.float32)),
-        mask_Bhw=torch.ones(batch, cells, cells, dtype=torch.uint8),
-        cell_BPK=torch.from_numpy(cell_BPK),
-        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
-        row_B=torch.arange(batch),
-        others=(),
-    )
-    return raw.to(CPU)
+DEVICE = as_device()
 
 
 def moved(batch: Batch | MultiBatch, device: torch.device, image_type: torch.dtype = torch.float32) -> Batch | MultiBatch:
@@ -91,6 +67,8 @@ def check(name: str) -> None:
         for device in (CPU, DEVICE):
             task = build_task(variant(params, precision="float32", compile=False), task_name, device=device)
             task.net.double().train()
+            if task.adversary:
+                task.adversary.net.double()
             terms = task.step(moved(batch, device, torch.float64), done=0, steps=100)
             gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in task.net.parameters() if parameter.grad is not None])
             outcomes.append((torch.stack(list(terms.values())).cpu(), gradients))
@@ -105,7 +83,7 @@ def check(name: str) -> None:
 
 
 def whole_run() -> None:
-    """Both tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away."""
+    """All tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away."""
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         params = variant(preset("demo", Path()), precision="bfloat16", workers=2)

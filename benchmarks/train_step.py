@@ -19,19 +19,16 @@ import cv2
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
+from noise import CPU, noise, preset, variant
 from torch import Tensor
 
 from pose.data.loader import Epochs, loader
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.data.sample import Batch, RawBatch
+from pose.data.sample import Batch
 from pose.data.synthetic import synthesize
-from pose.geometry import STRIDE
-from pose.params import Params, SyntheticParams, load_params, parse
-from pose.presets import apply_preset
-from pose.skeleton import MPII
+from pose.params import Params, SyntheticParams, parse
 from pose.task import Task, build_task
 
-ROOT = Path(__file__).resolve().parents[1]
 DRAWN = {
     "lsp": {"train": 60, "test": 60},
     "lspet": 0,
@@ -40,7 +37,6 @@ DRAWN = {
     "size": 160,
 }
 LIMIT = "forward + backward alone"
-CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -64,22 +60,9 @@ def main() -> None:
     write(options.name, {"threads": 1, "networks": networks}, report(networks))
 
 
-def preset(name: str, folder: Path) -> Params:
-    """The parameters that `pose preset NAME` gives, written elsewhere."""
-    path = folder / f"{name}.yaml"
-    path.write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    apply_preset(name, path, ROOT / "presets")
-    return load_params(path)
-
-
-def variant(params: Params, **train: Any) -> Params:
-    """The same with other values in section `train`."""
-    return params.model_copy(update={"train": params.train.model_copy(update=train)})
-
-
 def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: int) -> dict[str, Any]:
     """`steps` batches of each contestant a round, in turns. batch: of one process."""
-    ready = noise(params, batch)
+    ready = noise(params, "hgpose", batch)
 
     def task(**train: Any) -> Task:
         built = build_task(variant(params, **train), "hgpose", device=CPU)
@@ -111,20 +94,6 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
         "images_per_second": {name: float(batch * steps / np.median(values)) for name, values in seconds.items()},
         "share_of_limit": {name: spread(seconds[LIMIT] / values) for name, values in seconds.items()},
     }
-
-
-def noise(params: Params, batch: int) -> Batch:
-    """A batch as the data path gives it, of noise."""
-    size, joints, rng = params.single.input, len(MPII), np.random.default_rng(0)
-    cells = size // STRIDE
-    return RawBatch(
-        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
-        gain_B3=torch.ones(batch, 3),
-        heatmap_BKhw=torch.from_numpy(rng.random((batch, joints, cells, cells), dtype=np.float32)),
-        mask_BK=torch.ones(batch, joints),
-        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
-        row_B=torch.arange(batch),
-    ).to(CPU)
 
 
 def forward(task: Task, batch: Batch, steps: int) -> None:

@@ -161,7 +161,7 @@ def _end_though_stuck() -> None:
         while os.read(reader, 1)[0] not in (signal.SIGTERM, signal.SIGINT):
             pass
         time.sleep(GRACE)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(LOST)
 
     threading.Thread(target=watch, name="end_though_stuck", daemon=True).start()
 
@@ -184,9 +184,9 @@ def launch(processes: int, module: str, *args: str) -> None:
     try:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
-        # One that lost another may end within the same tenth of a second: it is not the cause.
+        # Those that lost it, or that torchrun has then ended, are named beside the one that is the cause.
         status_of = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        rank = min(status_of, key=lambda rank: (status_of[rank] == LOST, rank))
+        rank = min(status_of, key=lambda rank: (status_of[rank] in (LOST, -signal.SIGTERM), rank))
         raise UserError(f"{what}: process {rank} of {processes} {_ended(status_of[rank])}") from None
     except SignalException as asked:
         sys.exit(f"{what}: ended by {signal.Signals(asked.sigval).name}")

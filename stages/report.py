@@ -1,4 +1,4 @@
-"""Write `report/index.html` and `report/summary.md` from what the other stages left."""
+"""Write `report/index.html`, `report/summary.md` and `metrics/summary.json` from what the other stages left."""
 
 from __future__ import annotations
 

@@ -82,6 +82,7 @@ def figures(experiment: Experiment, params: Params) -> dict[str, Any]:
         "steps": int(train["step"].max()),
         "weight": game and game.weight,
         "start": game and game.start,
+        "gamma": game and game.gamma,
         "balance_rate": game and game.balance_rate,
         "figure": figure,
         "value": scores["PCKh"]["0.5"] if spec.problem == "single" else scores["COCO"].get("AP", 0.0),

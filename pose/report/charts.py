@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -42,9 +42,12 @@ STYLE: dict[Any, Any] = {
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
     "axes.labelcolor": MUTED,
+    "axes.formatter.limits": (-4, 6),  # powers of ten that are written out
     "text.color": INK,
 }
 WIDTH, HEIGHT = 4.6, 3.0  # inches of 72 units
+POINTS = 400  # of a curve at most: more cannot be told apart, and each costs bytes
+FEW = 20  # points that are too few to smooth
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,19 @@ class Line:
 
 
 def line_chart(
-    lines: Sequence[Line], *, name: str, title: str, x_label: str, log: bool = False, y_limits: tuple[float, float] | None = None
+    lines: Sequence[Line],
+    *,
+    name: str,
+    title: str,
+    x_label: str,
+    log: bool = False,
+    y_limits: tuple[float, float] | None = None,
+    x_from: float = 0.0,
+    mark: float | None = None,
 ) -> Markup:
     """An `<svg>` element. name: unique in the page, it keeps ids apart. title: read out in place of the picture.
 
+    x_from: the left end of the axis. mark: where on it to draw an upright, broken line.
     Two lines or more are named at their right ends, which saves the eye the way to a legend and back.
     """
     name = re.sub(r"[^A-Za-z0-9-]", lambda sign: f"_{ord(sign[0]):x}", name)  # what an id, and a reference to it, may hold
@@ -74,7 +86,8 @@ def line_chart(
         if log:
             axes.set_yscale("log")
             # Matplotlib's own labels are in its markup, which is switched off.
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            all_y = np.concatenate([line.y for line in lines])
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if all_y.max() < 1000 * all_y.min() else (1,)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
@@ -82,10 +95,13 @@ def line_chart(
             # A line of one point would not be seen.
             marker = "o" if len(line.x) == 1 else ""
             axes.plot(line.x, line.y, color=line.colour, linewidth=width, alpha=0.4 if line.faint else 1, marker=marker, markersize=5)
+        if mark is not None:
+            axes.axvline(mark, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         if y_limits:
             axes.set_ylim(*y_limits)
         axes.set_xlabel(x_label)
-        axes.set_xlim(0, max((float(line.x.max()) for line in lines if len(line.x)), default=1.0) or 1.0)
+        last = max((float(line.x.max()) for line in lines if len(line.x)), default=0.0)
+        axes.set_xlim(x_from, last if last > x_from else x_from + 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         named = [line for line in lines if not line.faint]
@@ -102,6 +118,27 @@ def smoothed(y_N: np.ndarray, share: float = 0.06) -> np.ndarray:
     """Mean over a window of that share of the points, cut off at the ends."""
     window = max(3, round(len(y_N) * share))
     return pd.Series(y_N).rolling(window, center=True, min_periods=1).mean().to_numpy()
+
+
+def with_smoothed(line: Line) -> list[Line]:
+    """A line behind its smoothed self; alone where it has few points."""
+    return [replace(line, faint=True), replace(line, y=smoothed(line.y))] if len(line.y) > FEW else [line]
+
+
+def pairs(x_N: np.ndarray, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the rows that have a y."""
+    y_N = column.to_numpy(dtype=np.float64)
+    known = np.isfinite(y_N)
+    return np.asarray(x_N, dtype=np.float64)[known], y_N[known]
+
+
+def thinned(x_N: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most POINTS points, each the mean of its stretch and standing at its end, where training logs stand too."""
+    if len(x_N) <= POINTS:
+        return x_N, y_N
+    starts = np.linspace(0, len(x_N), POINTS, endpoint=False).astype(int)
+    ends = np.append(starts[1:], len(x_N))
+    return x_N[ends - 1], np.add.reduceat(y_N, starts) / (ends - starts)
 
 
 def _name_ends(axes: Axes, lines: Sequence[Line]) -> None:

@@ -53,6 +53,12 @@ def not_comparable(root: str, trained: int, tested: int, things: str, published:
     )
 
 
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign, none where it is rounded to nothing."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
 def is_drawn(root: str) -> bool:
     """Whether a data root is the embedded default, which is drawn."""
     return PurePath(root).name == "synthetic"

@@ -90,10 +90,9 @@ class Key:
 class Findings:
     """What a problem's own module makes of a task's files.
 
-    headline: figures by name, the first of which tasks are compared by. legend: of the galleries.
+    legend: of the galleries.
     """
 
-    headline: dict[str, str] = field(default_factory=dict)
     tiles: list[Tile] = field(default_factory=list)
     people: str = ""
     comparison: Table | None = None
@@ -105,14 +104,27 @@ class Findings:
     missing: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Block:
+    """What was found by looking at several runs: in words, in curves, in a table."""
+
+    title: str
+    words: tuple[str, ...]
+    table: Table
+    charts: tuple[Chart, ...] = ()
+
+
 @dataclass
 class Section:
-    """One task. parameters: group -> (name, value); values of nested mappings are rows of their own."""
+    """One task. headline: figures by name, the first of which tasks are compared by. game: charts of the one against the adversary.
+    parameters: group -> (name, value); values of nested mappings are rows of their own."""
 
     anchor: str
     task: str
     summary: str
+    headline: Mapping[str, str]
     findings: Findings
     facts: Mapping[str, str]
     curves: list[Chart]
+    game: list[Chart]
     parameters: Mapping[str, list[tuple[str, str]]]

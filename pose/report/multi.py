@@ -31,6 +31,7 @@ from pose.report.common import (
     joint_table,
     not_comparable,
     published_cells,
+    signed,
 )
 from pose.report.content import Cell, Chart, Findings, Gallery, Key, Picture, Row, Table, Tile
 from pose.report.files import read_history, read_results
@@ -39,7 +40,7 @@ from pose.skeleton import COCO
 
 HEIGHT = 380  # px of a drawn picture, unless that makes it more than twice as wide
 WHOLE_COCO = 50_000  # images; COCO's training set has about 64,000 with annotated joints
-HEADLINE = ("AP", "AP50", "AR")
+HEADLINE = {f"COCO.{name}": name for name in ("AP", "AP50", "AR")}
 TABLES = {  # of metrics/{task}.json: what our rows of the comparison are
     "COCO": "{task}, this run",
     "COCO without tags": "{task}, grouped by distance alone",
@@ -81,7 +82,6 @@ def watched(params: Params) -> str:
 def findings(params: Params, task: str, figures: Mapping[str, float], root: Path) -> Findings:
     """All that can be made of the files that are there; what is not is named in `missing`."""
     found = Findings(legend=LEGEND)
-    found.headline = {name: f"{figures[f'COCO.{name}']:.3f}" for name in HEADLINE if f"COCO.{name}" in figures}
     found.tiles = _tiles(figures)
     found.people = _tested_on(figures)
     found.comparison = _comparison(params, task, figures)
@@ -150,7 +150,7 @@ def _tiles(figures: Mapping[str, float]) -> list[Tile]:
     whole, without = (figures.get(f"{table}.AP") for table in ("COCO", "COCO without tags"))
     if whole is not None and without is not None:
         note = f"AP with tags less AP without: grouped by distance alone, the same heatmaps give {without:.3f}"
-        tiles.append(Tile("Worth of the tags", f"{whole - without:+.3f}".replace("-", "−"), note))
+        tiles.append(Tile("Worth of the tags", signed(whole - without, 3), note))
     return tiles
 
 

@@ -3,83 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pose.errors import UserError
-from pose.files import write_text
+from pose.files import write_json, write_text
 from pose.folders import Folders
 from pose.params import AEParams, HourglassParams, Params, flatten
-from pose.report import multi, single
-from pose.report.charts import INK, SERIES, Line, line_chart, smoothed
-from pose.report.content import Chart, Findings, Section, Table
-from pose.report.files import read_history, read_metrics
+from pose.report.adversary import GAME, comparisons, game_charts
+from pose.report.charts import INK, SERIES, Line, line_chart, pairs, thinned, with_smoothed
+from pose.report.content import Chart, Section, Table
+from pose.report.run import KINDS, Kind, Run, read_run
+from pose.report.study import STUDY, study_blocks
 
-POINTS = 400  # of a curve at most: more cannot be told apart, and each costs bytes
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How tasks of one problem, the name of whose heading in params.yaml is `multi` or `single`, are shown.
-
-    findings: what their files say. data: the table of the prepared set under a folder. curves: columns of valid.csv that are drawn, on an
-    axis up to `top`. things: what a batch is counted in. watched: what is looked at while training, and chooses the best weights.
-    tested_too: what must be said of weights so chosen.
-    """
-
-    summary: str
-    findings: Callable[[Params, str, Mapping[str, float], Path], Findings]
-    data: Callable[[Path], Table]
-    curves: Collection[str]
-    top: float
-    things: str
-    watched: Callable[[Params], str]
-    tested_too: str = ""
-
-
-KINDS = {
-    "single": Kind(
-        summary="one person a picture",
-        findings=single.findings,
-        data=single.data_table,
-        curves=single.HEADLINE.values(),
-        top=100.0,
-        things="people",
-        watched=lambda _: "people held out of training",
-        tested_too=", who are tested here too",
-    ),
-    "multi": Kind(
-        summary="all people of a picture",
-        findings=multi.findings,
-        data=multi.data_table,
-        curves=multi.HEADLINE,
-        top=1.0,
-        things="images",
-        watched=multi.watched,
-    ),
-}
+SUMMARY = Path("metrics/summary.json")
 
 
 def write_report(
     params: Params, *, revision: str, machine: Mapping[str, str], root: str | Path = ".", folder: str | Path = "report"
 ) -> list[str]:
-    """Write `index.html` and `summary.md` into `folder`, from the files that the stages left under `root`.
+    """Write `index.html` and `summary.md` into `folder`, and `metrics/summary.json`, from the files that the stages left under `root`.
 
     revision, machine: what the page says about itself. Returns the names of the tasks shown: those with a `metrics/{task}.json`.
     UserError if there is none at all, or if one is damaged; whatever else is missing is named on the page.
     """
     root, folder = Path(root), Path(folder)
+    if SUMMARY.stem in params.tasks:
+        raise UserError(f"params.yaml: tasks.{SUMMARY.stem}: {SUMMARY} is for the figures of all tasks, expected another name")
     shown = [task for task in params.tasks if (root / Folders(task).metrics).is_file()]
     if not shown:
         expected = ", ".join(str(Folders(task).metrics) for task in params.tasks)
         raise UserError(f"{root / 'metrics'}: no figures of any task, expected {expected}: run `dvc repro` first")
-    sections = [_section(params, task, root) for task in shown]
-    data, data_missing = _data([kind for name, kind in KINDS.items() if name in {params.task(task).problem for task in shown}], root)
+    runs = {task: read_run(params, task, root) for task in shown}
+    sections = [_section(params, run, root) for run in runs.values()]
+    adversary, adversary_missing = comparisons(params, runs), []
+    try:
+        adversary += study_blocks(root / STUDY)
+    except UserError as error:
+        adversary_missing.append(str(error))
+    data, data_missing = _data([kind for kind in KINDS.values() if kind in [run.kind for run in runs.values()]], root)
     environment = Environment(
         loader=PackageLoader("pose"),
         autoescape=True,
@@ -91,6 +56,8 @@ def write_report(
     page = environment.get_template("report.html").render(
         sections=sections,
         waiting=[task for task in params.tasks if task not in shown],
+        adversary=adversary,
+        adversary_missing=adversary_missing,
         data=data,
         data_missing=data_missing,
         data_root=params.data.root,
@@ -100,33 +67,33 @@ def write_report(
     )
     write_text(folder / "index.html", page)
     write_text(folder / "summary.md", _summary(sections, params, revision))
+    write_json(root / SUMMARY, {run.task: run.summary() for run in runs.values()})
     return shown
 
 
-def _section(params: Params, task: str, root: Path) -> Section:
-    spec = params.task(task)
-    kind = KINDS[spec.problem]
-    found = kind.findings(params, task, read_metrics(root / Folders(task).metrics), root)
-    anchor = re.sub(r"[^a-z0-9]+", "-", task.lower()).strip("-") + f"-{list(params.tasks).index(task)}"
-    plots = root / Folders(task).plots
-    histories: dict[str, pd.DataFrame] = {}
-    for name in ("train", "valid"):
-        try:
-            histories[name] = read_history(plots / f"{name}.csv", "step")
-        except UserError as error:
-            found.missing.append(str(error))
-    train, valid = histories.get("train"), histories.get("valid")
-    curves = [] if valid is None else _valid_curves(valid, anchor, task, kind, kind.watched(params))
-    curves += [] if train is None else _train_curves(train, anchor, task)
+def _section(params: Params, run: Run, root: Path) -> Section:
+    spec, kind = run.spec, run.kind
+    found = kind.findings(params, run.task, run.figures, root)
+    found.missing += run.missing
+    anchor = re.sub(r"[^a-z0-9]+", "-", run.task.lower()).strip("-") + f"-{list(params.tasks).index(run.task)}"
+    game = []
+    if spec.adversary and run.train is not None:
+        game = game_charts(run.train, spec.adversary, anchor, run.task)
+        if not game:
+            found.missing.append(
+                f"{root / Folders(run.task).plots / 'train.csv'}: no columns {', '.join(GAME)}: no step of the game is on record"
+            )
     return Section(
         anchor=anchor,
-        task=task,
+        task=run.task,
         summary=f"{kind.summary}; {_network(spec.network)}" + ("; with an adversary" if spec.adversary else ""),
+        headline={name: f"{value:.{kind.digits}f}" for name, value in run.headline.items()},
         findings=found,
-        facts=_facts(params, task, train, valid, kind),
-        curves=curves,
+        facts=_facts(params, run),
+        curves=_valid_curves(run, anchor, kind.watched(params)) + _train_curves(run, anchor),
+        game=game,
         parameters={
-            f"tasks.{task}": _listed(spec.model_dump()),
+            f"tasks.{run.task}": _listed(spec.model_dump()),
             spec.problem: _listed(params.problem(spec.problem).model_dump()),
         },
     )
@@ -138,72 +105,58 @@ def _network(network: HourglassParams | AEParams) -> str:
     return f"stacked hourglass of {network.stacks} × {network.modules}, {network.features} features"
 
 
-def _facts(params: Params, task: str, train: pd.DataFrame | None, valid: pd.DataFrame | None, kind: Kind) -> dict[str, str]:
-    spec = params.task(task)
+def _facts(params: Params, run: Run) -> dict[str, str]:
+    spec, kind = run.spec, run.kind
     facts = {}
-    if valid is not None and "seconds" in valid:
-        facts["Time taken to train"] = _duration(float(valid["seconds"].max()))
-    steps = max((int(table["step"].max()) for table in (train, valid) if table is not None), default=0)
-    if steps:
-        facts["Steps"] = f"{steps:,} of {spec.batch} {kind.things}"
-    if valid is not None and "epoch" in valid:
-        facts["Epochs"] = f"{valid['epoch'].max():g} of {spec.epochs}"
+    if run.seconds is not None:
+        facts["Time taken to train"] = _duration(run.seconds)
+    if run.steps:
+        facts["Steps"] = f"{run.steps:,} of {spec.batch} {kind.things}"
+    if run.valid is not None and "epoch" in run.valid:
+        facts["Epochs"] = f"{run.valid['epoch'].max():g} of {spec.epochs}"
     facts["Learning rate"] = f"{params.lr * spec.lr_scale:g} at its peak ({params.lr:g} × {spec.lr_scale:g})"
     best = f"those best on {kind.watched(params)}{kind.tested_too}"
     facts["Weights tested"] = {"last": "those of the last step", "best": best}[params.evaluate.weights]
     return facts
 
 
-def _valid_curves(valid: pd.DataFrame, anchor: str, task: str, kind: Kind, watched: str) -> list[Chart]:
-    names = [name for name in kind.curves if name in valid]
+def _valid_curves(run: Run, anchor: str, watched: str) -> list[Chart]:
+    valid = run.valid
+    names = [] if valid is None else [name for name in run.kind.headline.values() if name in valid]
+    if valid is None or not names:
+        return []
     charts = []
     axes = [("step", "step", valid["step"].to_numpy())]
     if "seconds" in valid:
         axes.append(("time", "minutes of training", valid["seconds"].to_numpy() / 60))
-    for over, x_label, x in axes if names else ():
-        lines = [Line(name, *_pairs(x, valid[name]), SERIES[number]) for number, name in enumerate(names)]
+    for over, x_label, x in axes:
+        lines = [Line(name, *pairs(x, valid[name]), SERIES[number]) for number, name in enumerate(names)]
         title = f"Validation accuracy over {'steps' if over == 'step' else 'time'}"
-        svg = line_chart(lines, name=f"{anchor}-valid-{over}", title=f"{title}, {task}", x_label=x_label, y_limits=(0, kind.top))
+        svg = line_chart(lines, name=f"{anchor}-valid-{over}", title=f"{title}, {run.task}", x_label=x_label, y_limits=(0, run.kind.top))
         charts.append(Chart(title, svg, f"{names[0]}, over {watched}." if len(names) == 1 else f"Over {watched}."))
     return charts
 
 
-def _train_curves(train: pd.DataFrame, anchor: str, task: str) -> list[Chart]:
-    terms = [str(column) for column in train.columns if column not in ("step", "lr")]
+def _train_curves(run: Run, anchor: str) -> list[Chart]:
+    train = run.train
+    if train is None:
+        return []
+    terms = [str(column) for column in train.columns if column not in ("step", "lr", *GAME)]
     if len(terms) == 2 and "loss" in terms and np.allclose(train[terms[0]], train[terms[1]]):
         terms.remove("loss")  # one term of weight 1 is the loss
     charts = []
     for number, term in enumerate(terms):
-        x, y = _thinned(*_pairs(train["step"].to_numpy(), train[term]))
+        x, y = thinned(*pairs(train["step"].to_numpy(), train[term]))
         log = bool((y > 0).all()) and y.max() > 5 * y.min()
-        lines = (
-            [Line(term, x, y, SERIES[1], faint=True), Line(term, x, smoothed(y), SERIES[1])]
-            if len(y) > 20
-            else [Line(term, x, y, SERIES[1])]
-        )
+        lines = with_smoothed(Line(term, x, y, SERIES[1]))
         title = "Training loss" if term == "loss" else f"Training loss: {term}"
-        svg = line_chart(lines, name=f"{anchor}-train-{number}", title=f"{title}, {task}", x_label="step", log=log)
-        charts.append(Chart(title, svg, "Mean of the steps between two records, and smoothed." if len(y) > 20 else ""))
+        svg = line_chart(lines, name=f"{anchor}-train-{number}", title=f"{title}, {run.task}", x_label="step", log=log)
+        charts.append(Chart(title, svg, "Mean of the steps between two records, and smoothed." if len(lines) > 1 else ""))
     if "lr" in train:
-        x, y = _thinned(*_pairs(train["step"].to_numpy(), train["lr"]))
-        svg = line_chart([Line("lr", x, y, INK)], name=f"{anchor}-lr", title=f"Learning rate, {task}", x_label="step")
+        x, y = thinned(*pairs(train["step"].to_numpy(), train["lr"]))
+        svg = line_chart([Line("lr", x, y, INK)], name=f"{anchor}-lr", title=f"Learning rate, {run.task}", x_label="step")
         charts.append(Chart("Learning rate", svg))
     return charts
-
-
-def _pairs(x_N: np.ndarray, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    y_N = column.to_numpy(dtype=np.float64)
-    known = np.isfinite(y_N)
-    return np.asarray(x_N, dtype=np.float64)[known], y_N[known]
-
-
-def _thinned(x_N: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most POINTS points, each the mean of its stretch and standing at its end, where training logs stand too."""
-    if len(x_N) <= POINTS:
-        return x_N, y_N
-    starts = np.linspace(0, len(x_N), POINTS, endpoint=False).astype(int)
-    ends = np.append(starts[1:], len(x_N))
-    return x_N[ends - 1], np.add.reduceat(y_N, starts) / (ends - starts)
 
 
 def _data(kinds: list[Kind], root: Path) -> tuple[list[Table], list[str]]:
@@ -248,7 +201,7 @@ def _summary(sections: list[Section], params: Params, revision: str) -> str:
 
     lines = ["| task | figures | tested on | time taken |", "| --- | --- | --- | --- |"]
     for section in sections:
-        figures = ", ".join(f"{name} {value}" for name, value in section.findings.headline.items())
+        figures = ", ".join(f"{name} {value}" for name, value in section.headline.items())
         people = section.findings.people or "not known"
         cells = (section.task, figures or "none", f"{params.data.root}: {people}", section.facts.get("Time taken to train", "not known"))
         lines.append("| " + " | ".join(plain(cell) for cell in cells) + " |")

@@ -39,15 +39,17 @@ PRINCETON = ("princeton-vl, README", "https://github.com/princeton-vl/pytorch_st
 HIGHER_HRNET = ("HigherHRNet, README", "https://github.com/HRNet/HigherHRNet-Human-Pose-Estimation")
 ORIGINAL = ("original project, README", "https://github.com/roytseng-tw/adversarial-pose-pytorch")
 
+HOURGLASS = Published(
+    "single", "Hourglass, 8 stacks", "MPII test",
+    _by_group(90.9, 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6), *NEWELL,
+)  # fmt: skip
+SELF_ADVERSARIAL = Published(
+    "single", "Self-adversarial training", "MPII test",
+    _by_group(91.8, 98.2, 96.8, 92.2, 88.0, 91.3, 89.1, 84.9), *CHOU,
+)  # fmt: skip
 PUBLISHED = (
-    Published(
-        "single", "Hourglass, 8 stacks", "MPII test",
-        _by_group(90.9, 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6), *NEWELL,
-    ),
-    Published(
-        "single", "Self-adversarial training", "MPII test",
-        _by_group(91.8, 98.2, 96.8, 92.2, 88.0, 91.3, 89.1, 84.9), *CHOU,
-    ),
+    HOURGLASS,
+    SELF_ADVERSARIAL,
     Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.1}, *NEWELL),
     Published("single", "Hourglass, 2 stacks", "MPII validation", {"Mean": 87.33}, *ANIBALI),
     Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.78}, *BEARPAW),
@@ -69,3 +71,11 @@ PUBLISHED = (
 def published_for(problem: str) -> tuple[Published, ...]:
     """The rows beside which a task of this problem stands."""
     return tuple(row for row in PUBLISHED if row.problem == problem)
+
+
+# By problem: a network without and one with an adversary, tested on the same; and what is known of the accuracy on pictures trained on.
+PUBLISHED_PAIRS = {"single": (HOURGLASS, SELF_ADVERSARIAL)}
+PUBLISHED_TRAINING = {
+    "single": "The original project's README has such a chart of its own measure, on which its advpose begins at 0.1 and comes to about "
+    "0.6 after 25,000 steps, 0.73 after 100,000 and 0.80 after 200,000."
+}

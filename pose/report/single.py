@@ -72,7 +72,6 @@ class Tested:
 def findings(params: Params, task: str, figures: Mapping[str, float], root: Path) -> Findings:
     """All that can be made of the files that are there; what is not is named in `missing`."""
     found = Findings(legend=LEGEND)
-    found.headline = {title: f"{figures[key]:.1f}" for key, title in HEADLINE.items() if key in figures}
     found.tiles = _tiles(figures)
     train, test = Counter[str](), Counter[str]()
     try:
