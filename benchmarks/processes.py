@@ -23,7 +23,8 @@ import torch
 from common import shown, spread, write
 from noise import CPU, noise, preset, variant
 
-from pose.distributed import join, leave
+from pose.distributed import Ranks, joined
+from pose.params import Params
 from pose.task import build_task
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
@@ -68,29 +69,31 @@ def measured(processes: int, threads: int, steps: int) -> dict[str, float]:
 def work(threads: int, steps: int) -> None:
     """Take the steps of every task; the first process prints its rates."""
     torch.set_num_threads(threads)
-    ranks = join()
     with tempfile.TemporaryDirectory() as scratch:
         params = variant(preset("demo", Path(scratch)), threads=threads)
-    rates = {}
-    for name in TASKS:
-        batch = params.task(name).batch
-        task, ready = build_task(params, name, device=CPU), noise(params, name, batch // ranks.count)
-        task.net.train()
-        task.run = ranks.wrap(task.net)
-        if task.adversary:
-            task.adversary.mean = ranks.mean
+    with joined() as ranks:
+        rates = {name: rate(params, name, ranks, steps) for name in TASKS}
+        if ranks.main:
+            print(json.dumps(rates))
 
-        def seconds(count: int, task: Any = task, ready: Any = ready) -> float:
-            started = time.perf_counter()
-            for _ in range(count):
-                task.step(ready, done=999_999, steps=1_000_000)  # far on: the game is on, the rate next to nothing
-            return time.perf_counter() - started
 
-        seconds(3)
-        rates[name] = batch * steps / seconds(steps)
-    if ranks.main:
-        print(json.dumps(rates))
-    leave()
+def rate(params: Params, name: str, ranks: Ranks, steps: int) -> float:
+    """Images a second that all processes take together."""
+    batch = params.task(name).batch
+    task, ready = build_task(params, name, device=CPU), noise(params, name, batch // ranks.count)
+    task.net.train()
+    task.run = ranks.wrap(task.net)
+    if task.adversary:
+        task.adversary.mean = ranks.mean
+
+    def seconds(count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            task.step(ready, done=999_999, steps=1_000_000)  # far on: the game is on, the rate next to nothing
+        return time.perf_counter() - started
+
+    seconds(3)
+    return batch * steps / seconds(steps)
 
 
 def report(tasks: dict[str, Any]) -> str:

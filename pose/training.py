@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from pose.checkpoint import STATE_FORMAT, Weights, fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.data.loader import Epochs, loader
-from pose.distributed import Ranks, join, launched, leave
+from pose.distributed import Ranks, joined, launched
 from pose.engine import Plan, Progress, fit
 from pose.errors import UserError
 from pose.files import written_whole
@@ -47,12 +47,8 @@ def train(params: Params, name: str, *, prepared: Path | None = None) -> None:
     end_with_parent(direct=launched())  # torchrun cannot end its processes if it is killed itself
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
-    ranks = join()
-    try:
-        with FolderLock(Folders(name).checkpoints) if ranks.main else nullcontext():
-            _Run(params, name, prepared, ranks).go()
-    finally:
-        leave()
+    with joined() as ranks, FolderLock(Folders(name).checkpoints) if ranks.main else nullcontext():
+        _Run(params, name, prepared, ranks).go()
 
 
 def check(params: Params, name: str, processes: int, *, prepared: Path | None = None) -> tuple[Data, np.ndarray, np.ndarray]:
@@ -83,6 +79,7 @@ class _Run:
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
+        ranks.agree(self.shape)
         self.progress = Progress()
         per_epoch = len(self.rows) // self.spec.batch
         self.plan = Plan(
@@ -168,7 +165,7 @@ class _Run:
     def _resume(self) -> bool:
         path = self.folders.checkpoints / "state.pt"
         say: Callable[[str], None] = print if self.ranks.main else lambda _: None
-        state = _resumable(path, self.shape, say)
+        state = self.ranks.of_main(lambda: _resumable(path, self.shape, say))  # which other machines have not
         if not state:
             return False
         if state["progress"]["step"] > self.plan.steps:
@@ -183,7 +180,7 @@ class _Run:
         if self.ranks.main:
             print(f"{self.name}: goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
             if state["processes"] != self.ranks.count:
-                now = f"had {state['processes']} processes, has {self.ranks.count}"
+                now = f"it had {state['processes']} processes, now {self.ranks.count}"
                 print(f"{self.name}: {now}: the samples are the same, the last bits may differ")
         return True
 
