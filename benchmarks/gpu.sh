@@ -53,6 +53,14 @@ if [ "$part" != operator ]; then
     echo "== all tasks, from drawn pictures to figures"
     "$python" benchmarks/gpu_training.py run
 
+    data=${POSE_REAL_DATA:-../shared/data}
+    if [ -d "$data/lspet" ] || [ -d "$data/LSPET" ]; then
+        echo "== hgpose and advpose on real people"
+        "$python" benchmarks/gpu_training.py real --data "$data" --to "$results"
+    else
+        echo "no LSPET in $data: no training on real people"
+    fi
+
     echo "== times of training steps"
     "$python" benchmarks/gpu_training.py time --to "$results"
 fi

@@ -2,6 +2,7 @@
 
     python benchmarks/gpu_training.py check                 stops at the first difference
     python benchmarks/gpu_training.py run                   draws a few pictures, trains all tasks on them, evaluates
+    python benchmarks/gpu_training.py real [--data FOLDER]  trains hgpose and advpose on LSPET, writes gpu_real.json
     python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md} (default: benchmarks/results)
 
 `benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try the script itself: then
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from common import RESULTS, machine
 from noise import CPU, noise, preset, variant
@@ -31,7 +33,7 @@ from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.sample import Batch
 from pose.data.synthetic import synthesize
 from pose.evaluation import evaluate
-from pose.folders import PREPARED
+from pose.folders import PREPARED, Folders
 from pose.infer import as_device
 from pose.params import SyntheticParams, parse
 from pose.task import Task, build_task
@@ -96,6 +98,31 @@ def whole_run() -> None:
         for name in TASKS:
             train(params, name)
             print(name, evaluate(params, name))
+
+
+# --- real ---
+
+
+def real_run(data: Path, folder: Path, epochs: int) -> None:
+    """hgpose and advpose from the same weights on real people (LSPET), for as many epochs; PCK@0.2 over steps and seconds, and the end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        root = Path("root")
+        root.mkdir()
+        [source] = [data / name for name in ("LSPET", "lspet") if (data / name).is_dir()]
+        (root / "LSPET").symlink_to(source)
+        params = variant(preset("real", Path()), precision="bfloat16", workers=8, processes=1)
+        single = params.single.model_copy(update={"input": 256})  # as published; so are the stem and a quarter of the stacks
+        network = params.task("hgpose").network.model_copy(update={"stacks": 2, "features": 256, "stem": [64, 128, 128]})
+        tasks = {n: params.task(n).model_copy(update={"epochs": epochs, "network": network}) for n in ("hgpose", "advpose")}
+        params = params.model_copy(update={"single": single, "lr": 0.001, "tasks": params.tasks | tasks})
+        print(prepare_lsp_mpii(root, PREPARED["single"], params=params.prepare, seed=params.seed))
+        found: dict[str, Any] = {}
+        for name in tasks:
+            train(params, name)
+            curve = pd.read_csv(Folders(name).plots / "valid.csv")
+            found[name] = {"test": evaluate(params, name), "curve": curve.to_dict(orient="list")}
+        (folder / "gpu_real.json").write_text(json.dumps({"epochs": epochs, "tasks": found, "machine": machine()}, indent=2) + "\n")
 
 
 # --- time ---
@@ -186,15 +213,19 @@ Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "run", "time"])
+    parser.add_argument("what", choices=["check", "run", "real", "time"])
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--rounds", type=int, default=10, help=f"of {TOGETHER} steps, that are timed")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="of `real`: the folder that holds lspet")
+    parser.add_argument("--epochs", type=int, default=20, help="of `real`, of each task")
     parser.add_argument("--to", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.what == "check":
         check(arguments.preset)
     elif arguments.what == "run":
         whole_run()
+    elif arguments.what == "real":
+        real_run(arguments.data.resolve(), arguments.to.resolve(), arguments.epochs)
     else:
         take_times(arguments.to.resolve(), arguments.preset, arguments.rounds)
 

@@ -159,10 +159,12 @@ def process_of_rank(process: subprocess.Popen, rank: int) -> psutil.Process:
 
 def once_saved(process: subprocess.Popen, folder: Path, *, beyond: int = 0) -> None:
     """Wait until a run has saved a state after this step."""
-    state, deadline = folder / "checkpoints/advpose/state.pt", time.monotonic() + 120
+    state, deadline = folder / "checkpoints/advpose/state.pt", time.monotonic() + 300
     while not state.exists() or load_state(state)["progress"]["step"] <= beyond:
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"no state after step {beyond}")
         time.sleep(0.1)
 
 
