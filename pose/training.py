@@ -79,7 +79,8 @@ class _Run:
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
-        ranks.agree(self.shape)
+        # Those two are not of the fingerprint, but decide when processes exchange what.
+        ranks.agree(self.shape | {"epochs": self.spec.epochs, "train.checkpoint_every": params.train.checkpoint_every})
         self.progress = Progress()
         per_epoch = len(self.rows) // self.spec.batch
         self.plan = Plan(
