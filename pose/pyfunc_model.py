@@ -12,7 +12,7 @@ from pose.data.images import read_image
 from pose.errors import UserError
 from pose.infer import Predictor
 
-COLUMNS = ["image", "person", "joint", "x", "y", "confidence"]
+COLUMNS = ["image", "person", "score", "joint", "x", "y", "confidence"]
 
 
 class PoseModel:
@@ -25,8 +25,8 @@ class PoseModel:
         """Joints of the people in each image.
 
         images: uint8 RGB arrays of shape (height, width, 3), one (B, height, width, 3) array, one such image, or paths of files.
-        Returns one row a joint: image (position in `images`), person, joint (name), x, y (image px), confidence; a joint that was not
-        found has NaN for x and y.
+        Returns one row a joint: image (position in `images`), person, their score, joint (name), x, y (image px), confidence; a joint
+        that was not found has NaN for x and y. All people are there, however unlikely: leave out those of a low score yourself.
         """
         names = self.predictor.skeleton.joints
         rows = []
@@ -34,7 +34,9 @@ class PoseModel:
             for person in range(len(people)):
                 for joint, name in enumerate(names):
                     x, y = people.joint_PK2[person, joint]
-                    rows.append((image, person, name, float(x), float(y), float(people.score_PK[person, joint])))
+                    rows.append(
+                        (image, person, float(people.score_P[person]), name, float(x), float(y), float(people.score_PK[person, joint]))
+                    )
         return pd.DataFrame(rows, columns=COLUMNS)
 
 

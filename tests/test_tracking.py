@@ -253,7 +253,7 @@ def test_the_logged_model_finds_what_the_weights_find(weights, tmp_path):
     model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", dst_path=str(tmp_path))
     table = model.predict(list(PICTURES))
     people = Predictor.load(weights).people(list(PICTURES))
-    assert list(table.columns) == ["image", "person", "joint", "x", "y", "confidence"]
+    assert list(table.columns) == ["image", "person", "score", "joint", "x", "y", "confidence"]
     assert table["image"].tolist() == sorted(list(range(3)) * 16)
     np.testing.assert_array_equal(table[["x", "y"]], np.concatenate([person.joint_PK2.reshape(-1, 2) for person in people]))
     pd.testing.assert_frame_equal(model.predict(PICTURES), table)
