@@ -2,8 +2,8 @@
 
     python -m stages.study studies/adversary.yaml
 
-Best in a clone of its own: an experiment leaves its parameters and figures in the workspace (`git checkout .` takes them back). What the
-table has already is not run again, so an interrupted study goes on where it was.
+Best in a clone of its own: an experiment leaves its figures in the workspace (`git checkout .` takes them back). What the table has already
+is not run again, so an interrupted study goes on where it was. Every experiment begins from the committed params.yaml.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def main(path: str) -> None:
         if experiment.name in {row["experiment"] for row in rows}:
             continue
         print(f"{number} of {len(study.experiments)}: {experiment.name}", flush=True)
+        # `dvc exp run` leaves its parameters in the workspace, where the next experiment would begin from them.
+        subprocess.run(["git", "checkout", "--quiet", "HEAD", "--", "params.yaml"], check=True)
         changes = [f"--set-param={key}={value}" for key, value in (study.common | experiment.set).items()]
         ended = subprocess.run(["dvc", "exp", "run", f"--name={experiment.name}", *changes, f"evaluate@{experiment.task}"])
         if ended.returncode:
