@@ -21,7 +21,7 @@ ROWS = [
     {"task"},  # joining
     {"checkpoint", "distributed", "engine", "infer", "process", "pyfunc_model", "thresholds", "tracking"},  # running
     {"evaluation", "training"},  # a whole run, as the stages call it
-    {"cli", "draw", "gate", "interop", "predict", "presets", "report"},  # use
+    {"cli", "draw", "gate", "interop", "predict", "presets", "report", "study"},  # use
 ]
 PLACE = {name: number for number, row in enumerate(ROWS) for name in row}
 # What a bare training machine lacks. The core must import without it.
