@@ -6,6 +6,7 @@ Outputs: weights for use (`last.pt`, `best.pt`) and the history (`train.csv`, `v
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from pose.checkpoint import STATE_FORMAT, Weights, fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.data.loader import Epochs, loader
 from pose.distributed import Ranks, joined, launched
-from pose.engine import Plan, Progress, fit
+from pose.engine import Interrupted, Plan, Progress, fit
 from pose.errors import UserError
 from pose.files import written_whole
 from pose.folders import PREPARED, Folders
@@ -48,7 +49,12 @@ def train(params: Params, name: str, *, prepared: Path | None = None) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
     with joined() as ranks, FolderLock(Folders(name).checkpoints) if ranks.main else nullcontext():
-        _Run(params, name, prepared, ranks).go()
+        try:
+            _Run(params, name, prepared, ranks).go()
+        except Interrupted:
+            if ranks.main:
+                raise
+            sys.exit(1)  # one process says so
 
 
 def check(params: Params, name: str, processes: int, *, prepared: Path | None = None) -> tuple[Data, np.ndarray, np.ndarray]:
@@ -182,8 +188,14 @@ class _Run:
             print(f"{self.name}: goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
             if state["processes"] != self.ranks.count:
                 now = f"it had {state['processes']} processes, now {self.ranks.count}"
-                print(f"{self.name}: {now}: the samples are the same, the last bits may differ")
+                print(f"{self.name}: {now}: the samples stay the same, {self._what_processes_change}")
         return True
+
+    @property
+    def _what_processes_change(self) -> str:
+        if self.params.train.sync_batch_norm:
+            return "the last bits may differ"
+        return f"but batches are normalised by {self.spec.batch // self.ranks.count} at a time, so the weights become others"
 
     def _tracker(self, resumed: bool) -> AbstractContextManager[Any]:
         if not self.ranks.main:
@@ -244,8 +256,8 @@ FREE_IN_TRAIN = {"workers", "checkpoint_every", "processes"}
 
 
 def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
-    """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised, and the
-    number of processes may change, which moves the last bits alone."""
+    """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised. The number
+    of processes may change too, since machines come and go: a resume says what that changes."""
     problem = params.task(name).problem
     shape = params.model_dump(exclude=FREE_TO_CHANGE | PROBLEMS) | {problem: params.problem(problem).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
