@@ -21,7 +21,7 @@ from common import in_turns, shown, spread, write
 
 from pose.data.augment import Augment
 from pose.data.images import decode_image
-from pose.data.loader import in_order, loader
+from pose.data.loader import Loader, in_order
 from pose.data.lsp_mpii import LspMpii
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.sample import PersonDataset, crop, person_affine
@@ -91,11 +91,11 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
             cv2.warpAffine(picture, affine, (single.input, single.input))
 
     def sample() -> None:
-        for _ in loader(dataset, in_order(len(rows), batch), workers=0):
+        for _ in Loader(dataset, in_order(len(rows), batch), workers=0):
             pass
 
     def floats() -> None:
-        for raw in loader(dataset, in_order(len(rows), batch), workers=0):
+        for raw in Loader(dataset, in_order(len(rows), batch), workers=0):
             raw.to(torch.device("cpu"))
 
     def decoded() -> None:

@@ -22,7 +22,7 @@ from common import in_turns, shown, spread, write
 from noise import CPU, noise, preset, variant
 from torch import Tensor
 
-from pose.data.loader import Epochs, loader
+from pose.data.loader import Epochs, Loader
 from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
 from pose.data.sample import Batch
 from pose.data.synthetic import synthesize
@@ -83,7 +83,7 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
     rows = data.rows("train")
     keys = Epochs(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
     dataset = data.dataset(rows, seed=params.seed, augment=True)
-    batches = (raw.to(CPU) for raw in loader(dataset, keys, workers=0))
+    batches = (raw.to(CPU) for raw in Loader(dataset, keys, workers=0))
     seconds = in_turns(contestants, rounds)
     return {
         "network": params.task("hgpose").network.model_dump(),

@@ -1,8 +1,8 @@
-"""Files of a training run: the resume state, and weights for use. Written whole under another name, then renamed.
+"""Files of a training run: the resume state, and weights for use. Written whole under another name, then renamed; read only if sound.
 
 Resume state (`checkpoints/{task}/state.pt`): everything that the rest of a run depends on, with a fingerprint of what shaped it.
-Weights for use (`models/{task}/last.pt`, `best.pt`): the network's tensors and the parameters that it is rebuilt from, and nothing else
-(no time, no path, no run id), so that equal runs write equal files.
+Weights for use (`models/{task}/last.pt`, `best.pt`): the network's tensors, the parameters that it is rebuilt from, and what it was trained
+by; no time, no path, no run id, so that equal runs write equal files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,11 +27,12 @@ from pose.files import written_whole
 from pose.params import AEParams, Frozen, HourglassParams, MultiParams, NetworkParams, SingleParams, parse
 from pose.task import Model
 
-STATE_FORMAT = "pose-state-2"
-WEIGHTS_FORMAT = "pose-weights-2"
+STATE_FORMAT = "pose-state-3"
+WEIGHTS_FORMAT = "pose-weights-3"
+_ZIP_START = b"PK\x03\x04"
 KEYS = {
-    STATE_FORMAT: ("fingerprint", "net", "optimizer", "adversary", "processes", "progress"),
-    WEIGHTS_FORMAT: ("task", "problem", "network", "params", "mean", "tensors"),
+    STATE_FORMAT: ("fingerprint", "code", "environment", "net", "optimizer", "adversary", "best", "progress", "tracking"),
+    WEIGHTS_FORMAT: ("task", "problem", "network", "params", "mean", "trained", "tensors"),
 }
 
 
@@ -36,7 +40,8 @@ KEYS = {
 class Weights:
     """Weights for use: of which task, what the network is built from, what it is shown, and the tensors.
 
-    params: of the problem. mean: colour (RGB, 0 to 1) to take off the images.
+    params: of the problem. mean: colour (RGB, 0 to 1) to take off the images. trained: by what, plain values by name (parameters, hashes of
+    data and code, torch, device); empty for weights from elsewhere.
     """
 
     task: str
@@ -44,6 +49,7 @@ class Weights:
     params: SingleParams | MultiParams
     tensors: Mapping[str, Tensor]
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
 
 def weights_of(model: Model) -> Weights:
@@ -56,14 +62,15 @@ class _Header(Frozen):
     problem: Literal["single", "multi"]
     network: NetworkParams
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    trained: dict[str, Any]
 
 
-def save_atomically(path: str | Path, content: Any) -> None:
-    """`torch.save`, synced and renamed: a reader never sees half of it. Equal content gives equal bytes."""
+def save_atomically(path: str | Path, content: Any, *, before: Path | None = None) -> None:
+    """`torch.save`, synced and renamed: a reader never sees half of it. Equal content gives equal bytes. before: as in `written_whole`."""
     # Through memory, since torch.save writes the file's own name into what it saves.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    with written_whole(path, synced=True) as temporary:
+    with written_whole(path, synced=True, before=before) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
@@ -78,6 +85,7 @@ def save_weights(path: str | Path, weights: Weights) -> None:
             "network": weights.network.model_dump(),
             "params": weights.params.model_dump(),
             "mean": list(weights.mean),
+            "trained": dict(weights.trained),
             "tensors": {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()},
         },
     )
@@ -95,6 +103,7 @@ def load_weights(path: str | Path) -> Weights:
         params=parse(of_problem, content["params"], f"{path}: params"),
         tensors=content["tensors"],
         mean=(red, green, blue),
+        trained=header.trained,
     )
 
 
@@ -131,6 +140,8 @@ def read_torch(path: Path, kind: str) -> Any:
     """Tensors and plain values of a file; never anything whose loading runs code. UserError naming the file; kind: what it should be."""
     damaged = f"{path}: cannot be read as {kind}: damaged, or not written by torch"
     try:
+        if _is_damaged(path):
+            raise UserError(damaged)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected {kind}") from None
@@ -144,8 +155,26 @@ def read_torch(path: Path, kind: str) -> Any:
             f"{path}: found a Python object ({found[1]}), expected tensors and plain values, for loading other things can run code:"
             " save the state dict alone with the code that wrote it"
         ) from None
-    except (EOFError, KeyError, ValueError, TypeError, AttributeError):
+    except UserError:
+        raise
+    except (EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError):
         raise UserError(damaged) from None
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether the checksums in the zip archive that torch writes are wrong: torch does not look at them, and would load wrong numbers.
+
+    Files that are no such archive (as torch before 1.6 wrote) have none.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_ZIP_START)) != _ZIP_START:
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())  # torch packs nothing; a bomb is packed
+            return packed or archive.testzip() is not None
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, OverflowError, RuntimeError):
+        return True

@@ -66,13 +66,13 @@ class Ranks:
             values = values / self.count
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether any rank says yes, so that all of them leave a loop at the same step."""
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag whether any rank says yes, so that all of them leave a loop, or save, at the same step."""
         if self.count == 1:
-            return flag
-        flags = torch.tensor([float(flag)])
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags.item())
+            return list(flags)
+        raised = torch.tensor([float(flag) for flag in flags])
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in raised.tolist()]
 
     def of_main(self, make: Callable[[], T]) -> T:
         """What the main process makes, on all: others may be on machines that lack the files it is made of."""

@@ -38,28 +38,38 @@ class Callbacks(Protocol):
     def save(self) -> None:
         """Write the resume state."""
 
+    def samples(self, step: int) -> list[str]:
+        """What that step looked at, on all ranks, by name."""
+
 
 @dataclass
 class Progress:
-    """What a run knows beside tensors. seconds: of training, over all restarts. history: rows of train.csv and valid.csv."""
+    """What a run knows beside tensors.
+
+    recent: the terms of the steps since the last row of train.csv. train, valid: the rows of those files. seconds: of training, over all
+    restarts; clock: how many there were at each validation. Those two alone are not the same in equal runs.
+    """
 
     step: int = 0
-    seconds: float = 0.0
     best: float = -math.inf
     best_step: int = 0
+    recent: list[dict[str, float]] = field(default_factory=list)
     train: list[dict[str, float]] = field(default_factory=list)
     valid: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    clock: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, and how often what: all in steps."""
+    """How long, and how often what: in steps, but for checkpoint_seconds, after which a state is written too (0: never)."""
 
     steps: int
     per_epoch: int
     log_every: int
     validate_every: int
     checkpoint_every: int
+    checkpoint_seconds: float = 0.0
 
 
 class Interrupted(Exception):
@@ -69,10 +79,12 @@ class Interrupted(Exception):
 def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run: Callbacks) -> None:
     """Train from `progress.step` to `plan.steps`, changing `task` and `progress` in place.
 
-    batches: from the first step that is still to do.
+    batches: from the first step that is still to do. When a state is written changes nothing of what is in the history.
     Raises UserError at the first loss that is not a number, Interrupted, after saving, when SIGTERM or Ctrl-C asked for an end.
     """
-    started, seconds_before = time.monotonic(), progress.seconds
+    started = saved = time.monotonic()
+    seconds_before = progress.seconds
+    every = 1 if task.device.type == "cpu" else plan.log_every  # to read a loss makes a GPU wait
     pending: list[tuple[int, Terms]] = []
     task.net.train()
     bar = tqdm(total=plan.steps, initial=progress.step, desc=task.name, unit="step", mininterval=2.0, disable=not run.ranks.main)
@@ -80,15 +92,20 @@ def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run:
         for raw in batches:
             terms = task.step(raw.to(task.device), done=progress.step, steps=plan.steps)
             progress.step += 1
-            progress.seconds = seconds_before + time.monotonic() - started
+            now = time.monotonic()
+            progress.seconds = seconds_before + now - started
             pending.append((progress.step, terms))
             bar.update()
-            last, stop = progress.step == plan.steps, run.ranks.any(asked.is_set())
+            last = progress.step == plan.steps
+            stop, late = run.ranks.any(asked.is_set(), 0 < plan.checkpoint_seconds <= now - saved)
+            row_due = last or progress.step % plan.log_every == 0
             valid_due = last or progress.step % plan.validate_every == 0
-            save_due = last or stop or valid_due or progress.step % plan.checkpoint_every == 0
-            if save_due or progress.step % plan.log_every == 0:
+            save_due = stop or late or valid_due or progress.step % plan.checkpoint_every == 0
+            if save_due or row_due or progress.step % every == 0:
                 _note(task, pending, progress, run)
-                bar.set_postfix(loss=f"{progress.train[-1]['loss']:.4g}", refresh=False)
+                bar.set_postfix(loss=f"{progress.recent[-1]['loss']:.4g}", refresh=False)
+            if row_due:
+                _condense(task, progress)
             if valid_due:
                 task.net.eval()
                 figures = run.validate()
@@ -99,6 +116,7 @@ def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run:
                     bar.write(f"{task.name} step {progress.step:,}: {shown}")
             if save_due:
                 run.save()
+                saved = time.monotonic()
             if stop and not last:
                 raise Interrupted
 
@@ -107,23 +125,33 @@ def _note(task: Task, pending: list[tuple[int, Terms]], progress: Progress, run:
     """Fetch the terms of the steps since the last time, all at once: reading each as it comes would make a GPU wait."""
     values = torch.stack([value.double() for _, terms in pending for value in terms.values()])
     value = iter(run.ranks.mean(values.cpu()).tolist())
-    of_term: dict[str, list[float]] = {}  # an adversary's begin with its game, perhaps in the middle
     for step, terms in pending:
         row = {name: next(value) for name in terms}
         for name, found in row.items():
             if not math.isfinite(found):
-                raise UserError(f"{task.name}: {name} is {found} at step {step}; a smaller lr or a larger warmup may help")
-            of_term.setdefault(name, []).append(found)
+                hint = "a smaller lr or a larger warmup may help"
+                raise UserError(f"{task.name}: {name} is {found} at step {step}, of {', '.join(run.samples(step))}; {hint}")
+        progress.recent.append(row)
         run.log(row, step)
+    pending.clear()
+
+
+def _condense(task: Task, progress: Progress) -> None:
+    """The recent steps become one row of the history: their means."""
+    of_term: dict[str, list[float]] = {}  # an adversary's begin with its game, perhaps in the middle
+    for row in progress.recent:
+        for name, value in row.items():
+            of_term.setdefault(name, []).append(value)
     mean = {name: math.fsum(found) / len(found) for name, found in of_term.items()}
     progress.train.append({"step": progress.step, "lr": task.optimizer.param_groups[0]["lr"], **mean})
-    pending.clear()
+    progress.recent.clear()
 
 
 def _judge(figures: dict[str, float], progress: Progress, plan: Plan, run: Callbacks) -> None:
     run.log(figures, progress.step)
     epoch = round(progress.step / plan.per_epoch, 3)
-    progress.valid.append({"step": progress.step, "epoch": epoch, "seconds": round(progress.seconds, 1), **figures})
+    progress.valid.append({"step": progress.step, "epoch": epoch, **figures})
+    progress.clock.append({"step": progress.step, "seconds": round(progress.seconds, 1)})
     decisive = next(iter(figures.values()))
     if decisive > progress.best:
         progress.best, progress.best_step = decisive, progress.step

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pose.checkpoint import load_weights
 from pose.errors import UserError
-from pose.files import write_json, written_whole
+from pose.files import file_hash, write_json, written_whole
 from pose.folders import PREPARED, Folders
-from pose.infer import find_people, load_model
+from pose.infer import as_device, find_people, model_of
 from pose.metrics import Scores
 from pose.multi import TABLE, MultiData, MultiPerson
 from pose.params import Params
@@ -20,14 +21,15 @@ DIGITS = {"single": 3, "multi": 4}  # percent, and fractions
 
 
 def evaluate(params: Params, name: str, *, prepared: Path | None = None) -> Scores:
-    """Score one task on all that is kept for the test, and write metrics, curves and predictions.
+    """Score one task on all that is kept for the test, and write metrics, what they are of, curves and predictions.
 
     prepared: where the prepared set is, if not where the stages put it.
     UserError where the weights are missing, damaged or were trained for another task.
     """
     folders = Folders(name)
     path = folders.models / f"{params.evaluate.weights}.pt"
-    model = load_model(path)
+    weights = load_weights(path)
+    model = model_of(weights, path, as_device())
     if model.name != name:
         raise UserError(f"{path}: weights of task {model.name!r}, expected {name!r}")
     problem = model.problem
@@ -47,6 +49,7 @@ def evaluate(params: Params, name: str, *, prepared: Path | None = None) -> Scor
         _read_beside(scores, params, model, problem, data, how)
     digits = DIGITS[problem.kind]
     write_json(folders.metrics, {table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()})
+    write_json(folders.provenance, {"task": name, "file": str(path), "weights": file_hash(path), "trained": dict(weights.trained)})
     return scores
 
 

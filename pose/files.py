@@ -3,37 +3,67 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pose.errors import UserError
 
+MOST_BYTES = 2**30  # of a file that is read whole: twice what COCO's longest list of annotations has
+MOST_UNPACKED = 2**28  # bytes that a packed one may unpack to: gzip makes a thousand of one
+
 
 @contextmanager
-def written_whole(path: str | Path, *, synced: bool = False) -> Iterator[Path]:
+def written_whole(path: str | Path, *, synced: bool = False, before: Path | None = None) -> Iterator[Path]:
     """A path to write to, whose file takes the place of `path` at the end of the block, or goes if the block fails.
 
     It lies beside `path`, which makes renaming one step that no reader sees half of, and ends like it, for writers that go by a
     name's ending. A link is replaced, not followed: behind it may lie a file of DVC's cache. Missing folders are made.
     synced: on the disk before it is renamed, so that even a machine that loses power has the old file or the new one.
+    before: where the file that it takes the place of is kept. UserError, naming `path`, if the disk is full or refuses to be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if synced:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            _sync(temporary)
+        if before and path.exists():
+            os.replace(path, before)
         os.replace(temporary, path)
+        if synced:
+            _sync(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), str(path), str(path.parent)):
+            raise  # of another file that was read meanwhile
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what processes that were killed left unfinished there (`written_whole`). For the only one that writes into the folder."""
+    for path in Path(folder).glob(".[0-9]*.*"):
+        if path.name.split(".")[1].isdecimal():
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -67,9 +97,20 @@ def write_json(path: str | Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def file_hash(path: str | Path) -> str:
+    """MD5 of a file, as DVC's lock file names it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
 def read_bytes(path: str | Path, expected: str = "") -> bytes:
-    """The content of a file; UserError if it cannot be had. expected: what it should have been, such as `a picture`."""
+    """The content of a file; UserError if it cannot be had, or is too large to be what it should be. expected: such as `a picture`."""
     try:
+        about = Path(path).stat()
+        if not (stat.S_ISREG(about.st_mode) or stat.S_ISDIR(about.st_mode)):  # a pipe or device may never end
+            raise UserError(f"{path}: is no regular file" + (f", expected {expected}" if expected else ""))
+        if about.st_size > MOST_BYTES:
+            raise UserError(f"{path}: found {about.st_size:,} bytes, expected at most {MOST_BYTES:,}")
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file" + (f", expected {expected}" if expected else "")) from None
@@ -89,7 +130,13 @@ def read_json(path: str | Path) -> Any:
     """The content of a JSON file, plain or, by its name, packed with gzip; UserError if it cannot be had, or is something else."""
     data = read_bytes(path)
     try:
-        return json.loads(gzip.decompress(data) if Path(path).suffix == ".gz" else data)
+        if Path(path).suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MOST_UNPACKED + 1)
+            if len(data) > MOST_UNPACKED:
+                raise UserError(f"{path}: unpacks to more than {MOST_UNPACKED:,} bytes, expected fewer")
+        return json.loads(data)
+    except UserError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read, damaged or cut short ({error})") from None
     except (ValueError, RecursionError) as error:

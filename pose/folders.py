@@ -30,6 +30,11 @@ class Folders:
         return self.checkpoints / "run_id"
 
     @property
+    def clock(self) -> Path:
+        """Seconds of training at each validation, as CSV: not among the metrics, which are the same in equal runs."""
+        return self.checkpoints / "clock.csv"
+
+    @property
     def plots(self) -> Path:
         """History and curves, as CSV."""
         return Path("metrics/plots") / self.task
@@ -38,6 +43,11 @@ class Folders:
     def metrics(self) -> Path:
         """Final figures."""
         return Path("metrics") / f"{self.task}.json"
+
+    @property
+    def provenance(self) -> Path:
+        """What the final figures are of: the weights, and what those were trained by."""
+        return Path("metrics/provenance") / f"{self.task}.json"
 
     def predictions(self, suffix: str) -> Path:
         """What was found in the test rows: `.h5` of single-person tasks, `.json` (COCO's result format) of the others."""

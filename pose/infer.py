@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pose.checkpoint import Weights, fill, load_weights
-from pose.data.loader import in_order, loader
+from pose.data.loader import Loader, in_order
 from pose.errors import UserError
 from pose.people import People
 from pose.problem import Box, Data, View
@@ -47,7 +47,7 @@ def answers(
     scales: sizes at which a picture is looked at, for problems that know of sizes; 1, the input's own, is always among them.
     """
     dataset = data.dataset(rows, seed=0, augment=False, scales=[scale for scale in scales if scale != 1])
-    batches = loader(dataset, in_order(len(rows), batch), workers=workers)
+    batches = Loader(dataset, in_order(len(rows), batch), workers=workers)
     for raw in tqdm(batches, desc=f"{model.name}: {data.unit} looked at", unit="batch", disable=not progress):
         inputs = raw.to(model.device)
         yield views_of(model, inputs.images, flip=flip), inputs.affine_B23

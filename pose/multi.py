@@ -190,6 +190,10 @@ class MultiData:
         watched = held_out if len(held_out) else rows
         return np.sort(sorted(watched.tolist(), key=self._lot)[: self.watched or None]).astype(int)
 
+    def name(self, row: int) -> str:
+        """Of the image."""
+        return self.images.name(row)
+
     def sample_of(self, part: Part, most: int) -> np.ndarray:
         """At most `most` images of a part, drawn by lot."""
         return np.sort(sorted(self.rows(part).tolist(), key=self._lot)[:most]).astype(int)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pose.errors import UserError
-from pose.files import read_text
+from pose.files import read_text, written_whole
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -246,11 +246,13 @@ class TrainParams(Frozen):
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool
+    deterministic: bool
     sync_batch_norm: bool
     validate_every: Count
     validation_people: CountOrNone
     training_people: CountOrNone
     checkpoint_every: Count
+    checkpoint_minutes: NotNegative
 
 
 class EvaluateParams(Frozen):
@@ -342,6 +344,12 @@ def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Para
 def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check `params.yaml`; UserError in one line if anything in it is unknown, missing or of the wrong type."""
     return parse_params(read_yaml(path), str(path))
+
+
+def write_params(params: Params, path: str | Path = "params.yaml") -> None:
+    """Write parameters as `load_params` reads them, without the comments of the original."""
+    with written_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(params.model_dump(), file)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

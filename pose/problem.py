@@ -49,6 +49,9 @@ class Data(Protocol):
     def rows(self, part: Part) -> np.ndarray:
         """Row numbers of a part; empty where the set has none."""
 
+    def name(self, row: int) -> str:
+        """Of the image of a row, as the raw set names it."""
+
     def dataset(self, rows: np.ndarray, *, seed: int, augment: bool, scales: Sequence[float] = ()) -> Dataset[Any]:
         """Batches of these rows (`__getitems__`), also shown at further scales."""
 

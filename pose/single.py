@@ -150,6 +150,10 @@ class SingleData:
             return np.sort(np.concatenate([self.people.rows("validation"), self.people.rows("test")]))
         return self.people.rows("train") if part == "train" else spread(self.people.rows("validation"), self.watched)
 
+    def name(self, row: int) -> str:
+        """Image and row, since an image may show several people."""
+        return f"{self.people.name(row)} (row {row})"
+
     def dataset(self, rows: np.ndarray, *, seed: int, augment: bool, scales: Sequence[float] = ()) -> PersonDataset:
         """Samples of these rows; a crop has one size."""
         return PersonDataset(self.people, rows, self.params, seed=seed, augment=augment)

@@ -7,34 +7,38 @@ import logging
 import math
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and a server that is down
-# costs seconds, not minutes.
+# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and an attempt at a server that
+# never answers costs 20 s, not minutes. One retry, which comes at once, is for connections that an idle server has closed.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 os.environ.update(_SETTINGS | os.environ)  # the user's own win
 
 import mlflow
-from mlflow.entities import LifecycleStage, Metric, Param, Run
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from pose.engine import Interrupted
+from pose.files import write_text
+from pose.folders import Folders
 
 logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])  # in case somebody imported it before us
 
@@ -43,13 +47,15 @@ if TYPE_CHECKING:
 
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
-METRIC_BATCH, PARAM_BATCH = 1000, 100  # the most that MLflow takes at once
+METRIC_BATCH, PARAM_BATCH, TAG_BATCH = 800, 100, 100  # the most that MLflow takes at once: 1000 in all
 FLUSH_ENTRIES, FLUSH_SECONDS = 500, 10.0
-RETRY_SECONDS = 60.0
-MOST_WAITING = 200_000  # values kept for a store that does not answer; then the oldest go
+RETRY_SECONDS = 60.0  # from one attempt at a store that is away to the next,
+RETRY_SHARE = 0.05  # or longer, so that waiting for answers takes no more than this share of the time
+MOST_WAITING = 200_000  # values kept for a store that is away, and written into each resume state; then the oldest go
 SYSTEM_SECONDS = 5.0  # between two samples of processor, memory, disk, network and GPU
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
+Value = tuple[str, float, int, int]  # name as MLflow allows it, value, time in milliseconds, step
 
 
 def store_uri() -> str:
@@ -64,71 +70,134 @@ def store_uri() -> str:
 
 
 class Tracker:
-    """One run of one task. Where the store fails, that is said in one line, once; values wait for it and training goes on."""
+    """One run of one task, over all restarts of its training. A store that is away costs a line: what it has missed waits for it.
 
-    def __init__(self) -> None:
-        self._run: Run | None = None  # while it is open
-        self._waiting: deque[Metric] = deque(maxlen=MOST_WAITING)
-        self._logged: dict[str, int] = {}  # last step of each metric that an earlier part of this run wrote
-        self._flush_at = time.monotonic() + FLUSH_SECONDS
-        self._failing = self._complained = False
+    Values are written in the order in which they came, and a resume state is saved after `flush`, with `unsent()`. So up to a step that
+    the store has of a metric it has all, and with each step that it has once, whenever the process is killed. A batch that was written
+    though the answer was lost is sent again as it was, and MLflow keeps equal values once.
+    """
+
+    def __init__(self, task: str, params: dict[str, str], run_id: str | None, id_file: Path | None):
+        self.run_id = run_id  # to be handed to `start` after a restart; None as long as none could begin
+        self._task, self._params, self._id_file = task, params, id_file
+        self._open = self._ended = False
+        # What waits for the store.
+        self._unwritten = dict(params)
+        self._tags: dict[str, str] = {}
+        self._waiting: deque[Value] = deque(maxlen=MOST_WAITING)
+        self._files: deque[tuple[str, Callable[[mlflow.MlflowClient, str], Any]]] = deque()
+        self._last: dict[str, int] = {}  # the step of the newest value of each metric, in the store or waiting
+        self._away = self._overflown = False
+        self._flush_at = 0.0
+        self._watcher: SystemMetricsMonitor | None = None
 
     @staticmethod
-    def start(task: str, params: Mapping[str, Any], *, run_id: str | None, data_hash: str) -> Tracker:
-        """Begin a run, or go on with the run `run_id` where its parameters are equal (MLflow's are never changed).
+    def start(
+        task: str,
+        params: Mapping[str, Any],
+        *,
+        run_id: str | None,
+        data_hash: str,
+        unsent: Iterable[Value] = (),
+        tags: Mapping[str, str] | None = None,
+        id_file: Path | None = None,
+    ) -> Tracker:
+        """Begin a run, or go on with one of equal parameters (MLflow's are never changed); later, if the store is away.
 
-        params: flat, as of `pose.params.flatten`. data_hash: of what it is trained on.
+        params: flat, as of `pose.params.flatten`. run_id, unsent: as they were when the resume state was saved; None, nothing in a run
+        that begins. data_hash: of what it is trained on. id_file: holds the run's id from the moment it begins, for `log_scores`, and
+        for a restart from a state that was saved before that moment.
         """
-        tracker = Tracker()
-        tracker._attempt(lambda: tracker._begin(task, {key: str(value) for key, value in params.items()}, run_id, data_hash))
+        texts = {key: str(value) for key, value in params.items()}
+        tracker = Tracker(task, texts, run_id, id_file)
+        tracker.tag(**_tags(task, data_hash) | dict(tags or {}))
+        for value in unsent:
+            tracker._keep(value)
+        if id_file and not run_id and not tracker._waiting:
+            write_text(id_file, "")  # of another run
+        tracker.flush()
         return tracker
 
-    @property
-    def run_id(self) -> str | None:
-        """To be handed to `start` after a restart; None where no run could begin."""
-        return self._run.info.run_id if self._run else None
-
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Values by name at a step; they go to the store in batches. Values that are not finite are left out."""
-        if not self._run:
-            return
+        """Values by name at a step; they go to the store in batches. Left out: what is not finite, and steps that were done before."""
         now = int(time.time() * 1000)
         for name, value in values.items():
-            key = metric_name(name)
-            # Steps done again after a restart gave these values before: each is kept once.
-            if step > self._logged.get(key, -1) and math.isfinite(value):
-                self._waiting.append(Metric(key, float(value), now, step))
+            if math.isfinite(value):
+                self._keep((metric_name(name), float(value), now, step))
         if len(self._waiting) >= FLUSH_ENTRIES or time.monotonic() >= self._flush_at:
             self.flush()
 
-    def flush(self) -> None:
-        """Write what waits, unless the store failed less than a minute ago. What it refuses goes on waiting."""
-        if not self._failing or time.monotonic() >= self._flush_at:
+    def tag(self, **tags: str) -> None:
+        """Tags, written with the next values."""
+        self._tags |= tags
+
+    def unsent(self) -> list[Value]:
+        """Values that the store does not have, or has not confirmed. To be handed to `start` after a restart from here."""
+        return list(self._waiting)
+
+    def flush(self, *, now: bool = False) -> None:
+        """Write what waits. now: also to a store that was away a moment ago. What it refuses goes on waiting."""
+        started, count = time.monotonic(), len(self._waiting)
+        if self._away and started < self._flush_at and not now:
+            return
+        try:
+            if not self._open:
+                self._begin()
             self._write()
+            if self._away or not self._watcher:
+                self._watch()
+        except Exception as error:  # whatever it is, the hours of training are worth more
+            if not self._away:
+                _complain(error, "training goes on, its values wait")
+            self._away = True
+            ended = time.monotonic()
+            self._flush_at = ended + max(RETRY_SECONDS, (ended - started) / RETRY_SHARE)
+            return
+        if self._away:
+            _say(f"{store_uri()} can be written to again; what waited is there, {count:,} values")
+        self._away = False
+        self._flush_at = time.monotonic() + FLUSH_SECONDS
+        self._write_files()
 
     def figure(self, figure: Figure, name: str) -> None:
         """Keep a matplotlib figure; name: its file, `curves.png`."""
-        self._do(lambda client, run_id: client.log_figure(run_id, figure, f"figures/{name}"))
+        self._files.append((name, lambda client, run_id: client.log_figure(run_id, figure, f"figures/{name}")))
+        self.flush()
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a file, or what is in a folder, with the run."""
         log = "log_artifacts" if Path(path).is_dir() else "log_artifact"
-        self._do(lambda client, run_id: getattr(client, log)(run_id, str(path), folder))
+        self._files.append((str(path), lambda client, run_id: getattr(client, log)(run_id, str(path), folder)))
+        self.flush()
 
     def model(self, weights: str | Path) -> None:
         """Keep weights for use as a model: `mlflow.pyfunc.load_model("runs:/RUN/model").predict(images)`, where `pose` is installed."""
-        self._do(
-            lambda client, run_id: mlflow.pyfunc.log_model(
+
+        def log(client: mlflow.MlflowClient, run_id: str) -> None:
+            mlflow.pyfunc.log_model(
                 name="model", loader_module="pose.pyfunc_model", data_path=str(weights), pip_requirements=_requirements()
             )
-        )
+
+        self._files.append(("the model", log))
+        self.flush()
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """Write what waits; end the run and the watching of the system."""
-        if self._run:
-            self._write()
-            self._attempt(lambda: mlflow.end_run(status))
-            self._run = None
+        """Try once more to write what waits, and say what could not be; end the run and the watching of the system."""
+        if self._ended:
+            return
+        self._ended = True
+        self.flush(now=True)
+        if self._away:
+            left = [f"{len(self._waiting):,} values", *(name for name, _ in self._files)]
+            _say(f"{', '.join(left)} could not be written to {store_uri()}; the history is in {Folders(self._task).plots}")
+        if self._watcher:
+            self._watcher.finish()
+        if self._open:
+            try:
+                mlflow.end_run(status)
+            except Exception as error:
+                if not self._away:
+                    _complain(error, f"run {self.run_id} stays open")
 
     def __enter__(self) -> Tracker:
         return self
@@ -137,56 +206,92 @@ class Tracker:
         asked_to_end = kind is not None and issubclass(kind, (Interrupted, KeyboardInterrupt, SystemExit))
         self.finish("FINISHED" if kind is None else "KILLED" if asked_to_end else "FAILED")
 
-    def _begin(self, task: str, params: dict[str, str], run_id: str | None, data_hash: str) -> None:
-        mlflow.set_tracking_uri(store_uri())
-        mlflow.set_system_metrics_sampling_interval(SYSTEM_SECONDS)
-        with _one_at_a_time():
-            experiment = _experiment()
-        earlier = _resumable(run_id, params) if run_id else None
-        if run_id and not earlier:
-            print(f"tracking: run {run_id} is gone or has other parameters; a new one begins", file=sys.stderr)
-        self._run = mlflow.start_run(
+    def _keep(self, value: Value) -> None:
+        name, _, _, step = value
+        if step <= self._last.get(name, -1):
+            return
+        if len(self._waiting) == MOST_WAITING and not self._overflown:
+            self._overflown = True
+            _say(f"more than {MOST_WAITING:,} values wait; the oldest are left out, the history is in {Folders(self._task).plots}")
+        self._last[name] = step
+        self._waiting.append(value)
+
+    def _begin(self) -> None:
+        with _store() as client:
+            experiment = _experiment(client)
+        earlier = self._earlier(client)
+        run = mlflow.start_run(
             run_id=earlier,
             experiment_id=None if earlier else experiment,
-            run_name=None if earlier else " ".join(filter(None, [task, os.environ.get("DVC_EXP_NAME")])),
-            tags=_tags(task, data_hash),
-            log_system_metrics=True,
+            run_name=None if earlier else " ".join(filter(None, [self._task, os.environ.get("DVC_EXP_NAME")])),
         )
-        client = mlflow.MlflowClient()
-        if earlier:
-            curves = [key for key in self._run.data.metrics if not key.startswith("system/")]
-            self._logged = {key: max(metric.step for metric in client.get_metric_history(earlier, key)) for key in curves}
-        else:
-            entries = [Param(key, value) for key, value in params.items()]
-            for first in range(0, len(entries), PARAM_BATCH):
-                client.log_batch(self._run.info.run_id, params=entries[first : first + PARAM_BATCH])
+        self._open, self.run_id = True, run.info.run_id
+        self._unwritten = {key: value for key, value in self._params.items() if key not in run.data.params}
+        # Only the last value of each metric: whole histories take minutes, of the runs that are worth going on with.
+        stored = {metric.key: metric.step for metric in run.data.to_proto().metrics}
+        self._waiting = deque((value for value in self._waiting if value[3] > stored.get(value[0], -1)), MOST_WAITING)
+        self._last = {name: max(step, self._last.get(name, -1)) for name, step in (self._last | stored).items()}
+        if self._id_file:
+            write_text(self._id_file, self.run_id)
+
+    def _earlier(self, client: mlflow.MlflowClient) -> str | None:
+        """The run to go on with: that of the resume state, or one that has begun since that was saved."""
+        if not self.run_id and not self._waiting:
+            return None
+        later = self._id_file.read_text(encoding="utf-8").strip() if self._id_file and self._id_file.exists() else None
+        why_not = {}
+        for run_id in filter(None, (self.run_id, later)):
+            run = _run(client, run_id)
+            stored = run.data.params if run else {}
+            differing = [key for key, value in stored.items() if self._params.get(key) != value]
+            if run and not differing:
+                return run_id
+            if differing:
+                key = differing[0]
+                self._tags["resumed_from"] = run_id
+                why_not[run_id] = f"has other parameters ({key} was {stored[key]}, is {self._params.get(key)}); a new one begins here"
+            else:
+                why_not[run_id] = f"is gone; a new one begins here, what was before is in {Folders(self._task).plots}"
+        if self.run_id:
+            _say(f"run {self.run_id} {why_not[self.run_id]}")
+            self.run_id = None
+        return None
 
     def _write(self) -> None:
-        while self._waiting and self._run:
-            batch, run_id = list(islice(self._waiting, METRIC_BATCH)), self._run.info.run_id
-            if not self._attempt(lambda: mlflow.MlflowClient().log_batch(run_id, metrics=batch)):  # noqa: B023
-                self._flush_at = time.monotonic() + RETRY_SECONDS
-                return
-            for _ in batch:
+        assert self.run_id is not None
+        client = mlflow.MlflowClient()
+        while self._unwritten or self._tags or self._waiting:
+            params = list(islice(self._unwritten.items(), PARAM_BATCH))
+            tags = list(islice(self._tags.items(), TAG_BATCH))
+            values = list(islice(self._waiting, METRIC_BATCH))
+            client.log_batch(
+                self.run_id,
+                metrics=[Metric(name, value, milliseconds, step) for name, value, milliseconds, step in values],
+                params=[Param(key, value) for key, value in params],
+                tags=[RunTag(key, value) for key, value in tags],
+            )
+            for key, _ in params:
+                del self._unwritten[key]
+            for key, _ in tags:
+                del self._tags[key]
+            for _ in values:
                 self._waiting.popleft()
-        self._flush_at = time.monotonic() + FLUSH_SECONDS
 
-    def _do(self, work: Callable[[mlflow.MlflowClient, str], Any]) -> None:
-        if self._run:
-            run_id = self._run.info.run_id
-            self._attempt(lambda: work(mlflow.MlflowClient(), run_id))
+    def _write_files(self) -> None:
+        assert self.run_id is not None
+        while self._files:
+            name, write = self._files.popleft()
+            try:
+                write(mlflow.MlflowClient(), self.run_id)
+            except Exception as error:
+                _complain(error, f"{name} is not kept there")
 
-    def _attempt(self, work: Callable[[], Any]) -> bool:
-        try:
-            work()
-        except Exception as error:  # whatever it is, the hours of training are worth more
-            self._failing = True
-            if not self._complained:
-                self._complained = True
-                _complain(error, "training goes on, its history is in metrics/")
-            return False
-        self._failing = False
-        return True
+    def _watch(self) -> None:
+        """Sample the system's load. MLflow's watcher ends for ever at the first answer that it does not get."""
+        if self._watcher:
+            self._watcher.finish()
+        self._watcher = SystemMetricsMonitor(self.run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True)
+        self._watcher.start()
 
 
 def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]]) -> None:
@@ -195,11 +300,12 @@ def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]]) -> 
     if not run_id:
         return
     now = int(time.time() * 1000)
-    figures = {f"test/{table}/{name}": value for table, row in tables.items() for name, value in row.items()}
-    metrics = [Metric(metric_name(name), float(value), now, 0) for name, value in figures.items() if math.isfinite(value)]
+    figures = {metric_name(f"test/{table}/{name}"): float(value) for table, row in tables.items() for name, value in row.items()}
     try:
-        mlflow.set_tracking_uri(store_uri())
-        mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
+        with _store() as client:
+            known = client.get_run(run_id).data.metrics
+        new = {name: value for name, value in figures.items() if math.isfinite(value) and known.get(name) != value}
+        client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
     except Exception as error:
         _complain(error, "the figures are in metrics/")
 
@@ -210,8 +316,14 @@ def metric_name(name: str) -> str:
 
 
 def _complain(error: Exception, consolation: str) -> None:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    print(f"tracking: {store_uri()} cannot be written to ({reason}); {consolation}", file=sys.stderr)
+    # Of MLflow's chains of reasons the last one, of a database's message not the statement.
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("(Caused by ")[2].rstrip(")")[:200]
+    _say(f"{store_uri()} cannot be written to ({reason}); {consolation}")
+
+
+def _say(text: str) -> None:
+    hidden = re.sub(r"(?<=://)[^/@\s]*@", "", text)  # the name and password of a store
+    print(f"tracking: {hidden}", file=sys.stderr)
 
 
 def _sqlite_path(uri: str) -> str | None:
@@ -219,21 +331,26 @@ def _sqlite_path(uri: str) -> str | None:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """One process of this machine enters at a time: MLflow lets several make the tables of a new SQLite file at once, and they fail."""
+def _store() -> Iterator[mlflow.MlflowClient]:
+    """The store, of which a SQLite file can be written to; one process of this machine enters at a time.
+
+    MLflow lets several make the tables of a new file at once, and they fail; what is no such file it tries to open for 100 seconds.
+    """
+    mlflow.set_tracking_uri(store_uri())
     path = _sqlite_path(store_uri())
     if not path:
-        yield
+        yield mlflow.MlflowClient()
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{path}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        with closing(sqlite3.connect(path, timeout=20)) as database:
+            database.execute("BEGIN IMMEDIATE")
+        yield mlflow.MlflowClient()
 
 
-def _experiment() -> str:
+def _experiment(client: mlflow.MlflowClient) -> str:
     """Its id; made where it is not there yet."""
-    client = mlflow.MlflowClient()
     if found := client.get_experiment_by_name(EXPERIMENT):
         if found.lifecycle_stage == LifecycleStage.DELETED:
             client.restore_experiment(found.experiment_id)
@@ -249,14 +366,15 @@ def _experiment() -> str:
         raise
 
 
-def _resumable(run_id: str, params: dict[str, str]) -> str | None:
+def _run(client: mlflow.MlflowClient, run_id: str) -> Run | None:
+    """A run, unless there is none of that name or it was deleted."""
     try:
-        run = mlflow.MlflowClient().get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-    return run_id if run.info.lifecycle_stage == LifecycleStage.ACTIVE and run.data.params == params else None
+    return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
 
 
 def _tags(task: str, data_hash: str) -> dict[str, str]:

@@ -5,52 +5,62 @@ Outputs: weights for use (`last.pt`, `best.pt`) and the history (`train.csv`, `v
 
 from __future__ import annotations
 
-import hashlib
+import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
+from torch import Tensor
 
-from pose.checkpoint import STATE_FORMAT, Weights, fill, load_state, load_weights, save_atomically, save_weights, weights_of
-from pose.data.loader import Epochs, loader
+from pose.checkpoint import Weights, fill, save_weights, weights_of
+from pose.data.loader import Epochs, Loader
 from pose.distributed import Ranks, joined, launched
 from pose.engine import Interrupted, Plan, Progress, fit
 from pose.errors import UserError
-from pose.files import written_whole
+from pose.files import file_hash, sweep
 from pose.folders import PREPARED, Folders
+from pose.history import history_figure, write_history
 from pose.infer import as_device, find_people, model_of
 from pose.multi import MultiData, MultiPerson
 from pose.nets.sync_norm import synchronised
 from pose.params import Params, flatten
 from pose.problem import Data
 from pose.process import FolderLock, end_with_parent
+from pose.record import Record, Unrecorded
+from pose.resume import States, environment, fingerprint, joined_environment
 from pose.single import spread
+from pose.sources import code_digest
 from pose.task import build_problem, build_task
 from pose.thresholds import with_best_thresholds
 
 LOG_EVERY = 20  # steps a row of train.csv is the mean of
 
 
-def train(params: Params, name: str, *, prepared: Path | None = None) -> None:
+def train(params: Params, name: str, *, prepared: Path | None = None, most: int | None = None, record: Record | None = None) -> None:
     """Train one task to the end, from its resume state if there is one of the same run; as one of several processes under torchrun.
 
-    prepared: where the prepared set is, if not where the stages put it.
+    prepared: where the prepared set is, if not where the stages put it. most: steps, if that is fewer than the epochs have; the schedule is
+    then that of so short a run. record: what is told of the run, if not MLflow.
     UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or Ctrl-C, after saving.
     """
     end_with_parent(direct=launched())  # torchrun cannot end its processes if it is killed itself
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
-    with joined() as ranks, FolderLock(Folders(name).checkpoints) if ranks.main else nullcontext():
+    if params.train.deterministic:
+        _only_deterministic_kernels()
+    folders = Folders(name)
+    with joined() as ranks, FolderLock(folders.checkpoints) if ranks.main else nullcontext():
+        if ranks.main:
+            for folder in (folders.checkpoints, folders.models, folders.plots):
+                sweep(folder)
         try:
-            _Run(params, name, prepared, ranks).go()
+            _Run(params, name, prepared, ranks, most, record).go()
         except Interrupted:
             if ranks.main:
                 raise
@@ -76,8 +86,8 @@ def check(params: Params, name: str, processes: int, *, prepared: Path | None = 
 class _Run:
     """One process's part in one run: what is read once, and what the loop calls back."""
 
-    def __init__(self, params: Params, name: str, prepared: Path | None, ranks: Ranks):
-        self.params, self.name, self.ranks, self.folders = params, name, ranks, Folders(name)
+    def __init__(self, params: Params, name: str, prepared: Path | None, ranks: Ranks, most: int | None, record: Record | None):
+        self.params, self.name, self.ranks, self.wanted_record, self.folders = params, name, ranks, record, Folders(name)
         self.spec = params.task(name)
         self.data, self.rows, self.watched = check(params, name, ranks.count, prepared=prepared)
         self.sampled = spread(self.rows, params.train.training_people) if params.train.training_people else self.rows[:0]
@@ -85,28 +95,34 @@ class _Run:
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
-        # Those two are not of the fingerprint, but decide when processes exchange what.
-        ranks.agree(self.shape | {"epochs": self.spec.epochs, "train.checkpoint_every": params.train.checkpoint_every})
+        # What is not of the fingerprint, but decides when processes exchange what.
+        beside = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every, "code": code_digest()}
+        ranks.agree(self.shape | beside)
+        self.environment = environment(self.task.device, ranks.count)
+        self.states = States(self.folders.checkpoints)
         self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None  # tensors of the best weights so far, kept by the process that writes
+        self.tracking: dict[str, Any] = {"run_id": None, "unsent": []}
         per_epoch = len(self.rows) // self.spec.batch
+        steps = self.spec.epochs * per_epoch
         self.plan = Plan(
-            steps=self.spec.epochs * per_epoch,
+            steps=min(steps, most or steps),
             per_epoch=per_epoch,
             log_every=LOG_EVERY,
             validate_every=params.train.validate_every * per_epoch,
             checkpoint_every=params.train.checkpoint_every,
+            checkpoint_seconds=60 * params.train.checkpoint_minutes,
         )
 
     def go(self) -> None:
         """Resume or begin, train, write the outputs."""
-        resumed = self._resume()
+        self._resume()
         if self.ranks.main:
             where = f"{self.ranks.count} processes on {self.task.device}" if self.ranks.count > 1 else str(self.task.device)
             where += f" in {self._precision}"
             weights = sum(parameter.numel() for parameter in self.task.net.parameters())
             print(f"{self.name}: {weights:,} weights, {len(self.rows):,} {self.data.unit} to train on, {self.plan.steps:,} steps, {where}")
-        with self._tracker(resumed) as record:
-            self.record = record
+        with self._tracker() as self.record:
             adversary = self.task.adversary
             if self.params.train.sync_batch_norm and self.ranks.count > 1:
                 for net in [self.task.net, *([adversary.net] if adversary else [])]:
@@ -116,17 +132,9 @@ class _Run:
             wrapped = self.ranks.wrap(self.task.net)
             if wrapped:
                 self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
-            batches = Epochs(
-                len(self.rows),
-                self.spec.batch,
-                seed=self.params.seed,
-                start=self.progress.step,
-                stop=self.plan.steps,
-                rank=self.ranks.rank,
-                ranks=self.ranks.count,
-            )
+            batches = self._order(self.progress.step, self.plan.steps, self.ranks)
             dataset = self.data.dataset(self.rows, seed=self.params.seed, augment=True)
-            fit(self.task, loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
+            fit(self.task, Loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
             if self.ranks.main:
                 self._finish()
 
@@ -143,53 +151,65 @@ class _Run:
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Values to MLflow."""
-        if self.record:
-            self.record.log(values, step)
+        self.record.log(values, step)
+
+    def samples(self, step: int) -> list[str]:
+        """What that step looked at, on all ranks, by name."""
+        [keys] = self._order(step - 1, step, Ranks())
+        return [self.data.name(int(self.rows[position])) for _, position in keys]
 
     def improved(self) -> None:
         """Keep the weights as the best so far."""
         if self.ranks.main:
-            save_weights(self.folders.checkpoints / "best.pt", weights_of(self.task))
+            self.best = {name: tensor.to("cpu", copy=True) for name, tensor in self.task.net.state_dict().items()}
 
     def save(self) -> None:
         """Write the resume state and the history up to here."""
         if not self.ranks.main:
             return
+        self.record.flush()  # before the state, which says that all until here is told or kept
+        self.tracking = {"run_id": self.record.run_id, "unsent": self.record.unsent()}
         content = {
-            "format": STATE_FORMAT,
-            "fingerprint": self.shape,
+            "environment": self.environment,
             "net": self.task.net.state_dict(),
             "optimizer": self.task.optimizer.state_dict(),
             "adversary": self.task.adversary.state() if self.task.adversary else None,
-            "processes": self.ranks.count,
+            "best": None if self.progress.best_step == self.progress.step else self.best,  # else it is `net`
             "progress": asdict(self.progress),
+            "tracking": self.tracking,
         }
-        save_atomically(self.folders.checkpoints / "state.pt", content)
-        write_history(self.folders.plots, self.progress)
-        if self.record:
-            self.record.flush()
+        try:
+            self.states.write(self.shape, content)
+            write_history(self.folders, self.progress)
+        except UserError as error:
+            raise UserError(f"{error}; what was saved before stays, and the same command goes on from there") from None
 
-    def _resume(self) -> bool:
-        path = self.folders.checkpoints / "state.pt"
-        say: Callable[[str], None] = print if self.ranks.main else lambda _: None
-        state = self.ranks.of_main(lambda: _resumable(path, self.shape, say))  # which other machines have not
-        if not state:
-            return False
+    def _order(self, start: int, stop: int, ranks: Ranks) -> Epochs:
+        where: dict[str, int] = {"start": start, "stop": stop, "rank": ranks.rank, "ranks": ranks.count}
+        return Epochs(len(self.rows), self.spec.batch, seed=self.params.seed, **where)
+
+    def _resume(self) -> None:
+        say: Callable[[str], None] = (lambda words: print(f"{self.name}: {words}")) if self.ranks.main else lambda _: None
+        found = self.ranks.of_main(lambda: self.states.read(self.shape, say))  # which other machines have not
+        if not found:
+            return
+        path, state = found
         if state["progress"]["step"] > self.plan.steps:
             say(f"starts afresh: {path} is at step {state['progress']['step']:,}, beyond the {self.plan.steps:,} of this run")
-            return False
+            return
         fill(self.task.net, state["net"], path)
         self.task.optimizer.load_state_dict(state["optimizer"])
         if self.task.adversary:
             fill(self.task.adversary.net, state["adversary"]["net"], path)
             self.task.adversary.resume(state["adversary"])
         self.progress = Progress(**state["progress"])
-        if self.ranks.main:
-            print(f"{self.name}: goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
-            if state["processes"] != self.ranks.count:
-                now = f"it had {state['processes']} processes, now {self.ranks.count}"
-                print(f"{self.name}: {now}: the samples stay the same, {self._what_processes_change}")
-        return True
+        self.best = state["best"] or (state["net"] if self.progress.best_step else None)
+        self.tracking = state["tracking"]
+        say(f"goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
+        self.environment, changes = joined_environment(state["environment"], self.environment)
+        for change in changes:
+            effect = self._what_processes_change if change.startswith("processes") else "the last bits may differ"
+            say(f"{change}: the samples stay the same, {effect}")
 
     @property
     def _what_processes_change(self) -> str:
@@ -197,32 +217,34 @@ class _Run:
             return "the last bits may differ"
         return f"but batches are normalised by {self.spec.batch // self.ranks.count} at a time, so the weights become others"
 
-    def _tracker(self, resumed: bool) -> AbstractContextManager[Any]:
+    def _tracker(self) -> Record:
         if not self.ranks.main:
-            return nullcontext()
+            return Unrecorded()
+        if self.wanted_record:
+            return self.wanted_record
         try:
             from pose.tracking import Tracker
         except ModuleNotFoundError as error:  # a bare training machine
             print(f"tracking: no module {error.name}; the history is in {self.folders.plots}")
-            return nullcontext()
+            return Unrecorded()
         shape = {key: value for key, value in self.shape.items() if key != "data"} | {"processes": self.ranks.count}
         flat = flatten({"train": self.params.train.model_dump()}) | shape | {"task.epochs": self.spec.epochs}
-        known = self.folders.run_id.read_text().strip() if resumed and self.folders.run_id.exists() else ""
-        tracker = Tracker.start(self.name, flat, run_id=known or None, data_hash=self.data_hash)
-        self.folders.run_id.write_text(tracker.run_id or "")
-        return tracker
+        tags = {name: str(self.environment[name]) for name in ("torch", "device")} | {"code": code_digest()}
+        return Tracker.start(self.name, flat, **self.tracking, data_hash=self.data_hash, tags=tags, id_file=self.folders.run_id)
 
     def _finish(self) -> None:
         folders, progress = self.folders, self.progress
-        last = best = self._with_thresholds(weights_of(self.task))
+        last = best = self._finished(weights_of(self.task))
         if progress.best_step < progress.step:
-            best = self._with_thresholds(load_weights(folders.checkpoints / "best.pt"))
-        save_weights(folders.models / "best.pt", best)
-        save_weights(folders.models / "last.pt", last)
-        write_history(folders.plots, progress)
-        if self.record:
-            self.record.model(folders.models / "last.pt")
-            self.record.figure(history_figure(progress), "curves.png")
+            assert self.best is not None
+            best = self._finished(replace(weights_of(self.task), tensors=self.best))
+        files = {"last": folders.models / "last.pt", "best": folders.models / "best.pt"}
+        save_weights(files["best"], best)
+        save_weights(files["last"], last)
+        write_history(folders, progress)
+        self.record.tag(**{f"weights_{which}": file_hash(path) for which, path in files.items()})
+        self.record.model(files["last"])
+        self.record.figure(history_figure(progress), "curves.png")
         took = f"trained {progress.step:,} steps in {progress.seconds:.0f} s"
         print(f"{self.name}: {took}, best {progress.best:.4g} at step {progress.best_step:,}")
 
@@ -230,8 +252,10 @@ class _Run:
     def _precision(self) -> str:
         return "bfloat16" if self.task.autocast else "float32"
 
-    def _with_thresholds(self, weights: Weights) -> Weights:
-        """For a problem that has thresholds to choose: with those that suit these weights."""
+    def _finished(self, weights: Weights) -> Weights:
+        """With what they were trained by, and, for a problem that has thresholds to choose, with those that suit them."""
+        by = self.shape | {"task.epochs": self.spec.epochs, "steps": self.progress.step, "code": code_digest()} | self.environment
+        weights = replace(weights, trained=by)
         model = model_of(weights, self.folders.models, self.task.device)
         problem, data = model.problem, self.data
         if not isinstance(problem, MultiPerson) or not isinstance(data, MultiData) or not problem.params.thresholds.choose:
@@ -243,62 +267,8 @@ class _Run:
         return replace(weights, params=problem.params)
 
 
-def file_hash(path: Path) -> str:
-    """MD5 of a file, as DVC's lock file names it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-# What may differ between a run and its continuation: the rest shapes the weights or the history.
-FREE_TO_CHANGE = {"tasks", "evaluate", "report", "synthetic", "prepare", "data"}
-PROBLEMS = {"single", "multi"}  # a task has one of them
-FREE_IN_TRAIN = {"workers", "checkpoint_every", "processes"}
-
-
-def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
-    """Whatever shapes a run, by dotted key: a resume state of another fingerprint is not continued. `epochs` may be raised. The number
-    of processes may change too, since machines come and go: a resume says what that changes."""
-    problem = params.task(name).problem
-    shape = params.model_dump(exclude=FREE_TO_CHANGE | PROBLEMS) | {problem: params.problem(problem).model_dump()}
-    shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
-    shape["task"] = params.task(name).model_dump(exclude={"epochs"})
-    return flatten(shape) | {"data": data_hash}
-
-
-def _resumable(path: Path, shape: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        state = load_state(path)
-    except UserError as error:
-        say(f"starts afresh: {error}")
-        return None
-    found = state["fingerprint"]
-    differing = [key for key in sorted(found.keys() | shape.keys()) if found.get(key) != shape.get(key)]
-    if differing:
-        key = differing[0]
-        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        say(f"starts afresh: {path} is of another run: {key} was {found.get(key)!r}, is {shape.get(key)!r}{more}")
-        return None
-    return state
-
-
-def write_history(folder: Path, progress: Progress) -> None:
-    """`train.csv` and `valid.csv` as `dvc plots` and the report read them."""
-    for rows, file in ((progress.train, "train.csv"), (progress.valid, "valid.csv")):
-        with written_whole(folder / file) as path:
-            pd.DataFrame(rows).to_csv(path, index=False)
-
-
-def history_figure(progress: Progress) -> Figure:
-    """Loss and validation figures over steps, as MLflow keeps it."""
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    train_rows, valid_rows = pd.DataFrame(progress.train), pd.DataFrame(progress.valid)
-    left.plot(train_rows["step"], train_rows["loss"])
-    left.set(xlabel="step", ylabel="loss", yscale="log")
-    for column in valid_rows.columns.drop(["step", "epoch", "seconds"]):
-        right.plot(valid_rows["step"], valid_rows[column], marker=".", label=column)
-    right.set(xlabel="step", ylim=(0, None))
-    right.legend()
-    return figure
+def _only_deterministic_kernels() -> None:
+    """From now on torch uses no kernel whose result may differ from call to call, and raises where it has no other."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pose.adversary import Adversary
-from pose.data.loader import loader
+from pose.data.loader import Loader
 from pose.params import AdversaryParams, Params
 from pose.task import Task, build_task
 
@@ -34,7 +34,7 @@ def batches(params: Params, prepared: Any, prepared_coco: Any) -> dict[str, Any]
     for name in PAIRS:
         task = build_task(params, name, device=CPU)
         data = task.problem.data({"single": prepared, "multi": prepared_coco}[task.problem.kind], watched=0)
-        [raw] = loader(data.dataset(data.rows("train"), seed=1, augment=True), [[(0, row) for row in range(4)]], workers=0)
+        [raw] = Loader(data.dataset(data.rows("train"), seed=1, augment=True), [[(0, row) for row in range(4)]], workers=0)
         found[name] = raw.to(CPU)
     return found
 

@@ -208,7 +208,7 @@ def test_when_one_process_is_killed_all_end_at_once_and_the_run_goes_on_with_two
     status, out, err = run("train", "advpose", folder=workspace)
     assert status == 0, err
     assert f"goes on from step {step:,} of" in out
-    assert "it had 2 processes, now 1" in out
+    assert "processes was 2, is 1: the samples stay the same" in out
     assert "advpose: trained" in out
 
 

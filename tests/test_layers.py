@@ -13,15 +13,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the rows.
 ROWS = [
-    {"errors", "files", "folders", "params", "people", "skeleton"},  # facts
+    {"errors", "files", "folders", "params", "people", "skeleton", "sources"},  # facts
     {"build_ext", "coco_metrics", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
     {"nets"},
     {"data"},
     {"adversary", "multi", "problem", "single"},  # what to learn
     {"task"},  # joining
-    {"checkpoint", "distributed", "engine", "infer", "process", "pyfunc_model", "thresholds", "tracking"},  # running
+    {"checkpoint", "distributed", "engine", "history", "infer", "process", "pyfunc_model", "record", "resume"}  # running
+    | {"thresholds", "tracking"},
     {"evaluation", "training"},  # a whole run, as the stages call it
-    {"cli", "draw", "gate", "interop", "predict", "presets", "report", "study"},  # use
+    {"cli", "draw", "gate", "interop", "predict", "presets", "provenance", "report", "study", "verify"},  # use
 ]
 PLACE = {name: number for number, row in enumerate(ROWS) for name in row}
 # What a bare training machine lacks. The core must import without it.

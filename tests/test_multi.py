@@ -15,7 +15,7 @@ from test_coco import annotations, image, person, prepare, write_file
 from torch import Tensor
 
 from pose.data.coco import CocoPeople
-from pose.data.loader import Epochs, loader
+from pose.data.loader import Epochs, Loader
 from pose.data.multi_sample import MultiBatch
 from pose.data.prepare_coco import prepare_coco
 from pose.data.synthetic import synthesize_coco
@@ -198,7 +198,7 @@ def test_training_on_one_batch_lowers_every_backbones_loss(params: Params, prepa
     chosen = params.model_copy(update={"multi": params.multi.model_copy(update={"loss": loss})})
     task = task_of(chosen, network=network, lr_scale=1.0)
     data = task.problem.data(prepared_coco, watched=0)
-    [raw] = loader(data.dataset(data.rows("train"), seed=1, augment=False), [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
+    [raw] = Loader(data.dataset(data.rows("train"), seed=1, augment=False), [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
     batch = raw.to(CPU)
     found = [task.step(batch, done=100 + step, steps=1000) for step in range(30)]
     assert {"heatmap", "pull", "push", "loss"} == found[0].keys()
@@ -344,7 +344,7 @@ def test_a_small_network_learns_four_pictures_by_heart_mirrored_or_not(params: P
     assert len(rows) == 4
     steps = 250
     task.net.train()
-    batches = loader(data.dataset(rows, seed=1, augment=True), Epochs(4, 4, seed=1, start=0, stop=steps), workers=0)
+    batches = Loader(data.dataset(rows, seed=1, augment=True), Epochs(4, 4, seed=1, start=0, stop=steps), workers=0)
     for step, raw in enumerate(batches):
         task.step(raw.to(CPU), done=step, steps=steps)
     task.net.eval()

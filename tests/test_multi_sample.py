@@ -13,7 +13,7 @@ from test_coco import annotations, crowd, image, person, prepare, replaced, writ
 
 from pose.data.coco import CocoPeople
 from pose.data.images import encode_jpeg
-from pose.data.loader import loader
+from pose.data.loader import Loader
 from pose.data.multi_sample import (
     ImageDataset,
     MultiAugment,
@@ -254,7 +254,7 @@ def test_workers_do_not_change_what_is_loaded(people: CocoPeople) -> None:
     batches = [[(epoch, 0), (epoch, 2), (epoch, 1)] for epoch in range(2)]
 
     def load(workers: int) -> list[RawMultiBatch]:
-        return list(loader(dataset, batches, workers=workers))
+        return list(Loader(dataset, batches, workers=workers))
 
     for alone, shared in zip(load(0), load(2), strict=True):
         assert torch.equal(alone.image_BHW3, shared.image_BHW3)

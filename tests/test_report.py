@@ -18,6 +18,7 @@ import pytest
 
 from pose.data.lsp_mpii import SOURCES, SPLITS
 from pose.errors import UserError
+from pose.folders import Folders
 from pose.metrics import accuracy_curve, per_joint_table, single_person_scores
 from pose.params import Params, load_params
 from pose.report import machine_facts, revision, write_report
@@ -97,8 +98,15 @@ def write_run(root: Path, task: str, true: np.ndarray, sources: np.ndarray, spli
         plots / "train.csv", index=False
     )
     step = np.arange(500, 5001, 500)
-    valid = {"step": step, "epoch": step / 500, "seconds": step * 0.05, "PCKh@0.5": step / 100, "AUC": step / 200}
+    valid = {"step": step, "epoch": step / 500, "PCKh@0.5": step / 100, "AUC": step / 200}
     pd.DataFrame(valid).to_csv(plots / "valid.csv", index=False)
+    write_clock(root, task, step, step * 0.05)
+
+
+def write_clock(root: Path, task: str, step: np.ndarray, seconds: np.ndarray) -> None:
+    path = root / Folders(task).clock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"step": step, "seconds": seconds}).to_csv(path, index=False)
 
 
 def workspace(root: Path, tasks: tuple[str, ...] = ("hgpose",), *, names: list[str] | None = None) -> Path:
@@ -317,7 +325,7 @@ def test_what_one_missing_file_does_not_touch_is_shown(tmp_path):
 def test_a_history_of_one_row_is_drawn(tmp_path):
     plots = workspace(tmp_path) / "metrics/plots/hgpose"
     (plots / "train.csv").write_text("step,lr,heatmap,loss\n10,0.001,0.5,0.5\n")
-    (plots / "valid.csv").write_text("step,epoch,seconds,PCKh@0.5\n10,0.1,3.0,1.5\n")
+    (plots / "valid.csv").write_text("step,epoch,PCKh@0.5\n10,0.1,1.5\n")
     page = report(tmp_path)
     assert "Validation accuracy over steps" in page.text
     assert "Missing here" not in page.text
@@ -326,7 +334,7 @@ def test_a_history_of_one_row_is_drawn(tmp_path):
 def test_gaps_words_and_repeated_steps_in_a_history_do_no_harm(tmp_path):
     plots = workspace(tmp_path) / "metrics/plots/hgpose"
     (plots / "train.csv").write_text("step,lr,heatmap,note\n10,0.001,,x\n20,0.001,inf,y\n10,0.001,0.5,z\n30,,0.2,\n")
-    (plots / "valid.csv").write_text("step,epoch,seconds,PCKh@0.5,PCK@0.2\n10,0.1,3.0,,\n20,0.2,6.0,nan,5\n")
+    (plots / "valid.csv").write_text("step,epoch,PCKh@0.5,PCK@0.2\n10,0.1,,\n20,0.2,nan,5\n")
     page = report(tmp_path)
     assert "Training loss: heatmap" in page.text
     assert "note" not in [word.strip() for word in page.words]

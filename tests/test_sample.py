@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pose.data.augment import Augment
-from pose.data.loader import Epochs, in_order, loader
+from pose.data.loader import Epochs, Loader, in_order
 from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import RawBatch, person_sample
 from pose.geometry import invert, to_px, transform
@@ -74,7 +74,7 @@ def test_workers_do_not_change_what_is_loaded(people: LspMpii, params: Params, w
     data = SinglePerson(params.single).data(people.path, watched=0)
     dataset = data.dataset(data.rows("train"), seed=1, augment=True)
     batches = Epochs(len(dataset), 4, seed=1, start=0, stop=12)
-    for alone, shared in zip(loader(dataset, batches, workers=0), loader(dataset, batches, workers=workers), strict=True):
+    for alone, shared in zip(Loader(dataset, batches, workers=0), Loader(dataset, batches, workers=workers), strict=True):
         assert torch.equal(alone.image_BHW3, shared.image_BHW3)
         assert torch.equal(alone.heatmap_BKhw, shared.heatmap_BKhw)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from pose.data.loader import Epochs, loader
+from pose.data.loader import Epochs, Loader
 from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import Batch
 from pose.errors import UserError
@@ -74,7 +74,7 @@ def test_training_on_one_batch_lowers_its_loss(params: Params, people: LspMpii):
     task = build_task(params, "hgpose", device=torch.device("cpu"))
     data = task.problem.data(people.path, watched=0)
     dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
+    [raw] = Loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
     losses = [float(task.step(raw.to(task.device), done=step, steps=1000)["loss"]) for step in range(30)]
     assert np.mean(losses[-3:]) < 0.95 * losses[0]
 
@@ -84,7 +84,7 @@ def test_a_term_without_a_weight_is_an_error(params: Params, people: LspMpii):
     task.weights = {}
     data = task.problem.data(people.path, watched=0)
     dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
+    [raw] = Loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
     with pytest.raises(KeyError, match="heatmap"):
         task.step(raw.to(task.device), done=0, steps=1)
 
@@ -95,7 +95,7 @@ def test_bfloat16_and_clipping_are_switched_by_parameters(params: Params, people
     task: Task = build_task(params.model_copy(update={"train": train, "tasks": {"hgpose": clipped}}), "hgpose", device=torch.device("cpu"))
     data = task.problem.data(people.path, watched=0)
     dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
+    [raw] = Loader(dataset, Epochs(4, 4, seed=0, start=0, stop=1), workers=0)
     task.step(raw.to(task.device), done=0, steps=1)
     norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in task.net.parameters() if p.grad is not None]))
     assert norm <= 1.01e-6
@@ -173,7 +173,7 @@ def paper(folder: Path) -> Params:
 def takes_two_steps(task: Task, prepared: Path, *, batch: int, shape: tuple[int, ...]) -> None:
     data = task.problem.data(prepared, watched=0)
     dataset = data.dataset(data.images.rows("train") if isinstance(data, MultiData) else data.rows("train"), seed=1, augment=True)
-    [raw] = loader(dataset, [[(0, position) for position in range(batch)]], workers=0)
+    [raw] = Loader(dataset, [[(0, position) for position in range(batch)]], workers=0)
     ready = raw.to(task.device)
     assert ready.image_B3HW.shape == shape
     before = [parameter.detach().clone() for parameter in task.net.parameters()]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import matplotlib.figure
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.entities import Run
 from test_infer import talkative, written
 
@@ -24,7 +33,7 @@ from pose.engine import Interrupted
 from pose.infer import Predictor
 from pose.params import Params
 from pose.skeleton import COCO
-from pose.tracking import Tracker, log_scores, metric_name, store_uri
+from pose.tracking import Tracker, Value, log_scores, metric_name, store_uri
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = {"lr": 0.00025, "hgpose.adversary": None, "hgpose.network.stem": [16, 32, 32]}
@@ -32,9 +41,19 @@ PICTURES = np.random.default_rng(0).integers(0, 255, (3, 48, 40, 3), dtype=np.ui
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a store in it. Its tables take seconds to make: the tests share it, each with runs of its own."""
-    return tmp_path_factory.mktemp("work space")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without an experiment, to be copied: its tables take seconds to make."""
+    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a store in it, which the tests share, each with runs of its own."""
+    folder = tmp_path_factory.mktemp("work space")
+    shutil.copy(tables, folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +69,8 @@ def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(params, "hgpose", tmp_path_factory.mktemp("models"))
 
 
-def begin(run_id: str | None = None, **changes: object) -> Tracker:
-    return Tracker.start("hgpose", PARAMS | changes, run_id=run_id, data_hash="d41d8cd9")
+def begin(run_id: str | None = None, unsent: Iterable[Value] = (), id_file: Path | None = None, **changes: Any) -> Tracker:
+    return Tracker.start("hgpose", PARAMS | changes, run_id=run_id, data_hash="d41d8cd9", unsent=unsent, id_file=id_file)
 
 
 def stored(run_id: str | None) -> Run:
@@ -138,15 +157,46 @@ def test_a_restart_goes_on_with_its_run_and_keeps_repeated_steps_once():
     assert stored(run_id).info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(("run_id", "lr"), [(None, 0.1), ("0" * 32, 0.00025), ("not an id", 0.00025)])
-def test_other_parameters_or_an_unknown_run_begin_a_new_one(run_id, lr, capfd):
+def test_other_parameters_begin_a_new_run_that_names_the_earlier_one(capfd):
     with begin() as first:
-        first_id = first.run_id
-    with begin(run_id or first_id, lr=lr) as second:
-        assert second.run_id not in (None, first_id)
-        assert stored(second.run_id).data.params["lr"] == str(lr)
-    assert capfd.readouterr().err == f"tracking: run {run_id or first_id} is gone or has other parameters; a new one begins\n"
-    assert stored(first_id).data.params["lr"] == "0.00025"
+        first.log({"heatmap": 1.0}, 1)
+    with begin(first.run_id, lr=0.1) as second:
+        second.log({"heatmap": 2.0}, 2)
+    assert capfd.readouterr().err == (
+        f"tracking: run {first.run_id} has other parameters (lr was 0.00025, is 0.1); a new one begins here\n"
+    )
+    assert stored(second.run_id).data.params["lr"] == "0.1"
+    assert stored(second.run_id).data.tags["resumed_from"] == first.run_id
+    assert stored(first.run_id).data.params["lr"] == "0.00025"
+    assert curve(first.run_id, "heatmap") == [(1, 1.0)]
+    assert curve(second.run_id, "heatmap") == [(2, 2.0)]
+
+
+@pytest.mark.parametrize("known", ["0" * 32, "not an id", "deleted"])
+def test_a_run_that_is_gone_is_followed_by_a_new_one(known, capfd):
+    if known == "deleted":
+        with begin() as first:
+            known = str(first.run_id)
+        mlflow.MlflowClient(store_uri()).delete_run(known)
+    with begin(known) as second:
+        second.log({"heatmap": 2.0}, 2)
+    gone = f"tracking: run {known} is gone; a new one begins here, what was before is in metrics/plots/hgpose\n"
+    assert capfd.readouterr().err == gone
+    assert curve(second.run_id, "heatmap") == [(2, 2.0)]
+
+
+def test_a_step_is_kept_once_however_often_it_is_logged():
+    with begin() as tracker:
+        for step in (1, 2, 2, 1, 3):
+            tracker.log({"heatmap": float(step)}, step)
+    assert curve(tracker.run_id, "heatmap") == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+def test_tags_are_kept_from_the_beginning_and_added_later():
+    with Tracker.start("hgpose", PARAMS, run_id=None, data_hash="d41d8cd9", tags={"device": "cpu"}) as tracker:
+        assert stored(tracker.run_id).data.tags["device"] == "cpu"
+        tracker.tag(weights_last="abc", weights_best="def")
+    assert {"device": "cpu", "weights_last": "abc", "weights_best": "def"}.items() <= stored(tracker.run_id).data.tags.items()
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (Interrupted, "KILLED"), (KeyboardInterrupt, "KILLED")])
@@ -176,18 +226,22 @@ def test_more_parameters_and_values_than_mlflow_takes_at_once_are_kept():
     assert len(curve(run_id, "loss")) == 2500
 
 
-def test_the_system_is_watched_until_the_run_ends(monkeypatch):
+def test_the_system_is_watched_until_the_run_ends_and_again_after_a_restart(monkeypatch):
     monkeypatch.setattr(pose.tracking, "SYSTEM_SECONDS", 0.05)
-    tracker = begin()
-    run_id, watcher = tracker.run_id, [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
-    watcher[0].join(0.5)
-    tracker.finish()
-    assert not watcher[0].is_alive()
-    assert stored(run_id).data.metrics["system/system_memory_usage_megabytes"] > 0
+    run_id = None
+    for _ in range(2):
+        tracker = begin(run_id)
+        run_id, watcher = tracker.run_id, [thread for thread in threading.enumerate() if thread.name == "SystemMetricsMonitor"]
+        watcher[0].join(0.5)
+        tracker.finish()
+        assert not watcher[0].is_alive()
+    samples = curve(run_id, "system/system_memory_usage_megabytes")
+    assert [step for step, _ in samples] == list(range(len(samples)))
+    assert len(samples) > 1
 
 
-def test_a_store_out_of_reach_costs_one_line_and_no_training(monkeypatch, capfd):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+def test_a_store_out_of_reach_costs_two_lines_and_no_training(monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     with begin() as tracker:
         for step in range(1000):
             tracker.log({"loss": 1.0}, step)
@@ -195,9 +249,59 @@ def test_a_store_out_of_reach_costs_one_line_and_no_training(monkeypatch, capfd)
         tracker.artifact("nothing")
         assert tracker.run_id is None
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert lines[0].startswith("tracking: http://127.0.0.1:9 cannot be written to (")
-    assert lines[0].endswith("); training goes on, its history is in metrics/")
+    assert lines[0].endswith('Connection refused"); training goes on, its values wait')
+    left = "tracking: 1,000 values, nothing could not be written to http://127.0.0.1:9; the history is in metrics/plots/hgpose"
+    assert lines[1] == left
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def another_file(path: Path) -> None:
+    path.write_text("this is no database" * 1000)
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [(a_folder, "unable to open database file"), (another_file, "file is not a database")])
+def test_a_run_begins_as_soon_as_its_store_can_be_written_to(spoil, reason, tables, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    id_file = tmp_path / "run_id"
+    spoil(tmp_path / "mlflow.db")
+    first = begin(id_file=id_file)
+    for step in range(1, 6):
+        first.log({"heatmap": float(step)}, step)
+    unsent = first.unsent()  # as a resume state has it
+    assert first.run_id is None
+    assert id_file.read_text() == ""
+    (tmp_path / "mlflow.db").rename(tmp_path / "spoilt")
+    shutil.copy(tables, tmp_path)
+    first.flush(now=True)
+    first.finish("KILLED")
+    assert id_file.read_text() == first.run_id
+    again = begin(None, unsent, id_file)  # from that state
+    assert again.run_id == first.run_id
+    for step in range(6, 8):
+        again.log({"heatmap": float(step)}, step)
+    again.finish()
+    assert curve(first.run_id, "heatmap") == [(step, float(step)) for step in range(1, 8)]
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert capfd.readouterr().err.splitlines() == [
+        f"tracking: {uri} cannot be written to ({reason}); training goes on, its values wait",
+        f"tracking: {uri} can be written to again; what waited is there, 5 values",
+    ]
+
+
+def test_values_that_were_never_written_are_given_to_the_next_process(monkeypatch, tmp_path):
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}")
+        with begin() as first:
+            first.log({"heatmap": 1.0}, 1)
+    torch.save(first.unsent(), tmp_path / "state.pt")
+    with begin(None, torch.load(tmp_path / "state.pt", weights_only=True), tmp_path / "run_id") as again:
+        again.log({"heatmap": 2.0}, 2)
+    assert curve(again.run_id, "heatmap") == [(1, 1.0), (2, 2.0)]
 
 
 def test_values_wait_for_a_store_that_fails_for_a_while(store, capfd):
@@ -206,10 +310,147 @@ def test_values_wait_for_a_store_that_fails_for_a_while(store, capfd):
     with broken(store / "mlflow.db"):
         for step in range(1200):
             tracker.log({"loss": 1.0}, step)
-        tracker.artifact("nothing")
-    assert len(capfd.readouterr().err.splitlines()) == 1
+        assert len(capfd.readouterr().err.splitlines()) == 1
     tracker.finish()
     assert len(curve(run_id, "loss")) == 1200
+    assert capfd.readouterr().err.endswith("can be written to again; what waited is there, 1,200 values\n")
+
+
+def test_the_oldest_of_too_many_waiting_values_go_with_a_warning(monkeypatch, capfd):
+    monkeypatch.setattr(pose.tracking, "MOST_WAITING", 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with begin() as tracker:
+        for step in range(150):
+            tracker.log({"loss": 1.0}, step)
+        assert [step for _, _, _, step in tracker.unsent()] == list(range(50, 150))
+    assert "more than 100 values wait; the oldest are left out" in capfd.readouterr().err.splitlines()[1]
+
+
+def test_a_file_that_cannot_be_kept_costs_one_line(capfd):
+    with begin() as tracker:
+        tracker.artifact("nothing")
+        tracker.log({"loss": 1.0}, 1)
+    assert curve(tracker.run_id, "loss") == [(1, 1.0)]
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+# A training from its state to a step: saves every tenth, as pose.training does, and perishes as it is told.
+TRAINING = """
+import os, resource, signal, sys
+from pathlib import Path
+import torch
+from pose.tracking import Tracker
+state_file, last, end = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+state = torch.load(state_file, weights_only=True) if state_file.exists() else {"step": 0, "run_id": None, "unsent": []}
+tracker = Tracker.start("hgpose", {"lr": 0.1}, run_id=state["run_id"], data_hash="0", unsent=state["unsent"])
+if end == "disk full":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # less than the pages that a batch touches
+for step in range(state["step"] + 1, last + 1):
+    tracker.log({"loss": 1 / step} | ({"AP": step / 100} if step % 5 == 0 else {}), step)
+    if step % 10 == 0:
+        tracker.flush()
+        if step == last and end == "before its state is saved":
+            os.kill(os.getpid(), signal.SIGKILL)
+        torch.save({"step": step, "run_id": tracker.run_id, "unsent": tracker.unsent()}, state_file)
+if end:
+    os.kill(os.getpid(), signal.SIGKILL)
+tracker.finish()
+"""
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_again_and_again_has_each_step_once(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = []
+    for last, end in ((20, "before its state is saved"), (33, "disk full"), (50, "")):
+        command = [sys.executable, "-c", TRAINING, str(tmp_path / "state.pt"), str(last), end]
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == (-signal.SIGKILL if end else 0), done.stderr
+        said.append(done.stderr.splitlines())
+        state = torch.load(tmp_path / "state.pt", weights_only=True)
+        assert (state["step"], len(state["unsent"])) == {20: (10, 0), 33: (30, 12), 50: (50, 0)}[last]
+    assert [len(lines) for lines in said] == [0, 1, 0]
+    assert curve(state["run_id"], "loss") == [(step, 1 / step) for step in range(1, 51)]
+    assert curve(state["run_id"], "AP") == [(step, step / 100) for step in range(5, 51, 5)]
+    assert stored(state["run_id"]).info.status == "FINISHED"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that answers, with all its processes in a group of their own."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder)
+    try:
+        for _ in range(240):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
+                break
+            assert process.poll() is None, (folder / "server.log").read_text()
+            time.sleep(0.5)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has_each_step_once(tables, tmp_path, monkeypatch, capfd):
+    uri = f"http://127.0.0.1:{(port := free_port())}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(pose.tracking, "RETRY_SECONDS", 0.0)
+    steps = iter(range(1, 10_000))
+
+    def train(count: int) -> None:
+        for step in islice(steps, count):
+            tracker.log({"loss": 1 / step}, step)
+
+    tracker = begin(id_file=tmp_path / "run_id")
+    train(700)
+    assert tracker.run_id is None
+    shutil.copy(tables, tmp_path)
+    with server(port, tmp_path) as process:
+        tracker.flush(now=True)
+        assert tracker.unsent() == []
+        assert (tmp_path / "run_id").read_text() == tracker.run_id
+        train(100)
+        with monkeypatch.context() as impatient:
+            impatient.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+            os.killpg(process.pid, signal.SIGSTOP)
+            tracker.flush(now=True)
+            train(100)
+            assert len(tracker.unsent()) == 200
+        os.killpg(process.pid, signal.SIGCONT)  # it goes on with what it was asked while nobody waits for the answer
+        tracker.flush(now=True)
+        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}})
+        figure = matplotlib.figure.Figure()
+        tracker.figure(figure, "curves.png")
+        assert curve(tracker.run_id, "loss") == [(step, 1 / step) for step in range(1, 901)]
+        assert stored(tracker.run_id).data.params["lr"] == "0.00025"
+        assert stored(tracker.run_id).data.metrics["test/PCKh/0.5"] == 71.0
+        assert [file.path for file in mlflow.MlflowClient().list_artifacts(str(tracker.run_id), "figures")] == ["figures/curves.png"]
+    train(50)
+    unsent = tracker.unsent()
+    tracker.finish()
+    assert [line.split(" (")[0].removeprefix("tracking: ") for line in capfd.readouterr().err.splitlines()] == [
+        f"{uri} cannot be written to",
+        f"{uri} can be written to again; what waited is there, 700 values",
+        f"{uri} cannot be written to",
+        f"{uri} can be written to again; what waited is there, 200 values",
+        f"{uri} cannot be written to",
+        f"50 values could not be written to {uri}; the history is in metrics/plots/hgpose",
+    ]
+    assert len(unsent) == 50
+    # A restart, this time with the server's own file.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with begin(tracker.run_id, unsent) as tracker:
+        train(50)
+    assert curve(tracker.run_id, "loss") == [(step, 1 / step) for step in range(1, 1001)]
 
 
 class broken:
@@ -233,13 +474,15 @@ class broken:
 def test_figures_of_the_evaluation_are_added_to_the_run(tmp_path, capfd):
     with begin() as tracker:
         (tmp_path / "run_id").write_text(tracker.run_id or "")
-    log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0, "Mean@0.1": 20.0, "AUC": float("nan")}})
+    for _ in range(2):
+        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0, "Mean@0.1": 20.0, "AUC": float("nan")}})
     log_scores(tmp_path / "missing", {"PCKh": {"0.5": 71.0}})
     run = stored((tmp_path / "run_id").read_text())
     assert {key: value for key, value in run.data.metrics.items() if key.startswith("test/")} == {
         "test/PCKh/0.5": 71.0,
         "test/PCKh/Mean_at_0.1": 20.0,
     }
+    assert curve(run.info.run_id, "test/PCKh/0.5") == [(0, 71.0)]
     assert run.info.status == "FINISHED"
     (tmp_path / "run_id").write_text("0" * 32)
     log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from pose.errors import UserError
 
 Key = tuple[int, int]
 
@@ -42,22 +45,53 @@ class Epochs:
                 step += 1
 
 
-def loader(dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int) -> DataLoader[Any]:
+class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
-    The data set makes whole batches: torch calls its `__getitems__` with the keys of one.
+    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one, in a worker too, and
+    where a worker has died.
     """
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_quiet_worker,
-        pin_memory=torch.cuda.is_available(),
-        # Draws are made from each sample's own generator; without one of its own the loader would touch the global one.
-        generator=torch.Generator().manual_seed(0),
-        prefetch_factor=4 if workers else None,
-    )
+
+    def __init__(self, dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int):
+        self._batches = batches
+        self._loader: DataLoader[Any] = DataLoader(
+            _Told(dataset),
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_quiet_worker,
+            pin_memory=torch.cuda.is_available(),
+            # Draws are made from each sample's own generator; without one of its own the loader would touch the global one.
+            generator=torch.Generator().manual_seed(0),
+            prefetch_factor=4 if workers else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for batch in self._loader:
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if not (died := re.search(r"DataLoader worker \(pid.*?\).*", str(error))):
+                raise
+            raise UserError(f"{died[0].strip().rstrip('.')}: found a loader worker dead, out of memory perhaps (train.workers)") from None
+
+
+class _Told(Dataset[Any]):
+    """A data set that returns its UserError: raised in a worker, torch would wrap it in a traceback."""
+
+    def __init__(self, dataset: Dataset[Any]):
+        self._dataset = dataset
+
+    def __getitems__(self, keys: list[Key]) -> Any:
+        try:
+            return self._dataset.__getitems__(keys)  # type: ignore[attr-defined]
+        except UserError as error:
+            return error
 
 
 def in_order(samples: int, batch: int) -> list[list[Key]]:

@@ -127,8 +127,8 @@ def _valid_curves(run: Run, anchor: str, watched: str) -> list[Chart]:
         return []
     charts = []
     axes = [("step", "step", valid["step"].to_numpy())]
-    if "seconds" in valid:
-        axes.append(("time", "minutes of training", valid["seconds"].to_numpy() / 60))
+    if run.clock is not None and run.clock["step"].tolist() == valid["step"].tolist():
+        axes.append(("time", "minutes of training", run.clock["seconds"].to_numpy() / 60))
     for over, x_label, x in axes:
         lines = [Line(name, *pairs(x, valid[name]), SERIES[number]) for number, name in enumerate(names)]
         title = f"Validation accuracy over {'steps' if over == 'step' else 'time'}"

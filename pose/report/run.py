@@ -67,13 +67,15 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """figures: by the dotted names of metrics/{task}.json. train, valid: the histories, None if they cannot be read, as `missing` says."""
+    """figures: by the dotted names of metrics/{task}.json. train, valid: the histories, None if they cannot be read, as `missing` says.
+    clock: seconds of training at each validation, None where the weights were trained elsewhere."""
 
     task: str
     spec: TaskParams
     figures: Mapping[str, float]
     train: pd.DataFrame | None
     valid: pd.DataFrame | None
+    clock: pd.DataFrame | None = None
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -89,7 +91,7 @@ class Run:
     @property
     def seconds(self) -> float | None:
         """Of training, all starts together; None if nothing says so."""
-        return float(self.valid["seconds"].max()) if self.valid is not None and "seconds" in self.valid else None
+        return None if self.clock is None else float(self.clock["seconds"].max())
 
     @property
     def steps(self) -> int:
@@ -97,11 +99,10 @@ class Run:
         return max((int(table["step"].max()) for table in (self.train, self.valid) if table is not None), default=0)
 
     def summary(self) -> dict[str, float]:
-        """The headline, how many were tested, seconds and steps of training, as far as they are known: for `metrics/summary.json`."""
+        """The headline, how many were tested, and steps of training, as far as they are known: for `metrics/summary.json`."""
         tested = {name: int(self.figures[key]) for key, name in self.kind.tested.items() if key in self.figures}
-        seconds = {} if self.seconds is None else {"seconds": round(self.seconds, 1)}
         steps = {"steps": self.steps} if self.steps else {}
-        return self.headline | tested | seconds | steps
+        return self.headline | tested | steps
 
 
 def read_run(params: Params, task: str, root: Path) -> Run:
@@ -114,4 +115,12 @@ def read_run(params: Params, task: str, root: Path) -> Run:
         except UserError as error:
             missing.append(str(error))
     figures = read_metrics(root / Folders(task).metrics)
-    return Run(task, params.task(task), figures, histories.get("train"), histories.get("valid"), missing)
+    return Run(task, params.task(task), figures, histories.get("train"), histories.get("valid"), _read_clock(root, task), missing)
+
+
+def _read_clock(root: Path, task: str) -> pd.DataFrame | None:
+    try:
+        clock = read_history(root / Folders(task).clock, "step")
+    except UserError:  # no output of a stage: weights from DVC's cache or from elsewhere come without it
+        return None
+    return clock if "seconds" in clock else None

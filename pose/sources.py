@@ -1,0 +1,68 @@
+"""Which of our sources decide what a training run computes, and in which version: a resume state of other code is not continued."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+OPERATOR = PACKAGE.parent / "csrc"  # absent where the package is installed without its repository
+ENTRY = "pose.training"
+BESIDE = {"pose.tracking"}  # imported by it, but it computes nothing
+
+
+@cache
+def code_version() -> dict[str, str]:
+    """A short hash of each source that training needs, by its path, such as `pose/engine.py`.
+
+    Of what the code says: comments, docstrings and layout count for nothing, so that polishing them costs nobody a run. The operator's
+    C++ counts as it stands.
+    """
+    versions = {path.relative_to(PACKAGE.parent).as_posix(): _short(_said(path)) for path in _needed()}
+    for path in sorted(path for path in OPERATOR.glob("*") if path.is_file()):
+        versions[path.relative_to(PACKAGE.parent).as_posix()] = _short(path.read_bytes())
+    return versions
+
+
+def code_digest() -> str:
+    """All of `code_version` in one short hash."""
+    return _short(repr(sorted(code_version().items())).encode())
+
+
+def _needed() -> list[Path]:
+    found: dict[str, Path] = {}
+    waiting = [ENTRY]
+    while waiting:
+        name = waiting.pop()
+        path = _file(name)
+        if path is None or name in found or name in BESIDE:
+            continue
+        found[name] = path
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(found.values())
+
+
+def _file(name: str) -> Path | None:
+    """The source of a module of ours; None for any other name."""
+    if name.partition(".")[0] != PACKAGE.name:
+        return None
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def _said(path: Path) -> bytes:
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree).encode()
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]

@@ -1,0 +1,126 @@
+"""Resume states: the newest sound one of the same run, or a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pose import sources
+from pose.checkpoint import load_state
+from pose.resume import States, environment, joined_environment
+
+SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
+
+
+def content(step: int) -> dict[str, Any]:
+    rest = dict.fromkeys(("environment", "optimizer", "adversary", "best", "tracking"))
+    return {**rest, "net": {"weight": torch.full((1000,), float(step))}, "progress": {"step": step}}
+
+
+@pytest.fixture
+def states(tmp_path: Path) -> States:
+    """Two states of one run, after steps 1 and 2."""
+    states = States(tmp_path)
+    for step in (1, 2):
+        states.write(SHAPE, content(step))
+    return states
+
+
+def read(states: States, shape: dict[str, Any] = SHAPE) -> tuple[int, list[str]]:
+    """The step of the state that is read, 0 for none, and what is said."""
+    said: list[str] = []
+    found = states.read(shape, said.append)
+    return (found[1]["progress"]["step"] if found else 0), said
+
+
+def flip(path: Path, place: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_newest_state_is_read_and_the_one_before_is_kept(states: States):
+    assert read(states) == (2, [])
+    assert load_state(states.before)["progress"]["step"] == 1
+
+
+def test_one_flipped_bit_of_a_weight_is_noticed_and_the_state_before_is_used(states: States):
+    flip(states.newest, 0.6)
+    assert torch.load(states.newest, weights_only=True)["net"]["weight"].ne(2).sum() == 1, "torch itself does not notice"
+    step, said = read(states)
+    assert step == 1
+    assert [line.partition(":")[0] for line in said] == ["damaged"]
+    assert str(states.newest) in said[0]
+    states.write(SHAPE, content(2))
+    assert read(states) == (2, [])
+    assert load_state(states.before)["progress"]["step"] == 1, "the damaged one took the sound one's place"
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
+def test_a_state_that_is_cut_short_is_noticed(states: States, keep: float):
+    data = states.newest.read_bytes()
+    states.newest.write_bytes(data[: int(keep * len(data))])
+    step, [line] = read(states)
+    assert step == 1
+    assert line.startswith(f"damaged: {states.newest}: ")
+
+
+def test_a_kill_between_the_two_renames_leaves_the_state_before(states: States):
+    states.newest.rename(states.before)
+    assert read(states) == (2, [])
+
+
+def test_where_both_are_damaged_training_starts_afresh_and_says_so(states: States):
+    flip(states.newest, 0.6)
+    flip(states.before, 0.6)
+    step, said = read(states)
+    assert step == 0
+    assert said[-1] == "starts afresh: no sound state is left"
+
+
+def test_a_state_of_another_run_names_all_keys_that_differ(states: States):
+    step, [line] = read(states, SHAPE | {"lr": 0.2, "data": "abd"})
+    assert step == 0
+    assert line == f"starts afresh: {states.newest} is of another run: data was 'abc', is 'abd'; and lr"
+
+
+def test_a_state_of_other_code_is_not_continued_and_the_file_is_named(states: States, monkeypatch: pytest.MonkeyPatch):
+    changed = sources.code_version() | {"pose/heatmap.py": "0"}
+    monkeypatch.setattr("pose.resume.code_version", lambda: changed)
+    step, [line] = read(states)
+    assert step == 0
+    assert "code of pose/heatmap.py was" in line
+
+
+def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path: Path):
+    texts = {
+        "plain": "def f(x):\n    return x + 1\n",
+        "polished": '"""What it is."""\n\n\ndef f(x):\n    """Adds."""\n    # one\n    return (x + 1)\n',
+        "other": "def f(x):\n    return x + 2\n",
+    }
+    said = {}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        said[name] = sources._said(tmp_path / name)
+    assert said["plain"] == said["polished"]
+    assert said["plain"] != said["other"]
+
+
+def test_the_code_of_a_run_is_all_that_training_imports_and_nothing_of_the_report():
+    version = sources.code_version()
+    assert {"pose/training.py", "pose/nets/hourglass.py", "pose/data/sample.py", "csrc/tag_loss_cpu.cpp"} <= version.keys()
+    assert not [path for path in version if path.startswith(("pose/report", "pose/cli", "pose/tracking"))]
+
+
+def test_an_environment_that_changes_is_said_and_remembered():
+    now = environment(torch.device("cpu"), 2)
+    assert now["torch"] == torch.__version__
+    assert joined_environment(now, now) == (now, [])
+    joined, changes = joined_environment(now, now | {"processes": 1})
+    assert changes == ["processes was 2, is 1"]
+    assert joined["processes"] == "2 then 1"
+    assert joined_environment(joined, now | {"processes": 1}) == (joined, [])
+    assert joined_environment(joined, now)[1] == ["processes was 1, is 2"]
