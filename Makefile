@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 REAL_DATA ?= ../shared/data
+KILLS ?= 50
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test format check real-data lock clean
+.PHONY: help setup repro test soak format check real-data lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +35,12 @@ test: $(STAMP) ## all tests, the fast ones first
 	$(BIN)/python -m pytest -m 'not slow' || fast=$$?; \
 	$(BIN)/python -m pytest -m slow || slow=$$?; \
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
+
+# Tiny networks and data of their own would be faster; these are the demo's.
+soak: $(STAMP) ## each task killed KILLS (50) times and compared with a run that was not: most of an hour
+	@$(BIN)/dvc repro prepare_lsp_mpii prepare_coco build_ext
+	@for task in hgpose advpose hgpose-ae advpose-ae; do \
+	  $(BIN)/pose verify $$task --kills $(KILLS) --steps $$((8 * $(KILLS))) --set train.processes=1 || exit 1; done
 
 format: $(STAMP) ## rewrite the sources as ruff lays them out
 	@$(BIN)/ruff check --fix .

@@ -35,9 +35,10 @@ from pose.data.synthetic import synthesize
 from pose.evaluation import evaluate
 from pose.folders import PREPARED, Folders
 from pose.infer import as_device
-from pose.params import SyntheticParams, parse
+from pose.params import SyntheticParams, parse, write_params
 from pose.task import Task, build_task
 from pose.training import train
+from pose.verify import verify
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
 DRAWN = {
@@ -85,7 +86,7 @@ def check(name: str) -> None:
 
 
 def whole_run() -> None:
-    """All tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away."""
+    """All tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away; then the same bits again."""
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         params = variant(preset("demo", Path()), precision="bfloat16", workers=2)
@@ -98,6 +99,9 @@ def whole_run() -> None:
         for name in TASKS:
             train(params, name)
             print(name, evaluate(params, name))
+        write_params(params)
+        for name in TASKS:
+            assert verify(name, steps=8, changes={"train.deterministic": "true"}), f"{name}: not the same bits, see above"
 
 
 # --- real ---
@@ -120,7 +124,7 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
         found: dict[str, Any] = {}
         for name in tasks:
             train(params, name)
-            curve = pd.read_csv(Folders(name).plots / "valid.csv")
+            curve = pd.read_csv(Folders(name).plots / "valid.csv").merge(pd.read_csv(Folders(name).clock), on="step")
             found[name] = {"test": evaluate(params, name), "curve": curve.to_dict(orient="list")}
         (folder / "gpu_real.json").write_text(json.dumps({"epochs": epochs, "tasks": found, "machine": machine()}, indent=2) + "\n")
 

@@ -19,6 +19,8 @@ examples:
   pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml
   pose gate --base origin/main       compare metrics/ with those of another revision
+  pose show metrics/hgpose.json      back to revision, parameters, data, torch and device; also weights, a task, an MLflow run
+  pose verify hgpose                 train some steps again, and once through kills: the same bits?
 
 The pipeline itself is `make repro`, or `dvc repro`, `dvc exp run -S lr=2e-4`, `dvc metrics diff` and so on.
 """
@@ -49,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_preset(commands)
     _add_gate(commands)
+    _add_show(commands)
+    _add_verify(commands)
     _add_import(commands)
     _add_export(commands)
     return parser
@@ -198,6 +202,81 @@ def _gate(options: argparse.Namespace) -> bool:
     for verdict in verdicts:
         print(verdict)
     return not all(verdict.passed for verdict in verdicts)
+
+
+# --- pose show ---
+
+
+def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "show",
+        help="say where figures, weights or a run come from",
+        description="From a metrics file, weights, a task or an MLflow run back to its revision, the hash of its data and of the code, "
+        "torch, device and parameters. What cannot be found out is said in its line. Nothing is written, to the MLflow store neither.",
+    )
+    command.add_argument(
+        "what",
+        metavar="WHAT",
+        help="metrics/TASK.json, models/TASK/last.pt, a task, or an MLflow run: its id, the first 6 characters of it or more, or its name",
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
+    command.set_defaults(command=_show)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from pose.provenance import as_json, as_text, provenance
+
+    print((as_json if options.json else as_text)(provenance(options.what)))
+
+
+# --- pose verify ---
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "verify",
+        help="check that training gives the same bits on this machine",
+        description="Train the same steps of a task again and again: plainly, with other loader workers, and killed and begun again; "
+        "and compare all that is left bit by bit. The exit status is 1 if anything differs.",
+    )
+    command.add_argument("task", metavar="TASK", help="hgpose, advpose, ...")
+    command.add_argument("--steps", type=_count, default=8, metavar="N", help="of each training (default: %(default)s)")
+    command.add_argument("--kills", type=_count, default=2, metavar="N", help="of the training that is killed (default: %(default)s)")
+    command.add_argument("--preset", metavar="NAME", help="parameters of presets/NAME.yaml (default: params.yaml as it is)")
+    command.add_argument("--batch", type=_count, metavar="N", help="a batch of this size")
+    command.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE", help="change a parameter; repeatable")
+    command.add_argument("--prepared", type=Path, metavar="PATH", help="the prepared set, if not where the stages put it")
+    command.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
+    command.set_defaults(command=_verify)
+
+
+def _verify(options: argparse.Namespace) -> bool:
+    from pose.verify import verify
+
+    same = verify(
+        options.task,
+        steps=options.steps,
+        kills=options.kills,
+        preset=options.preset,
+        batch=options.batch,
+        changes=dict(options.set),
+        prepared=options.prepared,
+        keep=options.keep,
+    )
+    return not same
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def _change(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not (key and found):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected KEY=VALUE")
+    return key, value
 
 
 # --- pose import-weights, pose export-weights ---

@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node
 
 from pose.errors import UserError
 from pose.files import read_text, write_text
-from pose.params import parse_params
+from pose.params import Params, parse_params
 
 PARAMS, PRESETS = Path("params.yaml"), Path("presets")
 LEAST_GAP = 1  # spaces between a value and the comment behind it
@@ -52,15 +52,25 @@ def apply_preset(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> li
 
     UserError for an unknown preset, a key that `params` lacks, or values that its types refuse.
     """
-    names = preset_names(folder)
-    if name not in names:
-        raise UserError(f"preset: found {name!r}, expected one of: {', '.join(names)}")
-    preset, old = folder / f"{name}.yaml", read_text(params)
-    new, changes = merge(old, read_text(preset), str(params), str(preset))
-    parse_params(YAML(typ="safe").load(new), f"{params} with preset {name}")
+    new, changes = _with_preset(name, params, folder)
     if changes:
         write_text(params, new)
     return changes
+
+
+def params_with(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> Params:
+    """The parameters as they would be with a preset; nothing is written. UserError as in `apply_preset`."""
+    return parse_params(YAML(typ="safe").load(_with_preset(name, params, folder)[0]), f"{params} with preset {name}")
+
+
+def _with_preset(name: str, params: Path, folder: Path) -> tuple[str, list[Change]]:
+    names = preset_names(folder)
+    if name not in names:
+        raise UserError(f"preset: found {name!r}, expected one of: {', '.join(names)}")
+    preset = folder / f"{name}.yaml"
+    new, changes = merge(read_text(params), read_text(preset), str(params), str(preset))
+    parse_params(YAML(typ="safe").load(new), f"{params} with preset {name}")
+    return new, changes
 
 
 def merge(text: str, wanted: str, params: str = "params.yaml", preset: str = "preset") -> tuple[str, list[Change]]:

@@ -76,7 +76,7 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     done = pose("--help")
     assert done.returncode == 0
     named = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
-    assert {"predict", "preset", "gate", "import-weights", "export-weights"} <= named
+    assert {"predict", "preset", "gate", "show", "verify", "import-weights", "export-weights"} <= named
     check = "import sys, pose.cli; print([name for name in ('torch', 'cv2', 'mlflow', 'pandas', 'dvc') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
@@ -314,6 +314,25 @@ def test_what_cannot_be_imported_or_exported_is_one_line_and_writes_nothing(argu
         run([*arguments, "--out", "out.pt"])
     assert "\n" not in str(error.value)
     assert sorted(published.rglob("*")) == before
+
+
+# --- pose verify ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "lr"], "argument --set: found 'lr', expected KEY=VALUE"),
+        (["--set", "=1"], "argument --set: found '=1', expected KEY=VALUE"),
+        (["--steps", "0"], "argument --steps: found '0', expected a whole number of at least 1"),
+        (["--batch", "many"], "argument --batch: found 'many', expected a whole number of at least 1"),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_by_the_parser(arguments, message, capsys):
+    with pytest.raises(SystemExit) as error:
+        run(["verify", "hgpose", *arguments])
+    assert error.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(message)
 
 
 # --- pose gate ---

@@ -1,0 +1,144 @@
+"""Killed anywhere, nothing lost: real processes, real SIGKILL, all state compared bit by bit with a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from test_training import TASKS, edit, with_values
+
+from pose.checkpoint import load_state, save_atomically
+from pose.params import Params, load_params
+from pose.resume import States
+from pose.verify import Trial, compare, done_again, verify
+
+EVERY, STEPS, KILLS = 2, 24, 5
+
+
+def brief(params: Params, task: str) -> Params:
+    """Of a task that no checkpoint but those of every so many steps is written of before the last step."""
+    changes = {"train.processes": 1, "train.checkpoint_every": EVERY, "train.validate_every": 100, "multi.thresholds.choose": False}
+    return with_values(params, changes | {f"tasks.{task}.epochs": 100})
+
+
+def source(task: str, prepared: Path, prepared_coco: Path) -> Path:
+    return prepared_coco if task.endswith("-ae") else prepared
+
+
+@pytest.mark.slow
+@TASKS
+def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
+    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+):
+    data = source(task, prepared, prepared_coco)
+    whole, killed = (Trial.prepared_in(tmp_path / name, task, STEPS, data, brief(params, task)) for name in ("whole", "killed"))
+    whole.run()
+    lives = killed.run_through(KILLS, EVERY, random.Random(task))
+    assert len(lives) == KILLS
+    assert done_again(lives) <= EVERY
+    assert lives[-1].began > 0, "started over"
+    assert [life.began for life in lives] == sorted(life.began for life in lives)
+    assert compare(whole, {"killed": killed})
+    assert sorted(set(killed.steps_done())) == list(range(1, STEPS + 1))
+    assert not list(killed.folder.rglob(".[0-9]*.*")), "left half written"
+
+
+# Put where Python imports it by itself when it starts: ends the process at the third call of os.replace that the condition holds of.
+DEADLY = """
+import os, pathlib, signal
+replace, marks = os.replace, pathlib.Path({marks!r})
+def deadly(one, other):
+    if {condition}:
+        marks.touch(exist_ok=True)
+        marks.write_text(marks.read_text() + "x")
+        if len(marks.read_text()) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return replace(one, other)
+os.replace = deadly
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "str(other).endswith('state.before.pt')",  # the new state is on the disk under another name
+        "str(one).endswith('.state.pt') and not str(one).endswith('/state.pt')",  # the old one has made room, the new one is not there yet
+    ],
+    ids=["before the old state is put aside", "before the new state gets its name"],
+)
+def test_a_kill_between_the_writing_and_the_naming_of_a_state_costs_one_interval(
+    params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, condition: str
+):
+    whole, killed = (Trial.prepared_in(tmp_path / name, "advpose", 12, prepared, brief(params, "advpose")) for name in ("whole", "killed"))
+    whole.run()
+    (tmp_path / "deadly").mkdir()
+    (tmp_path / "deadly/sitecustomize.py").write_text(DEADLY.format(marks=str(tmp_path / "marks"), condition=condition))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "deadly"))
+    with killed.process() as process:
+        assert process.wait(timeout=120) == -9
+    states = States(killed.folder / "checkpoints/advpose")
+    saved = [load_state(path)["progress"]["step"] for path in (states.newest, states.before) if path.exists()]
+    done = killed.steps_done()
+    assert max(done) - max(saved) <= EVERY
+    killed.run()
+    assert killed.steps_done()[len(done)] == max(saved) + 1
+    assert compare(whole, {"killed": killed})
+
+
+@pytest.mark.slow
+def test_a_difference_of_one_bit_is_found(params: Params, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    one, other = (Trial.prepared_in(tmp_path / name, "hgpose", 3, prepared, brief(params, "hgpose")) for name in ("one", "other"))
+    one.run()
+    other.run()
+    assert compare(one, {"other": other})
+    path = States(other.folder / "checkpoints/hgpose").newest
+    state = load_state(path)
+    name = next(name for name, tensor in state["net"].items() if tensor.dtype == torch.float32 and tensor.dim() == 1)
+    state["net"][name].view(torch.int32)[0] ^= 1
+    save_atomically(path, state)
+    capsys.readouterr()
+    assert not compare(one, {"other": other})
+    assert f"1 differ: {name}" in capsys.readouterr().out
+    history = other.folder / "metrics/plots/hgpose/train.csv"
+    history.write_text(history.read_text().replace("3,", "4,", 1))
+    assert not compare(one, {"other": other})
+    assert "differ: metrics/plots/hgpose/train.csv" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_verify_finds_equal_bits_for_other_workers_and_after_kills_on_two_processes(
+    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    edit(tmp_path, with_values(params, {"train.processes": 2}).model_dump())
+    assert verify("advpose-ae", steps=8, kills=1, prepared=prepared_coco)
+    printed = capsys.readouterr().out
+    assert "2 processes on the CPU" in printed
+    assert [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")] == [["k_t", "1", *["equal"] * 4]]
+    assert "differ" not in printed
+    assert "1 kills" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
+
+
+def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path):
+    edit(tmp_path, load_params(ROOT / "params.yaml").model_dump())
+    cases = {
+        ("dance",): "params.yaml: no task 'dance'",
+        ("hgpose", "--prepared", "nowhere.h5"): "nowhere.h5: no such file",
+        ("hgpose", "--set", "train.wokers=2"): "unknown key train.wokers",
+        ("hgpose", "--set", "lr=fast"): "lr: found 'fast'",
+        ("hgpose", "--steps", "0"): "steps",
+    }
+    for words, message in cases.items():
+        command = [sys.executable, "-m", "pose.cli", "verify", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
