@@ -40,6 +40,7 @@ from pose.skeleton import MPII
 Rules = list[tuple[str, str]]  # patterns in our names and what stands for them in theirs; all are applied, in their order
 Tensors = Mapping[str, Tensor]
 
+MOST_LAYERS = 32  # stacks, and modules in each: published networks have up to 8
 PREFIXES = ("", "module.", "model.", "module.model.")  # what DataParallel and a trainer around the network put before each name
 
 
@@ -96,7 +97,10 @@ class _Found:
 
     def count(self, ours: str) -> int:
         """How many there are of tensors numbered from 0, `{}` in the name being the number."""
-        return next(number for number in itertools.count() if self.name(ours.format(number)) not in self.tensors)
+        for number in range(MOST_LAYERS + 1):
+            if self.name(ours.format(number)) not in self.tensors:
+                return number
+        raise UserError(f"{self.source}: tensor {self.name(ours.format(MOST_LAYERS))}: expected at most {MOST_LAYERS} of its kind")
 
 
 @dataclass(frozen=True)
@@ -402,7 +406,22 @@ def _state_dicts(content: Any) -> Iterator[Tensors]:
 def _recognise(tensors: Tensors, source: str) -> Iterator[_Found]:
     for peer, prefix in itertools.product(PEERS.values(), PREFIXES):
         if peer.matches(tensors, prefix):
+            _check_numbers(tensors, source)
             yield _Found(source, peer, prefix, tensors)
+
+
+def _check_numbers(tensors: Tensors, source: str) -> None:
+    """UserError for tensors that are no plain numbers in memory, or of more than that holds: one number can stand for a billion."""
+    declared, held = 0, dict[int, int]()
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+            kind = "without numbers" if tensor.is_meta else f"of {tensor.dtype}, {tensor.layout}"
+            raise UserError(f"{source}: tensor {name}: found one {kind}, expected plain numbers")
+        declared += tensor.numel() * tensor.element_size()
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    there = sum(held.values())
+    if declared > there:
+        raise UserError(f"{source}: found tensors that declare {declared:,} bytes, expected at most the {there:,} that are there")
 
 
 def _translate(found: _Found) -> Published:

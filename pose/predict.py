@@ -27,7 +27,15 @@ from pose.skeleton import Skeleton
 
 PICTURES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-BATCH = 8  # frames in memory at once
+BATCH = 8  # frames in memory at once, of a size at which they are no more than MOST_FRAME_PIXELS
+MOST_FRAME_PIXELS = 2**26  # of a frame: twice what 8K films have
+RATES = (1, 240)  # frames a second that the drawn copy may have; where a film declares others, it has 25
+# What films begin as, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg also opens lists of other files by what they hold.
+CONTAINERS = (
+    *((4, word) for word in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    *((8, word) for word in (b"AVI ", b"AVIX")),
+    *((0, word) for word in (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3")),
+)
 
 Finder = Callable[[list[np.ndarray]], list[People]]
 
@@ -144,16 +152,21 @@ def _written(path: Path, image: np.ndarray) -> bool:
 def _video(job: Job, find: Finder, skeleton: Skeleton) -> list[Found]:
     found: list[Found] = []
     with ExitStack() as stack:
+        _check_container(job.source)
         capture = cv2.VideoCapture(str(job.source))
         stack.callback(capture.release)
         if not capture.isOpened():
             raise UserError(f"{job.source}: cannot be read as a video")
-        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        size = [int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+        if size[0] * size[1] > MOST_FRAME_PIXELS:
+            raise UserError(f"{job.source}: found frames of {size[0]} x {size[1]} px, expected at most {MOST_FRAME_PIXELS:,} in all")
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate = rate if RATES[0] <= rate <= RATES[1] else 25.0
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        bar = stack.enter_context(tqdm(total=max(count, 0) or None, desc=job.source.name, unit="frame", leave=False))
+        bar = stack.enter_context(tqdm(total=count if 0 < count < 2**31 - 1 else None, desc=job.source.name, unit="frame", leave=False))
         path = stack.enter_context(written_whole(job.target))
         writer: cv2.VideoWriter | None = None
-        for frames in _batches(capture):
+        for frames in _batches(capture, job.source):
             for frame, people in zip(frames, find(frames), strict=True):
                 if writer is None:
                     height, width = frame.shape[:2]
@@ -169,15 +182,33 @@ def _video(job: Job, find: Finder, skeleton: Skeleton) -> list[Found]:
     return found
 
 
-def _batches(capture: cv2.VideoCapture) -> Iterator[list[np.ndarray]]:
+def _check_container(source: Path) -> None:
+    """UserError for what is no film of a known kind: FFmpeg would go by its content, and follow a playlist to whatever that names."""
+    if not source.is_file():  # a pipe may never say anything
+        raise UserError(f"{source}: is no regular file, expected a video")
+    try:
+        with source.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror})") from None
+    if not any(start[at:].startswith(word) for at, word in CONTAINERS):
+        raise UserError(f"{source}: cannot be read as a video, expected one in MP4, QuickTime, AVI, Matroska, WebM or MPEG")
+
+
+def _batches(capture: cv2.VideoCapture, source: Path) -> Iterator[list[np.ndarray]]:
     frames: list[np.ndarray] = []
+    pixels = 0
     while True:
-        there, frame = capture.read()
+        try:
+            there, frame = capture.read()
+        except cv2.error as error:
+            raise UserError(f"{source}: cannot be decoded ({' '.join(str(error).split())})") from None
         if there:
             frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-        if frames and (not there or len(frames) == BATCH):
+            pixels += frame.shape[0] * frame.shape[1]
+        if frames and (not there or len(frames) == BATCH or pixels > MOST_FRAME_PIXELS // 2):
             yield frames
-            frames = []
+            frames, pixels = [], 0
         if not there:
             return
 

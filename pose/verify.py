@@ -153,7 +153,8 @@ class Trial:
         while len(lives) < kills:
             before = len(self.steps_done())
             saved = self._saved()
-            target = saved + chance.randint(1, min(2 * every, max(1, self.steps - saved - 1)))
+            # Not so near the end that it might be over first.
+            target = saved + chance.randint(1, max(1, min(2 * every, self.steps - saved - every - 1)))
             in_writing = len(lives) % 2 == 1
             with self.process() as process:
                 while process.poll() is None and not self._reached(before, target):

@@ -278,7 +278,7 @@ for what in ("metrics/hgpose.json", "models/hgpose/best.pt", "0123abcd"):
         ("", ": no such file, expected"),
         ("summary", r"metrics/summary.json: found hgpose, advpose, expected the figures of one task, as metrics/TASK.json holds them"),
         ("notes.txt", "notes.txt: cannot be read as weights for use"),
-        ("cut.json", "cut.json: cannot be read as JSON"),
+        ("cut.json", "cut.json: not valid JSON, or cut short"),
         ("nosuch", r"nosuch: no such file, task, run name or beginning \(6 characters\) of a run's id, expected metrics/TASK.json"),
         ("it's", "it's: no such file, task, run name"),
         ("0" * 32, "0{32}: no such file, task, run name"),

@@ -13,8 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.h5 import OncePerProcess, checked_dataset, open_h5, read_code_column, read_column, read_number_column
-from pose.data.images import decode_image
+from pose.data.h5 import (
+    MOST_NUMBERS,
+    PICTURES,
+    OncePerProcess,
+    checked_dataset,
+    checked_pictures,
+    naming,
+    open_h5,
+    read_affine_column,
+    read_code_column,
+    read_column,
+    read_number_column,
+    read_whole_column,
+)
+from pose.data.images import FAR, MOST_PIXELS, decode_image
 from pose.data.runs import region_of
 from pose.errors import UserError
 from pose.skeleton import COCO
@@ -41,20 +54,22 @@ class CocoPeople:
         self.path = self.folder / IMAGES
         self._datasets = OncePerProcess(self.path)
         with open_h5(self.path) as file:
-            self.id_I: np.ndarray = read_number_column(file, "id", (None,)).astype(np.int64)
+            self.id_I: np.ndarray = read_whole_column(file, "id", (None,))
             images = len(self.id_I)
             self.split_I: np.ndarray = np.array(SPLITS)[read_code_column(file, "split", images, SPLITS)]
-            self.image_size_I2: np.ndarray = read_number_column(file, "image_size", (images, 2)).astype(np.int64)
-            self._name_I = read_column(file, "name", (images,))
-            self._affine_I23 = read_number_column(file, "packed_affine", (images, 2, 3))
-            people_I = read_number_column(file, "people", (images,)).astype(np.int64)
+            self.image_size_I2: np.ndarray = read_whole_column(file, "image_size", (images, 2), least=1, most=MOST_PIXELS)
+            self._name_I = read_column(file, "name", (images,), kinds="OS")
+            self._affine_I23 = read_affine_column(file, "packed_affine", images)
+            people_I = read_whole_column(file, "people", (images,), least=0, most=MOST_NUMBERS)
             keypoint_NK3 = read_number_column(file, "keypoint", (int(people_I.sum()), len(COCO), 3))
-            self.annotation_N: np.ndarray = read_number_column(file, "annotation", (len(keypoint_NK3),)).astype(np.int64)
-            runs_I = read_number_column(file, "runs", (images,)).astype(np.int64)
+            self.annotation_N: np.ndarray = read_whole_column(file, "annotation", (len(keypoint_NK3),))
+            runs_I = read_whole_column(file, "runs", (images,), least=0, most=MOST_NUMBERS)
             checked_dataset(file, "run", (int(runs_I.sum()),))
-            checked_dataset(file, "packed", (images,))
-        self.labelled_NK: np.ndarray = keypoint_NK3[..., 2] > 0
-        self.visible_NK: np.ndarray = keypoint_NK3[..., 2] > 1
+            checked_pictures(file, images)
+        if (self.image_size_I2.prod(axis=1) > MOST_PIXELS).any():
+            raise UserError(f"{self.path}: dataset 'image_size' holds sizes of more than {MOST_PIXELS:,} px, expected fewer")
+        self.labelled_NK: np.ndarray = (keypoint_NK3[..., 2] > 0) & (np.abs(keypoint_NK3[..., :2]) < FAR).all(axis=2)
+        self.visible_NK: np.ndarray = self.labelled_NK & (keypoint_NK3[..., 2] > 1)
         self.joint_NK2: np.ndarray = np.where(self.labelled_NK[..., None], keypoint_NK3[..., :2], np.nan)
         self.row_N: np.ndarray = np.repeat(np.arange(images), people_I)
         self._people_I = np.concatenate([[0], np.cumsum(people_I)])
@@ -79,7 +94,7 @@ class CocoPeople:
     def name(self, row: int) -> str:
         """Name of the image, relative to the raw set's folder, such as `val2017/000000000139.jpg`."""
         name = self._name_I[row]
-        return name.decode("utf-8") if isinstance(name, bytes) else str(name)
+        return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
     def joints(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """joint_PK2, image px, NaN where unlabelled, and labelled_PK of the people with joints in an image."""
@@ -88,7 +103,8 @@ class CocoPeople:
 
     def picture(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """The image, (H, W, 3) uint8 RGB, made smaller or not, and the (2, 3) affine from image px to this picture's px."""
-        data: np.ndarray = self._datasets["packed"][row]
+        with naming(self.path, PICTURES):
+            data: np.ndarray = self._datasets[PICTURES][row]
         return decode_image(data.tobytes(), f"{self.path}: picture of image {self.id_I[row]}"), self._affine_I23[row].copy()
 
     def mask(self, row: int) -> np.ndarray | None:
@@ -97,7 +113,9 @@ class CocoPeople:
         if first == last:
             return None
         width, height = self.image_size_I2[row].tolist()
+        with naming(self.path, "run"):
+            run_R: np.ndarray = self._datasets["run"][first:last].astype(np.uint32)
         try:
-            return ~region_of(self._datasets["run"][first:last], height, width)
+            return ~region_of(run_R, height, width)
         except ValueError as error:
             raise UserError(f"{self.path}: mask of image {self.id_I[row]} has {error}") from None

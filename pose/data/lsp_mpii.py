@@ -15,8 +15,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pose.data.h5 import OncePerProcess, checked_dataset, open_h5, read_code_column, read_number_column
-from pose.data.images import decode_image, relative_name
+from pose.data.h5 import (
+    PICTURES,
+    OncePerProcess,
+    checked_pictures,
+    naming,
+    open_h5,
+    read_affine_column,
+    read_code_column,
+    read_number_column,
+    read_whole_column,
+)
+from pose.data.images import FAR, MOST_PIXELS, decode_image, relative_name
 from pose.errors import UserError
 from pose.skeleton import MPII
 
@@ -76,8 +86,14 @@ def is_labelled(part_NK2: np.ndarray) -> np.ndarray:
 
     `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not have.
     """
-    labelled_NK: np.ndarray = ((part_NK2 > 0) & np.isfinite(part_NK2)).all(axis=2)
+    labelled_NK: np.ndarray = (np.greater(part_NK2, 0) & np.less(part_NK2, FAR)).all(axis=2)
     return labelled_NK
+
+
+def is_placed(centre_N2: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether a person's centre, px, and scale are numbers, and of a size that pictures have."""
+    near_N2: np.ndarray = np.abs(centre_N2) < FAR
+    return near_N2.all(axis=1) & (scale_N > 1 / FAR) & (scale_N < FAR)
 
 
 def zero_based(source_N: np.ndarray, point_N2: np.ndarray) -> np.ndarray:
@@ -112,7 +128,7 @@ def decode_name(codes: np.ndarray, file: str | Path) -> str:
 def encode_name(name: str) -> np.ndarray:
     """(50,) float64 character codes, zero padded; UserError for a name that the published layout has no room for."""
     if len(name) > NAME_LENGTH:
-        raise UserError(f"imgname {name!r} has {len(name)} characters, expected at most {NAME_LENGTH}: give the image a shorter name")
+        raise UserError(f"imgname {name[:60]!r} has {len(name)} characters, expected at most {NAME_LENGTH}: give the image a shorter name")
     codes = np.zeros(NAME_LENGTH)
     codes[: len(name)] = [ord(letter) for letter in name]
     return codes
@@ -132,7 +148,7 @@ def read_published(path: str | Path) -> PersonTable:
         scale_N = read_number_column(file, "scale", (num_people,))
         part_NK2 = read_number_column(file, "part", (num_people, JOINTS, 2))
         visible_NK = read_number_column(file, "visible", (num_people, JOINTS))
-        istrain_N = read_number_column(file, "istrain", (num_people,))
+        istrain_N = read_whole_column(file, "istrain", (num_people,))
     sources, names, person, rows_before = [], [], [], dict[str, int]()
     for codes in code_N50:
         stored = decode_name(codes, path)
@@ -153,7 +169,7 @@ def read_published(path: str | Path) -> PersonTable:
         scale_N=scale_N,
         part_NK2=part_NK2,
         visible_NK=visible_NK,
-        istrain_N=istrain_N.astype(np.int64),
+        istrain_N=istrain_N,
         head_size_N=np.full(num_people, np.nan),
         person_N=np.array(person, dtype=np.int64),
     )
@@ -180,14 +196,17 @@ class LspMpii:
             self.visible_NK: np.ndarray = read_number_column(file, "visible", (num, JOINTS))
             self.centre_N2: np.ndarray = zero_based(source_N, read_number_column(file, "center", (num, 2)))
             self.scale_N: np.ndarray = read_number_column(file, "scale", (num,))
-            self.istrain_N: np.ndarray = read_number_column(file, "istrain", (num,)).astype(np.int64)
+            self.istrain_N: np.ndarray = read_whole_column(file, "istrain", (num,))
             self.head_size_N: np.ndarray = read_number_column(file, "head_size", (num,))
             self.source_N: np.ndarray = np.array(SOURCES)[source_N]
             self.split_N: np.ndarray = np.array(SPLITS)[read_code_column(file, "split", num, SPLITS)]
-            self.image_size_N2: np.ndarray = read_number_column(file, "image_size", (num, 2)).astype(np.int64)
-            self.person_N: np.ndarray = read_number_column(file, "person", (num,)).astype(np.int64)
-            self._affine_N23 = read_number_column(file, "packed_affine", (num, 2, 3))
-            checked_dataset(file, "packed", (num,))
+            self.image_size_N2: np.ndarray = read_whole_column(file, "image_size", (num, 2), least=0, most=MOST_PIXELS)
+            self.person_N: np.ndarray = read_whole_column(file, "person", (num,))
+            self._affine_N23 = read_affine_column(file, "packed_affine", num)
+            checked_pictures(file, num)
+        placed_N = is_placed(self.centre_N2, self.scale_N)
+        if not placed_N.all():
+            raise UserError(f"{self.path}: row {placed_N.argmin()} has no place: expected numbers in 'center', and one above 0 in 'scale'")
 
     def __len__(self) -> int:
         return len(self.scale_N)
@@ -211,10 +230,11 @@ class LspMpii:
 
     def pictures(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`picture` of each of these rows, in their order. Read in one go: HDF5 takes most of its time to begin."""
-        packed = self._datasets["packed"]
-        place = packed.id.get_space()
-        place.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])
-        data_B = np.empty(len(rows), dtype=packed.dtype)
-        packed.id.read(h5py.h5s.create_simple(data_B.shape), place, data_B)
+        packed = self._datasets[PICTURES]
+        with naming(self.path, PICTURES):
+            place = packed.id.get_space()
+            place.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])
+            data_B = np.empty(len(rows), dtype=packed.dtype)
+            packed.id.read(h5py.h5s.create_simple(data_B.shape), place, data_B)
         for row, data in zip(rows, data_B, strict=True):
             yield decode_image(data.tobytes(), f"{self.path}: picture of row {row}"), self._affine_N23[row].copy()

@@ -27,6 +27,7 @@ from pose.data.lsp_mpii import (
     PersonTable,
     encode_name,
     find_folder,
+    is_placed,
     read_published,
     zero_based,
 )
@@ -243,8 +244,7 @@ def pack(data: bytes, image_HW3: np.ndarray, centre_xy: np.ndarray, side: float,
 def _unusable(table: PersonTable) -> np.ndarray:
     """(N,) str objects: why a person cannot be used whatever the image, else empty."""
     reason_N = np.full(len(table), "", dtype=object)
-    placed_N = np.isfinite(table.centre_N2).all(axis=1) & np.isfinite(table.scale_N) & (table.scale_N > 0)
-    reason_N[~placed_N] = NOT_PLACED
+    reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
     # MPII's people without joints have a code of their own in the published layout; one of LSP without any is of no use.
     reason_N[(table.source_N != SOURCES.index("mpii")) & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
     return reason_N

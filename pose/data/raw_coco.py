@@ -5,13 +5,14 @@ H W image px. RLE is a region as run lengths, see `pose.data.runs`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pose.data.h5 import LARGEST
 from pose.data.images import relative_name
 from pose.data.runs import decompress, region_of
 from pose.errors import UserError
@@ -48,7 +49,7 @@ def read_annotations(path: str | Path) -> RawCoco:
         raise UserError(f"{path}: found a {type(found).__name__}, expected an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):
         if not isinstance(found.get(key), list) or not all(isinstance(entry, dict) for entry in found[key]):
-            raise UserError(f"{path}: found keys {', '.join(found) or 'none'}, expected {key!r} among them, a list of objects")
+            raise UserError(f"{path}: found keys {_listed(found)}, expected {key!r} among them, a list of objects")
     person_ids, other_ids = _categories(found["categories"], path)
     size_of: dict[int, tuple[int, int]] = {}
     for number, image in enumerate(found["images"], start=1):
@@ -68,7 +69,7 @@ def read_annotations(path: str | Path) -> RawCoco:
             continue
         _check_annotation(annotation, where)
         if category not in person_ids:
-            raise UserError(f"{where} has category_id {category}, expected one of 'categories'")
+            raise UserError(f"{where} has category_id {_shown(category)}, expected one of 'categories'")
         if annotation["id"] in annotation_ids:
             raise UserError(f"{where} is listed twice, expected an id of its own for each annotation")
         if annotation["image_id"] not in size_of:
@@ -116,14 +117,14 @@ def _categories(categories: Sequence[Entry], path: Path) -> tuple[set[int], set[
     ids: tuple[set[int], set[int]] = set(), set()
     for category in categories:
         if not _is_whole(category.get("id")):
-            raise UserError(f"{path}: category {category.get('name')!r} has id {category.get('id')!r}, expected a whole number")
+            raise UserError(f"{path}: category {_shown(category.get('name'))} has id {_shown(category.get('id'))}, expected a whole number")
         ids[category.get("name") != "person"].add(category["id"])
         joints = category.get("keypoints", list(COCO.joints))
         if category.get("name") == "person" and joints != list(COCO.joints):
-            found = f"{len(joints)} keypoints" if isinstance(joints, list) else repr(joints)
+            found = f"{len(joints)} keypoints" if isinstance(joints, list) else _shown(joints)
             raise UserError(f"{path}: category 'person' has {found}, expected COCO's {len(COCO)} in their order ({', '.join(COCO.joints)})")
     if not ids[0]:
-        names = ", ".join(str(category.get("name")) for category in categories) or "none"
+        names = _listed(category.get("name") for category in categories)
         raise UserError(f"{path}: found categories {names}, expected 'person' among them")
     return ids
 
@@ -134,7 +135,7 @@ def _check_image(image: Entry, where: str) -> None:
             raise UserError(f"{where} has no {key!r}, expected {', '.join(IMAGE_KEYS)}")
     for key, least in (("id", 0), ("width", 1), ("height", 1)):
         if not _is_whole(image[key]) or image[key] < least:
-            raise UserError(f"{where} has {key} {image[key]!r}, expected a whole number of at least {least}")
+            raise UserError(f"{where} has {key} {_shown(image[key])}, expected a whole number of at least {least}")
     relative_name(image["file_name"], f"{where}: file_name")
 
 
@@ -144,16 +145,16 @@ def _check_annotation(annotation: Entry, where: str) -> None:
             raise UserError(f"{where} has no {key!r}, expected {', '.join(ANNOTATION_KEYS)} (is it a person_keypoints file?)")
     for key in ("id", "image_id", "category_id", "num_keypoints"):
         if not _is_whole(annotation[key]) or annotation[key] < 0:
-            raise UserError(f"{where} has {key} {annotation[key]!r}, expected a whole number")
+            raise UserError(f"{where} has {key} {_shown(annotation[key])}, expected a whole number")
     if annotation["iscrowd"] not in (0, 1):
-        raise UserError(f"{where} has iscrowd {annotation['iscrowd']!r}, expected 0 or 1")
+        raise UserError(f"{where} has iscrowd {_shown(annotation['iscrowd'])}, expected 0 or 1")
     if not _are_numbers([annotation["area"]]):
-        raise UserError(f"{where} has area {annotation['area']!r}, expected a number")
+        raise UserError(f"{where} has area {_shown(annotation['area'])}, expected a number")
     if not isinstance(annotation["bbox"], list) or len(annotation["bbox"]) != 4 or not _are_numbers(annotation["bbox"]):
-        raise UserError(f"{where} has bbox {annotation['bbox']!r}, expected x, y, width, height")
+        raise UserError(f"{where} has bbox {_shown(annotation['bbox'])}, expected x, y, width, height")
     numbers = annotation["keypoints"]
     if not isinstance(numbers, list) or len(numbers) != 3 * len(COCO) or not _are_numbers(numbers):
-        found = f"{len(numbers)} numbers ({len(numbers) / 3:g} joints)" if isinstance(numbers, list) else repr(numbers)
+        found = f"{len(numbers)} numbers ({len(numbers) / 3:g} joints)" if isinstance(numbers, list) else _shown(numbers)
         raise UserError(f"{where} has keypoints of {found}, expected {3 * len(COCO)} numbers: x, y, v of {len(COCO)} joints")
     flags = numbers[2::3]
     if any(flag not in (0, 1, 2) for flag in flags):
@@ -165,7 +166,7 @@ def _check_segmentation(annotation: Entry, height: int, width: int, where: str) 
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
         if size != [height, width]:
-            raise UserError(f"{where} has an RLE of size {size!r}, expected [{height}, {width}], its image's height and width")
+            raise UserError(f"{where} has an RLE of size {_shown(size)}, expected [{height}, {width}], its image's height and width")
         try:
             counts = _counts(segmentation)
         except (ValueError, TypeError, KeyError) as error:
@@ -193,7 +194,7 @@ def _counts(rle: Entry) -> list[int]:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _are_numbers(values: Sequence[Any], far: float = 1e12) -> bool:
@@ -201,5 +202,14 @@ def _are_numbers(values: Sequence[Any], far: float = 1e12) -> bool:
     return all(type(value) in (int, float) and -far < value < far for value in values)
 
 
+def _shown(value: Any) -> str:
+    """A value of the file for a message: in one line, and not all of a long one."""
+    return repr(value)[:80]
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(name if isinstance(name, str) and name.isprintable() else repr(name) for name in names)[:200] or "none"
+
+
 def _where(path: Path, kind: str, entry: Entry, number: int) -> str:
-    return f"{path}: {kind} {entry['id']!r}" if "id" in entry else f"{path}: {kind} number {number}"
+    return f"{path}: {kind} {_shown(entry['id'])}" if "id" in entry else f"{path}: {kind} number {number}"

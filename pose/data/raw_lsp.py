@@ -8,7 +8,7 @@ import numpy as np
 
 from pose.data.h5 import shown_shape
 from pose.data.lsp_mpii import JOINTS, LSP_TEST, PERSON_HEIGHT, SOURCES, TRAIN, PersonTable, image_name
-from pose.data.raw_mat import read_mat, variable_names
+from pose.data.raw_mat import read_mat
 from pose.errors import UserError
 from pose.skeleton import LSP, LSP_TO_MPII
 
@@ -42,16 +42,13 @@ def read_lspet(folder: str | Path) -> PersonTable:
 
 
 def _read_joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    variables = read_mat(path)
     expected = shown_shape(shape)
-    if "joints" not in variables:
-        raise UserError(f"{path}: found {variable_names(variables)}, expected an array 'joints' of shape {expected}")
-    joints = variables["joints"]
+    joints = read_mat(path, "joints", f"an array 'joints' of shape {expected}")
     if joints.dtype.kind not in "fiub":
         raise UserError(f"{path}: 'joints' holds {joints.dtype}, expected numbers")
     if joints.ndim == 2:  # MATLAB drops a last axis of length one
         joints = joints[:, :, None]
-    if joints.ndim != 3 or joints.shape[:2] != shape[:2]:
+    if joints.ndim != 3 or joints.shape[:2] != shape[:2] or joints.shape[2] == 0:
         raise UserError(f"{path}: 'joints' has shape {joints.shape}, expected {expected}")
     numbers: np.ndarray = joints.astype(np.float64)
     return numbers

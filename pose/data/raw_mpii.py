@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.lsp_mpii import INCOMPLETE, JOINTS, MPII_TEST, SOURCES, TRAIN, PersonTable, image_name
-from pose.data.raw_mat import read_mat, variable_names
+from pose.data.lsp_mpii import INCOMPLETE, JOINTS, MPII_TEST, SOURCES, TRAIN, PersonTable, image_name, is_placed
+from pose.data.raw_mat import read_mat
 from pose.errors import UserError
 from pose.files import read_json
 
@@ -60,7 +60,7 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
     # Test people have no joints in the published file, whatever stands here: they are the benchmark's secret.
     test_N = ~np.array(rows["train"], dtype=bool)
     table.part_NK2[test_N], table.visible_NK[test_N], table.istrain_N[test_N] = -1, 0, MPII_TEST
-    placed_N = np.isfinite(table.centre_N2).all(axis=1) & (table.scale_N > 0)
+    placed_N = is_placed(table.centre_N2, table.scale_N)
     table.istrain_N[~test_N & ~(placed_N & table.labelled_NK.any(axis=1))] = INCOMPLETE
     return table
 
@@ -77,9 +77,9 @@ def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
             centre_N2.append([float(person["objpos"][0]), float(person["objpos"][1])])
             scale_N.append(float(person["scale_provided"]))
             validation_N.append(float(person["isValidation"]) > 0)
-            person_N.append(int(person["people_index"]) - 1)
+            person_N.append(np.int64(person["people_index"]) - 1)
         except KeyError as error:
-            raise UserError(f"{path}: person {number} has no {error}, expected it beside {', '.join(map(str, person))}") from None
+            raise UserError(f"{path}: person {number} has no {error}, expected it beside {', '.join(map(str, person))[:200]}") from None
         except (TypeError, ValueError, IndexError, OverflowError) as error:
             raise UserError(f"{path}: person {number} is not as expected ({' '.join(str(error).split())})") from None
         if not isinstance(name, str) or joint_K3.shape != (JOINTS, 3):
@@ -104,10 +104,9 @@ def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
 
 def _release(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """RELEASE.annolist and RELEASE.img_train, one entry an image."""
-    variables = read_mat(path)
-    release = variables.get("RELEASE")
-    if release is None or release.dtype.names is None or release.size != 1:
-        raise UserError(f"{path}: found {variable_names(variables)}, expected a structure RELEASE with annolist and img_train")
+    release = read_mat(path, "RELEASE", "a structure RELEASE with annolist and img_train")
+    if release.dtype.names is None or release.size != 1:
+        raise UserError(f"{path}: RELEASE holds {release.dtype}, expected one structure with annolist and img_train")
     fields = {}
     for name in ("annolist", "img_train"):
         if name not in release.dtype.names:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
+from pose.data.h5 import open_h5, read_number_column, read_whole_column
 from pose.errors import UserError
+from pose.files import read_bytes, read_json
 from pose.params import flatten
 from pose.people import People
+
+MOST_COLUMNS = 200  # of a table: each of a history is a chart
+LARGEST = 1e15  # of a figure: beyond it neither charts nor tables show anything
 
 
 @dataclass(frozen=True)
@@ -27,56 +33,59 @@ class Predictions:
 
 def read_metrics(path: Path) -> dict[str, float]:
     """Figures of a task by their dotted names."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found a {type(content).__name__}, expected names and figures")
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(value, int | float) or _is_table(value) for value in content.values()):
+        raise UserError(f"{path}: found something else than figures by table and name, expected those")
     figures = flatten(content)
     for name, value in figures.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise UserError(f"{path}: {name} is {value!r}, expected a number")
+        if not isinstance(value, int | float) or not abs(value) < LARGEST:
+            raise UserError(f"{path}: {name[:100]} is {str(value)[:100]}, expected a number within {LARGEST:g} of 0")
     return figures
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and not any(isinstance(inner, Mapping) for inner in value.values())
 
 
 def read_history(path: Path, first: str) -> pd.DataFrame:
     """Columns of numbers over ascending values of the column `first`; the later of two rows alike wins, as after a restart.
 
-    Rows without a number in `first` and columns without any number are left out.
+    Rows without a number in `first` and columns without any number are left out; so are numbers that are beyond all charts.
     """
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
+    table = _read_csv(path)
     if first not in table:
-        raise UserError(f"{path}: no column {first!r}, found {', '.join(map(str, table.columns))}")
-    numbers = table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+        raise UserError(f"{path}: no column {first!r}, found {', '.join(map(str, table.columns))[:200]}")
+    numbers = table.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    numbers = numbers.where(numbers.abs() < LARGEST)
     numbers = numbers.dropna(subset=[first]).drop_duplicates(subset=[first], keep="last").sort_values(first)
     if numbers.empty:
         raise UserError(f"{path}: no rows yet")
     return numbers.dropna(axis="columns", how="all").reset_index(drop=True)
 
 
+def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
+    data = read_bytes(path)
+    try:
+        table = pd.read_csv(io.BytesIO(data), **how)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())[:200]})") from None
+    if len(table.columns) > MOST_COLUMNS:
+        raise UserError(f"{path}: found {len(table.columns):,} columns, expected at most {MOST_COLUMNS}")
+    return table
+
+
 def read_text_column(path: Path, column: str) -> str:
     """The first entry of a column of words, "" if there is none."""
     try:
-        table = pd.read_csv(path, nrows=1, usecols=[column])
-    except (OSError, ValueError):
+        table = _read_csv(path, nrows=1, usecols=[column])
+    except UserError:
         return ""
     return str(table[column].iloc[0]) if len(table) else ""
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table as it is."""
-    try:
-        table = pd.read_csv(path, keep_default_na=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
+    table = _read_csv(path)
     if table.empty:
         raise UserError(f"{path}: no rows")
     return table
@@ -84,16 +93,12 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_predictions(path: Path, *, joints: int) -> Predictions:
     """`predictions/{task}.h5` of a single-person task."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            joint_NK2, score_NK, row_N = (np.asarray(file[name]) for name in ("joint", "score", "row"))
-    except (OSError, KeyError) as error:
-        raise UserError(f"{path}: cannot be read as predictions ({error})") from None
-    if joint_NK2.shape != (len(row_N), joints, 2) or score_NK.shape != joint_NK2.shape[:2]:
-        raise UserError(f"{path}: joints of shape {joint_NK2.shape}, expected {(len(row_N), joints, 2)}, and scores alike")
-    return Predictions(joint_NK2, score_NK, row_N.astype(np.int64))
+    with open_h5(path) as file:
+        row_N = read_whole_column(file, "row", (None,), least=0)
+        joint_NK2 = read_number_column(file, "joint", (len(row_N), joints, 2))
+        score_NK = read_number_column(file, "score", (len(row_N), joints))
+    joint_NK2[(np.abs(joint_NK2) >= LARGEST).any(axis=2)] = np.nan
+    return Predictions(joint_NK2, score_NK, row_N)
 
 
 def read_results(path: Path, *, joints: int) -> dict[int, People]:
@@ -101,17 +106,18 @@ def read_results(path: Path, *, joints: int) -> dict[int, People]:
 
     In image px; a joint of score 0 was not found, and is NaN wherever the file says that it lies.
     """
+    data = read_bytes(path)
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(data)
         id_N = np.array([result["image_id"] for result in results], dtype=np.int64)
         score_N = np.array([result["score"] for result in results], dtype=np.float64)
         keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64).reshape(len(results), joints, 3)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({error})") from None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({reason})") from None
     score_NK = keypoint_NK3[..., 2]
-    joint_NK2 = np.where(score_NK[..., None] > 0, keypoint_NK3[..., :2], np.nan)
+    found_NK1 = (score_NK[..., None] > 0) & (np.abs(keypoint_NK3[..., :2]) < LARGEST).all(axis=2, keepdims=True)
+    joint_NK2 = np.where(found_NK1, keypoint_NK3[..., :2], np.nan)
     people_of = {}
     for image_id in np.unique(id_N).tolist():
         row_P = np.flatnonzero(id_N == image_id)
