@@ -96,6 +96,7 @@ def load_weights(path: str | Path) -> Weights:
     content = _load(Path(path), WEIGHTS_FORMAT, "weights for use (models/TASK/last.pt or best.pt)")
     header = parse(_Header, {key: content[key] for key in _Header.model_fields}, str(path))
     of_problem: type[SingleParams] | type[MultiParams] = SingleParams if header.problem == "single" else MultiParams
+    check_tensors(content["tensors"], path)
     red, green, blue = header.mean
     return Weights(
         task=header.task,
@@ -107,8 +108,35 @@ def load_weights(path: str | Path) -> Weights:
     )
 
 
+def check_tensors(tensors: Any, source: str | Path) -> None:
+    """UserError for what is no table of plain, finite numbers, or declares more of them than are there: one can stand for a billion."""
+    if not isinstance(tensors, Mapping):
+        raise UserError(f"{source}: found tensors of type {type(tensors).__name__}, expected them by name")
+    declared, held = 0, dict[int, int]()
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise UserError(f"{source}: tensor {name!r}: found a {type(tensor).__name__}, expected a tensor by name")
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+            kind = "without numbers" if tensor.is_meta else f"of {tensor.dtype}, {tensor.layout}"
+            raise UserError(f"{source}: tensor {name}: found one {kind}, expected plain numbers")
+        declared += tensor.numel() * tensor.element_size()
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    there = sum(held.values())
+    if declared > there:
+        raise UserError(f"{source}: found tensors that declare {declared:,} bytes, expected at most the {there:,} that are there")
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{source}: tensor {name}: found numbers that are not finite, expected weights")
+
+
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Load tensors into a network; UserError naming the file and the first tensor that does not fit."""
+    """Load tensors into a network; UserError as `fits` says."""
+    fits(net, tensors, source)
+    net.load_state_dict(dict(tensors))
+
+
+def fits(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """UserError naming the file and the first tensor that does not fit into a network."""
     expected = net.state_dict()
     for name, tensor in expected.items():
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -117,12 +145,15 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> N
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
         raise UserError(f"{source}: of another architecture: tensor {unknown[0]} is not part of the network expected")
-    net.load_state_dict(dict(tensors))
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
     """Read a resume state; UserError naming the file where it is damaged or something else."""
-    return _load(Path(path), STATE_FORMAT, "a resume state (checkpoints/TASK/state.pt)")
+    content = _load(Path(path), STATE_FORMAT, "a resume state (checkpoints/TASK/state.pt)")
+    for key in ("fingerprint", "code", "environment", "net", "optimizer", "progress", "tracking"):
+        if not isinstance(content[key], Mapping):
+            raise UserError(f"{path}: entry {key!r}: found a {type(content[key]).__name__}, expected names and values")
+    return content
 
 
 def _load(path: Path, format: str, kind: str) -> dict[str, Any]:
@@ -157,7 +188,7 @@ def read_torch(path: Path, kind: str) -> Any:
         ) from None
     except UserError:
         raise
-    except (EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError):
+    except (EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError, MemoryError):
         raise UserError(damaged) from None
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.checkpoint import WEIGHTS_FORMAT, Weights, load_weights, read_torch, save_atomically, save_weights
+from pose.checkpoint import WEIGHTS_FORMAT, Weights, check_tensors, load_weights, read_torch, save_atomically, save_weights
 from pose.errors import UserError
 from pose.nets.ae_hourglass import AEHourglass
 from pose.nets.blocks import DEPTH
@@ -406,22 +406,8 @@ def _state_dicts(content: Any) -> Iterator[Tensors]:
 def _recognise(tensors: Tensors, source: str) -> Iterator[_Found]:
     for peer, prefix in itertools.product(PEERS.values(), PREFIXES):
         if peer.matches(tensors, prefix):
-            _check_numbers(tensors, source)
+            check_tensors(tensors, source)
             yield _Found(source, peer, prefix, tensors)
-
-
-def _check_numbers(tensors: Tensors, source: str) -> None:
-    """UserError for tensors that are no plain numbers in memory, or of more than that holds: one number can stand for a billion."""
-    declared, held = 0, dict[int, int]()
-    for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-            kind = "without numbers" if tensor.is_meta else f"of {tensor.dtype}, {tensor.layout}"
-            raise UserError(f"{source}: tensor {name}: found one {kind}, expected plain numbers")
-        declared += tensor.numel() * tensor.element_size()
-        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-    there = sum(held.values())
-    if declared > there:
-        raise UserError(f"{source}: found tensors that declare {declared:,} bytes, expected at most the {there:,} that are there")
 
 
 def _translate(found: _Found) -> Published:

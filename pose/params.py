@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +21,11 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
+# Weights from elsewhere say how large their network is, and a slip of the finger is a network of terabytes: far above all that is of use.
+Channels = Annotated[int, Field(ge=1, le=4096)]
+Layers = Annotated[int, Field(ge=1, le=32)]
+Side = Annotated[int, Field(ge=64, le=4096, multiple_of=64)]  # of a network's input, px
+Workers = Annotated[int, Field(ge=1, le=1024)]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -54,7 +60,7 @@ class SyntheticParams(Frozen):
     lspet: CountOrNone
     mpii: MpiiCounts
     coco: SplitCounts
-    size: Annotated[int, Field(ge=64)]
+    size: Annotated[int, Field(ge=64, le=4096)]
 
 
 class CocoParams(Frozen):
@@ -95,7 +101,7 @@ class AugmentParams(Frozen):
 
 
 class SingleParams(Frozen):
-    input: Annotated[int, Field(ge=64, multiple_of=64)]
+    input: Side
     crop: Positive
     sigma: Positive
     target: Literal["subcell", "floor"]
@@ -140,7 +146,7 @@ class MultiParams(Frozen):
     many people of an image have their tags taught. tag_gain: the network's tag maps are multiplied by it. held_out: training images that
     are not trained on, but watched, and used to choose the thresholds."""
 
-    input: Annotated[int, Field(ge=64, multiple_of=64)]
+    input: Side
     sigma: Positive
     target: Literal["subcell", "floor"]
     people: Count
@@ -159,16 +165,16 @@ class MultiParams(Frozen):
         return self
 
 
-Stem = Annotated[list[Annotated[int, Field(ge=2, multiple_of=2)]], Field(min_length=3, max_length=3)]
+Stem = Annotated[list[Annotated[int, Field(ge=2, le=4096, multiple_of=2)]], Field(min_length=3, max_length=3)]
 
 
 class HourglassParams(Frozen):
     """The stacked hourglass of residuals (arXiv 1603.06937), for either problem."""
 
     kind: Literal["hourglass"]
-    stacks: Count
-    modules: Count
-    features: Annotated[int, Field(ge=4, multiple_of=4)]
+    stacks: Layers
+    modules: Layers
+    features: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
     stem: Stem
 
 
@@ -176,10 +182,10 @@ class AEParams(Frozen):
     """The hourglass of plain convolutions (arXiv 1611.05424), for several people. outputs: channels, of which twice the joints are used."""
 
     kind: Literal["ae"]
-    stacks: Count
-    features: Count
-    increase: CountOrNone
-    outputs: Annotated[int, Field(ge=34)]
+    stacks: Layers
+    features: Channels
+    increase: Annotated[int, Field(ge=0, le=4096)]
+    outputs: Annotated[int, Field(ge=34, le=4096)]
     stem: Stem
 
 
@@ -240,9 +246,9 @@ class TaskParams(Frozen):
 
 
 class TrainParams(Frozen):
-    processes: Count | Literal["auto"]
-    threads: Count
-    workers: CountOrNone
+    processes: Workers | Literal["auto"]
+    threads: Workers
+    workers: Annotated[int, Field(ge=0, le=1024)]
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool
@@ -259,7 +265,7 @@ class EvaluateParams(Frozen):
     weights: Literal["best", "last"]
     flip_test: bool
     batch: Count
-    scales: Annotated[list[Positive], Field(min_length=1)]
+    scales: Annotated[list[Annotated[float, Field(gt=0, le=8)]], Field(min_length=1, max_length=16)]
     train_images: CountOrNone
 
     @model_validator(mode="after")
@@ -276,7 +282,7 @@ class ReportParams(Frozen):
 class Params(Frozen):
     """The whole of `params.yaml`."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     lr: Positive
     data: DataParams
     synthetic: SyntheticParams
@@ -321,8 +327,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a mapping by YAML 1.2 rules, by which `2e-4` and `2e-05` are numbers (PyYAML's 1.1 rules make them strings)."""
     try:
         found = YAML(typ="safe").load(read_text(path))
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (YAMLError, ValueError, TypeError) as error:  # ValueError: of a number too long, a date that is none
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deep") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: found {type(found).__name__}, expected keys and values")
     return found
@@ -369,6 +377,11 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _shown(value: Any) -> str:
+    """For a message: not the whole of a list, which YAML's aliases can make longer than any memory."""
+    return (reprlib.repr(value) if isinstance(value, list | dict) else repr(value))[:80]
+
+
 def _explain(error: ValidationError) -> str:
     problems = error.errors()
     # An unknown key beside a missing one is most often a misspelling: say both, the unknown one first.
@@ -380,12 +393,12 @@ def _explain(error: ValidationError) -> str:
         # pydantic puts the kind of network into the path, where params.yaml has no level of that name.
         key = ".".join(part for number, part in enumerate(parts) if not (number and parts[number - 1] == "network" and part in NETWORKS))
         if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {key}")
+            lines.append(f"unknown key {key[:100]}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")
         elif problem["type"] == "value_error":  # of a whole section, which says itself what it found
             lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
-            lines.append(f"{key}: found {problem['input']!r}, {problem['msg'][0].lower()}{problem['msg'][1:]}")
+            lines.append(f"{key}: found {_shown(problem['input'])}, {problem['msg'][0].lower()}{problem['msg'][1:]}")
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return "; ".join(lines) + more

@@ -194,6 +194,17 @@ class _Run:
         if not found:
             return
         path, state = found
+        try:
+            self._go_on(path, state, say)
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:  # a sound file, but not one that we wrote
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path}: cannot be gone on from ({reason}), expected a resume state; remove it to start afresh") from None
+
+    def _go_on(self, path: Path, state: dict[str, Any], say: Callable[[str], None]) -> None:
+        if state["progress"]["step"] < 0:
+            raise ValueError(f"at step {state['progress']['step']}")
         if state["progress"]["step"] > self.plan.steps:
             say(f"starts afresh: {path} is at step {state['progress']['step']:,}, beyond the {self.plan.steps:,} of this run")
             return

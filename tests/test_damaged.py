@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +211,9 @@ def test_the_corpus_has_many_of_every_kind():
 
 @pytest.mark.slow
 def test_the_commands_take_the_good_files(good: Path, server: Server, tmp_path: Path):
-    for number, words in enumerate(sorted({case.words for case in CASES})):
-        copy = tmp_path / str(number)
-        shutil.copytree(good, copy)
-        done = server.run(words, copy)
+    # Drawing needs no file but the parameters, and takes long where these are sound.
+    a_case = {case.words: case for case in CASES if case.words != ("stages.synthesize",)}
+    for number, (words, case) in enumerate(a_case.items()):
+        done = server.run(words, laid_out(replace(case, damage=lambda _: None), good, tmp_path / str(number)))
         assert done.status == 0, (words, done)
         assert "error" not in done.err

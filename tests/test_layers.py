@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the rows.
 ROWS = [
     {"errors", "files", "folders", "params", "people", "skeleton", "sources"},  # facts
-    {"build_ext", "coco_metrics", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
+    {"build_ext", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
     {"nets"},
-    {"data"},
+    {"data", "coco_metrics"},
     {"adversary", "multi", "problem", "single"},  # what to learn
     {"task"},  # joining
     {"checkpoint", "distributed", "engine", "history", "infer", "process", "pyfunc_model", "record", "resume"}  # running

@@ -16,8 +16,8 @@ SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
 
 
 def content(step: int) -> dict[str, Any]:
-    rest = dict.fromkeys(("environment", "optimizer", "adversary", "best", "tracking"))
-    return {**rest, "net": {"weight": torch.full((1000,), float(step))}, "progress": {"step": step}}
+    rest: dict[str, Any] = {"environment": {}, "optimizer": {}, "tracking": {}, "adversary": None, "best": None}
+    return rest | {"net": {"weight": torch.full((1000,), float(step))}, "progress": {"step": step}}
 
 
 @pytest.fixture
