@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pose.checkpoint import Weights, fill, fits, load_weights
+from pose.checkpoint import Weights, fits, load_weights
 from pose.data.loader import Loader, in_order
 from pose.errors import UserError
 from pose.people import People
@@ -66,11 +66,11 @@ def load_model(path: str | Path, device: str | None = None) -> Model:
 def model_of(weights: Weights, source: str | Path, device: torch.device) -> Model:
     """Weights as a model in evaluation mode; UserError, naming their source, if they do not fit their own network."""
     problem = build_problem(weights.params)
-    with torch.device("meta"):  # first without memory: a file may ask for a network that is larger than what it holds
-        fits(problem.network(weights.network), weights.tensors, source)
-    net = problem.network(weights.network)
-    fill(net, weights.tensors, source)
-    return Model(name=weights.task, problem=problem, spec=weights.network, net=net.to(device).eval(), device=device, mean=weights.mean)
+    with torch.device("meta"):  # without memory, and without drawing numbers: a file may ask for a network larger than what it holds
+        net = problem.network(weights.network)
+    fits(net, weights.tensors, source)
+    net.to_empty(device=device).load_state_dict(dict(weights.tensors))
+    return Model(name=weights.task, problem=problem, spec=weights.network, net=net.eval(), device=device, mean=weights.mean)
 
 
 class Predictor:

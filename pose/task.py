@@ -135,7 +135,7 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
     autocast = in_bfloat16(params.train.precision, device)
     with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it was
-        torch.manual_seed(params.seed)
+        torch.default_generator.manual_seed(params.seed)  # of the CPU, where weights are drawn; others are nobody's business here
         net = problem.network(spec.network)  # first, so that it begins as in the task without an adversary
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         joints = len(problem.skeleton)
