@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pose.data.h5 import create_pictures
 from pose.data.lsp_mpii import SOURCES, SPLITS
 from pose.errors import UserError
 from pose.folders import Folders
@@ -68,7 +69,7 @@ def write_prepared(path: Path, *, sources: np.ndarray, splits: np.ndarray, names
         for name, values, words in (("source", sources, SOURCES), ("split", splits, SPLITS)):
             file[name] = values.astype(np.uint8)
             file[name].attrs["names"] = list(words)
-        packed = file.create_dataset("packed", (count,), dtype=h5py.vlen_dtype(np.uint8))
+        packed = create_pictures(file, count)
         for row in range(count):
             picture = rng.integers(0, 255, (80, 60, 3), dtype=np.uint8)
             packed[row] = np.frombuffer(cv2.imencode(".jpg", picture)[1].tobytes(), dtype=np.uint8)

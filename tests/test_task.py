@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 from conftest import ROOT
 
+from pose.checkpoint import save_weights, weights_of
 from pose.data.loader import Epochs, Loader
 from pose.data.lsp_mpii import LspMpii
 from pose.data.sample import Batch
 from pose.errors import UserError
 from pose.heatmap import encode
+from pose.infer import Predictor, find_people
 from pose.multi import MultiData
 from pose.nets.hourglass import StackedHourglass
 from pose.params import Params, ScheduleParams, load_params, parse_params
@@ -41,6 +44,22 @@ def test_two_builds_from_a_seed_are_equal_and_leave_the_global_generator_alone(p
     a, b = (build_task(params, "hgpose", device=torch.device("cpu")) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(x, y) for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True))
+
+
+def test_training_touches_no_global_generator(params: Params, prepared: Path, tmp_path: Path):
+    data = SinglePerson(params.single).data(prepared, watched=4)
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    task = build_task(params, "advpose", device=torch.device("cpu"))
+    rows = data.rows("train")
+    for raw in Loader(data.dataset(rows, seed=1, augment=True), Epochs(len(rows), 4, seed=1, start=0, stop=3), workers=0):
+        task.step(raw.to(task.device), done=1, steps=1)
+    find_people(task, data, data.rows("watched"), batch=4, flip=True)
+    save_weights(tmp_path / "last.pt", weights_of(task))
+    Predictor.load(tmp_path / "last.pt")
+    after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
+    assert before[0] == after[0]
+    assert (before[1] == after[1]).all()
+    assert torch.equal(before[2], after[2])
 
 
 def batch_of(mask: list[float]) -> Batch:

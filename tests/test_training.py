@@ -204,6 +204,18 @@ def test_a_state_of_another_run_is_not_continued(workspace: Path):
 
 
 @pytest.mark.slow
+def test_epochs_may_be_raised_to_train_on(workspace: Path):
+    _, out, _ = run("train", "hgpose", folder=workspace)
+    step = load_state(workspace / "checkpoints/hgpose/state.pt")["progress"]["step"]
+    change(workspace, "tasks.hgpose.epochs", 3)
+    status, out, _ = run("train", "hgpose", folder=workspace)
+    assert status == 0
+    assert f"goes on from step {step} of {step // 2 * 3}" in out
+    valid = pd.read_csv(workspace / "metrics/plots/hgpose/valid.csv")
+    assert valid["epoch"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.slow
 def test_mistakes_in_params_are_one_line(workspace: Path):
     change(workspace, "lr", "fast")
     assert only_error(run("train", "hgpose", folder=workspace)) == "error: params.yaml: lr: found 'fast', input should be a valid number"
