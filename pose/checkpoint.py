@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor, nn
 
-from pose.errors import UserError
+from pose.errors import Damaged, UserError
 from pose.files import written_whole
 from pose.params import AEParams, Frozen, HourglassParams, MultiParams, NetworkParams, SingleParams, parse
 from pose.task import Model
@@ -62,7 +62,7 @@ class _Header(Frozen):
     problem: Literal["single", "multi"]
     network: NetworkParams
     mean: Annotated[list[float], Field(min_length=3, max_length=3)]
-    trained: dict[str, Any]
+    trained: dict[str, JsonValue]
 
 
 def save_atomically(path: str | Path, content: Any, *, before: Path | None = None) -> None:
@@ -148,11 +148,11 @@ def fits(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> N
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """Read a resume state; UserError naming the file where it is damaged or something else."""
+    """Read a resume state; Damaged where it is something else or not whole, UserError where it cannot be read."""
     content = _load(Path(path), STATE_FORMAT, "a resume state (checkpoints/TASK/state.pt)")
     for key in ("fingerprint", "code", "environment", "net", "optimizer", "progress", "tracking"):
         if not isinstance(content[key], Mapping):
-            raise UserError(f"{path}: entry {key!r}: found a {type(content[key]).__name__}, expected names and values")
+            raise Damaged(f"{path}: entry {key!r}: found a {type(content[key]).__name__}, expected names and values")
     return content
 
 
@@ -160,19 +160,20 @@ def _load(path: Path, format: str, kind: str) -> dict[str, Any]:
     content = read_torch(path, kind)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != format:
-        raise UserError(f"{path}: found {found!r}, expected {kind} ({format})")
+        raise Damaged(f"{path}: found {found!r}, expected {kind} ({format})")
     missing = [key for key in KEYS[format] if key not in content]
     if missing:
-        raise UserError(f"{path}: no entry {missing[0]!r}, expected {kind}")
+        raise Damaged(f"{path}: no entry {missing[0]!r}, expected {kind}")
     return content
 
 
 def read_torch(path: Path, kind: str) -> Any:
-    """Tensors and plain values of a file; never anything whose loading runs code. UserError naming the file; kind: what it should be."""
+    """Tensors and plain values of a file; never anything whose loading runs code. UserError naming the file, Damaged if it is something
+    else or not whole; kind: what it should be."""
     damaged = f"{path}: cannot be read as {kind}: damaged, or not written by torch"
     try:
         if _is_damaged(path):
-            raise UserError(damaged)
+            raise Damaged(damaged)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected {kind}") from None
@@ -181,18 +182,21 @@ def read_torch(path: Path, kind: str) -> Any:
     except pickle.UnpicklingError as error:
         found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
         if found is None:
-            raise UserError(damaged) from None
-        raise UserError(
+            raise Damaged(damaged) from None
+        raise Damaged(
             f"{path}: found a Python object ({found[1]}), expected tensors and plain values, for loading other things can run code:"
             " save the state dict alone with the code that wrote it"
         ) from None
     except UserError:
         raise
-    except (EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError, MemoryError):
-        raise UserError(damaged) from None
+    except (EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, AssertionError):
+        raise Damaged(damaged) from None
+    except MemoryError:
+        raise UserError(f"{path}: cannot be read as {kind}: larger than can be had") from None
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: cannot be read as {kind}: {reason}") from None
+        unreadable = isinstance(error, OSError) and error.errno  # the disk's or the system's word; torch's has no number
+        raise (UserError if unreadable else Damaged)(f"{path}: cannot be read as {kind}: {reason}") from None
 
 
 def _is_damaged(path: Path) -> bool:

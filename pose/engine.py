@@ -106,6 +106,8 @@ def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run:
                 bar.set_postfix(loss=f"{progress.recent[-1]['loss']:.4g}", refresh=False)
             if row_due:
                 _condense(task, progress)
+            if save_due:
+                _check_weights(task, progress, run)
             if valid_due:
                 task.net.eval()
                 figures = run.validate()
@@ -136,6 +138,16 @@ def _note(task: Task, pending: list[tuple[int, Terms]], progress: Progress, run:
     pending.clear()
 
 
+def _check_weights(task: Task, progress: Progress, run: Callbacks) -> None:
+    """UserError, the same on all ranks, for weights that are not finite: the loss that they came from was, and no state may hold them."""
+    nets = [task.net, *([task.adversary.net] if task.adversary else [])]
+    if not torch.stack([weight.isfinite().all() for net in nets for weight in net.parameters()]).all():
+        hint = "a smaller lr or a larger warmup may help"
+        raise UserError(
+            f"{task.name}: weights are not finite after step {progress.step}, of {', '.join(run.samples(progress.step))}; {hint}"
+        )
+
+
 def _condense(task: Task, progress: Progress) -> None:
     """The recent steps become one row of the history: their means."""
     of_term: dict[str, list[float]] = {}  # an adversary's begin with its game, perhaps in the middle
@@ -152,6 +164,8 @@ def _judge(figures: dict[str, float], progress: Progress, plan: Plan, run: Callb
     epoch = round(progress.step / plan.per_epoch, 3)
     progress.valid.append({"step": progress.step, "epoch": epoch, **figures})
     progress.clock.append({"step": progress.step, "seconds": round(progress.seconds, 1)})
+    if not figures:
+        raise UserError("train.validation_people: found nobody among those looked at who has a joint that counts, expected some: raise it")
     decisive = next(iter(figures.values()))
     if decisive > progress.best:
         progress.best, progress.best_step = decisive, progress.step

@@ -12,6 +12,10 @@ class UserError(ValueError):
     """Input that cannot be used. The message names the file or key, what was found and what was expected."""
 
 
+class Damaged(UserError):
+    """A file that is there and can be read, but does not hold what it should."""
+
+
 def run_main(main: Callable[..., Any], *args: Any) -> None:
     """Run a command; a UserError ends it with `error: ...` on standard error and exit status 1, Ctrl-C with 130."""
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pose.checkpoint import load_weights
 from pose.errors import UserError
-from pose.files import file_hash, write_json, written_whole
+from pose.files import file_hash, sweep, write_json, written_whole
 from pose.folders import PREPARED, Folders
 from pose.infer import as_device, find_people, model_of
 from pose.metrics import Scores
@@ -27,8 +27,10 @@ def evaluate(params: Params, name: str, *, prepared: Path | None = None) -> Scor
     UserError where the weights are missing, damaged or were trained for another task.
     """
     folders = Folders(name)
+    for folder in (folders.metrics.parent, folders.plots, folders.provenance.parent, folders.predictions("").parent):
+        sweep(folder)
     path = folders.models / f"{params.evaluate.weights}.pt"
-    weights = load_weights(path)
+    weights, weights_hash = load_weights(path), file_hash(path)
     model = model_of(weights, path, as_device())
     if model.name != name:
         raise UserError(f"{path}: weights of task {model.name!r}, expected {name!r}")
@@ -49,7 +51,7 @@ def evaluate(params: Params, name: str, *, prepared: Path | None = None) -> Scor
         _read_beside(scores, params, model, problem, data, how)
     digits = DIGITS[problem.kind]
     write_json(folders.metrics, {table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()})
-    write_json(folders.provenance, {"task": name, "file": str(path), "weights": file_hash(path), "trained": dict(weights.trained)})
+    write_json(folders.provenance, {"task": name, "file": str(path), "weights": weights_hash, "trained": dict(weights.trained)})
     return scores
 
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pose.errors import UserError
 
 MOST_BYTES = 2**30  # of a file that is read whole: twice what COCO's longest list of annotations has
@@ -60,9 +62,10 @@ def _sync(path: Path) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what processes that were killed left unfinished there (`written_whole`). For the only one that writes into the folder."""
+    """Remove what processes that are gone left unfinished there (`written_whole`)."""
     for path in Path(folder).glob(".[0-9]*.*"):
-        if path.name.split(".")[1].isdecimal():
+        number = path.name.split(".")[1]
+        if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             path.unlink(missing_ok=True)
 
 
@@ -97,10 +100,17 @@ def write_json(path: str | Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-def file_hash(path: str | Path) -> str:
-    """MD5 of a file, as DVC's lock file names it."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+def file_hash(*paths: str | Path) -> str:
+    """MD5 of a file, as DVC's lock file names it; of several, of one after the other. UserError if one cannot be had."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
 
 
 def read_bytes(path: str | Path, expected: str = "") -> bytes:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pose.coco_metrics import CocoTruth, Evaluated, to_results
-from pose.data.coco import CocoPeople
+from pose.data.coco import SPLITS, CocoPeople
 from pose.data.multi_sample import ImageDataset, MultiBatch, MultiSample, RawMultiBatch, further_sizes, letterbox
 from pose.errors import UserError
 from pose.files import write_text
@@ -178,6 +178,11 @@ class MultiData:
     def path(self) -> Path:
         """The file of pictures and joints."""
         return self.images.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """That one, and the annotations that figures are computed by."""
+        return (self.path, *(self.images.annotations(split) for split in SPLITS))
 
     def rows(self, part: Part) -> np.ndarray:
         """Images of a part; where nothing is held out, what is trained on is watched too."""

@@ -43,6 +43,10 @@ class Data(Protocol):
         """The file that training reads."""
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """All that training and its figures come from."""
+
+    @property
     def unit(self) -> str:
         """What a row is: `people` or `images`."""
 

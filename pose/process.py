@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -40,9 +41,9 @@ class FolderLock:
             holder = self._file.read().strip() or "unknown"
             self.release()
             raise UserError(f"{folder}: process {holder} is writing there already; wait for it or end it") from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk: it only tells others who we are
+            os.ftruncate(self._file.fileno(), 0)
+            os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let others write. The file is left: removing it could take away one that another process has just locked."""

@@ -32,7 +32,7 @@ from pose.report.files import read_metrics
 
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, a task, or an MLflow run"
 # Of what weights were trained by: the rest are parameters.
-CIRCUMSTANCES = ("data", "code", "torch", "device", "processes", "steps")
+CIRCUMSTANCES = ("data", "code", "torch", "device", "operator", "processes", "steps")
 TAGS = {"data": "data_hash", "code": "code", "torch": "torch", "device": "device"}  # where a run keeps them
 SHORTEST = 6  # characters of a run's id that may stand for it
 MOST_NAMED = 10  # runs in an error

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
+from pose import ops
 from pose.checkpoint import STATE_FORMAT, load_state, save_atomically
-from pose.errors import UserError
+from pose.errors import Damaged
 from pose.params import Params, flatten
 from pose.sources import code_version
 
@@ -33,13 +34,15 @@ def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
     shape = params.model_dump(exclude=FREE_TO_CHANGE | PROBLEMS) | {problem: params.problem(problem).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
     shape["task"] = params.task(name).model_dump(exclude={"epochs"})
-    return flatten(shape) | {"data": data_hash}
+    # The figures by which weights and thresholds are chosen depend on it in their last bits.
+    return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
 
 
-def environment(device: torch.device, processes: int) -> dict[str, Any]:
-    """What a run may be continued with another of, though the last bits may then differ."""
+def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str, Any]:
+    """What a run may be continued with another of, though the last bits may then differ. tags: whether the tag loss is computed."""
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
-    return {"torch": str(torch.__version__), "device": chip, "processes": processes}
+    found = {"torch": str(torch.__version__), "device": chip, "processes": processes}
+    return found | ({"operator": "built" if device.type in ops.load() else "plain"} if tags else {})
 
 
 def joined_environment(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -78,7 +81,8 @@ class States:
     def read(self, shape: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
         """The newest sound state of the run that `shape` describes, and its file; None, having said why, if training must start afresh.
 
-        A damaged file is said, and removed once there is a sound one before it: it must not take that one's place.
+        A damaged file is said, and removed once there is a sound one before it: it must not take that one's place. UserError for a file
+        that cannot be read now, which may be sound.
         """
         damaged = False
         for path in (self.newest, self.before):
@@ -86,9 +90,9 @@ class States:
                 continue
             try:
                 state = load_state(path)
-            except UserError as error:
+            except Damaged as error:
                 damaged = True
-                say(f"damaged: {error}")
+                say(f"passed over: {error}")
                 continue
             if difference := _difference(state, shape):
                 say(f"starts afresh: {path} is of another run: {difference}")

@@ -144,6 +144,11 @@ class SingleData:
         """The prepared file."""
         return self.people.path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """That one."""
+        return (self.path,)
+
     def rows(self, part: Part) -> np.ndarray:
         """People of a part who have joints."""
         if part == "test":

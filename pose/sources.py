@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def code_version() -> dict[str, str]:
     versions = {path.relative_to(PACKAGE.parent).as_posix(): _short(_said(path)) for path in _needed()}
     for path in sorted(path for path in OPERATOR.glob("*") if path.is_file()):
         versions[path.relative_to(PACKAGE.parent).as_posix()] = _short(path.read_bytes())
-    return versions
+    # Another Python may parse the same text into another tree.
+    return versions | {"Python": ".".join(map(str, sys.version_info[:2]))}
 
 
 def code_digest() -> str:

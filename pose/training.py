@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pose.checkpoint import Weights, fill, save_weights, weights_of
-from pose.data.loader import Epochs, Loader
+from pose.data.loader import Epochs, Loader, worker_deaths_named
 from pose.distributed import Ranks, joined, launched
 from pose.engine import Interrupted, Plan, Progress, fit
 from pose.errors import UserError
@@ -91,14 +91,14 @@ class _Run:
         self.spec = params.task(name)
         self.data, self.rows, self.watched = check(params, name, ranks.count, prepared=prepared)
         self.sampled = spread(self.rows, params.train.training_people) if params.train.training_people else self.rows[:0]
-        self.data_hash = file_hash(self.data.path)
+        self.data_hash = file_hash(*self.data.files)
         self.task = build_task(params, name, device=as_device())
         self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
         # What is not of the fingerprint, but decides when processes exchange what.
         beside = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every, "code": code_digest()}
         ranks.agree(self.shape | beside)
-        self.environment = environment(self.task.device, ranks.count)
+        self.environment = environment(self.task.device, ranks.count, tags=self.spec.problem == "multi")
         self.states = States(self.folders.checkpoints)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None  # tensors of the best weights so far, kept by the process that writes
@@ -134,7 +134,8 @@ class _Run:
                 self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
             batches = self._order(self.progress.step, self.plan.steps, self.ranks)
             dataset = self.data.dataset(self.rows, seed=self.params.seed, augment=True)
-            fit(self.task, Loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
+            with worker_deaths_named():
+                fit(self.task, Loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
             if self.ranks.main:
                 self._finish()
 
@@ -167,7 +168,7 @@ class _Run:
         """Write the resume state and the history up to here."""
         if not self.ranks.main:
             return
-        self.record.flush()  # before the state, which says that all until here is told or kept
+        # With what is not told yet, and before it is told: a server that hangs must not cost the state of a run that is asked to end.
         self.tracking = {"run_id": self.record.run_id, "unsent": self.record.unsent()}
         content = {
             "environment": self.environment,
@@ -183,6 +184,7 @@ class _Run:
             write_history(self.folders, self.progress)
         except UserError as error:
             raise UserError(f"{error}; what was saved before stays, and the same command goes on from there") from None
+        self.record.flush()
 
     def _order(self, start: int, stop: int, ranks: Ranks) -> Epochs:
         where: dict[str, int] = {"start": start, "stop": stop, "rank": ranks.rank, "ranks": ranks.count}
@@ -215,7 +217,7 @@ class _Run:
             self.task.adversary.resume(state["adversary"])
         self.progress = Progress(**state["progress"])
         self.best = state["best"] or (state["net"] if self.progress.best_step else None)
-        self.tracking = state["tracking"]
+        self.tracking = {"run_id": state["tracking"]["run_id"], "unsent": [tuple(value) for value in state["tracking"]["unsent"]]}
         say(f"goes on from step {self.progress.step:,} of {self.plan.steps:,} ({path})")
         self.environment, changes = joined_environment(state["environment"], self.environment)
         for change in changes:

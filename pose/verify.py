@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import torch
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from torch import Tensor
 
 from pose import build_ext
@@ -44,7 +45,7 @@ WORKERS = (0, 1, 4)
 POLL = 0.001  # seconds
 # What a run ends with takes long at the paper's sizes and is a function of the weights: looked at on few, or not at all.
 BRIEF = {
-    "train.validation_people": 2,
+    "train.validation_people": 8,
     "train.training_people": 0,
     "train.checkpoint_minutes": 0.0,
     "multi.thresholds.choose": False,
@@ -77,7 +78,10 @@ def verify(
     _set(values, "train.checkpoint_every", every)
     params = parse_params(values, "params.yaml as changed")
     source = prepared or PREPARED[params.task(task).problem]
-    check(params, task, wanted(params.train.processes), prepared=source)  # here, where a mistake is one line
+    _, rows, _ = check(params, task, wanted(params.train.processes), prepared=source)  # here, where a mistake is one line
+    most = params.task(task).epochs * (len(rows) // params.task(task).batch)
+    if steps > most:
+        raise UserError(f"steps: found {steps}, expected at most the {most} of tasks.{task}.epochs")
     source = source.resolve()
     with _folder(keep) as root:
         counts = {"once": params.train.workers, "again": params.train.workers}
@@ -91,18 +95,22 @@ def verify(
             print(f"  {name}: {trial.run():.0f} s", flush=True)
         killed = Trial.prepared_in(root / "killed", task, steps, source, params)
         lives = killed.run_through(kills, every, random.Random(seed))
-        print(f"  killed {len(lives)} times, at steps {', '.join(str(life.reached) for life in lives)}", flush=True)
+        killed_at = ", ".join(str(life.reached) for life in lives[:-1])
+        print(f"  killed {len(lives) - 1} times, at steps {killed_at}", flush=True)
         once, *_ = runs.values()
-        equal = compare(once, {name: trial for name, trial in runs.items() if trial is not once} | {f"killed {len(lives)} times": killed})
-        if len(lives) < kills:
-            raise UserError(f"steps: found {steps}, expected more: the run was over after {len(lives)} of {kills} kills")
+        equal = compare(
+            once, {name: trial for name, trial in runs.items() if trial is not once} | {f"killed {len(lives) - 1} times": killed}
+        )
+        if len(lives) <= kills:
+            raise UserError(f"steps: found {steps}, expected more: the run was over after {len(lives) - 1} of {kills} kills")
         print(_said_of(lives, every))
         return equal and done_again(lives) <= every
 
 
 @dataclass(frozen=True)
 class Life:
-    """One start of a run until its kill: the step after which it began, the one that it reached, and whether a state was half written."""
+    """One start of a run until its kill or end: the step after which it began, the one that it reached, and whether a state was half
+    written."""
 
     began: int
     reached: int
@@ -131,9 +139,10 @@ class Trial:
 
     @staticmethod
     def prepared_in(folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None) -> Trial:
-        """One that has not begun, with these parameters; whatever was in the folder is removed."""
-        if folder.exists():
-            shutil.rmtree(folder)
+        """One that has not begun, with these parameters; another trial in the folder is removed."""
+        if folder.exists() and not (folder / PARAMS).exists():
+            raise UserError(f"{folder}: is there already and none of ours, expected a folder without it")
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         how = params.train.model_copy(update={"workers": params.train.workers if workers is None else workers})
         write_params(params.model_copy(update={"train": how}), folder / PARAMS)
@@ -148,7 +157,7 @@ class Trial:
         return time.monotonic() - started
 
     def run_through(self, kills: int, every: int, chance: random.Random) -> list[Life]:
-        """To the end, killed on the way, every other time while it writes a state."""
+        """To the end, killed on the way, every other time while it writes a state. The last of the lives came to the end."""
         lives: list[Life] = []
         while len(lives) < kills:
             before = len(self.steps_done())
@@ -171,12 +180,17 @@ class Trial:
                     process.wait()
             if ended:
                 self._check(process)
-                return lives
-            done = self.steps_done()[before:]
-            if done:  # else it was killed before it came to anything, as it was when it wrote its first
-                lives.append(Life(began=done[0] - 1, reached=max(done), writing=bool(self._unfinished())))
+                return [*lives, self._life(before, saved)]
+            if len(self.steps_done()) > before:  # else it was killed before it came to anything, as it was when it wrote its first
+                lives.append(self._life(before, saved))
+        before, saved = len(self.steps_done()), self._saved()
         self.run()
-        return lives
+        return [*lives, self._life(before, saved)]
+
+    def _life(self, before: int, saved: int) -> Life:
+        """That which did the steps after the first `before` of the log."""
+        done = self.steps_done()[before:]
+        return Life(began=done[0] - 1 if done else saved, reached=max(done, default=saved), writing=bool(self._unfinished()))
 
     def steps_done(self) -> list[int]:
         """Of all processes, in the order in which they did them."""
@@ -227,7 +241,7 @@ class Trial:
         if process.returncode:
             log = self.folder / "log.txt"
             errors = [line for line in read_text(log).splitlines() if line.startswith("error: ")]
-            what = errors[0].removeprefix("error: ") if errors else read_text(log).strip().splitlines()[-1]
+            what = errors[0].removeprefix("error: ") if errors else (read_text(log).strip().splitlines() or ["it said nothing"])[-1]
             raise UserError(f"{self.task}: training ended with status {process.returncode}: {what}")
 
 
@@ -306,7 +320,7 @@ def done_again(lives: Sequence[Life]) -> int:
 
 def _said_of(lives: Sequence[Life], every: int) -> str:
     writing = sum(life.writing for life in lives)
-    kills = f"{len(lives)} kills, {writing} of them while a state was written"
+    kills = f"{len(lives) - 1} kills, {writing} of them while a state was written"
     return f"  {kills}; at most {done_again(lives)} steps were done again, a state is written every {every}"
 
 
@@ -314,12 +328,19 @@ def _parameters(task: str, preset: str | None, batch: int | None, changes: Mappi
     params = params_with(preset) if preset else load_params()
     params.task(task)
     values = params.model_dump()
-    given = {key: YAML(typ="safe").load(value) for key, value in changes.items()}
+    given = {key: _value(key, text) for key, text in changes.items()}
     if batch:
         given[f"tasks.{task}.batch"] = batch
     for key, value in (BRIEF | given).items():
         _set(values, key, value)
     return values
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, TypeError):
+        raise UserError(f"--set: {key}={text[:60]}: not valid YAML") from None
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -10,14 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from test_training import change, only_error, ours, run, start, workspace
+from test_training import change, only_error, ours, run, start, with_values, workspace
+from torch.utils.data import Dataset
 
 from pose.checkpoint import load_state
 from pose.data.coco import annotation_file
+from pose.data.loader import Loader, worker_deaths_named
+from pose.data.sample import Batch
+from pose.errors import UserError
+from pose.params import Params
+from pose.problem import Terms
+from pose.record import Unrecorded
+from pose.task import Task
+from pose.training import train
 
 __all__ = ["workspace"]
 
@@ -56,11 +68,54 @@ def test_a_loss_that_is_no_number_ends_training_and_names_the_term_the_step_and_
     assert done[0] == 1
     assert "Traceback" not in err
     line = next(line for line in err.splitlines() if line.startswith("error: "))
-    state = training / "checkpoints/hgpose/state.pt"
-    last = step_of(state) if state.exists() else 0
-    assert line.startswith("error: hgpose: heatmap is ")
-    assert f" at step {last + 1}, of " in line  # the state before that stays
+    assert re.match(r"error: hgpose: (heatmap is (nan|-?inf) at|weights are not finite after) step \d+, of ", line)
     assert line.count("(row ") == 4  # the whole batch, on whichever process
+    state = training / "checkpoints/hgpose/state.pt"
+    if state.exists():  # a state that stays is one that training can go on from
+        assert all(tensor.isfinite().all() for tensor in load_state(state)["net"].values())
+
+
+def test_a_loss_that_is_no_number_is_named_at_its_step(params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    step = Task.step
+
+    def spoilt(task: Task, batch: Batch, *, done: int, steps: int) -> Terms:
+        """The real step; the pictures of the fourth are no numbers."""
+        image_B3HW = batch.image_B3HW * (math.nan if done == 3 else 1)
+        return step(task, replace(batch, image_B3HW=image_B3HW), done=done, steps=steps)
+
+    monkeypatch.setattr(Task, "step", spoilt)
+    params = with_values(params, {"train.processes": 1, "train.checkpoint_every": 1})
+    with pytest.raises(UserError, match=r"^hgpose: heatmap is nan at step 4, of .*\(row \d+\), .*\(row \d+\)") as error:
+        train(params, "hgpose", prepared=prepared, record=Unrecorded())
+    assert "\n" not in str(error.value)
+    assert step_of(Path("checkpoints/hgpose/state.pt")) == 3
+
+
+def test_weights_that_are_not_finite_are_never_saved(params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    params = with_values(params, {"train.processes": 1, "train.checkpoint_every": 1, "lr": 3e38, "tasks.hgpose.schedule.warmup": 0.0})
+    with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
+        train(params, "hgpose", prepared=prepared, record=Unrecorded())
+    assert not Path("checkpoints/hgpose/state.pt").exists()
+
+
+class Slow(Dataset):
+    """Whose batches are numbers, and come at once."""
+
+    def __getitems__(self, keys: list) -> list:
+        return keys
+
+
+def test_a_worker_that_dies_while_the_step_is_computed_is_named_too():
+    def steps() -> None:
+        for _ in Loader(Slow(), [[(0, number)] for number in range(1000)], workers=1):
+            [worker] = psutil.Process().children()
+            worker.send_signal(signal.SIGKILL)
+            until(lambda: False, seconds=20)  # where torch's handler finds us
+
+    with pytest.raises(UserError, match=r"^DataLoader worker \(pid"), worker_deaths_named():
+        steps()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import torch
 
 from pose import sources
 from pose.checkpoint import load_state
+from pose.errors import UserError
 from pose.resume import States, environment, joined_environment
 
 SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
@@ -52,7 +53,7 @@ def test_one_flipped_bit_of_a_weight_is_noticed_and_the_state_before_is_used(sta
     assert torch.load(states.newest, weights_only=True)["net"]["weight"].ne(2).sum() == 1, "torch itself does not notice"
     step, said = read(states)
     assert step == 1
-    assert [line.partition(":")[0] for line in said] == ["damaged"]
+    assert [line.partition(":")[0] for line in said] == ["passed over"]
     assert str(states.newest) in said[0]
     states.write(SHAPE, content(2))
     assert read(states) == (2, [])
@@ -65,7 +66,18 @@ def test_a_state_that_is_cut_short_is_noticed(states: States, keep: float):
     states.newest.write_bytes(data[: int(keep * len(data))])
     step, [line] = read(states)
     assert step == 1
-    assert line.startswith(f"damaged: {states.newest}: ")
+    assert line.startswith(f"passed over: {states.newest}: ")
+
+
+def test_a_state_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(states: States):
+    data = states.newest.read_bytes()
+    states.newest.unlink()
+    states.newest.mkdir()  # what the system says of it is not that it is damaged; permissions do not bind root
+    with pytest.raises(UserError, match=r"state\.pt: is a folder"):
+        states.read(SHAPE, print)
+    states.newest.rmdir()
+    states.newest.write_bytes(data)
+    assert read(states) == (2, [])
 
 
 def test_a_kill_between_the_two_renames_leaves_the_state_before(states: States):
@@ -116,7 +128,7 @@ def test_the_code_of_a_run_is_all_that_training_imports_and_nothing_of_the_repor
 
 
 def test_an_environment_that_changes_is_said_and_remembered():
-    now = environment(torch.device("cpu"), 2)
+    now = environment(torch.device("cpu"), 2, tags=False)
     assert now["torch"] == torch.__version__
     assert joined_environment(now, now) == (now, [])
     joined, changes = joined_environment(now, now | {"processes": 1})

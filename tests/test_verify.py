@@ -40,10 +40,11 @@ def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
     whole, killed = (Trial.prepared_in(tmp_path / name, task, STEPS, data, brief(params, task)) for name in ("whole", "killed"))
     whole.run()
     lives = killed.run_through(KILLS, EVERY, random.Random(task))
-    assert len(lives) == KILLS
+    assert len(lives) == KILLS + 1
     assert done_again(lives) <= EVERY
-    assert lives[-1].began > 0, "started over"
     assert [life.began for life in lives] == sorted(life.began for life in lives)
+    assert lives[-1].began > 0, "started over"
+    assert lives[-1].reached == STEPS
     assert compare(whole, {"killed": killed})
     assert sorted(set(killed.steps_done())) == list(range(1, STEPS + 1))
     assert not list(killed.folder.rglob(".[0-9]*.*")), "left half written"
@@ -134,6 +135,7 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path):
         ("hgpose", "--prepared", "nowhere.h5"): "nowhere.h5: no such file",
         ("hgpose", "--set", "train.wokers=2"): "unknown key train.wokers",
         ("hgpose", "--set", "lr=fast"): "lr: found 'fast'",
+        ("hgpose", "--set", "lr=["): "--set: lr=[: not valid YAML",
         ("hgpose", "--steps", "0"): "steps",
     }
     for words, message in cases.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -48,8 +49,8 @@ class Epochs:
 class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
-    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one, in a worker too, and
-    where a worker has died.
+    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one, in a worker too.
+    See `worker_deaths_named`.
     """
 
     def __init__(self, dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int):
@@ -70,15 +71,22 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        try:
-            for batch in self._loader:
-                if isinstance(batch, UserError):
-                    raise batch
-                yield batch
-        except RuntimeError as error:
-            if not (died := re.search(r"DataLoader worker \(pid.*?\).*", str(error))):
-                raise
-            raise UserError(f"{died[0].strip().rstrip('.')}: found a loader worker dead, out of memory perhaps (train.workers)") from None
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+@contextmanager
+def worker_deaths_named() -> Iterator[None]:
+    """A loader worker that dies is a UserError. Around all that goes on while there are workers: torch raises its RuntimeError in the main
+    thread wherever that is just then."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (died := re.search(r"DataLoader worker \(pid.*?\).*", str(error))):
+            raise
+        raise UserError(f"{died[0].strip().rstrip('.')}: found a loader worker dead, out of memory perhaps (train.workers)") from None
 
 
 class _Told(Dataset[Any]):
