@@ -32,7 +32,8 @@ from pose.report.files import read_metrics
 
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, a task, or an MLflow run"
 # Of what weights were trained by: the rest are parameters.
-CIRCUMSTANCES = ("data", "code", "torch", "device", "operator", "processes", "steps")
+CIRCUMSTANCES = ("data", "code", "torch", "device", "processes", "steps")
+OPERATOR = "operator"  # of a task that computes the tag loss: `built` or `plain`
 TAGS = {"data": "data_hash", "code": "code", "torch": "torch", "device": "device"}  # where a run keeps them
 SHORTEST = 6  # characters of a run's id that may stand for it
 MOST_NAMED = 10  # runs in an error
@@ -186,8 +187,10 @@ def _of_found(runs: list[Any] | _Unknown) -> list[Fact]:
 def _of_training(trained: Mapping[str, Any] | _Unknown, missing: str = "the weights do not say") -> list[Fact]:
     if isinstance(trained, _Unknown):
         return [_fact(name, trained) for name in (*CIRCUMSTANCES, "parameters")]
-    parameters = {key: trained[key] for key in sorted(trained) if key not in CIRCUMSTANCES}
+    parameters = {key: trained[key] for key in sorted(trained) if key not in (*CIRCUMSTANCES, OPERATOR)}
     facts = [_fact(name, trained.get(name, _Unknown(missing))) for name in CIRCUMSTANCES]
+    if OPERATOR in trained:
+        facts.append(_fact(OPERATOR, trained[OPERATOR]))
     return [*facts, _fact("parameters", parameters or _Unknown(missing))]
 
 
