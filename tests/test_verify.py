@@ -118,7 +118,7 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_kills_on_two_proces
     params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    edit(tmp_path, with_values(params, {"train.processes": 2}).model_dump())
+    edit(tmp_path, with_values(params, {"train.processes": 2, "tasks.advpose-ae.epochs": 100}).model_dump())
     assert verify("advpose-ae", steps=12, kills=1, prepared=prepared_coco)
     printed = capsys.readouterr().out
     assert "2 processes on the CPU" in printed
