@@ -4,6 +4,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 REAL_DATA ?= ../shared/data
 KILLS ?= 50
+# Tests on two cores; whole files, since what the tests of one share is made once for each process.
+SHARED := -n 2 --dist loadfile
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -32,8 +34,8 @@ repro: $(STAMP) ## data, training, evaluation and report: all that is out of dat
 
 test: $(STAMP) ## all tests, the fast ones first
 	@fast=0; slow=0; \
-	$(BIN)/python -m pytest -m 'not slow' || fast=$$?; \
-	$(BIN)/python -m pytest -m slow || slow=$$?; \
+	$(BIN)/python -m pytest $(SHARED) -m 'not slow' || fast=$$?; \
+	$(BIN)/python -m pytest $(SHARED) -m slow || slow=$$?; \
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
 
 # Tiny networks and data of their own would be faster; these are the demo's.
