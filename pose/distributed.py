@@ -101,13 +101,17 @@ class Ranks:
     def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
         """The network so that its gradients are averaged over the ranks in backward; None where there is nothing to do.
 
-        Its buffers stay each rank's own, see `same_buffers`.
+        Its buffers stay each rank's own, see `same_buffers`. Where equal runs give equal bits, they do so too whichever step of a start it
+        is: after the first one torch would lay out anew what it sends, and three numbers or more add up to other last bits in another
+        place. While it looks for unused parameters, of which there are none, it does not.
         """
         if self.count == 1:
             return None
+        on_cpu = all(weight.device.type == "cpu" for weight in net.parameters())
+        fixed = self.count > 2 and (on_cpu or torch.are_deterministic_algorithms_enabled())
         with warnings.catch_warnings():  # torch 2.13 renames the option to one that 2.11 does not know
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-            return DistributedDataParallel(net, broadcast_buffers=False)
+            return DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=fixed)
 
 
 @contextmanager
@@ -179,6 +183,8 @@ def launch(processes: int, module: str, *args: str) -> None:
     words = ["--standalone", f"--nproc-per-node={processes}", "--module", module, *args]
     what = " ".join([module, *args])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else torchrun says at length that it sets it
+    if processes > 2:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each would say that it found no unused parameters, see `Ranks.wrap`
     logging.disable()  # of this process, which only waits: what torchrun says at length is said below, once
     sys.stdout.flush()
     try:

@@ -125,10 +125,11 @@ def fit(task: Task, batches: Iterable[Any], plan: Plan, progress: Progress, run:
 
 def _note(task: Task, pending: list[tuple[int, Terms]], progress: Progress, run: Callbacks) -> None:
     """Fetch the terms of the steps since the last time, all at once: reading each as it comes would make a GPU wait."""
-    values = torch.stack([value.double() for _, terms in pending for value in terms.values()])
-    value = iter(run.ranks.mean(values.cpu()).tolist())
-    for step, terms in pending:
-        row = {name: next(value) for name in terms}
+    values = torch.stack([value.double() for _, terms in pending for value in terms.values()]).cpu()
+    # Each step's for itself, so that how many wait, which a state written in between changes, moves no bit of a mean.
+    each = values.split([len(terms) for _, terms in pending])
+    for (step, terms), mine in zip(pending, each, strict=True):
+        row = dict(zip(terms, run.ranks.mean(mine).tolist(), strict=True))
         for name, found in row.items():
             if not math.isfinite(found):
                 hint = "a smaller lr or a larger warmup may help"

@@ -10,15 +10,13 @@ import ast
 import json
 import os
 import re
-import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from pydantic import Field
 
@@ -59,9 +57,6 @@ class _Evaluated(Frozen):
 
 class _Unknown(Exception):
     """Why something cannot be found out."""
-
-    def __str__(self) -> str:
-        return re.sub(r"(?<=://)[^/@\s]*@", "", super().__str__())  # without the name and password of a store
 
 
 def provenance(what: str) -> list[Fact]:
@@ -286,51 +281,23 @@ def _run_with(weights: str, task: str) -> list[Any] | _Unknown:
     own = Folders(task).run_id
     first = runs.pop(own.read_text(encoding="utf-8", errors="replace").strip(), None) if own.is_file() else None
     ordered = [*([first] if first else []), *runs.values()]
-    return ordered or _Unknown(f"no run with these weights in {_store_uri()}")
-
-
-def _store_uri() -> str:
-    try:
-        from pose.tracking import store_uri  # brings MLflow, and its settings before it
-    except ModuleNotFoundError as error:
-        raise _Unknown(f"{error.name} is not installed") from None
-    return store_uri()
+    return ordered or _Unknown(f"no run with these weights in {_store().store_name()}")
 
 
 def _runs(which: str) -> list[Any]:
-    """Runs of this project that MLflow's filter lets through, the newest first; _Unknown if they cannot be looked for."""
-    uri = _store_uri()
-    from mlflow import MlflowClient
-
-    from pose.tracking import EXPERIMENT
-
+    """Runs that MLflow's filter lets through, the newest first; _Unknown if they cannot be looked for."""
+    store = _store()
     try:
-        client = MlflowClient(_read_only(uri))
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        return list(client.search_runs([experiment.experiment_id], which)) if experiment else []
-    except _Unknown:
-        raise
-    except Exception as error:  # of MLflow, its database or the network, which gives a chain of reasons
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("(Caused by ")[2][:200]
-        raise _Unknown(f"{uri} cannot be read ({reason})") from None
+        found: list[Any] = store.runs_where(which)
+    except store.Unreadable as error:
+        raise _Unknown(str(error)) from None
+    return found
 
 
-def _read_only(uri: str) -> str:
-    """The address by which MLflow makes nothing that is missing, and changes nothing that is there; _Unknown where there is no store."""
-    if uri.startswith("sqlite:"):
-        from sqlalchemy.engine import make_url
-
-        url = make_url(uri)
-        if not url.database or not os.path.isfile(url.database):
-            raise _Unknown(f"there is no store {uri}")
-        file = f"file:{quote(url.database)}"
-        # What is no store MLflow would try to open for more than a minute.
-        with closing(sqlite3.connect(f"{file}?mode=ro", uri=True)) as database:
-            database.execute("SELECT 1 FROM experiments")
-        # By the driver's name, since MLflow makes the folders of a plain `sqlite:///`.
-        query = {**url.query, "mode": "ro", "uri": "true"}
-        return url.set(drivername="sqlite+pysqlite", database=file, query=query).render_as_string()
-    folder = uri.removeprefix("file://")
-    if "://" not in folder and not os.path.isdir(folder):
-        raise _Unknown(f"there is no store {uri}")
-    return uri
+def _store() -> ModuleType:
+    """`pose.mlflow_store`, which brings MLflow; _Unknown where that is not installed."""
+    try:
+        from pose import mlflow_store
+    except ModuleNotFoundError as error:
+        raise _Unknown(f"{error.name} is not installed") from None
+    return mlflow_store

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 OPERATOR = PACKAGE.parent / "csrc"  # absent where the package is installed without its repository
 ENTRY = "pose.training"
-BESIDE = {"pose.tracking"}  # imported by it, but it computes nothing
+BESIDE = {"pose.tracking"}  # imported by it, but it computes nothing, nor does what only it imports
 
 
 @cache

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
 import math
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and an attempt at a server that
-# never answers costs 20 s, not minutes. One retry, which comes at once, is for connections that an idle server has closed.
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
-os.environ.update(_SETTINGS | os.environ)  # the user's own win
+from pose.mlflow_store import active_run, experiment_id, reason_of, store_name, writable
 
+# isort: split
+# After that, since MLflow reads the settings that are made there as it is imported.
 import mlflow
-from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from pose.engine import Interrupted
 from pose.files import write_text
 from pose.folders import Folders
 
-logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])  # in case somebody imported it before us
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
-EXPERIMENT = "pose"
 METRIC_BATCH, PARAM_BATCH, TAG_BATCH = 800, 100, 100  # the most that MLflow takes at once: 1000 in all
 FLUSH_ENTRIES, FLUSH_SECONDS = 500, 10.0
 RETRY_SECONDS = 60.0  # from one attempt at a store that is away to the next,
@@ -56,17 +40,6 @@ SYSTEM_SECONDS = 5.0  # between two samples of processor, memory, disk, network 
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 Value = tuple[str, float, int, int]  # name as MLflow allows it, value, time in milliseconds, step
-
-
-def store_uri() -> str:
-    """Where runs are kept: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the project's root; a relative SQLite path starts there too.
-
-    `dvc exp run --temp` and `--queue` run in a folder that is deleted afterwards; DVC_ROOT names the real one there.
-    """
-    root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    path = _sqlite_path(uri)
-    return f"sqlite:///{root / path}" if path else uri
 
 
 class Tracker:
@@ -154,7 +127,7 @@ class Tracker:
             self._flush_at = ended + max(RETRY_SECONDS, (ended - started) / RETRY_SHARE)
             return
         if self._away:
-            _say(f"{store_uri()} can be written to again; what waited is there, {count:,} values")
+            _say(f"{store_name()} can be written to again; what waited is there, {count:,} values")
         self._away = False
         self._flush_at = time.monotonic() + FLUSH_SECONDS
         self._write_files()
@@ -189,7 +162,7 @@ class Tracker:
         self.flush(now=True)
         if self._away:
             left = [f"{len(self._waiting):,} values", *(name for name, _ in self._files)]
-            _say(f"{', '.join(left)} could not be written to {store_uri()}; the history is in {Folders(self._task).plots}")
+            _say(f"{', '.join(left)} could not be written to {store_name()}; the history is in {Folders(self._task).plots}")
         if self._watcher:
             self._watcher.finish()
         if self._open:
@@ -217,8 +190,8 @@ class Tracker:
         self._waiting.append(value)
 
     def _begin(self) -> None:
-        with _store() as client:
-            experiment = _experiment(client)
+        with writable() as client:
+            experiment = experiment_id(client)
         earlier = self._earlier(client)
         run = mlflow.start_run(
             run_id=earlier,
@@ -241,7 +214,7 @@ class Tracker:
         later = self._id_file.read_text(encoding="utf-8").strip() if self._id_file and self._id_file.exists() else None
         why_not = {}
         for run_id in filter(None, (self.run_id, later)):
-            run = _run(client, run_id)
+            run = active_run(client, run_id)
             stored = run.data.params if run else {}
             differing = [key for key, value in stored.items() if self._params.get(key) != value]
             if run and not differing:
@@ -302,7 +275,7 @@ def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]]) -> 
     now = int(time.time() * 1000)
     figures = {metric_name(f"test/{table}/{name}"): float(value) for table, row in tables.items() for name, value in row.items()}
     try:
-        with _store() as client:
+        with writable() as client:
             known = client.get_run(run_id).data.metrics
         new = {name: value for name, value in figures.items() if math.isfinite(value) and known.get(name) != value}
         client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
@@ -316,65 +289,11 @@ def metric_name(name: str) -> str:
 
 
 def _complain(error: Exception, consolation: str) -> None:
-    # Of MLflow's chains of reasons the last one, of a database's message not the statement.
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("(Caused by ")[2].rstrip(")")[:200]
-    _say(f"{store_uri()} cannot be written to ({reason}); {consolation}")
+    _say(f"{store_name()} cannot be written to ({reason_of(error)}); {consolation}")
 
 
 def _say(text: str) -> None:
-    hidden = re.sub(r"(?<=://)[^/@\s]*@", "", text)  # the name and password of a store
-    print(f"tracking: {hidden}", file=sys.stderr)
-
-
-def _sqlite_path(uri: str) -> str | None:
-    return uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
-
-
-@contextmanager
-def _store() -> Iterator[mlflow.MlflowClient]:
-    """The store, of which a SQLite file can be written to; one process of this machine enters at a time.
-
-    MLflow lets several make the tables of a new file at once, and they fail; what is no such file it tries to open for 100 seconds.
-    """
-    mlflow.set_tracking_uri(store_uri())
-    path = _sqlite_path(store_uri())
-    if not path:
-        yield mlflow.MlflowClient()
-        return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{path}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with closing(sqlite3.connect(path, timeout=20)) as database:
-            database.execute("BEGIN IMMEDIATE")
-        yield mlflow.MlflowClient()
-
-
-def _experiment(client: mlflow.MlflowClient) -> str:
-    """Its id; made where it is not there yet."""
-    if found := client.get_experiment_by_name(EXPERIMENT):
-        if found.lifecycle_stage == LifecycleStage.DELETED:
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    path = _sqlite_path(store_uri())
-    # Absolute: MLflow's own default is relative to wherever the first run happens to be. A server keeps files where it likes.
-    location = Path(path).with_name("mlruns").as_uri() if path else None
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=location)
-    except MlflowException:
-        if found := client.get_experiment_by_name(EXPERIMENT):  # made in the meantime, on a server that others use too
-            return str(found.experiment_id)
-        raise
-
-
-def _run(client: mlflow.MlflowClient, run_id: str) -> Run | None:
-    """A run, unless there is none of that name or it was deleted."""
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
+    print(f"tracking: {text}", file=sys.stderr)
 
 
 def _tags(task: str, data_hash: str) -> dict[str, str]:

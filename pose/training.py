@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -134,10 +134,21 @@ class _Run:
                 self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
             batches = self._order(self.progress.step, self.plan.steps, self.ranks)
             dataset = self.data.dataset(self.rows, seed=self.params.seed, augment=True)
-            with worker_deaths_named():
+            with worker_deaths_named(), self._lone_picture_named():
                 fit(self.task, Loader(dataset, batches, workers=self.params.train.workers), self.plan, self.progress, self)
             if self.ranks.main:
                 self._finish()
+
+    @contextmanager
+    def _lone_picture_named(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # torch has no type of its own for it
+                raise
+            why = "where maps shrink to one cell, one picture alone has nothing to be normalised by"
+            found = f"found {self.spec.batch} for {self.ranks.count} processes"
+            raise UserError(f"tasks.{self.name}.batch: {found}, expected 2 pictures for each or a larger input: {why}") from None
 
     def validate(self) -> dict[str, float]:
         """Figures on the watched rows, and on some that are trained on; every rank looks at its share of them."""

@@ -19,10 +19,11 @@ ROWS = [
     {"data", "coco_metrics"},
     {"adversary", "multi", "problem", "single"},  # what to learn
     {"task"},  # joining
-    {"checkpoint", "distributed", "engine", "history", "infer", "process", "pyfunc_model", "record", "resume"}  # running
-    | {"thresholds", "tracking"},
+    {"checkpoint", "distributed", "engine", "history", "infer", "mlflow_store", "process", "pyfunc_model"}  # running
+    | {"record", "resume", "thresholds", "tracking"},
     {"evaluation", "training"},  # a whole run, as the stages call it
-    {"cli", "draw", "gate", "interop", "predict", "presets", "provenance", "report", "study", "verify"},  # use
+    {"cli", "draw", "gate", "interop", "predict", "presets", "provenance", "report", "study"}  # use
+    | {"trial", "verify"},
 ]
 PLACE = {name: number for number, row in enumerate(ROWS) for name in row}
 # What a bare training machine lacks. The core must import without it.

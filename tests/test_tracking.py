@@ -31,9 +31,10 @@ import pose.tracking
 from pose.data.images import encode_jpeg
 from pose.engine import Interrupted
 from pose.infer import Predictor
+from pose.mlflow_store import store_uri
 from pose.params import Params
 from pose.skeleton import COCO
-from pose.tracking import Tracker, Value, log_scores, metric_name, store_uri
+from pose.tracking import Tracker, Value, log_scores, metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = {"lr": 0.00025, "hgpose.adversary": None, "hgpose.network.stem": [16, 32, 32]}

@@ -173,6 +173,13 @@ def test_a_second_writer_is_refused(workspace: Path):
 
 
 @pytest.mark.slow
+def test_a_picture_too_small_to_be_normalised_alone_is_refused(workspace: Path):
+    change(workspace, "tasks.hgpose.batch", 1)
+    error = only_error(run("train", "hgpose", folder=workspace))
+    assert error.startswith("error: tasks.hgpose.batch: found 1 for 1 processes, expected 2 pictures for each or a larger input")
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_pictures_of_several_people_and_choose_thresholds_once(workspace: Path):
     change(workspace, "train.processes", 2)
     change(workspace, "multi.thresholds.choose", True)

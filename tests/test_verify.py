@@ -16,7 +16,8 @@ from test_training import TASKS, edit, with_values
 from pose.checkpoint import load_state, save_atomically
 from pose.params import Params, load_params
 from pose.resume import States
-from pose.verify import Trial, compare, done_again, verify
+from pose.trial import Trial, done_again
+from pose.verify import compare, verify
 
 EVERY, STEPS, KILLS = 2, 24, 5
 
@@ -114,17 +115,17 @@ def test_a_difference_of_one_bit_is_found(params: Params, prepared: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_verify_finds_equal_bits_for_other_workers_and_after_kills_on_two_processes(
+def test_verify_finds_equal_bits_for_other_workers_and_after_kills_on_three_processes(
     params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
-    edit(tmp_path, with_values(params, {"train.processes": 2, "tasks.advpose-ae.epochs": 100}).model_dump())
-    assert verify("advpose-ae", steps=12, kills=1, prepared=prepared_coco)
+    edit(tmp_path, with_values(params, {"train.processes": 3, "tasks.advpose-ae.batch": 6, "tasks.advpose-ae.epochs": 100}).model_dump())
+    assert verify("advpose-ae", steps=12, kills=2, prepared=prepared_coco)
     printed = capsys.readouterr().out
-    assert "2 processes on the CPU" in printed
+    assert "3 processes on the CPU" in printed
     assert [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")] == [["k_t", "1", *["equal"] * 4]]
     assert "differ" not in printed
-    assert "1 kills" in printed
+    assert "2 kills" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
 
 

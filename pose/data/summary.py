@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ LISTED = 10  # unusable images named
 
 
 @dataclass
-class Summary:
+class Summary(ABC):
     """What became of a raw set. `str()` of it is what the stage prints.
 
     notes: lines to be said beside the table. left_out: how many by (row of the table, reason). unusable: what is wrong with each image
@@ -22,9 +23,9 @@ class Summary:
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     unusable: list[str] = field(default_factory=list)
 
+    @abstractmethod
     def table(self) -> list[str]:
         """The lines of the table, the head first."""
-        raise NotImplementedError
 
     def reasons(self, row: str) -> str:
         """Why things of this row of the table were left out, and how many; empty if none was."""
