@@ -37,7 +37,7 @@ class Adversary:
 
     @staticmethod
     def build(params: AdversaryParams, *, joints: int, device: torch.device, layout: torch.memory_format, autocast: bool) -> Adversary:
-        """A new one, its weights drawn from torch's generator as it stands; Adam, as published."""
+        """A new one, its weights drawn as torch's layers do (see `pose.nets.initial`); Adam, as published."""
         net = Discriminator(joints=joints, **params.network.model_dump(exclude={"kind"}))
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         k = torch.zeros((), dtype=torch.float64, device=device)

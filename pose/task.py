@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pose.adversary import Adversary
 from pose.multi import MultiPerson
+from pose.nets.initial import InitialWeights
 from pose.params import AEParams, HourglassParams, MultiParams, OptimizerParams, Params, ScheduleParams, SingleParams
 from pose.problem import Problem, Terms
 from pose.single import SinglePerson
@@ -134,8 +135,7 @@ def build_task(params: Params, name: str, *, device: torch.device) -> Task:
     problem = build_problem(params.problem(spec.problem))
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
     autocast = in_bfloat16(params.train.precision, device)
-    with torch.random.fork_rng(devices=[]):  # leave the caller's generator as it was
-        torch.default_generator.manual_seed(params.seed)  # of the CPU, where weights are drawn; others are nobody's business here
+    with InitialWeights(params.seed):
         net = problem.network(spec.network)  # first, so that it begins as in the task without an adversary
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         joints = len(problem.skeleton)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from pose.data.sample import Batch
 from pose.errors import UserError
 from pose.heatmap import encode
 from pose.infer import Predictor, find_people
-from pose.multi import MultiData
+from pose.multi import MultiData, MultiPerson
 from pose.nets.hourglass import StackedHourglass
 from pose.params import Params, ScheduleParams, load_params, parse_params
 from pose.presets import apply_preset
@@ -44,6 +45,24 @@ def test_two_builds_from_a_seed_are_equal_and_leave_the_global_generator_alone(p
     a, b = (build_task(params, "hgpose", device=torch.device("cpu")) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(x, y) for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True))
+
+
+def test_weights_are_those_of_the_global_generator_but_drawn_from_one_of_their_own(params: Params):
+    def built(seed: int) -> dict[str, torch.Tensor]:
+        return build_task(params.model_copy(update={"seed": seed}), "hgpose-ae", device=torch.device("cpu")).net.state_dict()
+
+    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(x, y) for x, y in zip(one.values(), other.values(), strict=True))
+
+    problem, spec = MultiPerson(params.multi), params.task("hgpose-ae").network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        assert same(built(3), problem.network(spec).state_dict())
+    seeds = list(range(8))
+    with ThreadPoolExecutor(4) as pool:  # at once, which a seeded global generator would not stand
+        together = list(pool.map(built, seeds))
+    assert all(same(one, built(seed)) for one, seed in zip(together, seeds, strict=True))
+    assert not same(together[0], together[1])
 
 
 def test_training_touches_no_global_generator(params: Params, prepared: Path, tmp_path: Path):
