@@ -39,7 +39,7 @@ test: $(STAMP) ## all tests, the fast ones first
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
 
 # Small networks spend their time where a kill may hurt: in states, not in convolutions. The data is the demo's.
-soak: $(STAMP) ## each task killed KILLS (50) times and compared with a run that was not: half an hour
+soak: $(STAMP) ## each task killed KILLS (50) times and compared with a run that was not: three quarters of an hour
 	@$(BIN)/dvc repro prepare_lsp_mpii prepare_coco build_ext
 	@for task in hgpose advpose hgpose-ae advpose-ae; do \
 	  $(BIN)/pose verify $$task --preset tiny --kills $(KILLS) --steps $$((8 * $(KILLS))) || exit 1; done
