@@ -10,7 +10,6 @@ import ast
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from pose.checkpoint import load_weights
 from pose.errors import UserError
 from pose.files import file_hash, read_json
 from pose.folders import Folders
+from pose.git import git
 from pose.params import Frozen, parse
 from pose.report import multi, single
 from pose.report.files import read_metrics
@@ -236,21 +236,14 @@ def _plain(text: str) -> Any:
 
 def _committed(path: Path) -> Fact | _Unknown:
     """The commit that last wrote a file, and whether the file is as it was there."""
-    commit = _git(path, "log", "-1", "--format=%H")
+    of_file = ("--", f"./{path.name}")
+    commit = git("log", "-1", "--format=%H", *of_file, folder=path.parent)
     if commit is None:
         return _Unknown(f"{path.resolve().parent} is in no git repository with commits")
     if not commit:
         return _Unknown(f"{path} was never committed")
-    changed = bool(_git(path, "status", "--porcelain"))
-    return _known("committed", {"commit": commit, "changed": changed}, commit + (", from which the file differs now" if changed else ""))
-
-
-def _git(path: Path, *words: str) -> str | None:
-    try:
-        command = ["git", "-C", str(path.parent), *words, "--", f"./{path.name}"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    differs = bool(git("status", "--porcelain", *of_file, folder=path.parent))
+    return _known("committed", {"commit": commit, "changed": differs}, commit + (", from which the file differs now" if differs else ""))
 
 
 def _named_run(what: str) -> Any:

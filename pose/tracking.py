@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
 import sys
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from pose.engine import Interrupted
 from pose.files import write_text
 from pose.folders import Folders
+from pose.git import changed, git
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -299,18 +299,11 @@ def _say(text: str) -> None:
 def _tags(task: str, data_hash: str) -> dict[str, str]:
     tags = {"task": task, "data_hash": data_hash}
     tags |= {name: os.environ[name] for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE") if os.environ.get(name)}
-    if revision := _git("rev-parse", "HEAD"):
+    if revision := git("rev-parse", "HEAD"):
         # MLflow's own name for it is what its pages show as the version.
         tags |= {"mlflow.source.git.commit": revision, "git_revision": revision}
-        tags["git_dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
+        tags["git_dirty"] = str(changed()).lower()
     return tags
-
-
-def _git(*words: str) -> str:
-    try:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or no repository: a run without a revision
-        return ""
 
 
 def _requirements() -> list[str]:

@@ -125,12 +125,15 @@ def test_a_run_holds_parameters_curves_tags_and_files(store, monkeypatch, tmp_pa
 def test_a_run_knows_the_revision_and_whether_it_was_changed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    (tmp_path / "params.yaml").write_text("lr: 1\n")
+    for name in ("params.yaml", "dvc.lock", "metrics/hgpose.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("lr: 1\n")
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    for text, dirty in (("lr: 1\n", "false"), ("lr: 2\n", "true")):
-        (tmp_path / "params.yaml").write_text(text)
+    for changed, dirty in (("", "false"), ("dvc.lock", "false"), ("metrics/hgpose.json", "false"), ("params.yaml", "true")):
+        if changed:
+            (tmp_path / changed).write_text("lr: 2\n")
         tracker = begin()
         run_id = tracker.run_id
         tracker.finish()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import torch
 
+from pose.git import changed, git
+
 
 def revision(folder: str | Path = ".") -> str:
-    """The git revision of a checkout, with `-dirty` where files differ from it; "unknown" outside of one."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or "unknown"
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+    """The git revision of a checkout, with `-dirty` where files differ from it (see `pose.git.changed`); "unknown" outside of one."""
+    found = git("describe", "--always", folder=folder)
+    return found + ("-dirty" if changed(folder) else "") if found else "unknown"
 
 
 def machine_facts() -> dict[str, str]:
