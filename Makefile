@@ -5,7 +5,7 @@ PYTHON ?= python3
 REAL_DATA ?= ../shared/data
 KILLS ?= 50
 # Tests on two cores; whole files, since what the tests of one share is made once for each process.
-SHARED := -n 2 --dist loadfile
+SHARED := -n 2 --dist worksteal
 BIN := .venv/bin
 STAMP := .venv/.installed
 

@@ -1,7 +1,9 @@
-"""What torchrun runs for test_distributed.py: `play FOLDER`, steps of every case in the folder; `train TASK`, with random delays."""
+"""What torchrun runs for test_distributed.py: `play FOLDER`, steps of every case in the folder; `repeat FOLDER`, one step's gradients after
+another step and as the first of a start; `train TASK`, with random delays."""
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from dataclasses import fields, replace
@@ -95,6 +97,27 @@ def play_all(folder: Path) -> None:
         torch.save(wrote, folder / f"{ranks.rank}.pt")
 
 
+def repeat(folder: Path) -> None:
+    """Write whether the gradients of a step are the same, bit for bit, after another step and without one before it."""
+    net = build_task(load_params(folder / "params.yaml"), "hgpose", device=torch.device("cpu")).net.train()
+
+    with joined() as ranks:
+
+        def gradients(*steps: int) -> list[Tensor]:
+            mine = copy.deepcopy(net)
+            run = ranks.wrap(mine)
+            assert run
+            for step in steps:
+                mine.zero_grad()
+                draw = torch.Generator().manual_seed(100 * step + ranks.rank)
+                run(torch.rand(2, 3, 64, 64, generator=draw)).square().mean().backward()
+            return [weight.grad for weight in mine.parameters() if weight.grad is not None]
+
+        later, first, other = gradients(0, 1), gradients(1), gradients(0)
+        same = [all(torch.equal(x, y) for x, y in zip(later, those, strict=True)) for those in (first, other)]
+        torch.save({"first": same[0], "other": same[1]}, folder / f"{ranks.rank}.pt")
+
+
 def train_delayed(task: str) -> None:
     """The real training of this folder, but that every batch comes late, by a time of each process's own."""
     draw, whole = np.random.default_rng(), ImageDataset.__getitems__
@@ -111,5 +134,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "play":
         play_all(Path(sys.argv[2]))
+    elif sys.argv[1] == "repeat":
+        repeat(Path(sys.argv[2]))
     else:
         train_delayed(sys.argv[2])

@@ -103,6 +103,16 @@ def test_what_the_first_process_has_read_all_have(played: Played):
     assert [rank["read"] for rank in played.of_rank] == [0, 0]
 
 
+def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_it_is(params: Params, tmp_path: Path):
+    values = params.model_dump()
+    values["tasks"]["hgpose"]["network"] |= {"features": 16}
+    edit(tmp_path, values)
+    worker = torchrun("--standalone", "--nproc-per-node=3", str(WORKER), "repeat", str(tmp_path), folder=tmp_path)
+    status, _, err = ended(worker, within=120)
+    assert status == 0, err
+    assert [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3)] == 3 * [{"first": True, "other": False}]
+
+
 # --- no hang ---
 
 
