@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 REAL_DATA ?= ../shared/data
 KILLS ?= 50
-# Tests on two cores; whole files, since what the tests of one share is made once for each process.
+# Tests on two cores; who has none left takes from the other: some files take minutes.
 SHARED := -n 2 --dist worksteal
 BIN := .venv/bin
 STAMP := .venv/.installed
