@@ -4,8 +4,6 @@ program can answer. What it leaves is compared by `pose.verify`.
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import random
 import shutil
@@ -34,7 +32,7 @@ from pose.resume import States
 from pose.training import train
 
 POLL = 0.001  # seconds
-STEP_LOG = "steps.csv"
+STEP_LOG = "steps.txt"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class StepLog(Unrecorded):
         if "loss" not in values:
             return
         with Path(STEP_LOG).open("a") as file:
-            file.write(f"{os.getpid()},{step},{json.dumps(dict(values))}\n".replace('"', "'"))
+            file.write(f"{step}\n")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Trial:
     prepared: Path
 
     @staticmethod
-    def prepared_in(folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None) -> Trial:
+    def fresh(folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None) -> Trial:
         """One that has not begun, with these parameters; another trial in the folder is removed."""
         if folder.exists() and not (folder / PARAMS).exists():
             raise UserError(f"{folder}: is there already and none of ours, expected a folder without it")
@@ -127,9 +125,8 @@ class Trial:
         path = self.folder / STEP_LOG
         if not path.exists():
             return []
-        with path.open(newline="") as file:
-            # The last line may be half written.
-            return [int(row[1]) for row in csv.reader(file) if len(row) > 2 and row[1].isdecimal()]
+        *whole, _ = path.read_text(encoding="utf-8").split("\n")  # a line may be half written
+        return [int(line) for line in whole]
 
     def state(self) -> dict[str, Any]:
         """The resume state that it ended with."""

@@ -68,12 +68,11 @@ def verify(
         counts |= {f"{count} workers": count for count in WORKERS if count != params.train.workers}
         print(f"{task}: {steps} steps, a state every {every}, {_where(params)}; in {root}", flush=True)
         runs = {
-            name: Trial.prepared_in(root / name.replace(" ", "-"), task, steps, source, params, workers=count)
-            for name, count in counts.items()
+            name: Trial.fresh(root / name.replace(" ", "-"), task, steps, source, params, workers=count) for name, count in counts.items()
         }
         for name, trial in runs.items():
             print(f"  {name}: {trial.run():.0f} s", flush=True)
-        killed = Trial.prepared_in(root / "killed", task, steps, source, params)
+        killed = Trial.fresh(root / "killed", task, steps, source, params)
         lives = killed.run_through(kills, every, random.Random(seed))
         killed_at = ", ".join(str(life.reached) for life in lives[:-1])
         print(f"  killed {len(lives) - 1} times, at steps {killed_at}", flush=True)

@@ -38,7 +38,7 @@ def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
     params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
 ):
     data = source(task, prepared, prepared_coco)
-    whole, killed = (Trial.prepared_in(tmp_path / name, task, STEPS, data, brief(params, task)) for name in ("whole", "killed"))
+    whole, killed = (Trial.fresh(tmp_path / name, task, STEPS, data, brief(params, task)) for name in ("whole", "killed"))
     whole.run()
     lives = killed.run_through(KILLS, EVERY, random.Random(task))
     assert len(lives) == KILLS + 1
@@ -78,7 +78,7 @@ os.replace = deadly
 def test_a_kill_between_the_writing_and_the_naming_of_a_state_costs_one_interval(
     params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, condition: str
 ):
-    whole, killed = (Trial.prepared_in(tmp_path / name, "advpose", 12, prepared, brief(params, "advpose")) for name in ("whole", "killed"))
+    whole, killed = (Trial.fresh(tmp_path / name, "advpose", 12, prepared, brief(params, "advpose")) for name in ("whole", "killed"))
     whole.run()
     (tmp_path / "deadly").mkdir()
     (tmp_path / "deadly/sitecustomize.py").write_text(DEADLY.format(marks=str(tmp_path / "marks"), condition=condition))
@@ -96,7 +96,7 @@ def test_a_kill_between_the_writing_and_the_naming_of_a_state_costs_one_interval
 
 @pytest.mark.slow
 def test_a_difference_of_one_bit_is_found(params: Params, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    one, other = (Trial.prepared_in(tmp_path / name, "hgpose", 3, prepared, brief(params, "hgpose")) for name in ("one", "other"))
+    one, other = (Trial.fresh(tmp_path / name, "hgpose", 3, prepared, brief(params, "hgpose")) for name in ("one", "other"))
     one.run()
     other.run()
     assert compare(one, {"other": other})
