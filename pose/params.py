@@ -165,16 +165,23 @@ class MultiParams(Frozen):
         return self
 
 
-Stem = Annotated[list[Annotated[int, Field(ge=2, le=4096, multiple_of=2)]], Field(min_length=3, max_length=3)]
+StemChannels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
+Stem = Annotated[list[StemChannels], Field(min_length=3, max_length=3)]
 
 
 class HourglassParams(Frozen):
-    """The stacked hourglass of residuals (arXiv 1603.06937), for either problem."""
+    """The stacked hourglass of residuals (arXiv 1603.06937), for either problem. stem: three numbers as published, two: strided."""
 
     kind: Literal["hourglass"]
     stacks: Layers
     modules: Layers
     features: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
+    stem: Annotated[list[StemChannels], Field(min_length=2, max_length=3)]
+
+
+class DiscriminatorParams(HourglassParams):
+    """The hourglass of an adversary, whose stem halves nothing and therefore has but the one form."""
+
     stem: Stem
 
 
@@ -199,7 +206,7 @@ class AdversaryParams(Frozen):
     begins. gradient: the way from E(fake) back to the pose network, through the discriminator's input alone (the authors'), or through
     both that and the heatmaps that the repainting is compared with (the PyTorch port's)."""
 
-    network: HourglassParams
+    network: DiscriminatorParams
     lr: Positive
     weight: NotNegative
     gamma: Positive

@@ -31,17 +31,31 @@ def hourglass(stacks: int = 2) -> StackedHourglass:
     return StackedHourglass(joints=5, stacks=stacks, modules=1, features=8, stem=[4, 8, 8])
 
 
+def strided(stacks: int = 2) -> StackedHourglass:
+    torch.manual_seed(0)
+    return StackedHourglass(joints=5, stacks=stacks, modules=1, features=8, stem=[4, 8])
+
+
 def last_stack(output: Tensor) -> Tensor:
     return output if output.ndim == 4 else output[:, -1]
 
 
-NETWORKS = [(hourglass, 3), (ae, 3), (discriminator, 8)]
+NETWORKS = [(hourglass, 3), (strided, 3), (ae, 3), (discriminator, 8)]
 
 
 def test_the_papers_ae_hourglass_has_139_million_weights():
     with torch.device("meta"):
         net = AEHourglass(outputs=68, stacks=4, features=256, increase=128, stem=[64, 128, 128])
     assert count(net) == 138_893_840
+
+
+def test_a_stem_of_two_numbers_is_two_strided_convolutions_and_a_residual():
+    stem = strided().stem
+    assert [(layer.in_channels, layer.out_channels, layer.stride) for layer in stem if isinstance(layer, nn.Conv2d)] == [
+        (3, 4, (2, 2)),
+        (4, 8, (2, 2)),
+    ]
+    assert strided(stacks=3)(torch.rand(2, 3, 64, 128)).shape == (2, 3, 5, 16, 32)
 
 
 def test_every_stack_of_the_ae_hourglass_answers_at_a_quarter_of_the_input():

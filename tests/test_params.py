@@ -42,6 +42,15 @@ def test_a_missing_key_is_named_with_its_path():
         parse_params(broken)
 
 
+def test_a_stem_of_two_numbers_is_for_the_pose_network_not_for_its_adversary():
+    short = values()
+    short["tasks"]["hgpose"]["network"]["stem"] = [4, 8]
+    assert parse_params(short).task("advpose").network.stem == [4, 8]
+    short["tasks"]["advpose"]["adversary"]["network"]["stem"] = [4, 8]
+    with pytest.raises(UserError, match=r"tasks\.advpose\.adversary\.network\.stem"):
+        parse_params(short)
+
+
 def test_a_boolean_is_not_taken_for_a_number():
     with pytest.raises(UserError, match="seed: found True"):
         parse_params(values() | {"seed": True})

@@ -31,6 +31,7 @@ SMALLEST_OUTLINE = 12.0  # px of area; whoever shows less is not annotated
 PEOPLE = {0: 0.05, 1: 0.15, 2: 0.45, 3: 0.22, 4: 0.07, 5: 0.03, 6: 0.03}  # how often a picture has so many people
 FACING = 1.0  # share of the people who look about into the camera
 CLUTTER = 0.25  # in the background, of what stands behind a single person: minutes of training are to be enough for several people
+COVERED = 0.12  # share of the pictures in which something stands before somebody
 CROWD = 0.1  # share of the pictures with a crowd in the background
 
 
@@ -109,7 +110,7 @@ def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
             stature = max(36.0, usual * float(rng.uniform(0.75, 1.25)))
         placements.append(_place(rng, stature, placements, width, height, horizon))
     placements.sort(key=lambda placed: placed.stature)  # the larger, the nearer
-    covers = [cover_for(rng, placements[int(rng.integers(people))])] if people and rng.random() < 0.25 else []
+    covers = [cover_for(rng, placements[int(rng.integers(people))])] if people and rng.random() < COVERED else []
     return draw_scene(rng, width=width, height=height, placements=[*crowd, *placements], covers=covers, clutter=CLUTTER), len(crowd)
 
 

@@ -31,7 +31,7 @@ EVERYDAY = {
     "stand": 0.20, "walk": 0.12, "run": 0.11, "sit": 0.14, "jump": 0.07, "crouch": 0.07, "lunge": 0.08, "bend": 0.06,
     "dance": 0.07, "handstand": 0.04, "lie": 0.04,
 }  # fmt: skip
-GATHERED = {"stand": 0.5, "walk": 0.22, "run": 0.06, "sit": 0.05, "jump": 0.02, "lunge": 0.05, "dance": 0.1}
+GATHERED = {"stand": 0.6, "walk": 0.3, "dance": 0.1}
 SPORT = {
     "stand": 0.10, "walk": 0.06, "run": 0.17, "sit": 0.05, "jump": 0.18, "crouch": 0.08, "lunge": 0.12, "bend": 0.06,
     "dance": 0.09, "handstand": 0.06, "lie": 0.03,
