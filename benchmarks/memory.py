@@ -3,7 +3,8 @@
     python benchmarks/memory.py [--task advpose-ae] [--minutes 30] [--prepared data/prepared/coco] [--to FOLDER]
 
 Trains with the parameters of params.yaml, one process and two loader workers, MLflow and checkpoints as ever, until the time is over;
-what the first fifth of it needs to warm up is left out. Writes FOLDER/memory.{json,md} (default: benchmarks/results).
+what the first fifth of it needs to warm up is left out. Writes FOLDER/memory.{json,md} (default: benchmarks/results), and each
+look into memory.csv: a slope alone does not tell a leak from one step between two levels.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def main() -> None:
     }
     found = {"machine": machine(), "task": options.task, "minutes": options.minutes, "steps": int(table["steps"].max()), "seen": rows}
     options.to.mkdir(parents=True, exist_ok=True)
+    table.round(1).to_csv(options.to / "memory.csv", index=False)
     (options.to / "memory.json").write_text(json.dumps(found, indent=2) + "\n")
     lines = [
         f"# {options.task}: {options.minutes:g} minutes, {found['steps']:,} steps, two loader workers",
