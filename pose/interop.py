@@ -305,7 +305,8 @@ def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
     peer = _peer(kind)
     theirs = {peer.theirs(ours): tensor for ours, tensor in tensors.items()}
     if not peer.matches(theirs, prefix=""):
-        raise UserError(f"state dict: found {_describe(tensors)}, expected the tensors of our {peer.network.__name__}, as {kind} has it")
+        expected = f"the tensors of our {peer.network.__name__} with a stem of three numbers, as {kind} has it"
+        raise UserError(f"state dict: found {_describe(tensors)}, expected {expected}")
     _translate(_Found("state dict", peer, "", theirs))
     return theirs
 

@@ -253,6 +253,13 @@ def test_weights_for_another_skeleton_are_refused(tmp_path: Path):
         write_imported(tmp_path / "theirs.pt", tmp_path / "x.pt")
 
 
+def test_a_strided_stem_has_no_place_in_a_published_code():
+    net = StackedHourglass(joints=16, stacks=1, modules=1, features=8, stem=[4, 8])
+    for kind in ("bearpaw_hg", "roytseng_hgpose"):
+        with pytest.raises(UserError, match=f"expected the tensors of our StackedHourglass with a stem of three numbers, as {kind} has it"):
+            export_weights(net.state_dict(), kind)
+
+
 # What cannot be read
 
 
@@ -329,7 +336,7 @@ def test_nothing_in_a_file_is_ever_run(tmp_path: Path):
 
 
 def test_a_network_is_exported_only_under_names_of_its_own_kind():
-    with pytest.raises(UserError, match="expected the tensors of our AEHourglass, as umich_pose_ae has it"):
+    with pytest.raises(UserError, match="expected the tensors of our AEHourglass with a stem of three numbers, as umich_pose_ae has it"):
         export_weights(ours("bearpaw_hg").state_dict(), "umich_pose_ae")
-    with pytest.raises(UserError, match="expected the tensors of our StackedHourglass, as bearpaw_hg has it"):
+    with pytest.raises(UserError, match="expected the tensors of our StackedHourglass with a stem of three numbers, as bearpaw_hg has it"):
         export_weights(ours("roytseng_discriminator").state_dict(), "bearpaw_hg")
