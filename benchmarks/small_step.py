@@ -1,0 +1,89 @@
+"""What a small network's step is spent on: its stem, the batch of a process, the optimizer's form. Images per second of one thread.
+
+    python benchmarks/small_step.py [--rounds 9]
+
+Of `hgpose-ae` as the demo has it, beside the same with the published stem (three numbers), with half of the batch, and with an
+optimizer that takes tensor by tensor. Pictures are noise: their content makes no difference to the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import in_turns, shown, spread, write
+from noise import CPU, noise, preset
+
+from pose.params import Params
+from pose.task import Task, build_task
+
+TASK = "hgpose-ae"
+DEMO = "the demo's"
+PUBLISHED_STEM = [16, 32, 64]
+STEPS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        params = preset("demo", Path(scratch))
+    share = params.task(TASK).batch // params.train.processes
+    one_by_one = build(params)
+    for group in one_by_one.optimizer.param_groups:
+        group["foreach"] = False
+    tasks = {
+        DEMO: (build(params), share),
+        "half of the batch": (build(params), share // 2),
+        "the published stem": (build(params, stem=PUBLISHED_STEM), share),
+        "both, as it was": (build(params, stem=PUBLISHED_STEM), share // 2),
+        "tensor by tensor": (one_by_one, share),
+    }
+    seconds = in_turns({name: steps(params, task, batch) for name, (task, batch) in tasks.items()}, options.rounds)
+    per_image = {name: seconds[name] / (STEPS * batch) for name, (_, batch) in tasks.items()}
+    rate = {name: float(1 / np.median(values)) for name, values in per_image.items()}
+    share_of_demo = {name: spread(per_image[DEMO] / values) for name, values in per_image.items()}
+    setting = f"input {params.multi.input} px, {params.train.precision}, batch {share}, one process's share"
+    lines = [
+        f"# A small network's training step: {TASK}",
+        "",
+        f"Stem {params.task(TASK).network.stem}, {setting}.",
+        f"One thread, contestants in turns, {options.rounds} rounds. Ratios are of CPU time an image in a round: median (middle half).",
+        "",
+        "| | images per second | share of the demo's rate |",
+        "|---|---|---|",
+        *(f"| {name} | {rate[name]:.1f} | {shown(share_of_demo[name])} |" for name in tasks),
+    ]
+    write("small_step", {"threads": 1, "images_per_second": rate, "share_of_demo": share_of_demo}, "\n".join(lines) + "\n")
+
+
+def build(params: Params, *, stem: list[int] | None = None) -> Task:
+    """The task in training, with another stem if one is given."""
+    spec = params.tasks[TASK]
+    network = spec.network.model_copy(update={"stem": stem or spec.network.stem})
+    task = build_task(
+        params.model_copy(update={"tasks": params.tasks | {TASK: spec.model_copy(update={"network": network})}}), TASK, device=CPU
+    )
+    task.net.train()
+    return task
+
+
+def steps(params: Params, task: Task, batch: int) -> Callable[[], None]:
+    """`STEPS` of them on a batch that lies ready, far within the warm-up: the weights hardly move."""
+    ready = noise(params, TASK, batch)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            task.step(ready, done=0, steps=1_000_000)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
