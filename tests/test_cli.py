@@ -294,7 +294,10 @@ def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: p
         (["import-weights", "ae.pth", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
         (["import-weights", "multi.pt"], "multi.pt: found this project's own weights for use, expected a published checkpoint"),
         (["export-weights", "multi.pt", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
-        (["export-weights", "multi.pt", "--kind", "bearpaw_hg"], "multi.pt: .*of our StackedHourglass, as bearpaw_hg has it"),
+        (
+            ["export-weights", "multi.pt", "--kind", "bearpaw_hg"],
+            "multi.pt: .*of our StackedHourglass with a stem of three numbers, as bearpaw_hg has it",
+        ),
         (["export-weights", "multi.pt", "--kind", "roytseng_discriminator"], "expected the tensors of our Discriminator"),
         (
             ["export-weights", "logits.pt", "--kind", "umich_pose_ae"],
