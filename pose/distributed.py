@@ -190,6 +190,7 @@ def launch(processes: int, module: str, *args: str) -> None:
     try:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
+        print(file=sys.stderr)  # a process that was killed has left its progress bar's line open
         # Those that lost it, or that torchrun has then ended, are named beside the one that is the cause.
         status_of = {rank: failure.exitcode for rank, failure in error.failures.items()}
         rank = min(status_of, key=lambda rank: (status_of[rank] in (LOST, -signal.SIGTERM), rank))

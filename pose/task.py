@@ -110,7 +110,7 @@ def build_optimizer(parameters: list[nn.Parameter], params: OptimizerParams, lr:
         "adam": torch.optim.Adam,
         "adamw": torch.optim.AdamW,
     }
-    # foreach: the same arithmetic, all tensors a call. On a CPU it is not the default; RMSprop of the demo takes 0.6 of the time.
+    # foreach: the same arithmetic, all tensors a call; not the default on a CPU, where it saves some hundredths of a small network's step.
     return kinds[params.name](parameters, lr=lr, weight_decay=params.weight_decay, foreach=True)
 
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from conftest import ROOT
 from distributed_worker import CASES, WHOLE_BATCH, play, tensors
-from test_training import change, edit, make_workspace, only_error, run, start
+from test_training import change, edit, make_workspace, only_error, ours, run, start
 
 from pose.checkpoint import load_state, load_weights
 from pose.data.coco import CocoPeople
@@ -220,6 +220,14 @@ def test_when_one_process_is_killed_all_end_at_once_and_the_run_goes_on_with_two
     assert f"goes on from step {step:,} of" in out
     assert "processes was 2, is 1: the samples stay the same" in out
     assert "advpose: trained" in out
+
+
+def test_the_error_stands_on_a_line_of_its_own_though_a_killed_process_left_its_progress_bar_open(tmp_path: Path):
+    (tmp_path / "bar.py").write_text("import os, sys\nprint('step 3 of 9', end='', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 9)\n")
+    ours_too = ours() | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    words = "from pose.distributed import launch; from pose.errors import run_main; run_main(launch, 2, 'bar')"
+    done = subprocess.run([sys.executable, "-c", words], cwd=tmp_path, env=ours_too, capture_output=True, text=True, timeout=120)
+    assert only_error((done.returncode, done.stdout, done.stderr)).startswith("error: bar: process ")
 
 
 def test_two_processes_that_are_asked_to_end_save_first(workspace: Path):
