@@ -13,7 +13,7 @@ from pose.task import Model
 # Coarse: what differs by less is chance. A peak of the mean of two maps is seldom high.
 DETECTION = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 TAG = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-REACH = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+REACH = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 
 
 def with_best_thresholds(model: Model, problem: MultiPerson, data: MultiData, rows: np.ndarray, *, batch: int, flip: bool) -> MultiPerson:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -292,12 +293,15 @@ def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float =
     return np.concatenate([heatmap_Khw, tag_Khw])
 
 
-def perfect_ap(folder: Path, *, size: int, sigma: float, target: str = "subcell", flip: bool = False) -> float:
+def perfect_ap(folder: Path, *, size: int, sigma: float, target: str = "subcell", flip: bool = False, reach: float | None = None) -> float:
     """AP of a network without fault on the validation images, read and scored as a trained one's output is.
 
-    Images and targets are those of training without augmentation. flip: it also sees the mirror images.
+    Images and targets are those of training without augmentation. flip: it also sees the mirror images. reach: grouped by distance.
     """
     problem = MultiPerson(PARAMS.model_copy(update={"input": size, "sigma": sigma, "target": target} | RAW))
+    if reach is not None:
+        thresholds = problem.params.thresholds.model_copy(update={"reach": reach})
+        problem = replace(problem, by_tags=False, params=problem.params.model_copy(update={"thresholds": thresholds}))
     data = problem.data(folder, watched=0)
     rows, found = data.rows("test"), []
     for row in rows.tolist():
@@ -337,6 +341,10 @@ def test_a_network_without_fault_scores_nearly_one_on_drawn_pictures(drawn: Path
 @pytest.mark.parametrize(("size", "sigma"), [(192, 1.0), (512, 2.0)])
 def test_a_network_without_fault_scores_nearly_one_on_real_images(mini: Path, size: int, sigma: float) -> None:
     assert perfect_ap(mini, size=size, sigma=sigma) >= 0.97
+
+
+def test_whose_a_joint_is_distance_alone_does_not_tell_in_drawn_pictures(drawn: Path) -> None:
+    assert max(perfect_ap(drawn, size=128, sigma=1.0, reach=reach) for reach in (0.3, 0.7, 1.5, 3.0)) < 0.7
 
 
 def test_mirror_images_lose_nothing(drawn: Path) -> None:

@@ -28,7 +28,11 @@ VALIDATION_IN_TRAIN_FILE = 0.25  # the published valid_id names pictures of both
 SMALLEST_LABELLED = 32.0  # people of a smaller stature, px, are outlined but their joints are not given
 SMALLEST_OUTLINE = 12.0  # px of area; whoever shows less is not annotated
 
-PEOPLE = {0: 0.05, 1: 0.15, 2: 0.45, 3: 0.22, 4: 0.07, 5: 0.03, 6: 0.03}  # how often a picture has so many people
+PEOPLE = {0: 0.05, 1: 0.12, 2: 0.62, 3: 0.14, 4: 0.03, 5: 0.02, 6: 0.02}  # how often a picture has so many people
+BESIDE = 0.85  # share of those who join others that stand close to one of them
+# Of those beside somebody upright so many stand on their hands, their legs as high as the other's trunk: distance alone gives them to
+# the wrong one, which is what tags are there for.
+UPSIDE_DOWN = 0.6
 FACING = 1.0  # share of the people who look about into the camera
 CLUTTER = 0.25  # in the background, of what stands behind a single person: minutes of training are to be enough for several people
 COVERED = 0.12  # share of the pictures in which something stands before somebody
@@ -116,12 +120,13 @@ def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
 
 def _place(rng: np.random.Generator, stature: float, others: Sequence[Placement], width: int, height: int, horizon: float) -> Placement:
     """A figure on a level ground that ends at the horizon, anywhere across the picture or close to somebody else."""
-    figure = draw_figure(rng, GATHERED, facing=FACING)
+    other = others[int(rng.integers(len(others)))] if others and rng.random() < BESIDE else None
+    upside_down = other is not None and other.figure.kind != "handstand" and rng.random() < UPSIDE_DOWN
+    figure = draw_figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
     low, high = figure.extent()
     across = float(rng.uniform(0.1, 0.9)) * width
-    if others and rng.random() < 0.85:
-        other = others[int(rng.integers(len(others)))]
-        across = float(other.pelvis_xy[0]) + (1 if rng.random() < 0.5 else -1) * float(rng.uniform(0.12, 0.36)) * other.stature
+    if other is not None:
+        across = float(other.pelvis_xy[0]) + (1 if rng.random() < 0.5 else -1) * float(rng.uniform(0.25, 0.45)) * other.stature
     # The larger somebody appears, the nearer, and the lower in the picture their feet are.
     ground = horizon + (height * 1.02 - horizon) * min(1.0, stature / (0.8 * height)) + float(rng.normal(0, 0.03)) * height
     pelvis_y = ground + stature * low[1]
