@@ -113,6 +113,12 @@ def runs_where(which: str) -> list[Run]:
         raise Unreadable(f"{store_name()} cannot be read ({reason_of(error)})") from None
 
 
+def runs_that_wrote(weights: str) -> list[Run]:
+    """Runs whose last or best weights have that hash (`pose.files.file_hash`), the newest first. Raises Unreadable."""
+    found = {run.info.run_id: run for which in ("last", "best") for run in runs_where(f"tags.weights_{which} = '{weights}'")}
+    return sorted(found.values(), key=lambda run: -run.info.start_time)
+
+
 def _read_only(uri: str) -> str:
     """The address by which MLflow makes nothing that is missing, and changes nothing that is there; Unreadable where there is none."""
     if uri.startswith("sqlite:"):

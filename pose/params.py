@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,7 +130,7 @@ class MultiAugmentParams(Frozen):
 
 
 class ThresholdParams(Frozen):
-    """How peaks become people, see `pose.grouping`. choose: at the end of training the three numbers are replaced by those that score
+    """How peaks become people, see `pose.grouping`. choose: at the end of training `detection` and `tag` are replaced by those that score
     best on the images held out of training; the weights keep them."""
 
     choose: bool
@@ -377,11 +375,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def digest(values: Any) -> str:
-    """Short hash of plain values (whatever JSON holds), the same for the same values on every machine."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _shown(value: Any) -> str:

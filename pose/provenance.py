@@ -267,14 +267,16 @@ def _named_run(what: str) -> Any:
 def _run_with(weights: str, task: str) -> list[Any] | _Unknown:
     """Runs that wrote weights with that hash, the one that this workspace trained by first, then from the newest."""
     try:
-        found = [run for which in ("last", "best") for run in _runs(f"tags.weights_{which} = '{weights}'")]
+        store = _store()
+        runs = {run.info.run_id: run for run in store.runs_that_wrote(weights)}
     except _Unknown as reason:
         return reason
-    runs = {run.info.run_id: run for run in sorted(found, key=lambda run: -run.info.start_time)}
+    except store.Unreadable as error:
+        return _Unknown(str(error))
     own = Folders(task).run_id
     first = runs.pop(own.read_text(encoding="utf-8", errors="replace").strip(), None) if own.is_file() else None
     ordered = [*([first] if first else []), *runs.values()]
-    return ordered or _Unknown(f"no run with these weights in {_store().store_name()}")
+    return ordered or _Unknown(f"no run with these weights in {store.store_name()}")
 
 
 def _runs(which: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -19,18 +20,28 @@ REACH = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 def with_best_thresholds(model: Model, problem: MultiPerson, data: MultiData, rows: np.ndarray, *, batch: int, flip: bool) -> MultiPerson:
     """The problem with those thresholds by which what the network sees in these images scores the highest AP; of equals the first.
 
-    With `problem.by_tags` these are `detection` and `tag`, else `detection` and `reach`.
+    With `problem.by_tags` these are `detection` and `tag`, else `detection` and `reach`. They matter nearly, but not quite, independently
+    of each other: they are chosen in turns until neither changes. What is chosen is the best of its line and its column, if not of all.
     """
     maps = [one for views, affine_B23 in answers(model, data, rows, batch=batch, flip=flip) for one in problem.maps(views, affine_B23)]
 
-    def changed(old: MultiPerson, key: str, value: float) -> MultiPerson:
-        thresholds = old.params.thresholds.model_copy(update={key: value})
-        return replace(old, params=old.params.model_copy(update={"thresholds": thresholds}))
+    other, values = ("tag", TAG) if problem.by_tags else ("reach", REACH)
 
-    def score(choice: MultiPerson) -> float:
+    def with_both(detection: float, value: float) -> MultiPerson:
+        thresholds = problem.params.thresholds.model_copy(update={"detection": detection, other: value})
+        return replace(problem, params=problem.params.model_copy(update={"thresholds": thresholds}))
+
+    @cache
+    def score(detection: float, value: float) -> float:
+        choice = with_both(detection, value)
         return data.evaluate([choice.people(one) for one in maps], rows).figures().get("AP", 0.0)
 
-    # One after the other: they matter nearly independently of each other.
-    best = max((changed(problem, "detection", value) for value in DETECTION), key=score)
-    key, values = ("tag", TAG) if problem.by_tags else ("reach", REACH)
-    return max((changed(best, key, value) for value in values), key=score)
+    def best(score_of: dict[float, float]) -> float:
+        return max(score_of, key=score_of.__getitem__)
+
+    both, before = (0.0, float(getattr(problem.params.thresholds, other))), None
+    while both != before:  # this ends: the score never falls, and of equals an earlier one is taken
+        before = both
+        detection = best({one: score(one, both[1]) for one in DETECTION})
+        both = (detection, best({one: score(detection, one) for one in values}))
+    return with_both(*both)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pose.mlflow_store import active_run, experiment_id, reason_of, store_name, writable
+from pose.mlflow_store import active_run, experiment_id, reason_of, runs_that_wrote, store_name, writable
 
 # isort: split
 # After that, since MLflow reads the settings that are made there as it is imported.
@@ -24,7 +24,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from pose.engine import Interrupted
-from pose.files import write_text
+from pose.files import file_hash, write_text
 from pose.folders import Folders
 from pose.git import changed, git
 
@@ -36,6 +36,7 @@ FLUSH_ENTRIES, FLUSH_SECONDS = 500, 10.0
 RETRY_SECONDS = 60.0  # from one attempt at a store that is away to the next,
 RETRY_SHARE = 0.05  # or longer, so that waiting for answers takes no more than this share of the time
 MOST_WAITING = 200_000  # values kept for a store that is away, and written into each resume state; then the oldest go
+MODEL_TAG = "model_weights"  # the hash of what the logged model is made of
 SYSTEM_SECONDS = 5.0  # between two samples of processor, memory, disk, network and GPU
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
@@ -147,9 +148,13 @@ class Tracker:
         """Keep weights for use as a model: `mlflow.pyfunc.load_model("runs:/RUN/model").predict(images)`, where `pose` is installed."""
 
         def log(client: mlflow.MlflowClient, run_id: str) -> None:
+            digest = file_hash(Path(weights))
+            if client.get_run(run_id).data.tags.get(MODEL_TAG) == digest:  # a finished run was started once more
+                return
             mlflow.pyfunc.log_model(
                 name="model", loader_module="pose.pyfunc_model", data_path=str(weights), pip_requirements=_requirements()
             )
+            client.set_tag(run_id, MODEL_TAG, digest)
 
         self._files.append(("the model", log))
         self.flush()
@@ -267,8 +272,12 @@ class Tracker:
         self._watcher.start()
 
 
-def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]]) -> None:
-    """Add the figures of an evaluation to the run that trained, as `test/TABLE/FIGURE`; nothing where no run is known."""
+def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]], *, weights: str) -> None:
+    """Add the figures of an evaluation to the run that wrote the weights with that hash, as `test/TABLE/FIGURE`.
+
+    That is the one that trained in this folder last, whose id is in the file, unless older weights were brought back. Where no run is
+    known nothing is written, and said only if there should be one.
+    """
     run_id = run_id_file.read_text().strip() if run_id_file.exists() else ""
     if not run_id:
         return
@@ -276,7 +285,13 @@ def log_scores(run_id_file: Path, tables: Mapping[str, Mapping[str, float]]) -> 
     figures = {metric_name(f"test/{table}/{name}"): float(value) for table, row in tables.items() for name, value in row.items()}
     try:
         with writable() as client:
-            known = client.get_run(run_id).data.metrics
+            run = active_run(client, run_id)
+        if run is None or weights not in (run.data.tags.get("weights_last"), run.data.tags.get("weights_best")):
+            run = next(iter(runs_that_wrote(weights)), None)
+        if run is None:
+            _say(f"{store_name()} has no run that wrote these weights ({weights}); the figures are in metrics/")
+            return
+        run_id, known = run.info.run_id, run.data.metrics
         new = {name: value for name, value in figures.items() if math.isfinite(value) and known.get(name) != value}
         client.log_batch(run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
     except Exception as error:

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from pose.errors import UserError
-from pose.params import digest, flatten, load_params, parse_params, read_yaml
+from pose.params import flatten, load_params, parse_params, read_yaml
 
 
 def values() -> dict:
@@ -70,9 +70,8 @@ def test_an_unknown_task_lists_those_there_are():
         load_params(ROOT / "params.yaml").task("dance")
 
 
-def test_flattening_and_digest_do_not_depend_on_order():
+def test_flattening_does_not_depend_on_order():
     assert flatten({"a": {"b": 1, "c": [2]}}) == {"a.b": 1, "a.c": [2]}
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
 
 
 AE = {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 68, "stem": [4, 8, 8]}

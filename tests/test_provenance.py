@@ -84,7 +84,7 @@ def begin(task: str, *, finished: bool) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(tracker.run_id))
     if finished:
-        log_scores(path, FIGURES)
+        log_scores(path, FIGURES, weights=file_hash(f"models/{task}/last.pt"))
     return str(tracker.run_id)
 
 

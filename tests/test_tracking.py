@@ -38,6 +38,7 @@ from pose.tracking import Tracker, Value, log_scores, metric_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = {"lr": 0.00025, "hgpose.adversary": None, "hgpose.network.stem": [16, 32, 32]}
+WEIGHTS = "a" * 32  # a hash
 PICTURES = np.random.default_rng(0).integers(0, 255, (3, 48, 40, 3), dtype=np.uint8)
 
 
@@ -431,7 +432,9 @@ def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has
             assert len(tracker.unsent()) == 200
         os.killpg(process.pid, signal.SIGCONT)  # it goes on with what it was asked while nobody waits for the answer
         tracker.flush(now=True)
-        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}})
+        tracker.tag(weights_last=WEIGHTS)
+        tracker.flush(now=True)
+        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
         figure = matplotlib.figure.Figure()
         tracker.figure(figure, "curves.png")
         assert curve(tracker.run_id, "loss") == [(step, 1 / step) for step in range(1, 901)]
@@ -478,9 +481,10 @@ class broken:
 def test_figures_of_the_evaluation_are_added_to_the_run(tmp_path, capfd):
     with begin() as tracker:
         (tmp_path / "run_id").write_text(tracker.run_id or "")
+        tracker.tag(weights_last="0" * 32, weights_best=WEIGHTS)
     for _ in range(2):
-        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0, "Mean@0.1": 20.0, "AUC": float("nan")}})
-    log_scores(tmp_path / "missing", {"PCKh": {"0.5": 71.0}})
+        log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0, "Mean@0.1": 20.0, "AUC": float("nan")}}, weights=WEIGHTS)
+    log_scores(tmp_path / "missing", {"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
     run = stored((tmp_path / "run_id").read_text())
     assert {key: value for key, value in run.data.metrics.items() if key.startswith("test/")} == {
         "test/PCKh/0.5": 71.0,
@@ -489,8 +493,32 @@ def test_figures_of_the_evaluation_are_added_to_the_run(tmp_path, capfd):
     assert curve(run.info.run_id, "test/PCKh/0.5") == [(0, 71.0)]
     assert run.info.status == "FINISHED"
     (tmp_path / "run_id").write_text("0" * 32)
-    log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}})
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 72.0}}, weights="1" * 32)
+    assert "no run that wrote these weights" in capfd.readouterr().err
+
+
+def test_figures_of_older_weights_go_to_the_run_that_wrote_them_not_to_the_last_one(tmp_path):
+    runs = {}
+    for weights in ("older", "newer"):
+        with begin() as tracker:
+            tracker.tag(weights_last=weights, weights_best=weights)
+        runs[weights] = str(tracker.run_id)
+    (tmp_path / "run_id").write_text(runs["newer"])
+    log_scores(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}}, weights="older")
+    assert stored(runs["older"]).data.metrics["test/PCKh/0.5"] == 71.0
+    assert "test/PCKh/0.5" not in stored(runs["newer"]).data.metrics
+
+
+def test_a_finished_run_that_is_started_again_keeps_one_model(tmp_path):
+    weights = tmp_path / "last.pt"
+    run_id = None
+    for content in (b"first", b"first", b"second"):
+        weights.write_bytes(content)
+        with begin(run_id) as tracker:
+            tracker.model(weights)
+        run_id = tracker.run_id
+        models = mlflow.MlflowClient().search_logged_models([stored(run_id).info.experiment_id])
+        assert len([model for model in models if model.source_run_id == run_id]) == (2 if content == b"second" else 1)
 
 
 def test_the_logged_model_finds_what_the_weights_find(weights, tmp_path):
