@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All that wants a GPU, in one go: the operator's checks and times, then training at the paper's sizes.
 #     bash benchmarks/gpu.sh [FOLDER [operator|training]]    results go to FOLDER (default: benchmarks/results); one part only
-# Needs torch 2.11 or newer, nvcc and pytest; for training the other libraries that pyproject.toml lists, but neither dvc nor mlflow.
+# Needs torch 2.11 or newer, nvcc, pytest, psutil, numpy and OpenCV; for training the other libraries that pyproject.toml lists, but neither
+# dvc nor mlflow.
 # PYTHON names another interpreter. The first failure stops it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

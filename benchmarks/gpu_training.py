@@ -45,7 +45,7 @@ DRAWN = {
     "lsp": {"train": 16, "test": 16},
     "lspet": 32,
     "mpii": {"train": 96, "validation": 16},
-    "coco": {"train": 64, "validation": 16},
+    "coco": {"train": 160, "validation": 16},
     "size": 160,
 }
 WARM, TOGETHER = 5, 4  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
@@ -89,7 +89,7 @@ def whole_run() -> None:
     """All tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away; then the same bits again."""
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        params = variant(preset("demo", Path()), precision="bfloat16", workers=2)
+        params = variant(preset("demo", Path()), precision="bfloat16", workers=2, processes=1)
         params = params.model_copy(update={"multi": params.multi.model_copy(update={"held_out": 16})})
         tasks = {name: params.task(name).model_copy(update={"epochs": 2}) for name in TASKS}
         params = params.model_copy(update={"tasks": params.tasks | tasks})

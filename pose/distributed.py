@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -137,7 +138,10 @@ def join() -> Ranks:
         return Ranks()
     _end_though_stuck()
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= gpus:
+            raise UserError(f"torchrun: found process {rank + 1} on a machine of {gpus} GPUs, expected at most one process for each")
+        torch.cuda.set_device(rank)
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
@@ -209,5 +213,16 @@ def launched() -> bool:
 
 
 def wanted(processes: int | str) -> int:
-    """`train.processes` as a number; auto: one per GPU, else one."""
-    return max(1, torch.cuda.device_count()) if processes == "auto" else int(processes)
+    """`train.processes` as a number; auto: one per GPU, else one. Where there are GPUs it is never more than those, which is said."""
+    gpus = torch.cuda.device_count()
+    if processes == "auto":
+        return max(1, gpus)
+    if 0 < gpus < int(processes):
+        _say_fewer(int(processes), gpus)
+        return gpus
+    return int(processes)
+
+
+@cache
+def _say_fewer(processes: int, gpus: int) -> None:
+    print(f"train.processes: found {processes} for {gpus} GPU{'s' * (gpus > 1)}: {gpus} it is, one process for each", flush=True)

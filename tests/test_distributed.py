@@ -22,13 +22,14 @@ import pytest
 import torch
 from conftest import ROOT
 from distributed_worker import CASES, WHOLE_BATCH, play, tensors
-from test_training import change, edit, make_workspace, only_error, ours, run, start
+from test_training import NO_GPU, change, edit, make_workspace, only_error, ours, run, start
 
 from pose.checkpoint import load_state, load_weights
 from pose.data.coco import CocoPeople
 from pose.data.loader import Epochs
 from pose.data.prepare_coco import prepare_coco
-from pose.distributed import Ranks
+from pose.distributed import Ranks, join, wanted
+from pose.errors import UserError
 from pose.multi import MultiData
 from pose.params import Params, parse_params
 
@@ -39,7 +40,7 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 def torchrun(*words: str, folder: Path) -> subprocess.Popen:
     """torchrun with these words, in a folder, as a user starts it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))}
-    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **NO_GPU}
     command = [sys.executable, "-m", "torch.distributed.run", *words]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -51,6 +52,25 @@ def ended(process: subprocess.Popen, *, within: float) -> tuple[int, str, str]:
     finally:
         process.kill()
     return process.returncode, out, err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "expected"), [(0, 2, 2), (0, "auto", 1), (1, 2, 1), (1, "auto", 1), (4, 2, 2), (4, "auto", 4)]
+)
+def test_there_are_never_more_processes_than_gpus(gpus, processes, expected, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert wanted(processes) == expected
+    assert ("train.processes: found 2 for 1 GPU" in capsys.readouterr().out) == ((gpus, processes) == (1, 2))
+
+
+def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pose.distributed._end_though_stuck", lambda: None)
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"):
+        join()
 
 
 # --- the same as one process ---
