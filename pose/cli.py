@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,9 @@ examples:
 
 The pipeline itself is `make repro`, or `dvc repro`, `dvc exp run -S lr=2e-4`, `dvc metrics diff` and so on.
 """
+
+FAR = 1e6  # pixels; no place in a picture is further from its corner (`pose.data.images.FAR`, which takes longer to import)
+MOST_SCALE = 8.0  # as of `evaluate.scales`
 
 
 def main() -> None:
@@ -116,8 +118,8 @@ def _box(options: argparse.Namespace) -> tuple[float, float, float, float] | Non
         return options.box
     if options.box:
         raise UserError("--box: found with --centre and --scale, expected one or the other")
-    if not 0 < options.scale < math.inf:
-        raise UserError(f"--scale: found {options.scale:g}, expected a number above 0")
+    if not 0 < 200 * options.scale <= FAR:
+        raise UserError(f"--scale: found {options.scale:g}, expected a number above 0 and at most {FAR / 200:g}")
     (x, y), side = options.centre, 200 * options.scale
     return x - (side - 1) / 2, y - (side - 1) / 2, side, side  # pixel centres are at whole numbers
 
@@ -133,8 +135,9 @@ class _numbers:
             numbers = tuple(float(part) for part in text.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != self.count or not all(map(math.isfinite, numbers)):
-            raise argparse.ArgumentTypeError(f"found {text!r}, expected {self.count} numbers with commas between them")
+        if len(numbers) != self.count or not all(abs(number) <= FAR for number in numbers):
+            expected = f"{self.count} numbers with commas between them, none beyond {FAR:g}"
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
         return numbers
 
 
@@ -143,8 +146,9 @@ def _scales(text: str) -> list[float]:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = []
-    if 1.0 not in scales or not all(0 < scale < math.inf for scale in scales):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers above 0 with commas between them, 1 among them")
+    if 1.0 not in scales or not all(0 < scale <= MOST_SCALE for scale in scales):
+        expected = f"numbers above 0 and at most {MOST_SCALE:g} with commas between them, 1 among them"
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return scales
 
 

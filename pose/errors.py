@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,13 @@ class Damaged(UserError):
 
 def run_main(main: Callable[..., Any], *args: Any) -> None:
     """Run a command; a UserError ends it with `error: ...` on standard error and exit status 1, Ctrl-C with 130."""
+    wanted = inspect.signature(main)
+    try:
+        wanted.bind(*args)
+    except TypeError:
+        names = " ".join(name.upper() for name in wanted.parameters) or "none"
+        print(f"error: found {len(args)} arguments, expected {names}", file=sys.stderr)
+        sys.exit(1)
     try:
         main(*args)
     except UserError as error:

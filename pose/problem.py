@@ -59,6 +59,9 @@ class Data(Protocol):
     def dataset(self, rows: np.ndarray, *, seed: int, augment: bool, scales: Sequence[float] = ()) -> Dataset[Any]:
         """Batches of these rows (`__getitems__`), also shown at further scales."""
 
+    def unmeasured(self, rows: np.ndarray) -> str:
+        """Why no figure can be made of any of these rows; empty if one can."""
+
     def score(self, found: Sequence[People], rows: np.ndarray) -> Scores:
         """Figures of what was found in each of these rows, in image px."""
 
@@ -111,3 +114,8 @@ class Problem(Protocol):
 
     def data(self, prepared: Path, *, watched: int) -> Data:
         """The prepared set; at most `watched` rows are in part `watched` (0: all that may be). UserError if it cannot be used."""
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the rows, evenly spread over them; all of them for 0."""
+    return rows if not most or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -62,6 +62,7 @@ class States:
     """The states in a task's checkpoint folder; whoever writes them holds the folder's lock."""
 
     folder: Path
+    problem: str = "single"
 
     @property
     def newest(self) -> Path:
@@ -75,7 +76,7 @@ class States:
 
     def write(self, shape: Mapping[str, Any], content: Mapping[str, Any]) -> None:
         """Write a state of the run that `shape` describes; the newest becomes the one before. UserError if it cannot be written."""
-        state = {"format": STATE_FORMAT, "fingerprint": dict(shape), "code": code_version(), **content}
+        state = {"format": STATE_FORMAT, "fingerprint": dict(shape), "code": code_version(self.problem), **content}
         save_atomically(self.newest, state, before=self.before)
 
     def read(self, shape: Mapping[str, Any], say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
@@ -94,7 +95,7 @@ class States:
                 damaged = True
                 say(f"passed over: {error}")
                 continue
-            if difference := _difference(state, shape):
+            if difference := self._difference(state, shape):
                 say(f"starts afresh: {path} is of another run: {difference}")
                 return None
             if path == self.before and damaged:
@@ -104,14 +105,13 @@ class States:
             say("starts afresh: no sound state is left")
         return None
 
-
-def _difference(state: Mapping[str, Any], shape: Mapping[str, Any]) -> str:
-    """How the run of a state differs; empty if it does not. Every key is named, the first with its values."""
-    found, wanted = dict(state["fingerprint"]), dict(shape)
-    found |= {f"code of {path}": version for path, version in state["code"].items()}
-    wanted |= {f"code of {path}": version for path, version in code_version().items()}
-    differing = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
-    if not differing:
-        return ""
-    first, *rest = differing
-    return f"{first} was {found.get(first)!r}, is {wanted.get(first)!r}" + (f"; and {', '.join(rest)}" if rest else "")
+    def _difference(self, state: Mapping[str, Any], shape: Mapping[str, Any]) -> str:
+        """How the run of a state differs; empty if it does not. Every key is named, the first with its values."""
+        found, wanted = dict(state["fingerprint"]), dict(shape)
+        found |= {f"code of {path}": version for path, version in state["code"].items()}
+        wanted |= {f"code of {path}": version for path, version in code_version(self.problem).items()}
+        differing = [key for key in sorted(found.keys() | wanted.keys()) if found.get(key) != wanted.get(key)]
+        if not differing:
+            return ""
+        first, *rest = differing
+        return f"{first} was {found.get(first)!r}, is {wanted.get(first)!r}" + (f"; and {', '.join(rest)}" if rest else "")

@@ -27,7 +27,7 @@ from pose.metrics import Scores, accuracy_curve, per_joint_table, single_person_
 from pose.nets.hourglass import StackedHourglass
 from pose.params import AEParams, HourglassParams, SingleParams
 from pose.people import People
-from pose.problem import Box, Part, Terms, View
+from pose.problem import Box, Part, Terms, View, spread
 from pose.skeleton import MPII, Skeleton
 
 WHOLE_IMAGE = 0.8  # LSP's rule: in a picture of one person, height is 0.8 of the longer side, so a crop of 1.25 shows all of it
@@ -163,6 +163,13 @@ class SingleData:
         """Samples of these rows; a crop has one size."""
         return PersonDataset(self.people, rows, self.params, seed=seed, augment=augment)
 
+    def unmeasured(self, rows: np.ndarray) -> str:
+        """PCKh wants the size of the head, which is in MPII's own file alone; PCK is for people of LSP's sets."""
+        who = self._who(rows)
+        if who["lsp_N"].any() or (who["head_size_N"] > 0).any():
+            return ""
+        return "have no head size, which PCKh counts in: mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
+
     def score(self, found: Sequence[People], rows: np.ndarray) -> Scores:
         """PCKh, PCK and counts of one predicted person for each row; see `pose.metrics`."""
         return single_person_scores(*self._arrays(found, rows), **self._who(rows))
@@ -186,8 +193,3 @@ class SingleData:
 
     def _who(self, rows: np.ndarray) -> dict[str, Any]:
         return {"head_size_N": self.people.head_size_N[rows], "lsp_N": self.people.source_N[rows] != "mpii"}
-
-
-def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the rows, evenly spread over them; all of them for 0."""
-    return rows if not most or len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -1,4 +1,7 @@
-"""Which of our sources decide what a training run computes, and in which version: a resume state of other code is not continued."""
+"""Which of our sources decide what a training run computes, and in which version.
+
+DVC trains again when they say something else (`build/code/`), and a resume state of other code is not continued: one list for both.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,36 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 OPERATOR = PACKAGE.parent / "csrc"  # absent where the package is installed without its repository
 ENTRY = "pose.training"
-BESIDE = {"pose.tracking"}  # imported by it, but it computes nothing, nor does what only it imports
+# What it imports, though to a task of that problem it brings nothing, nor does what only they import.
+BESIDE = {"single": {"pose.tracking", "pose.multi", "pose.thresholds"}, "multi": {"pose.tracking", "pose.single"}}
 
 
 @cache
-def code_version() -> dict[str, str]:
-    """A short hash of each source that training needs, by its path, such as `pose/engine.py`.
+def code_version(problem: str) -> dict[str, str]:
+    """A short hash of each source that training of a problem (`single`, `multi`) needs, by its path, such as `pose/engine.py`.
 
     Of what the code says: comments, docstrings and layout count for nothing, so that polishing them costs nobody a run. The operator's
     C++ counts as it stands.
     """
-    versions = {path.relative_to(PACKAGE.parent).as_posix(): _short(_said(path)) for path in _needed()}
-    for path in sorted(path for path in OPERATOR.glob("*") if path.is_file()):
+    versions = {path.relative_to(PACKAGE.parent).as_posix(): _short(_said(path)) for path in _needed(problem)}
+    for path in sorted(path for path in OPERATOR.glob("*") if path.is_file() and problem == "multi"):
         versions[path.relative_to(PACKAGE.parent).as_posix()] = _short(path.read_bytes())
     # Another Python may parse the same text into another tree.
     return versions | {"Python": ".".join(map(str, sys.version_info[:2]))}
 
 
-def code_digest() -> str:
+def code_digest(problem: str) -> str:
     """All of `code_version` in one short hash."""
-    return _short(repr(sorted(code_version().items())).encode())
+    return _short(repr(sorted(code_version(problem).items())).encode())
 
 
-def _needed() -> list[Path]:
+def _needed(problem: str) -> list[Path]:
     found: dict[str, Path] = {}
     waiting = [ENTRY]
     while waiting:
         name = waiting.pop()
         path = _file(name)
-        if path is None or name in found or name in BESIDE:
+        if path is None or name in found or name in BESIDE[problem]:
             continue
         found[name] = path
         for node in ast.walk(ast.parse(path.read_bytes())):

@@ -30,11 +30,10 @@ from pose.infer import as_device, find_people, model_of
 from pose.multi import MultiData, MultiPerson
 from pose.nets.sync_norm import synchronised
 from pose.params import Params, flatten
-from pose.problem import Data
+from pose.problem import Data, spread
 from pose.process import FolderLock, end_with_parent
 from pose.record import Record, Unrecorded
 from pose.resume import States, environment, fingerprint, joined_environment
-from pose.single import spread
 from pose.sources import code_digest
 from pose.task import build_problem, build_task
 from pose.thresholds import with_best_thresholds
@@ -77,7 +76,10 @@ def check(params: Params, name: str, processes: int, *, prepared: Path | None = 
         besides = f" (multi.held_out = {params.multi.held_out} more are held out)" if spec.problem == "multi" else ""
         raise UserError(f"{data.path}: found {len(rows)} {data.unit} to train on{besides}, expected at least tasks.{name}.batch = {batch}")
     if len(watched) == 0:
-        raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some: see the prepare section of params.yaml")
+        held_out = "prepare.lspet_held_out and mpii_held_out; of LSP's own training people none are held out, add LSPET or MPII"
+        raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some ({held_out})")
+    if why := data.unmeasured(watched):
+        raise UserError(f"{data.path}: the {len(watched)} {data.unit} held out of training {why}")
     if batch % processes:
         raise UserError(f"tasks.{name}.batch: found {batch}, expected a multiple of the {processes} processes (train.processes)")
     return data, rows, watched
@@ -96,10 +98,10 @@ class _Run:
         self.shape = fingerprint(params, name, self.data_hash)
         self.shape["train.precision"] = self._precision  # what `auto` came to here
         # What is not of the fingerprint, but decides when processes exchange what.
-        beside = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every, "code": code_digest()}
+        beside = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every, "code": code_digest(self.spec.problem)}
         ranks.agree(self.shape | beside)
         self.environment = environment(self.task.device, ranks.count, tags=self.spec.problem == "multi")
-        self.states = States(self.folders.checkpoints)
+        self.states = States(self.folders.checkpoints, self.spec.problem)
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None  # tensors of the best weights so far, kept by the process that writes
         self.tracking: dict[str, Any] = {"run_id": None, "unsent": []}
@@ -253,7 +255,7 @@ class _Run:
             return Unrecorded()
         shape = {key: value for key, value in self.shape.items() if key != "data"} | {"processes": self.ranks.count}
         flat = flatten({"train": self.params.train.model_dump()}) | shape | {"task.epochs": self.spec.epochs}
-        tags = {name: str(self.environment[name]) for name in ("torch", "device")} | {"code": code_digest()}
+        tags = {name: str(self.environment[name]) for name in ("torch", "device")} | {"code": code_digest(self.spec.problem)}
         return Tracker.start(self.name, flat, **self.tracking, data_hash=self.data_hash, tags=tags, id_file=self.folders.run_id)
 
     def _finish(self) -> None:
@@ -278,8 +280,8 @@ class _Run:
 
     def _finished(self, weights: Weights) -> Weights:
         """With what they were trained by, and, for a problem that has thresholds to choose, with those that suit them."""
-        by = self.shape | {"task.epochs": self.spec.epochs, "steps": self.progress.step, "code": code_digest()} | self.environment
-        weights = replace(weights, trained=by)
+        went = {"task.epochs": self.spec.epochs, "steps": self.progress.step, "code": code_digest(self.spec.problem)}
+        weights = replace(weights, trained=self.shape | went | self.environment)
         model = model_of(weights, self.folders.models, self.task.device)
         problem, data = model.problem, self.data
         if not isinstance(problem, MultiPerson) or not isinstance(data, MultiData) or not problem.params.thresholds.choose:

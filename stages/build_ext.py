@@ -1,32 +1,17 @@
-"""DVC stages `toolchain` and `build_ext`: what the operator is built with, and the operator itself.
-
-`toolchain` runs on every `dvc repro` and writes the same file as long as platform, torch and compilers stay: DVC cannot see them itself.
-"""
+"""DVC stage `build_ext`: the operator, for the toolchain of this machine."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-from pose.build_ext import build, toolchain
-from pose.errors import UserError
-from pose.files import write_json
+from pose.build_ext import build
+from pose.errors import run_main
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--toolchain", action="store_true", help="only write build/toolchain.json: platform, torch and compilers")
-    only_toolchain = parser.parse_args().toolchain
-    folder = Path("build")  # what dvc.yaml names, whatever POSE_BUILD says
-    try:
-        if only_toolchain:
-            write_json(folder / "toolchain.json", toolchain())
-        else:
-            print(*build(folder).values(), sep="\n")
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    """Build what there is a compiler for, and say what was built."""
+    print(*build(Path("build")).values(), sep="\n")  # what dvc.yaml names, whatever POSE_BUILD says
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

@@ -97,7 +97,8 @@ def run(words: list[str], *, folder: str, out: str, err: str, memory: int, secon
 def main() -> None:
     """Serve until the input ends."""
     torch.set_num_threads(1)
-    code_version()  # which is remembered
+    for problem in ("single", "multi"):
+        code_version(problem)  # which is remembered
     answers = os.fdopen(os.dup(1), "w")  # a child's own prints go elsewhere
     for line in sys.stdin:
         answers.write(json.dumps(run(**json.loads(line))) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from test_infer import talkative, written
 from pose.checkpoint import load_weights, save_weights
 from pose.cli import run
 from pose.data.images import encode_jpeg, read_image
-from pose.errors import UserError
+from pose.errors import UserError, run_main
 from pose.gate import judge, read_tolerance
 from pose.infer import Predictor
 from pose.interop import write_exported
@@ -141,6 +142,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(weights, photos, t
         (["photos/a.jpg", "--weights", "none.pt"], r"none.pt: no such file"),
         (["photos/a.jpg", "--scale", "1"], r"--centre and --scale: found one of them, expected both or neither"),
         (["photos/a.jpg", "--centre", "1,2", "--scale", "0"], r"--scale: found 0, expected a number above 0"),
+        (["photos/a.jpg", "--centre", "1,2", "--scale", "1e300"], r"--scale: found 1e\+300, expected a number above 0 and at most 5000"),
         (["photos/a.jpg", "--box", "1,2,0,4"], r"--box: found 0 x 4 pixels, expected a width and a height above 0"),
         (["photos/a.jpg", "--box", "1,2,3,4", "--centre", "1,2", "--scale", "1"], r"--box: found with --centre and --scale"),
         (["photos/a.jpg", "--device", "warp"], r"device: found 'warp', expected cpu, cuda"),
@@ -156,10 +158,21 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(arguments, me
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("stage", "arguments", "expected"), [("train", [], "TASK"), ("evaluate", ["a", "b"], "TASK"), ("report", ["a"], "none")]
+)
+def test_a_stage_says_what_it_is_called_with(stage, arguments, expected, capsys):
+    main = importlib.import_module(f"stages.{stage}").main
+    with pytest.raises(SystemExit) as error:
+        run_main(main, *arguments)
+    assert error.value.code == 1
+    assert capsys.readouterr().err == f"error: found {len(arguments)} arguments, expected {expected}\n"
+
+
 def test_a_box_of_words_is_refused_by_the_parser(weights, photos):
     done = pose("predict", photos, "--weights", weights, "--box", "1,2,wide,4")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("argument --box: found '1,2,wide,4', expected 4 numbers with commas between them")
+    assert done.stderr.splitlines()[-1].endswith("argument --box: found '1,2,wide,4', expected 4 numbers with commas between them, none beyond 1e+06")
 
 
 # --- pose predict, all people of a picture ---
@@ -214,7 +227,7 @@ def test_a_picture_is_looked_at_in_further_sizes_if_asked_to(multi_weights, phot
     assert people_in(tmp_path / "one") == people_in(tmp_path / "plain") != people_in(tmp_path / "two")
 
 
-@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", ""])
+@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""])
 def test_sizes_that_make_no_sense_are_refused_by_the_parser(multi_weights, photos, scales, capsys):
     with pytest.raises(SystemExit) as error:
         run(["predict", str(photos), "--weights", str(multi_weights), f"--scales={scales}"])

@@ -392,6 +392,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "flag": (set_person(keypoints=[1, 1, 3] * 17), r"annotation 1 has keypoints with flags \[3\], expected 0, 1 or 2"),
     "unknown image": (set_person(image_id=7), "annotation 1 is of image 7, which is not in 'images'"),
     "unknown category": (set_person(category_id=7), "annotation 1 has category_id 7"),
+    "annotation 0": (set_person(id=0), "annotation 0 has id 0, expected 1 or more"),
     "annotation twice": (lambda content: content["annotations"].append(person(1, 1)), "annotation 1 is listed twice"),
     "image twice": (lambda content: content["images"].append(image(1)), "image 1 is listed twice"),
     "no file name": (lambda content: content["images"][0].pop("file_name"), "image 1 has no 'file_name'"),

@@ -100,8 +100,8 @@ def test_a_state_of_another_run_names_all_keys_that_differ(states: States):
 
 
 def test_a_state_of_other_code_is_not_continued_and_the_file_is_named(states: States, monkeypatch: pytest.MonkeyPatch):
-    changed = sources.code_version() | {"pose/heatmap.py": "0"}
-    monkeypatch.setattr("pose.resume.code_version", lambda: changed)
+    changed = sources.code_version("single") | {"pose/heatmap.py": "0"}
+    monkeypatch.setattr("pose.resume.code_version", lambda problem: changed)
     step, [line] = read(states)
     assert step == 0
     assert "code of pose/heatmap.py was" in line
@@ -121,9 +121,16 @@ def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path: Path):
     assert said["plain"] != said["other"]
 
 
-def test_the_code_of_a_run_is_all_that_training_imports_and_nothing_of_the_report():
-    version = sources.code_version()
-    assert {"pose/training.py", "pose/nets/hourglass.py", "pose/data/sample.py", "csrc/tag_loss_cpu.cpp"} <= version.keys()
+@pytest.mark.parametrize(("problem", "other"), [("single", "multi"), ("multi", "single")])
+def test_the_code_of_a_run_is_all_that_training_imports_and_nothing_of_the_report_or_the_other_problem(problem: str, other: str):
+    own = {
+        "single": {"pose/data/lsp_mpii.py", "pose/metrics.py"},
+        "multi": {"pose/data/coco.py", "pose/grouping.py", "pose/thresholds.py", "csrc/tag_loss_cpu.cpp"},
+    }
+    version = sources.code_version(problem)
+    common = {"pose/training.py", "pose/nets/hourglass.py", "pose/data/sample.py", "pose/skeleton.py", f"pose/{problem}.py"}
+    assert common | own[problem] <= version.keys()
+    assert f"pose/{other}.py" not in version
     assert not [path for path in version if path.startswith(("pose/report", "pose/cli", "pose/tracking"))]
 
 

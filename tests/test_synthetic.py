@@ -15,9 +15,9 @@ from pycocotools.cocoeval import COCOeval
 
 from pose import skeleton
 from pose.data.raw_mpii import read_mpii_json, read_mpii_mat
+from pose.data.runs import runs_of
 from pose.data.synthetic import synthesize, synthesize_coco
 from pose.data.synthetic_clothes import Outfit
-from pose.data.synthetic_coco import run_lengths
 from pose.data.synthetic_draw import Canvas, draw_parts
 from pose.data.synthetic_files import drawing_pool
 from pose.data.synthetic_mpii import MPII_SET, plan_mpii, write_mpii
@@ -365,7 +365,7 @@ def test_coco_has_empty_pictures_crowds_and_people_without_joints(coco: Path) ->
 def test_run_lengths_are_those_of_pycocotools() -> None:
     rng = np.random.default_rng(0)
     for mask_HW in (rng.random((7, 5)) < 0.4, np.ones((3, 4), bool), np.zeros((3, 4), bool)):
-        encoded = mask.frPyObjects({"counts": run_lengths(mask_HW), "size": list(mask_HW.shape)}, *mask_HW.shape)
+        encoded = mask.frPyObjects({"counts": runs_of(mask_HW).tolist(), "size": list(mask_HW.shape)}, *mask_HW.shape)
         assert (mask.decode(encoded) == mask_HW).all()
 
 

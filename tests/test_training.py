@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ from test_infer import talkative
 from pose.checkpoint import KEYS, STATE_FORMAT, WEIGHTS_FORMAT, fill, load_state, load_weights, save_atomically, save_weights, weights_of
 from pose.coco_metrics import TEN
 from pose.data.coco import CocoPeople
+from pose.data.lsp_mpii import SOURCES, SPLITS
 from pose.errors import UserError
 from pose.evaluation import evaluate
 from pose.infer import Predictor, find_people, load_model
@@ -36,8 +38,10 @@ from pose.resume import fingerprint
 from pose.skeleton import COCO
 from pose.task import build_problem, build_task
 from pose.thresholds import DETECTION, REACH
+from pose.training import check
 
 CPU = torch.device("cpu")
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # whole runs are held to what a CPU promises: the bits, and two processes
 
 
 STORE = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -86,7 +90,7 @@ def change(folder: Path, key: str, value: object) -> None:
 def ours() -> dict[str, str]:
     """The environment without what a user may have set for MLflow and DVC."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))}
-    return environment | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return environment | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **NO_GPU}
 
 
 def start(stage: str, *args: str, folder: Path) -> subprocess.Popen:
@@ -213,6 +217,30 @@ def test_mistakes_in_params_are_one_line(workspace: Path):
     change(workspace, "tasks.hgpose.batch", 1000)
     assert "expected at least tasks.hgpose.batch = 1000" in only_error(run("train", "hgpose", folder=workspace))
     assert "models/hgpose/last.pt: no such file" in only_error(run("evaluate", "hgpose", folder=workspace))
+
+
+def altered(prepared: Path, path: Path, column: str, value: float) -> Path:
+    """The prepared people, with one value for all of them in a column."""
+    shutil.copy(prepared, path)
+    with h5py.File(path, "r+") as file:
+        file[column][:] = value
+    return path
+
+
+def test_people_that_no_figure_can_be_made_of_are_named_before_training(params: Params, prepared: Path, tmp_path: Path):
+    path = altered(prepared, tmp_path / "people.h5", "source", SOURCES.index("mpii"))
+    check(params, "hgpose", 1, prepared=path)
+    altered(path, tmp_path / "headless.h5", "head_size", float("nan"))
+    with pytest.raises(
+        UserError, match=r"headless.h5: the 8 people held out of training have no head size, .* mpii_human_pose_v1_u12_1.mat"
+    ):
+        check(params, "hgpose", 1, prepared=tmp_path / "headless.h5")
+
+
+def test_where_nobody_is_held_out_it_says_what_would(params: Params, prepared: Path, tmp_path: Path):
+    path = altered(prepared, tmp_path / "people.h5", "split", SPLITS.index("train"))
+    with pytest.raises(UserError, match=r"found no people held out of training, expected some \(prepare.lspet_held_out .* LSP's own"):
+        check(params, "hgpose", 1, prepared=path)
 
 
 def with_values(params: Params, changes: dict[str, object]) -> Params:

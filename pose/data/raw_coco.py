@@ -146,6 +146,8 @@ def _check_annotation(annotation: Entry, where: str) -> None:
     for key in ("id", "image_id", "category_id", "num_keypoints"):
         if not _is_whole(annotation[key]) or annotation[key] < 0:
             raise UserError(f"{where} has {key} {_shown(annotation[key])}, expected a whole number")
+    if annotation["id"] == 0:  # by which pycocotools marks who was not found: this person never would be
+        raise UserError(f"{where} has id 0, expected 1 or more")
     if annotation["iscrowd"] not in (0, 1):
         raise UserError(f"{where} has iscrowd {_shown(annotation['iscrowd'])}, expected 0 or 1")
     if not _are_numbers([annotation["area"]]):

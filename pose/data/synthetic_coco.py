@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from pose.data.runs import runs_of
 from pose.data.synthetic_files import draw_all, write_jpeg
 from pose.data.synthetic_person import draw_figure
 from pose.data.synthetic_pose import GATHERED, pick
@@ -216,21 +217,13 @@ def _annotate_crowd(scene: Scene, crowd: int) -> dict[str, Any] | None:
         return None
     x, y, box_width, box_height = cv2.boundingRect(region_HW.astype(np.uint8))
     return {
-        "segmentation": {"counts": run_lengths(region_HW), "size": [height, width]},
+        "segmentation": {"counts": runs_of(region_HW).tolist(), "size": [height, width]},
         "area": int(region_HW.sum()),
         "bbox": [x, y, box_width, box_height],
         "iscrowd": 1,
         "num_keypoints": 0,
         "keypoints": [0] * (3 * len(COCO)),
     }
-
-
-def run_lengths(mask_HW: np.ndarray) -> list[int]:
-    """COCO's uncompressed run lengths of a mask: column by column, zeros first."""
-    flat = mask_HW.astype(bool).T.ravel()
-    edge = np.flatnonzero(np.diff(flat)) + 1
-    length = np.diff(np.concatenate([[0], edge, [len(flat)]])).tolist()
-    return [0, *length] if flat[0] else length
 
 
 def _annotation_file(pictures: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], *, first: int) -> dict[str, Any]:
