@@ -172,7 +172,7 @@ def test_a_stage_says_what_it_is_called_with(stage, arguments, expected, capsys)
 def test_a_box_of_words_is_refused_by_the_parser(weights, photos):
     done = pose("predict", photos, "--weights", weights, "--box", "1,2,wide,4")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("argument --box: found '1,2,wide,4', expected 4 numbers with commas between them, none beyond 1e+06")
+    assert "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them" in done.stderr.splitlines()[-1]
 
 
 # --- pose predict, all people of a picture ---
