@@ -12,6 +12,8 @@ STAMP := .venv/.installed
 # Stages call `python`, and `dvc queue start` calls `dvc`: both must be those of .venv.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+# Images for containers often set it; every start of every process would then compile our sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test soak format check real-data lock clean
@@ -19,13 +21,17 @@ export MLFLOW_DISABLE_TELEMETRY := true
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+# pip would compile all of every package, which takes as long as installing them. A quarter of that is what is ever imported: this.
+USED := import dvc.cli, pose.predict, pose.report, pose.tracking, pose.training, pytest, torch._dynamo
+
 setup: $(STAMP) ## install the pinned versions and this package into .venv
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON): found $$($(PYTHON) -V 2>&1 | head -n 1), expected Python 3.11 or newer (make PYTHON=python3.12 ...)" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -c '$(USED)'
 	@touch $@
 
 # exec: no shell stands between make and dvc.
