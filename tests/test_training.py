@@ -34,13 +34,14 @@ from pose.errors import UserError
 from pose.evaluation import evaluate
 from pose.infer import Predictor, find_people, load_model
 from pose.multi import MultiPerson
-from pose.params import Params, parse_params
+from pose.params import Params, load_params, parse_params
 from pose.process import FolderLock
+from pose.record import Unrecorded
 from pose.resume import fingerprint
 from pose.skeleton import COCO
 from pose.task import build_problem, build_task
 from pose.thresholds import DETECTION, REACH
-from pose.training import check
+from pose.training import check, train
 
 CPU = torch.device("cpu")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # whole runs are held to what a CPU promises: the bits, and two processes
@@ -123,7 +124,7 @@ FIGURES = {"single": ["PCKh@0.5", "PCK@0.2"], "multi": ["AP", "AP50", "AR"]}
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["advpose", "advpose-ae"])  # which have all that the plain ones have
 def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ):
     problem = build_problem(params.problem(params.task(task).problem))
     folders = [make_workspace(tmp_path / name, params, prepared, prepared_coco) for name in ("a", "b")]
@@ -131,8 +132,8 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
         status, out, err = run("train", task, folder=folder)
         assert status == 0, err
         assert "trained" in out
-        status, _, err = run("evaluate", task, folder=folder)
-        assert status == 0, err
+        monkeypatch.chdir(folder)
+        evaluate(load_params(), task)
     for file in (
         f"models/{task}/last.pt",
         f"models/{task}/best.pt",
@@ -173,16 +174,19 @@ def test_being_asked_to_end_saves_first(workspace: Path):
 
 
 @pytest.mark.slow
-def test_a_second_writer_is_refused(workspace: Path):
-    with FolderLock(workspace / "checkpoints/hgpose"):
-        assert "is writing there already" in only_error(run("train", "hgpose", folder=workspace))
+def test_a_second_writer_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(workspace)
+    with FolderLock(Path("checkpoints/hgpose")), pytest.raises(UserError, match="is writing there already"):
+        stages.train.main("hgpose")
 
 
 @pytest.mark.slow
-def test_a_picture_too_small_to_be_normalised_alone_is_refused(workspace: Path):
+def test_a_picture_too_small_to_be_normalised_alone_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(workspace)
     change(workspace, "tasks.hgpose.batch", 1)
-    error = only_error(run("train", "hgpose", folder=workspace))
-    assert error.startswith("error: tasks.hgpose.batch: found 1 for 1 processes, expected 2 pictures for each or a larger input")
+    expected = r"^tasks.hgpose.batch: found 1 for 1 processes, expected 2 pictures for each or a larger input"
+    with pytest.raises(UserError, match=expected):
+        train(load_params(), "hgpose", record=Unrecorded())
 
 
 @pytest.mark.slow
@@ -199,14 +203,15 @@ def test_two_processes_share_the_pictures_of_several_people_and_choose_threshold
 
 
 @pytest.mark.slow
-def test_epochs_may_be_raised_to_train_on(workspace: Path):
-    _, out, _ = run("train", "hgpose", folder=workspace)
-    step = load_state(workspace / "checkpoints/hgpose/state.pt")["progress"]["step"]
+def test_epochs_may_be_raised_to_train_on(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.chdir(workspace)
+    train(load_params(), "hgpose", record=Unrecorded())
+    step = load_state(Path("checkpoints/hgpose/state.pt"))["progress"]["step"]
     change(workspace, "tasks.hgpose.epochs", 3)
-    status, out, _ = run("train", "hgpose", folder=workspace)
-    assert status == 0
-    assert f"goes on from step {step} of {step // 2 * 3}" in out
-    valid = pd.read_csv(workspace / "metrics/plots/hgpose/valid.csv")
+    capsys.readouterr()
+    train(load_params(), "hgpose", record=Unrecorded())
+    assert f"goes on from step {step} of {step // 2 * 3}" in capsys.readouterr().out
+    valid = pd.read_csv("metrics/plots/hgpose/valid.csv")
     assert valid["epoch"].tolist() == [1, 2, 3]
 
 
