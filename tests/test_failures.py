@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_training import change, only_error, ours, run, start, with_values, workspace
+from test_training import change, here, only_error, ours, run, start, with_values, workspace
 from torch.utils.data import Dataset
 
 from pose.checkpoint import load_state
@@ -140,7 +140,7 @@ def test_a_loader_worker_that_dies_is_one_line_and_the_run_goes_on_afterwards(tr
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_last_state_stays(training: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(training)
+    here(training, monkeypatch)
     state = training / "checkpoints/hgpose/state.pt"
     change(training, "tasks.hgpose.epochs", 1)
     train(load_params(), "hgpose", record=Unrecorded())

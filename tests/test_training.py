@@ -107,6 +107,13 @@ def run(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this process is in that folder, as a stage would be, and without a GPU, as those of `start` are."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
 def only_error(result: tuple[int, str, str]) -> str:
     status, _, err = result
     assert status == 1
@@ -132,7 +139,7 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
         status, out, err = run("train", task, folder=folder)
         assert status == 0, err
         assert "trained" in out
-        monkeypatch.chdir(folder)
+        here(folder, monkeypatch)
         evaluate(load_params(), task)
     for file in (
         f"models/{task}/last.pt",
@@ -175,14 +182,14 @@ def test_being_asked_to_end_saves_first(workspace: Path):
 
 @pytest.mark.slow
 def test_a_second_writer_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(workspace)
+    here(workspace, monkeypatch)
     with FolderLock(Path("checkpoints/hgpose")), pytest.raises(UserError, match="is writing there already"):
         stages.train.main("hgpose")
 
 
 @pytest.mark.slow
 def test_a_picture_too_small_to_be_normalised_alone_is_refused(workspace: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(workspace)
+    here(workspace, monkeypatch)
     change(workspace, "tasks.hgpose.batch", 1)
     expected = r"^tasks.hgpose.batch: found 1 for 1 processes, expected 2 pictures for each or a larger input"
     with pytest.raises(UserError, match=expected):
@@ -204,7 +211,7 @@ def test_two_processes_share_the_pictures_of_several_people_and_choose_threshold
 
 @pytest.mark.slow
 def test_epochs_may_be_raised_to_train_on(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.chdir(workspace)
+    here(workspace, monkeypatch)
     train(load_params(), "hgpose", record=Unrecorded())
     step = load_state(Path("checkpoints/hgpose/state.pt"))["progress"]["step"]
     change(workspace, "tasks.hgpose.epochs", 3)
@@ -219,7 +226,7 @@ def test_epochs_may_be_raised_to_train_on(workspace: Path, monkeypatch: pytest.M
 def test_mistakes_in_params_are_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch):
     change(workspace, "lr", "fast")
     assert only_error(run("train", "hgpose", folder=workspace)) == "error: params.yaml: lr: found 'fast', input should be a valid number"
-    monkeypatch.chdir(workspace)
+    here(workspace, monkeypatch)
     change(workspace, "lr", 0.001)
     with pytest.raises(UserError, match="no task 'dance'"):
         stages.train.main("dance")
