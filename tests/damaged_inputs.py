@@ -929,7 +929,7 @@ def checkpoints() -> Iterator[Case]:
         "with sparse tensors": tensors(all_tensors(lambda tensor: tensor.to_sparse()), "state_dict"),
         "with tensors of no memory": tensors(all_tensors(lambda tensor: tensor.to("meta")), "state_dict"),
         "with complex tensors": tensors(all_tensors(lambda tensor: tensor.to(torch.complex64)), "state_dict"),
-        "of 100000 stacks": tensors(many_stacks, "state_dict"),
+        "of 10000 stacks": tensors(many_stacks, "state_dict"),
         "that is our own": torched(lambda values: {"format": "pose-weights-3"}),
         "packed, of a thousand million zeros": packed_zip,
         "that runs a command": content(reducing("os.system", "touch owned")),
@@ -967,7 +967,7 @@ def wide(values: dict[str, torch.Tensor], channels: int) -> None:
 def many_stacks(values: dict[str, torch.Tensor]) -> None:
     """The names of the tensors of a very deep network, which all are one."""
     one = torch.ones(1)
-    values.update({f"module.score.{number}.weight": one.expand(16, 16, 1, 1) for number in range(100_000)})
+    values.update({f"module.score.{number}.weight": one.expand(16, 16, 1, 1) for number in range(10_000)})
 
 
 def legacy(path: Path) -> None:

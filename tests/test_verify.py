@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
-from test_training import TASKS, edit, with_values
+from test_training import edit, with_values
 
 from pose.checkpoint import load_state, save_atomically
 from pose.cli import run
@@ -34,7 +34,7 @@ def source(task: str, prepared: Path, prepared_coco: Path) -> Path:
 
 
 @pytest.mark.slow
-@TASKS
+@pytest.mark.parametrize("task", ["hgpose", "advpose", "hgpose-ae"])  # advpose-ae: below, by `pose verify` itself
 def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
     params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
 ):
@@ -103,24 +103,22 @@ def test_a_kill_between_the_writing_and_the_naming_of_a_state_costs_one_interval
 
 
 @pytest.mark.slow
-def test_a_difference_of_one_bit_is_found(params: Params, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    one = Trial.fresh(tmp_path / "one", "hgpose", 3, prepared, brief(params, "hgpose"))
-    one.run()
-    shutil.copytree(one.folder, tmp_path / "other")
-    other = replace(one, folder=tmp_path / "other")
-    assert compare(one, {"other": other})
-    path = States(other.folder / "checkpoints/hgpose").newest
+def test_a_difference_of_one_bit_is_found(undisturbed: Trial, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    other = replace(undisturbed, folder=tmp_path / "other")
+    shutil.copytree(undisturbed.folder, other.folder)
+    assert compare(undisturbed, {"other": other})
+    path = States(other.folder / "checkpoints/advpose").newest
     state = load_state(path)
     name = next(name for name, tensor in state["net"].items() if tensor.dtype == torch.float32 and tensor.dim() == 1)
     state["net"][name].view(torch.int32)[0] ^= 1
     save_atomically(path, state)
     capsys.readouterr()
-    assert not compare(one, {"other": other})
+    assert not compare(undisturbed, {"other": other})
     assert f"1 differ: {name}" in capsys.readouterr().out
-    history = other.folder / "metrics/plots/hgpose/train.csv"
-    history.write_text(history.read_text().replace("3,", "4,", 1))
-    assert not compare(one, {"other": other})
-    assert "differ: metrics/plots/hgpose/train.csv" in capsys.readouterr().out
+    history = other.folder / "metrics/plots/advpose/train.csv"
+    history.write_text(history.read_text().replace("12,", "13,", 1))
+    assert not compare(undisturbed, {"other": other})
+    assert "differ: metrics/plots/advpose/train.csv" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -129,12 +127,12 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_kills(
 ):
     monkeypatch.chdir(tmp_path)
     edit(tmp_path, with_values(params, {"train.processes": 1, "tasks.advpose-ae.epochs": 100}).model_dump())
-    assert verify("advpose-ae", steps=12, kills=2, prepared=prepared_coco)
+    assert verify("advpose-ae", steps=STEPS, kills=KILLS, prepared=prepared_coco)
     printed = capsys.readouterr().out
-    assert "on the CPU" in printed
+    assert f"advpose-ae: {STEPS} steps, a state every {EVERY}, on the CPU" in printed
     assert [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")] == [["k_t", "1", *["equal"] * 4]]
     assert "differ" not in printed
-    assert "2 kills" in printed
+    assert f"{KILLS} kills" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
 
 
