@@ -50,6 +50,7 @@ def machine() -> dict[str, str | int]:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": models[0] if models else platform.machine(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),  # of torch on this CPU: AVX2, AVX512
         "cores": os.cpu_count() or 1,
         "python": platform.python_version(),
         "torch": torch.__version__,
