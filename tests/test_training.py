@@ -45,10 +45,7 @@ from pose.training import check, train
 
 CPU = torch.device("cpu")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # whole runs are held to what a CPU promises: the bits, and two processes
-
-
 STORE = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
-TASKS = pytest.mark.parametrize("task", ["hgpose", "advpose", "hgpose-ae", "advpose-ae"])
 
 
 @pytest.fixture
