@@ -138,12 +138,6 @@ class Tracker:
         self._files.append((name, lambda client, run_id: client.log_figure(run_id, figure, f"figures/{name}")))
         self.flush()
 
-    def artifact(self, path: str | Path, folder: str | None = None) -> None:
-        """Keep a file, or what is in a folder, with the run."""
-        log = "log_artifacts" if Path(path).is_dir() else "log_artifact"
-        self._files.append((str(path), lambda client, run_id: getattr(client, log)(run_id, str(path), folder)))
-        self.flush()
-
     def model(self, weights: str | Path) -> None:
         """Keep weights for use as a model: `mlflow.pyfunc.load_model("runs:/RUN/model").predict(images)`, where `pose` is installed."""
 

@@ -97,10 +97,9 @@ def test_the_store_is_that_of_the_real_workspace_unless_the_environment_says_oth
     assert store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_a_run_holds_parameters_curves_tags_and_files(store, monkeypatch, tmp_path):
+def test_a_run_holds_parameters_curves_tags_and_figures(store, monkeypatch):
     for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE"):
         monkeypatch.setenv(name, name.lower())
-    (tmp_path / "note.txt").write_text("a note")
     with begin() as tracker:
         run_id = str(tracker.run_id)
         for step in range(1, 4):
@@ -109,7 +108,6 @@ def test_a_run_holds_parameters_curves_tags_and_files(store, monkeypatch, tmp_pa
         figure = matplotlib.figure.Figure()
         figure.subplots().plot([1, 2])
         tracker.figure(figure, "curves.png")
-        tracker.artifact(tmp_path / "note.txt", "notes")
     run = stored(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "hgpose dvc_exp_name"
@@ -120,7 +118,6 @@ def test_a_run_holds_parameters_curves_tags_and_files(store, monkeypatch, tmp_pa
     tags = {"task": "hgpose", "data_hash": "d41d8cd9", "DVC_EXP_NAME": "dvc_exp_name", "DVC_STAGE": "dvc_stage"}
     assert tags.items() <= run.data.tags.items()
     assert (store / "mlruns" / run_id / "artifacts/figures/curves.png").stat().st_size > 1000
-    assert (store / "mlruns" / run_id / "artifacts/notes/note.txt").read_text() == "a note"
 
 
 def test_a_run_knows_the_revision_and_whether_it_was_changed(monkeypatch, tmp_path):
@@ -251,13 +248,13 @@ def test_a_store_out_of_reach_costs_two_lines_and_no_training(monkeypatch, capfd
         for step in range(1000):
             tracker.log({"loss": 1.0}, step)
         tracker.flush()
-        tracker.artifact("nothing")
+        tracker.figure(matplotlib.figure.Figure(), "curves.png")
         assert tracker.run_id is None
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("tracking: http://127.0.0.1:9 cannot be written to (")
     assert lines[0].endswith('Connection refused"); training goes on, its values wait')
-    left = "tracking: 1,000 values, nothing could not be written to http://127.0.0.1:9; the history is in metrics/plots/hgpose"
+    left = "tracking: 1,000 values, curves.png could not be written to http://127.0.0.1:9; the history is in metrics/plots/hgpose"
     assert lines[1] == left
 
 
@@ -331,9 +328,9 @@ def test_the_oldest_of_too_many_waiting_values_go_with_a_warning(monkeypatch, ca
     assert "more than 100 values wait; the oldest are left out" in capfd.readouterr().err.splitlines()[1]
 
 
-def test_a_file_that_cannot_be_kept_costs_one_line(capfd):
+def test_a_model_that_cannot_be_kept_costs_one_line(capfd):
     with begin() as tracker:
-        tracker.artifact("nothing")
+        tracker.model("nothing")
         tracker.log({"loss": 1.0}, 1)
     assert curve(tracker.run_id, "loss") == [(1, 1.0)]
     assert capfd.readouterr().err.count("\n") == 1
@@ -575,14 +572,14 @@ def test_writers_that_begin_together_in_an_empty_folder_all_get_in(tmp_path, mon
 
 
 STAGE = """
-import time
 from pathlib import Path
+from matplotlib.figure import Figure
 from pose.params import flatten, read_yaml
 from pose.tracking import Tracker
 params = read_yaml("params.yaml")
 with Tracker.start("hgpose", flatten(params), run_id=None, data_hash="0") as tracker:
     tracker.log({"loss": params["lr"]}, 1)
-    tracker.artifact("params.yaml")
+    tracker.figure(Figure(), "curves.png")
 Path("out.txt").write_text(str(params))
 """
 
@@ -623,4 +620,4 @@ def test_experiments_of_dvc_write_to_the_store_of_the_real_workspace(tmp_path, m
         assert run.info.status == "FINISHED"
         assert run.data.metrics["loss"] == float(run.data.params["lr"])
         assert run.data.tags["DVC_STAGE"] == "train"
-        assert "lr:" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/params.yaml")
+        assert mlflow.artifacts.load_image(f"{run.info.artifact_uri}/figures/curves.png").size == (640, 480)
