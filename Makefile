@@ -22,7 +22,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # pip would compile all of every package, which takes as long as installing them. A quarter of that is what is ever imported: this.
-USED := import dvc.cli, pose.predict, pose.report, pose.tracking, pose.training, pytest, torch._dynamo
+USED := import dvc.cli, pose.inference.predict, pose.report, pose.tracking.mlflow, pose.training.trainer, pytest, torch._dynamo
 
 setup: $(STAMP) ## install the pinned versions and this package into .venv
 

@@ -20,7 +20,7 @@ from noise import CPU, noise, preset
 from train_step import step
 
 from pose.params import Params
-from pose.task import Task, build_task
+from pose.tasks.task import Task, build_task
 
 PAIRS = {"advpose": "hgpose", "advpose-ae": "hgpose-ae"}
 
@@ -43,10 +43,14 @@ def compare(params: Params, played: str, plain: str, *, rounds: int) -> dict[str
     spec = params.task(played)
     assert spec.adversary
     always = spec.adversary.model_copy(update={"start": 0.0})
-    params = params.model_copy(update={"tasks": params.tasks | {played: spec.model_copy(update={"adversary": always})}})
+    params = params.model_copy(
+        update={"tasks": params.tasks | {played: spec.model_copy(update={"adversary": always})}}
+    )
     batch = spec.batch // 2  # of one process
     ready = noise(params, played, batch)
-    seconds = in_turns({name: stepping(build_task(params, name, device=CPU), ready) for name in (plain, played)}, rounds)
+    seconds = in_turns(
+        {name: stepping(build_task(params, name, device=CPU), ready) for name in (plain, played)}, rounds
+    )
     return {
         "network": always.network.model_dump(),
         "batch": batch,
@@ -64,11 +68,21 @@ def stepping(task: Task, ready: Any) -> Any:
 
 def report(tasks: dict[str, Any]) -> str:
     """The table that is committed."""
-    lines = ["# Steps with and without an adversary", "", "One thread, the demo's networks, the game on in every step.", ""]
-    lines += ["| task | images a second | plain task | step over the plain task's |", "| --- | --- | --- | --- |"]
+    lines = [
+        "# Steps with and without an adversary",
+        "",
+        "One thread, the demo's networks, the game on in every step.",
+        "",
+    ]
+    lines += [
+        "| task | images a second | plain task | step over the plain task's |",
+        "| --- | --- | --- | --- |",
+    ]
     for name, found in tasks.items():
         rates = found["images_per_second"]
-        lines.append(f"| {name} | {rates[name]:.0f} | {rates[PAIRS[name]]:.0f} | {shown(found['step_over_plain'])} |")
+        lines.append(
+            f"| {name} | {rates[name]:.0f} | {rates[PAIRS[name]]:.0f} | {shown(found['step_over_plain'])} |"
+        )
     return "\n".join(lines) + "\n"
 
 

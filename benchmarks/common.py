@@ -64,6 +64,8 @@ def write(name: str, result: Mapping[str, Any], text: str) -> None:
     facts = machine()
     text += "\n" + ", ".join(f"{key} {value}" for key, value in facts.items()) + "\n"
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({**result, "machine": facts}, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({**result, "machine": facts}, indent=2) + "\n", encoding="utf-8"
+    )
     (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)

@@ -20,12 +20,12 @@ import torch
 from common import in_turns, shown, spread, write
 
 from pose.data.augment import Augment
-from pose.data.images import decode_image
-from pose.data.loader import Loader, in_order
-from pose.data.lsp_mpii import LspMpii
-from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.data.sample import PersonDataset, crop, person_affine
-from pose.data.synthetic import synthesize
+from pose.data.loader import Loader, sequential_batches
+from pose.data.person_set import PersonSet
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.single_samples import PersonDataset, crop, person_affine
+from pose.data.synthetic.sets import synthesize
+from pose.io.images import decode_image
 from pose.params import Params, SyntheticParams, load_params, parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,8 +42,12 @@ SAMPLE, FLOATS = "full sample, collated", "the same, then floats for the network
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--root", type=Path, help="folder with LSP, LSPET or mpii as published, to be measured too")
-    parser.add_argument("--input", type=int, help="side of the network's input, px (default: single.input of params.yaml)")
+    parser.add_argument(
+        "--root", type=Path, help="folder with LSP, LSPET or mpii as published, to be measured too"
+    )
+    parser.add_argument(
+        "--input", type=int, help="side of the network's input, px (default: single.input of params.yaml)"
+    )
     parser.add_argument("--people", type=int, default=500, help="at most so many take part")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--name", default="data_path", help="of the files in benchmarks/results")
@@ -53,7 +57,9 @@ def main() -> None:
     torch.set_num_threads(1)
     params = load_params(ROOT / "params.yaml")
     if options.input:
-        params = params.model_copy(update={"single": params.single.model_copy(update={"input": options.input})})
+        params = params.model_copy(
+            update={"single": params.single.model_copy(update={"input": options.input})}
+        )
     sets = {}
     with tempfile.TemporaryDirectory() as scratch:
         drawn = ROOT / "data" / "synthetic"
@@ -70,13 +76,21 @@ def main() -> None:
 
 def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: int) -> dict[str, Any]:
     """Take all contestants through the same people, in turns."""
-    people = LspMpii(prepared)
+    people = PersonSet(prepared)
     files, data, rows = same_bytes(prepared, people, root, most)
     single, batch = params.single, params.task("hgpose").batch
     dataset = PersonDataset(people, rows, single, seed=params.seed, augment=True)
-    augments = [Augment.draw(np.random.default_rng([params.seed, 0, row]), single.augment) for row in rows.tolist()]
+    augments = [
+        Augment.draw(np.random.default_rng([params.seed, 0, row]), single.augment) for row in rows.tolist()
+    ]
     affines = [
-        person_affine(people.centre_N2[row], people.scale_N[row], params=single, augment=augment, feet=people.source_N[row] == "mpii")
+        person_affine(
+            people.centre_N2[row],
+            people.scale_N[row],
+            params=single,
+            augment=augment,
+            feet=people.source_N[row] == "mpii",
+        )
         for row, augment in zip(rows, augments, strict=True)
     ]
 
@@ -91,11 +105,11 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
             cv2.warpAffine(picture, affine, (single.input, single.input))
 
     def sample() -> None:
-        for _ in Loader(dataset, in_order(len(rows), batch), workers=0):
+        for _ in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
             pass
 
     def floats() -> None:
-        for raw in Loader(dataset, in_order(len(rows), batch), workers=0):
+        for raw in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
             raw.to(torch.device("cpu"))
 
     def decoded() -> None:
@@ -116,18 +130,23 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
         "input_px": single.input,
         "batch": batch,
         "rounds": rounds,
-        "samples_per_second_and_core": {name: float(1 / np.median(each[name])) for name in (READ, WARPED, SAMPLE, FLOATS)},
+        "samples_per_second_and_core": {
+            name: float(1 / np.median(each[name])) for name in (READ, WARPED, SAMPLE, FLOATS)
+        },
         "share_of_imread": {name: spread(each[READ] / each[name]) for name in (WARPED, SAMPLE, FLOATS)},
         "share_of_imread_and_warp": {name: spread(each[WARPED] / each[name]) for name in (SAMPLE, FLOATS)},
         "microseconds_of_a_sample": {
             "decode to RGB": 1e6 * float(np.median(each["decode"])),
             "crop by one affine": 1e6 * float(np.median(each["crop"] - each["decode"])),
-            "all else: fetch the bytes, draw, move joints, targets, collate": 1e6 * float(np.median(each[SAMPLE] - each["crop"])),
+            "all else: fetch the bytes, draw, move joints, targets, collate": 1e6
+            * float(np.median(each[SAMPLE] - each["crop"])),
         },
     }
 
 
-def same_bytes(prepared: Path, people: LspMpii, root: Path, most: int) -> tuple[list[str], list[bytes], np.ndarray]:
+def same_bytes(
+    prepared: Path, people: PersonSet, root: Path, most: int
+) -> tuple[list[str], list[bytes], np.ndarray]:
     """Training people whose packed bytes are their image's file: the files, their bytes, the rows; at most so many, evenly spread."""
     rows: list[int] = []
     with h5py.File(prepared) as file:
@@ -164,7 +183,11 @@ def report(sets: dict[str, Any]) -> str:
         ]
         for name, rate in result["samples_per_second_and_core"].items():
             shares = [result[key].get(name) for key in ("share_of_imread", "share_of_imread_and_warp")]
-            lines.append(f"| {name} | {rate:,.0f} | " + " | ".join(shown(share) if share else "" for share in shares) + " |")
+            lines.append(
+                f"| {name} | {rate:,.0f} | "
+                + " | ".join(shown(share) if share else "" for share in shares)
+                + " |"
+            )
         lines += ["", "| a sample's time | microseconds |", "|---|---|"]
         lines += [f"| {name} | {value:.0f} |" for name, value in result["microseconds_of_a_sample"].items()]
     return "\n".join(lines) + "\n"

@@ -19,10 +19,17 @@ from common import RESULTS, machine, shown, spread
 from tag_loss import PEOPLE, B, K, draw, h, w
 from torch import Tensor
 
-from pose import ops
+from pose.ops import tag_loss as ops
 
 FEW: list[tuple[int, ...]] = [(2, 17, 5, 16, 16), (1, 3, 40, 5, 7), (2, 2, 0, 4, 4)]
-MANY = [*FEW, (1, 1, 1, 1, 1), (16, 17, 30, 128, 128), (4, 40, 70, 33, 31), (3, 5, 300, 64, 100), (2, 2, 1, 300, 300)]
+MANY = [
+    *FEW,
+    (1, 1, 1, 1, 1),
+    (16, 17, 30, 128, 128),
+    (4, 40, 70, 33, 31),
+    (3, 5, 300, 64, 100),
+    (2, 2, 1, 300, 300),
+]
 REPEATS = 100
 ROUNDS = 200
 
@@ -54,17 +61,21 @@ def check(sizes: list[tuple[int, ...]]) -> None:
             first = results(*on_gpu)
             for ours, theirs in zip(first, results(*on_cpu), strict=True):
                 # Sums in float64 on both sides: what differs is their order, and so at most the last rounding.
-                torch.testing.assert_close(ours.cpu(), theirs, rtol=2 * torch.finfo(theirs.dtype).eps + 1e-12, atol=1e-12)
-            for _ in range(REPEATS if sizes is MANY else 2):
-                assert all(torch.equal(again, once) for again, once in zip(results(*on_gpu), first, strict=True)), (
-                    f"{size} {dtype}: runs differ"
+                torch.testing.assert_close(
+                    ours.cpu(), theirs, rtol=2 * torch.finfo(theirs.dtype).eps + 1e-12, atol=1e-12
                 )
+            for _ in range(REPEATS if sizes is MANY else 2):
+                assert all(
+                    torch.equal(again, once) for again, once in zip(results(*on_gpu), first, strict=True)
+                ), f"{size} {dtype}: runs differ"
     print(f"equal to the CPU operator, and from run to run: {len(sizes)} sizes, {len(ops.MAP_TYPES)} types")
 
     tag_BKhw, cell_BPK, weight_2B = (tensor.cuda() for tensor in case(FEW[0], torch.float32, seed=0))
     cell_BPK[1, 2, 3], cell_BPK[1, 3, 4] = 2**62, -2
     pull_B, push_B, gradient_BKhw = results(tag_BKhw, cell_BPK, weight_2B)
-    assert pull_B.isnan().tolist() == push_B.isnan().tolist() == [False, True], "a cell outside the map should spoil its own image"
+    assert pull_B.isnan().tolist() == push_B.isnan().tolist() == [False, True], (
+        "a cell outside the map should spoil its own image"
+    )
     assert not gradient_BKhw[1].any(), "the image with a cell outside the map should get no gradient"
     print("cells outside the map: NaN for their image, nothing else touched")
 
@@ -94,7 +105,9 @@ def check_launches() -> None:
         graph.replay()
         torch.cuda.synchronize()
         expected = call()
-        for ours, theirs in zip(*((one,) if isinstance(one, Tensor) else one for one in (captured, expected)), strict=True):
+        for ours, theirs in zip(
+            *((one,) if isinstance(one, Tensor) else one for one in (captured, expected)), strict=True
+        ):
             assert torch.equal(ours, theirs), f"{name}: replayed from a CUDA graph it differs"
     print("one launch each way, no synchronisation, replays from a CUDA graph")
 
@@ -119,11 +132,15 @@ def take_times(folder: Path) -> None:
         contestants: dict[str, Callable[[], object]] = {
             "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
             "forward kernel": lambda tag=plain_BKhw, cell=cell_BPK: torch.ops.pose.tag_loss(tag, cell),
-            "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: torch.ops.pose.tag_loss_backward(
-                one_B, one_B, *slopes, tag, cell
+            "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: (
+                torch.ops.pose.tag_loss_backward(one_B, one_B, *slopes, tag, cell)
             ),
-            "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(ops.tag_loss(tag, cell), tag, (one_B, one_B)),
-            "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)),
+            "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+                ops.tag_loss(tag, cell), tag, (one_B, one_B)
+            ),
+            "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+                ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
+            ),
         }
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for number in range(ROUNDS + 20):
@@ -132,7 +149,12 @@ def take_times(folder: Path) -> None:
                 took = milliseconds(work)
                 if number >= 20:  # clocks and allocator have settled
                     times[name].append(took)
-        rows.append({"people": people, "milliseconds": {name: spread(torch.tensor(took).numpy()) for name, took in times.items()}})
+        rows.append(
+            {
+                "people": people,
+                "milliseconds": {name: spread(torch.tensor(took).numpy()) for name, took in times.items()},
+            }
+        )
     facts = machine() | {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda or ""}
     names = list(rows[0]["milliseconds"])
     text = f"""# Tag loss on a GPU
@@ -144,7 +166,11 @@ middle half). `ours` and `formula` are forward and backward through autograd, so
 |---|{"---|" * len(names)}
 """
     for row in rows:
-        text += f"| {row['people']} | " + " | ".join(shown(row["milliseconds"][name], digits=4) for name in names) + " |\n"
+        text += (
+            f"| {row['people']} | "
+            + " | ".join(shown(row["milliseconds"][name], digits=4) for name in names)
+            + " |\n"
+        )
     text += "\n" + ", ".join(f"{key} {value}" for key, value in facts.items()) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gpu_tag_loss.json").write_text(

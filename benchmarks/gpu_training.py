@@ -26,19 +26,19 @@ import torch
 from common import RESULTS, machine
 from noise import CPU, noise, preset, variant
 
-from pose import ops
-from pose.data.multi_sample import MultiBatch
-from pose.data.prepare_coco import prepare_coco
-from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.data.sample import Batch
-from pose.data.synthetic import synthesize
-from pose.evaluation import evaluate
-from pose.folders import PREPARED, Folders
-from pose.infer import as_device
+from pose.data.multi_samples import MultiTargets
+from pose.data.prepare.coco import prepare_coco
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.single_samples import Batch
+from pose.data.synthetic.sets import synthesize
+from pose.experiments.verify import verify
+from pose.inference.evaluate import evaluate
+from pose.inference.predictor import select_device
+from pose.io.paths import PREPARED, TaskPaths
+from pose.ops import tag_loss as ops
 from pose.params import SyntheticParams, parse, write_params
-from pose.task import Task, build_task
-from pose.training import train
-from pose.verify import verify
+from pose.tasks.task import Task, build_task
+from pose.training.trainer import train
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
 DRAWN = {
@@ -48,13 +48,20 @@ DRAWN = {
     "coco": {"train": 160, "validation": 16},
     "size": 160,
 }
-WARM, TOGETHER = 5, 4  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
-DEVICE = as_device()
+WARM, TOGETHER = (
+    5,
+    4,
+)  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
+DEVICE = select_device()
 
 
-def moved(batch: Batch | MultiBatch, device: torch.device, image_type: torch.dtype = torch.float32) -> Batch | MultiBatch:
+def moved(
+    batch: Batch | MultiTargets, device: torch.device, image_type: torch.dtype = torch.float32
+) -> Batch | MultiTargets:
     """All that a step reads, on the device."""
-    read = {field.name: getattr(batch, field.name).to(device) for field in fields(batch) if field.name != "others"}
+    read = {
+        field.name: getattr(batch, field.name).to(device) for field in fields(batch) if field.name != "others"
+    }
     return replace(batch, **read | {"image_B3HW": batch.image_B3HW.to(device, image_type)})
 
 
@@ -73,12 +80,20 @@ def check(name: str) -> None:
             if task.adversary:
                 task.adversary.net.double()
             terms = task.step(moved(batch, device, torch.float64), done=0, steps=100)
-            gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in task.net.parameters() if parameter.grad is not None])
+            gradients = torch.cat(
+                [
+                    parameter.grad.flatten().cpu()
+                    for parameter in task.net.parameters()
+                    if parameter.grad is not None
+                ]
+            )
             outcomes.append((torch.stack(list(terms.values())).cpu(), gradients))
         (terms_here, gradients_here), (terms_there, gradients_there) = outcomes
         torch.testing.assert_close(terms_there, terms_here, rtol=1e-5, atol=0)
         away = float((gradients_there - gradients_here).norm() / gradients_here.norm())
-        assert away < 1e-4, f"{task_name}: gradients on {DEVICE} are {away:.1g} away from the CPU's"  # the network's answer is in float32
+        assert away < 1e-4, (
+            f"{task_name}: gradients on {DEVICE} are {away:.1g} away from the CPU's"
+        )  # the network's answer is in float32
         print(f"{name}, {task_name}: a step on {DEVICE} is the CPU's (gradients to {away:.1g})")
 
 
@@ -101,7 +116,9 @@ def whole_run() -> None:
             print(name, evaluate(params, name))
         write_params(params)
         for name in TASKS:
-            assert verify(name, steps=8, changes={"train.deterministic": "true"}), f"{name}: not the same bits, see above"
+            assert verify(name, steps=8, changes={"train.deterministic": "true"}), (
+                f"{name}: not the same bits, see above"
+            )
 
 
 # --- real ---
@@ -116,17 +133,28 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
         [source] = [data / name for name in ("LSPET", "lspet") if (data / name).is_dir()]
         (root / "LSPET").symlink_to(source)
         params = variant(preset("real", Path()), precision="bfloat16", workers=8, processes=1)
-        single = params.single.model_copy(update={"input": 256})  # as published; so are the stem and a quarter of the stacks
-        network = params.task("hgpose").network.model_copy(update={"stacks": 2, "features": 256, "stem": [64, 128, 128]})
-        tasks = {n: params.task(n).model_copy(update={"epochs": epochs, "network": network}) for n in ("hgpose", "advpose")}
+        single = params.single.model_copy(
+            update={"input": 256}
+        )  # as published; so are the stem and a quarter of the stacks
+        network = params.task("hgpose").network.model_copy(
+            update={"stacks": 2, "features": 256, "stem": [64, 128, 128]}
+        )
+        tasks = {
+            n: params.task(n).model_copy(update={"epochs": epochs, "network": network})
+            for n in ("hgpose", "advpose")
+        }
         params = params.model_copy(update={"single": single, "lr": 0.001, "tasks": params.tasks | tasks})
         print(prepare_lsp_mpii(root, PREPARED["single"], params=params.prepare, seed=params.seed))
         found: dict[str, Any] = {}
         for name in tasks:
             train(params, name)
-            curve = pd.read_csv(Folders(name).plots / "valid.csv").merge(pd.read_csv(Folders(name).clock), on="step")
+            curve = pd.read_csv(TaskPaths(name).plots / "valid.csv").merge(
+                pd.read_csv(TaskPaths(name).clock), on="step"
+            )
             found[name] = {"test": evaluate(params, name), "curve": curve.to_dict(orient="list")}
-        (folder / "gpu_real.json").write_text(json.dumps({"epochs": epochs, "tasks": found, "machine": machine()}, indent=2) + "\n")
+        (folder / "gpu_real.json").write_text(
+            json.dumps({"epochs": epochs, "tasks": found, "machine": machine()}, indent=2) + "\n"
+        )
 
 
 # --- time ---
@@ -142,8 +170,15 @@ def take_times(folder: Path, name: str, rounds: int) -> None:
         first: dict[str, float] = {}
         for precision in ("float32", "bfloat16"):
             for compiled in (False, True):
-                task = build_task(variant(params, precision=precision, compile=compiled), task_name, device=DEVICE)
-                row: dict[str, Any] = {"task": task_name, "batch": len(batch), "precision": precision, "compiled": compiled}
+                task = build_task(
+                    variant(params, precision=precision, compile=compiled), task_name, device=DEVICE
+                )
+                row: dict[str, Any] = {
+                    "task": task_name,
+                    "batch": len(batch),
+                    "precision": precision,
+                    "compiled": compiled,
+                }
                 try:
                     row |= measure(task, batch, rounds)
                 except torch.cuda.OutOfMemoryError:
@@ -153,14 +188,16 @@ def take_times(folder: Path, name: str, rounds: int) -> None:
                 write(folder, name, rounds, rows)
                 if "loss" in row:  # of the untrained network, so the same whether it is compiled or not
                     away = abs(row["loss"] / first.setdefault(precision, row["loss"]) - 1)
-                    assert away < 0.02, f"{task_name} {precision}: compiled, the first loss is {100 * away:.1f} % away"
+                    assert away < 0.02, (
+                        f"{task_name} {precision}: compiled, the first loss is {100 * away:.1f} % away"
+                    )
                 del task
                 torch.compiler.reset()
                 if DEVICE.type == "cuda":
                     torch.cuda.empty_cache()
 
 
-def measure(task: Task, batch: Batch | MultiBatch, rounds: int) -> dict[str, float]:
+def measure(task: Task, batch: Batch | MultiTargets, rounds: int) -> dict[str, float]:
     """Seconds of the first step (which compiles), milliseconds of the later ones, memory at its peak."""
     on_gpu = DEVICE.type == "cuda"
     if on_gpu:
@@ -190,7 +227,11 @@ def measure(task: Task, batch: Batch | MultiBatch, rounds: int) -> dict[str, flo
 
 def write(folder: Path, name: str, rounds: int, rows: list[dict[str, Any]]) -> None:
     """`gpu_training.json` and `gpu_training.md`."""
-    facts = machine() | ({"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda or ""} if DEVICE.type == "cuda" else {})
+    facts = machine() | (
+        {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda or ""}
+        if DEVICE.type == "cuda"
+        else {}
+    )
     tag_loss = "our operator" if DEVICE.type in ops.load() else "the plain torch formula"
     text = f"""# Training steps on {"a GPU" if DEVICE.type == "cuda" else "the CPU"}
 
@@ -202,7 +243,9 @@ Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds 
 |---|---|---|---|---|---|---|---|
 """
     for row in rows:
-        text += f"| {row['task']} | {row['batch']} | {row['precision']} | {'yes' if row['compiled'] else 'no'} | "
+        text += (
+            f"| {row['task']} | {row['batch']} | {row['precision']} | {'yes' if row['compiled'] else 'no'} | "
+        )
         if "error" in row:
             text += f"{row['error']} | | | |\n"
             continue
@@ -220,7 +263,9 @@ def main() -> None:
     parser.add_argument("what", choices=["check", "run", "real", "time"])
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--rounds", type=int, default=10, help=f"of {TOGETHER} steps, that are timed")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="of `real`: the folder that holds lspet")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data"), help="of `real`: the folder that holds lspet"
+    )
     parser.add_argument("--epochs", type=int, default=20, help="of `real`, of each task")
     parser.add_argument("--to", type=Path, default=RESULTS)
     arguments = parser.parse_args()

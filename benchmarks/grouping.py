@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import scipy
 
-from pose.grouping import GroupingParams, group
-from pose.skeleton import COCO
+from pose.keypoints.grouping import GroupingParams, group
+from pose.keypoints.skeleton import COCO
 
 PEOPLE = (1, 3, 10, 30)
 SIZES = (128, 256)  # cells a side
@@ -49,14 +49,20 @@ def scene(people: int, size: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]
     tag_P2 = (3 * rng.permutation(people) - 1.5 * people)[:, None] + rng.normal(0, 0.2, (people, 2))
 
     grid_hw2 = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=2)
-    square_PKhw = np.stack([np.square(grid_hw2 - joint_K2[:, None, None]).sum(axis=3) for joint_K2 in joint_PK2])
+    square_PKhw = np.stack(
+        [np.square(grid_hw2 - joint_K2[:, None, None]).sum(axis=3) for joint_K2 in joint_PK2]
+    )
     heatmap_PKhw = peak_PK[:, :, None, None] * np.exp(-square_PKhw / 8)
     heatmap_Khw = heatmap_PKhw.max(axis=0).astype(np.float32)
-    nearest_Khw = np.where(heatmap_Khw > 0.05, heatmap_PKhw.argmax(axis=0), square_PKhw.min(axis=1).argmin(axis=0))
+    nearest_Khw = np.where(
+        heatmap_Khw > 0.05, heatmap_PKhw.argmax(axis=0), square_PKhw.min(axis=1).argmin(axis=0)
+    )
     tag_Khw2 = tag_P2[nearest_Khw].astype(np.float32)
     heatmap_Khw += rng.normal(0, 0.01, heatmap_Khw.shape).astype(np.float32)
     tag_Khw2 += rng.normal(0, 0.1, tag_Khw2.shape).astype(np.float32)
-    return heatmap_Khw, np.moveaxis(np.ascontiguousarray(np.moveaxis(tag_Khw2, 3, 0)), 0, 3)  # T first in memory, as two passes give it
+    return heatmap_Khw, np.moveaxis(
+        np.ascontiguousarray(np.moveaxis(tag_Khw2, 3, 0)), 0, 3
+    )  # T first in memory, as two passes give it
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -75,7 +81,9 @@ def measured(people: int, size: int) -> dict[str, float]:
         "grouping": lambda: group(heatmap, tag, refined),
         "unrefined": lambda: group(heatmap, tag, bare),
     }
-    rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
+    rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(WARM_UP + ROUNDS)][
+        WARM_UP:
+    ]
     found = group(heatmap, tag, bare)
     return {
         "size": size,
@@ -92,7 +100,12 @@ def main() -> None:
     """Measure all cases, print the table, write it and the figures."""
     cv2.setNumThreads(1)
     rows = [measured(people, size) for size in SIZES for people in PEOPLE]
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__, "opencv": cv2.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "opencv": cv2.__version__,
+    }
     text = "\n".join([
         "# Grouping one image into people",
         "",

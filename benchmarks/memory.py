@@ -25,7 +25,7 @@ import psutil
 from common import RESULTS, machine
 from tqdm import tqdm
 
-from pose.folders import PREPARED, Folders
+from pose.io.paths import PREPARED, TaskPaths
 from pose.params import load_params, parse_params, write_params
 
 EVERY = 5.0  # seconds between two looks
@@ -60,7 +60,9 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
         place = PREPARED[params.task(task).problem]
         (folder / place).parent.mkdir(parents=True)
         (folder / place).symlink_to((prepared or ROOT / place).resolve())
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC"))}
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC"))
+        }
         environment |= {"PYTHONPATH": str(ROOT), "POSE_BUILD": str(ROOT / "build")}
         command = [sys.executable, "-m", "stages.train", task]
         with (folder / "log.txt").open("w") as log:
@@ -70,10 +72,18 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
             with tqdm(total=round(60 * minutes), unit="s") as bar:
                 while (seconds := time.monotonic() - started) < 60 * minutes:
                     if process.poll() is not None:
-                        sys.exit(f"error: training ended with status {process.returncode}: {(folder / 'log.txt').read_text()[-500:]}")
-                    history = folder / Folders(task).plots / "train.csv"
-                    steps = int(pd.read_csv(history)["step"].max()) if history.exists() and history.stat().st_size > 1 else 0
-                    rows.append({"seconds": round(seconds, 1), "steps": steps, **look(psutil.Process(process.pid))})
+                        sys.exit(
+                            f"error: training ended with status {process.returncode}: {(folder / 'log.txt').read_text()[-500:]}"
+                        )
+                    history = folder / TaskPaths(task).plots / "train.csv"
+                    steps = (
+                        int(pd.read_csv(history)["step"].max())
+                        if history.exists() and history.stat().st_size > 1
+                        else 0
+                    )
+                    rows.append(
+                        {"seconds": round(seconds, 1), "steps": steps, **look(psutil.Process(process.pid))}
+                    )
                     time.sleep(EVERY)
                     bar.update(round(time.monotonic() - started) - bar.n)
         finally:
@@ -84,7 +94,9 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
 
 def main() -> None:
     """Watch, and write what was seen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", default="advpose-ae")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--prepared", type=Path)
@@ -102,7 +114,13 @@ def main() -> None:
         }
         for name in ("main_mb", "all_mb", "files", "threads", "processes")
     }
-    found = {"machine": machine(), "task": options.task, "minutes": options.minutes, "steps": int(table["steps"].max()), "seen": rows}
+    found = {
+        "machine": machine(),
+        "task": options.task,
+        "minutes": options.minutes,
+        "steps": int(table["steps"].max()),
+        "seen": rows,
+    }
     options.to.mkdir(parents=True, exist_ok=True)
     table.round(1).to_csv(options.to / "memory.csv", index=False)
     (options.to / "memory.json").write_text(json.dumps(found, indent=2) + "\n")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose.data.multi_sample import MultiBatch, RawMultiBatch
-from pose.data.sample import Batch, RawBatch
-from pose.geometry import STRIDE
+from pose.data.multi_samples import MultiTargets, RawMultiBatch
+from pose.data.single_samples import Batch, RawBatch
+from pose.experiments.presets import apply_preset
+from pose.keypoints.geometry import STRIDE
+from pose.keypoints.skeleton import COCO, MPII
 from pose.params import Params, load_params
-from pose.presets import apply_preset
-from pose.skeleton import COCO, MPII
 
 ROOT = Path(__file__).resolve().parents[1]
 PEOPLE = 5  # in each picture
@@ -33,7 +33,7 @@ def variant(params: Params, **train: Any) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update=train)})
 
 
-def noise(params: Params, name: str, batch: int) -> Batch | MultiBatch:
+def noise(params: Params, name: str, batch: int) -> Batch | MultiTargets:
     """A batch as the data path gives it, of noise, on the CPU."""
     if params.task(name).problem == "single":
         return one_person(params, batch)

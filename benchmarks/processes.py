@@ -23,12 +23,16 @@ import torch
 from common import shown, spread, write
 from noise import CPU, noise, preset, variant
 
-from pose.distributed import Ranks, joined
 from pose.params import Params
-from pose.task import build_task
+from pose.tasks.task import build_task
+from pose.training.distributed import Ranks, process_group
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
-WAYS = {"one process, one thread": (1, 1), "one process, two threads": (1, 2), "two processes, one thread each": (2, 1)}
+WAYS = {
+    "one process, one thread": (1, 1),
+    "one process, two threads": (1, 2),
+    "two processes, one thread each": (2, 1),
+}
 FIRST, *OTHERS = WAYS
 
 
@@ -37,7 +41,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40, help="of each way and task in a round")
     parser.add_argument("--name", default="processes", help="of the files in benchmarks/results")
-    parser.add_argument("--work", type=int, default=0, help=argparse.SUPPRESS)  # threads: this is one of the processes measured
+    parser.add_argument(
+        "--work", type=int, default=0, help=argparse.SUPPRESS
+    )  # threads: this is one of the processes measured
     options = parser.parse_args()
     if options.work:
         return work(options.work, options.steps)
@@ -58,9 +64,20 @@ def main() -> None:
 
 def measured(processes: int, threads: int, steps: int) -> dict[str, float]:
     """Images a second of each task, in processes of their own."""
-    command = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", __file__, f"--work={threads}", f"--steps={steps}"]
+    command = [
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+        __file__,
+        f"--work={threads}",
+        f"--steps={steps}",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", *command], capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)}
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -71,7 +88,7 @@ def work(threads: int, steps: int) -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         params = variant(preset("demo", Path(scratch)), threads=threads)
-    with joined() as ranks:
+    with process_group() as ranks:
         rates = {name: rate(params, name, ranks, steps) for name in TASKS}
         if ranks.main:
             print(json.dumps(rates))
@@ -89,7 +106,9 @@ def rate(params: Params, name: str, ranks: Ranks, steps: int) -> float:
     def seconds(count: int) -> float:
         started = time.perf_counter()
         for _ in range(count):
-            task.step(ready, done=999_999, steps=1_000_000)  # far on: the game is on, the rate next to nothing
+            task.step(
+                ready, done=999_999, steps=1_000_000
+            )  # far on: the game is on, the rate next to nothing
         return time.perf_counter() - started
 
     seconds(3)
@@ -104,7 +123,10 @@ def report(tasks: dict[str, Any]) -> str:
         "The demo's sizes. Ratios to one process of one thread within a round: median (middle half of the rounds).",
         "",
     ]
-    lines += ["| task | images a second, " + FIRST + " | " + " | ".join(OTHERS) + " |", "| --- | --- |" + " --- |" * len(OTHERS)]
+    lines += [
+        "| task | images a second, " + FIRST + " | " + " | ".join(OTHERS) + " |",
+        "| --- | --- |" + " --- |" * len(OTHERS),
+    ]
     for name, found in tasks.items():
         ratios = " | ".join(shown(found["over_one"][way]) for way in OTHERS)
         lines.append(f"| {name} | {found['images_per_second'][FIRST]:.0f} | {ratios} |")

@@ -19,7 +19,7 @@ from common import in_turns, shown, spread, write
 from noise import CPU, noise, preset
 
 from pose.params import Params
-from pose.task import Task, build_task
+from pose.tasks.task import Task, build_task
 
 TASK = "hgpose-ae"
 DEMO = "the demo's"
@@ -45,7 +45,9 @@ def main() -> None:
         "both, as it was": (build(params, stem=PUBLISHED_STEM), share // 2),
         "tensor by tensor": (one_by_one, share),
     }
-    seconds = in_turns({name: steps(params, task, batch) for name, (task, batch) in tasks.items()}, options.rounds)
+    seconds = in_turns(
+        {name: steps(params, task, batch) for name, (task, batch) in tasks.items()}, options.rounds
+    )
     per_image = {name: seconds[name] / (STEPS * batch) for name, (_, batch) in tasks.items()}
     rate = {name: float(1 / np.median(values)) for name, values in per_image.items()}
     share_of_demo = {name: spread(per_image[DEMO] / values) for name, values in per_image.items()}
@@ -60,7 +62,11 @@ def main() -> None:
         "|---|---|---|",
         *(f"| {name} | {rate[name]:.1f} | {shown(share_of_demo[name])} |" for name in tasks),
     ]
-    write("small_step", {"threads": 1, "images_per_second": rate, "share_of_demo": share_of_demo}, "\n".join(lines) + "\n")
+    write(
+        "small_step",
+        {"threads": 1, "images_per_second": rate, "share_of_demo": share_of_demo},
+        "\n".join(lines) + "\n",
+    )
 
 
 def build(params: Params, *, stem: list[int] | None = None) -> Task:
@@ -68,7 +74,11 @@ def build(params: Params, *, stem: list[int] | None = None) -> Task:
     spec = params.tasks[TASK]
     network = spec.network.model_copy(update={"stem": stem or spec.network.stem})
     task = build_task(
-        params.model_copy(update={"tasks": params.tasks | {TASK: spec.model_copy(update={"network": network})}}), TASK, device=CPU
+        params.model_copy(
+            update={"tasks": params.tasks | {TASK: spec.model_copy(update={"network": network})}}
+        ),
+        TASK,
+        device=CPU,
     )
     task.net.train()
     return task

@@ -16,7 +16,7 @@ import torch
 from common import in_turns, shown, spread, write
 from torch import Tensor
 
-from pose import ops
+from pose.ops import tag_loss as ops
 
 B, K, h, w = 16, 17, 128, 128
 PEOPLE = (3, 30)
@@ -53,8 +53,12 @@ def main() -> None:
             keep_memory(memory == "held")
             contestants = {
                 "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
-                "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(ops.tag_loss(tag, cell), tag, (one_B, one_B)),
-                "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)),
+                "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+                    ops.tag_loss(tag, cell), tag, (one_B, one_B)
+                ),
+                "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+                    ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
+                ),
             }
             seconds = in_turns(contestants, ROUNDS)
             row = {
@@ -62,7 +66,9 @@ def main() -> None:
                 "people": people,
                 "milliseconds": {name: 1e3 * spread(values)["median"] for name, values in seconds.items()},
             }
-            rows.append(row | {name: spread(seconds[name] / seconds["zeros"]) for name in ("ours", "formula")})
+            rows.append(
+                row | {name: spread(seconds[name] / seconds["zeros"]) for name in ("ours", "formula")}
+            )
     text = f"""# Tag loss, forward and backward
 
 {B} images, {K} joints, maps of {h} x {w}, float32, {MISSING:.0%} of the joints absent; one thread, CPU time, {ROUNDS} rounds in turns:

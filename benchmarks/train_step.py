@@ -22,12 +22,12 @@ from common import in_turns, shown, spread, write
 from noise import CPU, noise, preset, variant
 from torch import Tensor
 
-from pose.data.loader import Epochs, Loader
-from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.data.sample import Batch
-from pose.data.synthetic import synthesize
+from pose.data.loader import Loader, ResumableBatchSampler
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.single_samples import Batch
+from pose.data.synthetic.sets import synthesize
 from pose.params import Params, SyntheticParams, parse
-from pose.task import Task, build_task
+from pose.tasks.task import Task, build_task
 
 DRAWN = {
     "lsp": {"train": 60, "test": 60},
@@ -54,7 +54,9 @@ def main() -> None:
         synthesize(parse(SyntheticParams, DRAWN, "drawn"), seed=1, root=root)
         prepare_lsp_mpii(root, prepared, params=demo.prepare, seed=demo.seed)
         networks = {
-            "demo": compare(demo, prepared, batch=demo.task("hgpose").batch // 2, steps=4, rounds=options.rounds),
+            "demo": compare(
+                demo, prepared, batch=demo.task("hgpose").batch // 2, steps=4, rounds=options.rounds
+            ),
             "paper": compare(paper, prepared, batch=1, steps=1, rounds=options.paper_rounds),
         }
     write(options.name, {"threads": 1, "networks": networks}, report(networks))
@@ -81,7 +83,7 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
     contiguous, half = task(channels_last=False), task(precision="bfloat16")
     data = own.problem.data(prepared, watched=0)
     rows = data.rows("train")
-    keys = Epochs(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
+    keys = ResumableBatchSampler(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
     dataset = data.dataset(rows, seed=params.seed, augment=True)
     batches = (raw.to(CPU) for raw in Loader(dataset, keys, workers=0))
     seconds = in_turns(contestants, rounds)
@@ -91,7 +93,9 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
         "input_px": params.single.input,
         "batch": batch,
         "rounds": rounds,
-        "images_per_second": {name: float(batch * steps / np.median(values)) for name, values in seconds.items()},
+        "images_per_second": {
+            name: float(batch * steps / np.median(values)) for name, values in seconds.items()
+        },
         "share_of_limit": {name: spread(seconds[LIMIT] / values) for name, values in seconds.items()},
     }
 

@@ -11,13 +11,13 @@ import cv2
 import h5py
 import numpy as np
 
-from pose.data.lsp_mpii import LspMpii
-from pose.data.sample import PERSON_PX, crop
-from pose.draw import draw_people, sheet
-from pose.folders import PREPARED, Folders
-from pose.geometry import compose, crop_affine, invert, transform
-from pose.people import People
-from pose.skeleton import MPII
+from pose.data.person_set import PersonSet
+from pose.data.single_samples import PERSON_PX, crop
+from pose.inference.draw import draw_people, sheet
+from pose.io.paths import PREPARED, TaskPaths
+from pose.keypoints.geometry import compose, crop_affine, invert, transform
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import MPII
 
 COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
 SURE = 0.35  # mean confidence from which a person is shown: the picture is to show what it does, the report shows where it fails
@@ -25,8 +25,8 @@ SURE = 0.35  # mean confidence from which a person is shown: the picture is to s
 
 def main() -> None:
     """Twelve people, drawn at random from those of whom the network is fairly sure."""
-    people = LspMpii(PREPARED["single"])
-    with h5py.File(Folders("hgpose").predictions(".h5"), "r") as file:
+    people = PersonSet(PREPARED["single"])
+    with h5py.File(TaskPaths("hgpose").predictions(".h5"), "r") as file:
         joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
     sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))
     chosen = np.random.default_rng(SEED).choice(sure, COLUMNS * ROWS, replace=False)
@@ -34,9 +34,11 @@ def main() -> None:
     for k in chosen:
         row = int(row_N[k])
         affine = crop_affine(people.centre_N2[row], 1.3 * PERSON_PX * people.scale_N[row], SIDE)
-        image, packed_affine = people.picture(row)
+        image, packed_affine = people.image(row)
         shown = crop(image, compose(affine, invert(packed_affine)), SIDE)
-        found = People(transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True))
+        found = People(
+            transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True)
+        )
         pictures.append(draw_people(shown, found, MPII))
     path = Path("docs/people.jpg")
     path.parent.mkdir(exist_ok=True)

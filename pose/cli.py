@@ -4,127 +4,224 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from pose.errors import UserError, run_main
+from pose.io.command import run_command
+from pose.io.errors import UserError
 
 EXAMPLES = """\
 examples:
+  pose train hgpose                  what `dvc repro train@hgpose` runs; resumes where it was interrupted
   pose predict photo.jpg --weights models/hgpose/last.pt
-  pose predict photos/ clip.mp4 --weights models/hgpose/last.pt --out drawn --format csv
+  pose predict photos/ clip.mp4 --weights models/hgpose-ae/last.pt --out drawn --format csv
   pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
-  pose predict street.jpg --weights models/hgpose-ae/last.pt         all people of a picture
   pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml
-  pose gate --base origin/main       compare metrics/ with those of another revision
-  pose show metrics/hgpose.json      back to revision, parameters, data, torch and device; also weights, a task, an MLflow run
-  pose verify hgpose                 train some steps again, and once through kills: the same bits?
+  pose show metrics/hgpose.json      where metrics, weights, a task or an MLflow run come from
+  pose verify hgpose                 do equal runs, and killed ones, give equal bits on this machine?
 
-The pipeline itself is `make repro`, or `dvc repro`, `dvc exp run -S lr=2e-4`, `dvc metrics diff` and so on.
+The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=2e-4`.
 """
 
-FAR = 1e6  # pixels; no place in a picture is further from its corner (`pose.data.images.FAR`, which takes longer to import)
-MOST_SCALE = 8.0  # as of `evaluate.scales`
+MAX_COORDINATE = 1e6  # pixels; as `pose.io.images.MAX_COORDINATE`, which takes longer to import
+MAX_SCALE = 8.0  # as of `evaluate.scales`
+
+Commands = Any  # argparse has no public name for it
 
 
 def main() -> None:
     """Entry point of the console command."""
-    run_main(run, sys.argv[1:])
+    run_command(run, sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse the arguments and run the command they name; SystemExit with a status other than 0 where it failed in part."""
-    options = _parser().parse_args(arguments)
-    failed = options.command(options)
-    if failed:
+    """Parse the arguments and run the command that they name; SystemExit with status 1 where it failed in part."""
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return
+    options = vars(parser.parse_args(arguments))
+    if options.pop("function")(**options) is False:
         sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pose",
-        description="2D human pose estimation: use trained weights, choose parameters, guard the figures.",
+        description="2D human pose estimation: train, evaluate and use pose networks, reproducibly.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of pose and of what it is built on")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of pose and its base")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_pipeline(commands)
     _add_predict(commands)
-    _add_preset(commands)
-    _add_gate(commands)
-    _add_show(commands)
-    _add_verify(commands)
-    _add_import(commands)
-    _add_export(commands)
+    _add_experiments(commands)
+    _add_published(commands)
     return parser
+
+
+def _add(
+    commands: Commands, name: str, function: Callable[..., Any], help: str, more: str = ""
+) -> argparse.ArgumentParser:
+    description = f"{help[0].upper()}{help[1:]}. {more}".strip()
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=description)
+    command.set_defaults(function=function)
+    return command
+
+
+# --- the pipeline, stage by stage ---
+
+
+def _add_pipeline(commands: Commands) -> None:
+    where = "Reads params.yaml in this folder; what DVC would run too, if its inputs have changed."
+    command = _add(commands, "synthesize", _synthesize, "draw the embedded data", where)
+    command.add_argument(
+        "folder", nargs="?", default="data/synthetic", metavar="FOLDER", help="default: %(default)s"
+    )
+    command = _add(commands, "prepare", _prepare, "make the prepared sets that training reads", where)
+    command.add_argument("set", nargs="?", choices=["lsp_mpii", "coco"], help="only one of them")
+    _add(commands, "build", _build, "build the operator for this machine", where)
+    for name, function, help in (
+        ("train", _train, "train a task"),
+        ("evaluate", _evaluate, "evaluate a task's weights on what training never saw"),
+    ):
+        _add(commands, name, function, help, where).add_argument(
+            "task", metavar="TASK", help="hgpose, advpose, ..."
+        )
+    _add(commands, "report", _report, "write report/index.html from what the other commands left", where)
+
+
+def _synthesize(folder: str) -> None:
+    from pose.data.synthetic.sets import synthesize
+    from pose.params import load_params
+
+    params = load_params()
+    synthesize(params.synthetic, seed=params.seed, root=folder)
+
+
+def _prepare(set: str | None) -> None:
+    from pose.data.prepare.coco import prepare_coco
+    from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+    from pose.io.paths import PREPARED
+    from pose.params import load_params
+
+    params = load_params()
+    if set in (None, "lsp_mpii"):
+        print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
+    if set in (None, "coco"):
+        print(prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
+
+
+def _build() -> None:
+    from pose.ops.build import build
+
+    print(*build(Path("build")).values(), sep="\n")
+
+
+def _train(task: str) -> None:
+    from pose.training.launch import train_task
+
+    train_task(task)
+
+
+def _evaluate(task: str) -> None:
+    from pose.tracking.evaluation import evaluate_task
+
+    evaluate_task(task)
+
+
+def _report() -> None:
+    from pose.params import load_params
+    from pose.report import machine_facts, revision, write_report
+
+    shown = write_report(load_params(), revision=revision(), machine=machine_facts())
+    print(f"report/index.html: {', '.join(shown)}")
 
 
 # --- pose predict ---
 
 
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_predict(commands: Commands) -> None:
+    command = _add(
+        commands,
         "predict",
-        help="find people in pictures, folders and videos",
-        description="Find the joints of people. Each picture is drawn again as a file of its name in the folder of --out, "
-        "a video as mp4; joints.json or joints.csv there holds all joints, in pixels of the source, with their confidence.",
-        epilog="A single-person network looks at one person in each picture: in the box, or at the centre and scale, that is given, "
-        "else in the whole picture. A multi-person network (hgpose-ae) finds all people of a picture. "
-        "A file that cannot be read is named; the others are done, and the exit status is 1.",
-    )
-    command.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="a picture, a video, or a folder of them")
-    command.add_argument("--weights", type=Path, required=True, help="trained weights: models/TASK/last.pt or best.pt")
-    command.add_argument("--out", type=Path, default=Path("drawn"), help="folder for the results (default: %(default)s)")
-    command.add_argument("--format", choices=["json", "csv"], default="json", help="of the joints (default: %(default)s)")
-    command.add_argument(
-        "--min-score",
-        type=float,
-        default=0.1,
-        metavar="SCORE",
-        help="leave out people below it, of multi-person weights (default: %(default)s)",
+        _predict,
+        "find people in images, folders and videos",
+        "Each image is drawn again as a file of its name in the folder of --out, a video as mp4; joints.json or "
+        "joints.csv there holds all joints, in pixels of the source, with their confidence. A single-person network "
+        "looks at one person in each image: in the box, or at the centre and scale, that is given, else in the whole "
+        "image. A multi-person network (hgpose-ae) finds all people of an image. A file that cannot be read is named; "
+        "the others are done, and the exit status is 1.",
     )
     command.add_argument(
-        "--scales", type=_scales, default=[1.0], metavar="1[,S...]", help="sizes at which a picture is looked at, of multi-person weights"
+        "sources", nargs="+", type=Path, metavar="SOURCE", help="an image, a video, or a folder"
     )
+    command.add_argument("--weights", type=Path, required=True, help="models/TASK/last.pt or best.pt")
+    command.add_argument(
+        "--out", type=Path, default=Path("drawn"), help="folder for the results (default: drawn)"
+    )
+    command.add_argument(
+        "--format", choices=["json", "csv"], default="json", help="of the joints (default: json)"
+    )
+    command.add_argument("--min-score", type=float, default=0.1, metavar="SCORE", help="leave out people below it,"
+                         " of multi-person weights (default: 0.1)")  # fmt: skip
+    command.add_argument("--scales", type=_scales, default=[1.0], metavar="1[,S...]",
+                         help="sizes at which an image is shown, of multi-person weights")  # fmt: skip
     command.add_argument("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
     place = command.add_argument_group("where the person is (single-person weights)")
-    place.add_argument("--box", type=_numbers(4), metavar="X,Y,WIDTH,HEIGHT", help="box around the person, pixels")
-    place.add_argument("--centre", type=_numbers(2), metavar="X,Y", help="middle of the person, pixels; with --scale")
-    place.add_argument("--scale", type=float, help="height of the person over 200 pixels, as in the MPII and LSP annotations")
-    command.set_defaults(command=_predict)
+    place.add_argument(
+        "--box", type=_Numbers(4), metavar="X,Y,WIDTH,HEIGHT", help="box around the person, pixels"
+    )
+    place.add_argument(
+        "--centre", type=_Numbers(2), metavar="X,Y", help="middle of the person, pixels; with --scale"
+    )
+    place.add_argument(
+        "--scale", type=float, help="height of the person over 200 pixels, as MPII annotates it"
+    )
 
 
-def _predict(options: argparse.Namespace) -> bool:
-    box = _box(options)
-    from pose.infer import Predictor
-    from pose.predict import predict
+def _predict(
+    sources: list[Path], weights: Path, out: Path, format: str, min_score: float, scales: list[float],
+    device: str | None, **place: Any,
+) -> bool:  # fmt: skip
+    box = _box(**place)
+    from pose.inference.predict import predict
+    from pose.inference.predictor import Predictor
 
-    predictor = Predictor.load(options.weights, options.device, scales=options.scales)
-    least = options.min_score if predictor.problem == "multi" else 0.0
-    done, problems = predict(options.sources, predictor=predictor, out=options.out, box=box, min_score=least, format=options.format)
+    predictor = Predictor.load(weights, device, scales=scales)
+    least = min_score if predictor.problem == "multi" else 0.0
+    done, problems = predict(sources, predictor=predictor, out=out, box=box, min_score=least, format=format)
     if done:
-        joints = options.out / f"joints.{options.format}"
-        print(f"{joints}: {len(done)} of {len(done) + len(problems)} sources; their drawn copies are beside it")
-    return bool(problems)
+        count = f"{len(done)} of {len(done) + len(problems)} sources"
+        print(f"{out / f'joints.{format}'}: {count}; their drawn copies are beside it")
+    return not problems
 
 
-def _box(options: argparse.Namespace) -> tuple[float, float, float, float] | None:
-    if (options.centre is None) != (options.scale is None):
+def _box(
+    box: tuple[float, ...] | None, centre: tuple[float, ...] | None, scale: float | None
+) -> tuple[float, float, float, float] | None:
+    if (centre is None) != (scale is None):
         raise UserError("--centre and --scale: found one of them, expected both or neither")
-    if options.centre is None:
-        if options.box and min(options.box[2:]) <= 0:
-            raise UserError(f"--box: found {options.box[2]:g} x {options.box[3]:g} pixels, expected a width and a height above 0")
-        return options.box
-    if options.box:
+    if centre is None or scale is None:
+        if box and min(box[2:]) <= 0:
+            raise UserError(
+                f"--box: found {box[2]:g} x {box[3]:g} pixels, expected a width and a height above 0"
+            )
+        return (box[0], box[1], box[2], box[3]) if box else None
+    if box:
         raise UserError("--box: found with --centre and --scale, expected one or the other")
-    if not 0 < 200 * options.scale <= FAR:
-        raise UserError(f"--scale: found {options.scale:g}, expected a number above 0 and at most {FAR / 200:g}")
-    (x, y), side = options.centre, 200 * options.scale
+    if not 0 < 200 * scale <= MAX_COORDINATE:
+        raise UserError(
+            f"--scale: found {scale:g}, expected a number above 0 and at most {MAX_COORDINATE / 200:g}"
+        )
+    (x, y), side = centre, 200 * scale
     return x - (side - 1) / 2, y - (side - 1) / 2, side, side  # pixel centres are at whole numbers
 
 
-class _numbers:
+class _Numbers:
     """Argument type: so many numbers with commas between them."""
 
     def __init__(self, count: int):
@@ -135,8 +232,8 @@ class _numbers:
             numbers = tuple(float(part) for part in text.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != self.count or not all(abs(number) <= FAR for number in numbers):
-            expected = f"{self.count} numbers with commas between them, none beyond {FAR:g}"
+        if len(numbers) != self.count or not all(abs(number) <= MAX_COORDINATE for number in numbers):
+            expected = f"{self.count} numbers with commas between them, none beyond {MAX_COORDINATE:g}"
             raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
         return numbers
 
@@ -146,128 +243,99 @@ def _scales(text: str) -> list[float]:
         scales = [float(part) for part in text.split(",")]
     except ValueError:
         scales = []
-    if 1.0 not in scales or not all(0 < scale <= MOST_SCALE for scale in scales):
-        expected = f"numbers above 0 and at most {MOST_SCALE:g} with commas between them, 1 among them"
+    if 1.0 not in scales or not all(0 < scale <= MAX_SCALE for scale in scales):
+        expected = f"numbers above 0 and at most {MAX_SCALE:g} with commas between them, 1 among them"
         raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return scales
 
 
-# --- pose preset ---
+# --- parameters, metrics, reproducibility ---
 
 
-def _add_preset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "preset",
-        help="write a preset's values into params.yaml",
-        description="Write the values of presets/NAME.yaml into params.yaml, where its comments stay and `git diff` and "
-        "`dvc params diff` show what changed. Without a name, list the presets.",
-    )
+def _add_experiments(commands: Commands) -> None:
+    command = _add(
+        commands, "preset", _preset, "write a preset's values into params.yaml",
+        "Its comments stay; `git diff` and `dvc params diff` show what changed. Without a name, list the presets.",
+    )  # fmt: skip
     command.add_argument("name", nargs="?", metavar="NAME", help="demo, paper, ...")
-    command.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="(default: %(default)s)")
-    command.set_defaults(command=_preset)
+    command.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml"
+    )
+    command = _add(
+        commands, "gate", _gate, "fail if the metrics have dropped against a revision",
+        "Compares the metrics in the workspace with those of a revision (`dvc metrics diff`). The exit status is 1 if "
+        "one of them is missing or has dropped by more than the tolerance file allows.",
+    )  # fmt: skip
+    command.add_argument(
+        "--base", required=True, metavar="REVISION", help="branch, tag or commit to compare with"
+    )
+    tolerance = Path(".github/tolerance.yaml")
+    command.add_argument(
+        "--tolerance", type=Path, default=tolerance, metavar="FILE", help="default: %(default)s"
+    )
+    command = _add(
+        commands, "show", _show, "say where metrics, weights or a run come from",
+        "Back to revision, hashes of data and code, torch, device and parameters. What cannot be found out is said in "
+        "its line. Nothing is written, to the MLflow store neither.",
+    )  # fmt: skip
+    what = (
+        "metrics/TASK.json, models/TASK/last.pt, a task, or an MLflow run: its name, id or 6 characters of it"
+    )
+    command.add_argument("what", metavar="WHAT", help=what)
+    command.add_argument("--json", action="store_true", help="for machines")
+    command = _add(
+        commands, "verify", _verify, "check that training gives equal bits on this machine",
+        "Trains the same steps of a task again and again: plainly, with other loader workers, and killed and resumed; "
+        "compares all that is left bit by bit. The exit status is 1 if anything differs.",
+    )  # fmt: skip
+    command.add_argument("task", metavar="TASK", help="hgpose, advpose, ...")
+    command.add_argument("--steps", type=_count, default=8, metavar="N", help="of each training (default: 8)")
+    command.add_argument(
+        "--kills", type=_count, default=2, metavar="N", help="of the killed training (default: 2)"
+    )
+    command.add_argument(
+        "--preset", metavar="NAME", help="parameters of presets/NAME.yaml (default: params.yaml)"
+    )
+    command.add_argument("--batch", type=_count, metavar="N", help="a batch of this size")
+    command.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE", dest="changes",
+                         help="change a parameter; repeatable")  # fmt: skip
+    command.add_argument("--prepared", type=Path, metavar="PATH", help="the prepared set, if elsewhere")
+    command.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
 
 
-def _preset(options: argparse.Namespace) -> None:
-    from pose.presets import apply_preset, describe, preset_names
+def _preset(name: str | None, params: Path) -> None:
+    from pose.experiments.presets import apply_preset, describe, preset_names
 
-    folder = options.params.parent / "presets"
-    if options.name is None:
-        for name in preset_names(folder):
-            print(f"{name:10} {describe(name, folder)}")
+    folder = params.parent / "presets"
+    if name is None:
+        for preset in preset_names(folder):
+            print(f"{preset:10} {describe(preset, folder)}")
         return
-    changes = apply_preset(options.name, options.params, folder)
+    changes = apply_preset(name, params, folder)
     for change in changes:
         print(change)
-    print(f"{options.params}: {len(changes)} values changed" if changes else f"{options.params}: holds preset {options.name} already")
+    print(f"{params}: {len(changes)} values changed" if changes else f"{params}: holds preset {name} already")
 
 
-# --- pose gate ---
+def _gate(base: str, tolerance: Path) -> bool:
+    from pose.experiments.gate import judge, metrics_diff, read_tolerance
+
+    allowed = read_tolerance(tolerance)
+    verdicts = judge(metrics_diff(base), allowed)
+    print(*verdicts, sep="\n")
+    return all(verdict.passed for verdict in verdicts)
 
 
-def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "gate",
-        help="fail if the metrics have dropped against a revision",
-        description="Compare the metrics in the workspace with those committed in a revision (`dvc metrics diff`). The exit status is 1 "
-        "if one of them is missing or has dropped by more than the tolerance file allows.",
-    )
-    command.add_argument("--base", required=True, metavar="REVISION", help="branch, tag or commit to compare with")
-    command.add_argument(
-        "--tolerance", type=Path, default=Path(".github/tolerance.yaml"), metavar="FILE", help="largest drops (default: %(default)s)"
-    )
-    command.set_defaults(command=_gate)
+def _show(what: str, json: bool) -> None:
+    from pose.experiments.provenance import as_json, as_text, provenance
+
+    print((as_json if json else as_text)(provenance(what)))
 
 
-def _gate(options: argparse.Namespace) -> bool:
-    from pose.gate import judge, metrics_diff, read_tolerance
+def _verify(changes: list[tuple[str, str]], **settings: Any) -> bool:
+    from pose.experiments.verify import verify
 
-    tolerance = read_tolerance(options.tolerance)
-    verdicts = judge(metrics_diff(options.base), tolerance)
-    for verdict in verdicts:
-        print(verdict)
-    return not all(verdict.passed for verdict in verdicts)
-
-
-# --- pose show ---
-
-
-def _add_show(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "show",
-        help="say where figures, weights or a run come from",
-        description="From a metrics file, weights, a task or an MLflow run back to its revision, the hash of its data and of the code, "
-        "torch, device and parameters. What cannot be found out is said in its line. Nothing is written, to the MLflow store neither.",
-    )
-    command.add_argument(
-        "what",
-        metavar="WHAT",
-        help="metrics/TASK.json, models/TASK/last.pt, a task, or an MLflow run: its id, the first 6 characters of it or more, or its name",
-    )
-    command.add_argument("--json", action="store_true", help="for machines")
-    command.set_defaults(command=_show)
-
-
-def _show(options: argparse.Namespace) -> None:
-    from pose.provenance import as_json, as_text, provenance
-
-    print((as_json if options.json else as_text)(provenance(options.what)))
-
-
-# --- pose verify ---
-
-
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "verify",
-        help="check that training gives the same bits on this machine",
-        description="Train the same steps of a task again and again: plainly, with other loader workers, and killed and begun again; "
-        "and compare all that is left bit by bit. The exit status is 1 if anything differs.",
-    )
-    command.add_argument("task", metavar="TASK", help="hgpose, advpose, ...")
-    command.add_argument("--steps", type=_count, default=8, metavar="N", help="of each training (default: %(default)s)")
-    command.add_argument("--kills", type=_count, default=2, metavar="N", help="of the training that is killed (default: %(default)s)")
-    command.add_argument("--preset", metavar="NAME", help="parameters of presets/NAME.yaml (default: params.yaml as it is)")
-    command.add_argument("--batch", type=_count, metavar="N", help="a batch of this size")
-    command.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE", help="change a parameter; repeatable")
-    command.add_argument("--prepared", type=Path, metavar="PATH", help="the prepared set, if not where the stages put it")
-    command.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
-    command.set_defaults(command=_verify)
-
-
-def _verify(options: argparse.Namespace) -> bool:
-    from pose.verify import verify
-
-    same = verify(
-        options.task,
-        steps=options.steps,
-        kills=options.kills,
-        preset=options.preset,
-        batch=options.batch,
-        changes=dict(options.set),
-        prepared=options.prepared,
-        keep=options.keep,
-    )
-    return not same
+    return verify(**settings, changes=dict(changes))
 
 
 def _count(text: str) -> int:
@@ -277,57 +345,52 @@ def _count(text: str) -> int:
 
 
 def _change(text: str) -> tuple[str, str]:
-    key, found, value = text.partition("=")
-    if not (key and found):
+    key, equals, value = text.partition("=")
+    if not (key and equals):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected KEY=VALUE")
     return key, value
 
 
-# --- pose import-weights, pose export-weights ---
+# --- published weights ---
 
 
-def _add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "import-weights",
-        help="read published weights of other codes",
-        description="Write a published checkpoint as weights for use, which `pose predict` and `pose.infer` load. Which network it is and "
-        "of what size, its tensors tell. Nothing of the file but tensors and plain values is loaded: no code in it can run.",
+def _add_published(commands: Commands) -> None:
+    command = _add(
+        commands, "import-weights", _import, "read published weights of other projects",
+        "Writes a published checkpoint as model weights. Which network it is and of what size, its tensors tell. "
+        "Nothing of the file but tensors and plain values is loaded: no code in it can run.",
+    )  # fmt: skip
+    command.add_argument(
+        "source", type=Path, metavar="CHECKPOINT", help="a file as the other project saved it"
     )
-    command.add_argument("source", type=Path, metavar="CHECKPOINT", help="a file as the other code saved it")
     command.add_argument("--out", type=Path, required=True, help="for example models/imported/hgpose.pt")
-    command.add_argument("--kind", help="insist on this network, or choose it among several in the file: bearpaw_hg, umich_pose_ae, ...")
-    command.add_argument("--task", help="name to keep with the weights (default: hgpose or hgpose-ae, by the network)")
-    command.set_defaults(command=_import)
-
-
-def _import(options: argparse.Namespace) -> None:
-    from pose.interop import write_imported
-
-    published = write_imported(options.source, options.out, task=options.task, kind=options.kind)
-    size = ", ".join(f"{name} {value}" for name, value in published.settings.items())
-    print(f"{options.out}: {published.peer.name} ({size})")
-
-
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "export-weights",
-        help="write weights under the names of another code",
-        description="Write our weights as a checkpoint that a published code of the same architecture reads.",
+    command.add_argument(
+        "--kind", help="insist on this network, or choose it in the file: bearpaw_hg, umich_pose_ae, ..."
     )
+    command.add_argument("--task", help="name to keep with the weights (default: hgpose or hgpose-ae)")
+    command = _add(
+        commands, "export-weights", _export, "write weights under the names of another project",
+        "Writes model weights as a checkpoint that a published code of the same architecture reads.",
+    )  # fmt: skip
     command.add_argument("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
-    command.add_argument("--kind", required=True, help="whose names: bearpaw_hg, roytseng_hgpose, roytseng_hgpose_ae, umich_pose_ae")
+    kinds = "bearpaw_hg, roytseng_hgpose, roytseng_hgpose_ae, umich_pose_ae"
+    command.add_argument("--kind", required=True, help=f"whose names: {kinds}")
     command.add_argument("--out", type=Path, required=True)
-    command.set_defaults(command=_export)
 
 
-def _export(options: argparse.Namespace) -> None:
-    from pose.interop import export_file
+def _import(source: Path, out: Path, kind: str | None, task: str | None) -> None:
+    from pose.models.published import import_file
 
-    export_file(options.weights, options.out, options.kind)
-    print(f"{options.out}: named as in {options.kind}")
+    published = import_file(source, out, task=task, kind=kind)
+    size = ", ".join(f"{name} {value}" for name, value in published.settings.items())
+    print(f"{out}: {published.format.name} ({size})")
 
 
-# --- pose --version ---
+def _export(weights: Path, kind: str, out: Path) -> None:
+    from pose.models.published import export_file
+
+    export_file(weights, out, kind)
+    print(f"{out}: named as in {kind}")
 
 
 class _Version(argparse.Action):

@@ -1,16 +1,18 @@
-"""DVC stage: COCO as it comes -> data/prepared/coco, a subset of its pictures in one file and its annotations by split."""
+"""Stage `prepare_coco`: COCO as published -> data/prepared/coco."""
 
 from __future__ import annotations
 
-from pose.data.prepare_coco import prepare_coco
-from pose.errors import run_main
+from pose.data.prepare.coco import prepare_coco
+from pose.io.command import run_stage
+from pose.io.paths import PREPARED
 from pose.params import load_params
 
 
 def main() -> None:
+    """Pack a subset of COCO's images into one file, with its annotations by split."""
     params = load_params()
-    print(prepare_coco(params.data.root, "data/prepared/coco", params=params.prepare.coco, seed=params.seed))
+    print(prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

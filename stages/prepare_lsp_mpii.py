@@ -1,17 +1,18 @@
-"""DVC stage: LSP, LSPET and MPII as they come -> data/prepared/lsp_mpii.h5."""
+"""Stage `prepare_lsp_mpii`: LSP, LSPET and MPII as published -> data/prepared/lsp_mpii.h5."""
 
 from __future__ import annotations
 
-from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.errors import run_main
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.io.command import run_stage
+from pose.io.paths import PREPARED
 from pose.params import load_params
 
 
 def main() -> None:
+    """Pack the people of LSP, LSPET and MPII, whichever are present, into one file."""
     params = load_params()
-    summary = prepare_lsp_mpii(params.data.root, "data/prepared/lsp_mpii.h5", params=params.prepare, seed=params.seed)
-    print(summary)
+    print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

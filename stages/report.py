@@ -1,17 +1,17 @@
-"""Write `report/index.html`, `report/summary.md` and `metrics/summary.json` from what the other stages left."""
+"""Stage `report`: what the other stages left -> report/index.html, report/summary.md, metrics/summary.json."""
 
 from __future__ import annotations
 
-from pose.errors import run_main
+from pose.io.command import run_stage
 from pose.params import load_params
 from pose.report import machine_facts, revision, write_report
 
 
 def main() -> None:
-    """Run the stage."""
+    """Write the report on all tasks that were evaluated."""
     shown = write_report(load_params(), revision=revision(), machine=machine_facts())
     print(f"report/index.html: {', '.join(shown)}")
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pose.errors import run_main
-from pose.study import run_study
+from pose.experiments.study import run_study
+from pose.io.errors import run_main
 
 
 def main(path: str) -> None:

@@ -1,19 +1,17 @@
-"""DVC stage: the embedded data, drawn from the seed -> data/synthetic. Usage: python -m stages.synthesize [folder]"""
+"""Stage `synthesize`: the embedded data, drawn from the seed -> data/synthetic."""
 
 from __future__ import annotations
 
-import sys
-
-from pose.data.synthetic import synthesize
-from pose.errors import run_main
+from pose.data.synthetic.sets import synthesize
+from pose.io.command import run_stage
 from pose.params import load_params
 
 
 def main(folder: str = "data/synthetic") -> None:
-    # Never into data.root: that may name real data.
+    """Draw the embedded data. Not into data.root by default: that may hold real data."""
     params = load_params()
     synthesize(params.synthetic, seed=params.seed, root=folder)
 
 
 if __name__ == "__main__":
-    run_main(main, *sys.argv[1:2])
+    run_stage(main)

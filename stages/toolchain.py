@@ -1,26 +1,26 @@
-"""DVC stage `toolchain`: what is built and trained with, so that DVC sees when it changes.
+"""Stage `toolchain`: what is built and trained with -> build/toolchain.json, build/code/PROBLEM.json.
 
-Runs on every `dvc repro` and writes the same files as long as platform, torch, compilers and what the code says stay. The first DVC cannot
-see; of sources it would see comments too, but not which others they import.
+Runs on every `dvc repro` and writes the same files as long as platform, torch, compilers and what the code says stay.
+The first DVC cannot see; of sources it would see comments too.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pose.build_ext import toolchain
-from pose.errors import run_main
-from pose.files import write_json
-from pose.sources import BESIDE, code_version
+from pose.io.command import run_stage
+from pose.io.files import write_json
+from pose.ops.build import toolchain
+from pose.training.code_version import EXCLUDED_BY_PROBLEM, code_version
 
 
 def main() -> None:
-    """Write `build/toolchain.json` and, for each problem, `build/code/PROBLEM.json`."""
+    """Write the versions of the toolchain and, for each problem, of the code."""
     folder = Path("build")  # what dvc.yaml names, whatever POSE_BUILD says
     write_json(folder / "toolchain.json", toolchain())
-    for problem in BESIDE:
+    for problem in EXCLUDED_BY_PROBLEM:
         write_json(folder / "code" / f"{problem}.json", code_version(problem))
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

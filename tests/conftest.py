@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT, make_workspace
 
-from pose.data.lsp_mpii import LspMpii
-from pose.data.prepare_coco import prepare_coco
-from pose.data.prepare_lsp_mpii import prepare_lsp_mpii
-from pose.data.synthetic import synthesize
+from pose.data.person_set import PersonSet
+from pose.data.prepare.coco import prepare_coco
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.synthetic.sets import synthesize
 from pose.params import Params, parse_params, read_yaml
 
 # Networks here are tiny: threads that wait for each other cost more than they bring, all the more on a busy machine.
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +46,14 @@ def params() -> Params:
     }
     values["multi"] |= {"input": 64, "held_out": 4}
     values["tasks"]["hgpose-ae"] |= {
-        "network": {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 36, "stem": [4, 8, 8]},
+        "network": {
+            "kind": "ae",
+            "stacks": 2,
+            "features": 8,
+            "increase": 4,
+            "outputs": 36,
+            "stem": [4, 8, 8],
+        },
         "epochs": 2,
         "batch": 4,
     }
@@ -82,6 +88,12 @@ def prepared_coco(params: Params, drawn_root: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def people(prepared: Path) -> LspMpii:
+def people(prepared: Path) -> PersonSet:
     """Its reader."""
-    return LspMpii(prepared)
+    return PersonSet(prepared)
+
+
+@pytest.fixture
+def workspace(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path) -> Path:
+    """A folder with params.yaml and the prepared sets, in one process."""
+    return make_workspace(tmp_path, params, prepared, prepared_coco)

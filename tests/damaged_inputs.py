@@ -1,4 +1,4 @@
-"""Damaged inputs: what is done to good files of every kind that the project reads, and the command that is then given them.
+"""DamagedFileError inputs: what is done to good files of every kind that the project reads, and the command that is then given them.
 
 Everything is made from a good workspace (`tests/test_damaged.py` makes one); chance comes from fixed seeds.
 """
@@ -115,16 +115,37 @@ ANYWHERE: dict[str, tuple[Damage, str]] = {
 }
 
 
-def anywhere(kind: str, words: str, target: str, *, but: dict[str, str] | None = None, only: str = "", **how: Any) -> Iterator[Case]:
+def anywhere(
+    kind: str, words: str, target: str, *, but: dict[str, str] | None = None, only: str = "", **how: Any
+) -> Iterator[Case]:
     """The cases of `ANYWHERE`. but: the fates of those that have another; only: those whose names begin so."""
     for name, (damage, fate) in ANYWHERE.items():
         if name.startswith(only):
             yield case(kind, name, words, target, damage, fate=(but or {}).get(name, fate), **how)
 
 
-def case(kind: str, name: str, words: str, target: str, damage: Damage, *, fate: str = "refused", says: str = "", **how: Any) -> Case:
+def case(
+    kind: str,
+    name: str,
+    words: str,
+    target: str,
+    damage: Damage,
+    *,
+    fate: str = "refused",
+    says: str = "",
+    **how: Any,
+) -> Case:
     """A case whose words are given as one line; it is named by its file if nothing else is said."""
-    return Case(kind, f"{Path(target).name} {name}", tuple(words.split()), target, damage, fate, says or Path(target).name, **how)
+    return Case(
+        kind,
+        f"{Path(target).name} {name}",
+        tuple(words.split()),
+        target,
+        damage,
+        fate,
+        says or Path(target).name,
+        **how,
+    )
 
 
 # Pictures
@@ -134,10 +155,20 @@ def png(width: int, height: int, *, data: bytes = b"", crc: int = 0) -> bytes:
     """A PNG that declares itself so large. crc: added to each checksum."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", (zlib.crc32(kind + content) + crc) % 2**32)
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", (zlib.crc32(kind + content) + crc) % 2**32)
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data or zlib.compress(bytes(3000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", data or zlib.compress(bytes(3000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_sized(width: int, height: int) -> Damage:
@@ -152,14 +183,32 @@ def jpeg_sized(width: int, height: int) -> Damage:
 
 def bmp(width: int, height: int, compression: int = 0, bits: int = 24) -> bytes:
     """A BMP that declares itself so large."""
-    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 1000, 0, 0, 54, 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0) + bytes(946)
+    return (
+        b"BM"
+        + struct.pack(
+            "<IHHIIiiHHIIiiII", 1000, 0, 0, 54, 40, width, height, 1, bits, compression, 0, 0, 0, 0, 0
+        )
+        + bytes(946)
+    )
 
 
 def tiff(width: int, height: int, compression: int = 1) -> bytes:
     """A TIFF that declares itself so large."""
-    values = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: height, 279: 1000}
+    values = {
+        256: width,
+        257: height,
+        258: 8,
+        259: compression,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: height,
+        279: 1000,
+    }
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
-    return b"II*\0" + struct.pack("<I", 1008) + bytes(1000) + struct.pack("<H", len(values)) + entries + bytes(4)
+    return (
+        b"II*\0" + struct.pack("<I", 1008) + bytes(1000) + struct.pack("<H", len(values)) + entries + bytes(4)
+    )
 
 
 def webp(width: int, height: int) -> bytes:
@@ -193,7 +242,10 @@ def pictures() -> Iterator[Case]:
         "of 30000 px a side": ("photo.png", content(png(30000, 30000))),
         "of no size": ("photo.png", content(png(0, 0))),
         "with wrong checksums": ("photo.png", content(png(30, 30, crc=1))),
-        "whose data unpack to far more": ("photo.png", content(png(30000, 30000, data=zlib.compress(bytes(2**26))))),
+        "whose data unpack to far more": (
+            "photo.png",
+            content(png(30000, 30000, data=zlib.compress(bytes(2**26)))),
+        ),
         "that is larger than it says": ("photo.jpg", jpeg_sized(65500, 65500)),
         "of 30000 px a side.": ("photo.jpg", jpeg_sized(30000, 30000)),
         "of no height": ("photo.jpg", jpeg_sized(40, 0)),
@@ -209,14 +261,27 @@ def pictures() -> Iterator[Case]:
             "photo.jpg",
             content(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n" + bytes(99)),
         ),
-        "that is a GIF of 30000 px": ("photo.png", content(b"GIF89a" + struct.pack("<HHBBB", 30000, 30000, 0, 0, 0) + bytes(99))),
+        "that is a GIF of 30000 px": (
+            "photo.png",
+            content(b"GIF89a" + struct.pack("<HHBBB", 30000, 30000, 0, 0, 0) + bytes(99)),
+        ),
         "that is a web page": ("photo.jpg", content(b"<html><body>404 not found</body></html>")),
     }
     for name, (target, damage) in made.items():
         yield case("image", name, PREDICT.format(target), target, damage)
     yield case("image", "a pipe", PREDICT.format("photo.png"), "photo.png", pipe)
-    yield case("image", "of 30000 px a side", LSP_STAGE, LSP_PICTURE, content(png(30000, 30000)), fate="said", apart=ONLY_LSP)
-    yield case("image", "of 30000 px a side", COCO_STAGE, COCO_PICTURE, content(png(30000, 30000)), fate="said")
+    yield case(
+        "image",
+        "of 30000 px a side",
+        LSP_STAGE,
+        LSP_PICTURE,
+        content(png(30000, 30000)),
+        fate="said",
+        apart=ONLY_LSP,
+    )
+    yield case(
+        "image", "of 30000 px a side", COCO_STAGE, COCO_PICTURE, content(png(30000, 30000)), fate="said"
+    )
     yield case("image", "half of it", COCO_STAGE, COCO_PICTURE, cut(0.5), fate="said")
     yield case(
         "image",
@@ -228,7 +293,9 @@ def pictures() -> Iterator[Case]:
     )
     yield case("image", "a pipe", COCO_STAGE, COCO_PICTURE, pipe, fate="said", says="image missing 1")
     thin = cv2.imencode(".png", np.zeros((1, 30000, 3), np.uint8))[1].tobytes()
-    yield case("image", "of one pixel's height", PREDICT.format("photo.png"), "photo.png", content(thin), fate="any")
+    yield case(
+        "image", "of one pixel's height", PREDICT.format("photo.png"), "photo.png", content(thin), fate="any"
+    )
 
 
 # Videos
@@ -249,30 +316,62 @@ def videos() -> Iterator[Case]:
     cut_short = dict.fromkeys(("half of it", "nearly all of it", "a tenth of it"), "any")
     for target, but in (("clip.mp4", {}), ("clip.avi", cut_short)):
         # A film may be of any length.
-        yield from (case for case in anywhere("video", PREDICT.format(target), target, but=but) if "too large" not in case.name)
+        yield from (
+            case
+            for case in anywhere("video", PREDICT.format(target), target, but=but)
+            if "too large" not in case.name
+        )
     u16, u32 = struct.Struct(">H"), struct.Struct(">I")
     l32 = struct.Struct("<I")
     avi_frame = "clip.avi"
     made = {
         "of 65535 px a side": ("clip.mp4", replaced(b"mp4v", after=28, new=u16.pack(65535) * 2), "any"),
         "of no size": ("clip.mp4", replaced(b"mp4v", after=28, new=u16.pack(0) * 2), "any"),
-        "of 4 thousand million pictures": ("clip.mp4", replaced(b"stts", after=12, new=u32.pack(2**32 - 1)), "any"),
+        "of 4 thousand million pictures": (
+            "clip.mp4",
+            replaced(b"stts", after=12, new=u32.pack(2**32 - 1)),
+            "any",
+        ),
         "whose pictures last no time": ("clip.mp4", replaced(b"stts", after=16, new=u32.pack(0)), "any"),
-        "of 4 thousand million sizes": ("clip.mp4", replaced(b"stsz", after=12, new=u32.pack(2**32 - 1)), "any"),
-        "of 4 thousand million places": ("clip.mp4", replaced(b"stco", after=8, new=u32.pack(2**32 - 1)), "any"),
+        "of 4 thousand million sizes": (
+            "clip.mp4",
+            replaced(b"stsz", after=12, new=u32.pack(2**32 - 1)),
+            "any",
+        ),
+        "of 4 thousand million places": (
+            "clip.mp4",
+            replaced(b"stco", after=8, new=u32.pack(2**32 - 1)),
+            "any",
+        ),
         "whose clock stands": ("clip.mp4", replaced(b"mdhd", after=16, new=u32.pack(0)), "any"),
         "whose box ends before it begins": ("clip.mp4", replaced(b"moov", after=-4, new=u32.pack(4)), "any"),
         "that declares 60000 px": (avi_frame, replaced(b"strf", after=12, new=l32.pack(60000) * 2), "any"),
-        "whose pictures are of 16000 px": (avi_frame, changed(lambda data: sized_frames(data, 16000, 16000)), "refused"),
+        "whose pictures are of 16000 px": (
+            avi_frame,
+            changed(lambda data: sized_frames(data, 16000, 16000)),
+            "refused",
+        ),
         "of no rate": (avi_frame, replaced(b"strh", after=28, new=l32.pack(0) * 2), "any"),
-        "of 4 thousand million pictures a second": (avi_frame, replaced(b"strh", after=28, new=l32.pack(1) + l32.pack(2**32 - 1)), "any"),
-        "with 4 thousand million pictures": (avi_frame, replaced(b"avih", after=24, new=l32.pack(2**32 - 1)), "any"),
+        "of 4 thousand million pictures a second": (
+            avi_frame,
+            replaced(b"strh", after=28, new=l32.pack(1) + l32.pack(2**32 - 1)),
+            "any",
+        ),
+        "with 4 thousand million pictures": (
+            avi_frame,
+            replaced(b"avih", after=24, new=l32.pack(2**32 - 1)),
+            "any",
+        ),
         "that is a playlist": (
             "clip.mp4",
             content(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.avi\n#EXT-X-ENDLIST\n"),
             "refused",
         ),
-        "that is a list of files": ("clip.mp4", content(b"ffconcat version 1.0\nfile other.avi\n"), "refused"),
+        "that is a list of files": (
+            "clip.mp4",
+            content(b"ffconcat version 1.0\nfile other.avi\n"),
+            "refused",
+        ),
         "that is a picture": ("clip.mp4", content(png(30, 30)), "refused"),
         "that is a web page": ("clip.avi", content(b"<html><body>404 not found</body></html>"), "refused"),
     }
@@ -388,7 +487,9 @@ def length_of_pictures(path: Path) -> None:
         # A reference: length, place of the heap, number within it.
         at = data.find(struct.pack("<I", length))
         while at >= 0:
-            if data[at + 12 : at + 16] != bytes(4) and int.from_bytes(data[at + 4 : at + 12], "little") < len(data):
+            if data[at + 12 : at + 16] != bytes(4) and int.from_bytes(data[at + 4 : at + 12], "little") < len(
+                data
+            ):
                 data = data[:at] + struct.pack("<I", 2**32 - 5) + data[at + 4 :]
             at = data.find(struct.pack("<I", length), at + 4)
     path.write_bytes(data)
@@ -411,11 +512,17 @@ def hdf5s() -> Iterator[Case]:
         "with a link to another file": (elsewhere("scale", outside), "refused"),
         "with a link to nowhere": (elsewhere("scale", h5py.SoftLink("/nowhere")), "refused"),
         "with a link to itself": (elsewhere("scale", h5py.SoftLink("/scale")), "refused"),
-        "with a group for a dataset": (h5(lambda file: (file.__delitem__("scale"), file.create_group("scale"))), "refused"),
+        "with a group for a dataset": (
+            h5(lambda file: (file.__delitem__("scale"), file.create_group("scale"))),
+            "refused",
+        ),
         "with another file's bytes": (h5(raw_outside), "refused"),
         "with another file's dataset": (h5(virtual), "refused"),
         "of 1e9 people": (declared("imgname", 10**9, 50), "refused"),
-        "of 1e9 people in chunks": (declared("imgname", 10**9, 50, chunks=(1000, 50), compression="gzip"), "refused"),
+        "of 1e9 people in chunks": (
+            declared("imgname", 10**9, 50, chunks=(1000, 50), compression="gzip"),
+            "refused",
+        ),
         "of 1e15 people": (declared("imgname", 10**15, 50, chunks=(1000, 50)), "refused"),
         "of 1e6 people of nothing": (declared("imgname", 1_300_000, 50, chunks=(1000, 50)), "refused"),
         "of one axis too many": (put("part", lambda old: old[None]), "refused"),
@@ -424,7 +531,12 @@ def hdf5s() -> Iterator[Case]:
         "of words": (put("scale", lambda old: [str(number) for number in old]), "refused"),
         "of complex numbers": (put("scale", lambda old: old + 1j), "refused"),
         "of references": (
-            h5(lambda file: (file.__delitem__("scale"), file.create_dataset("scale", data=[file.ref] * 72, dtype=h5py.ref_dtype))),
+            h5(
+                lambda file: (
+                    file.__delitem__("scale"),
+                    file.create_dataset("scale", data=[file.ref] * 72, dtype=h5py.ref_dtype),
+                )
+            ),
             "refused",
         ),
         "of structures": (put("scale", lambda old: np.zeros(len(old), [("a", "f8")])), "refused"),
@@ -443,8 +555,14 @@ def hdf5s() -> Iterator[Case]:
             h5(lambda file: file["split"].attrs.__setitem__("names", np.array(["a", "b"], dtype="S"))),
             "refused",
         ),
-        "with a number for the names": (h5(lambda file: file["split"].attrs.__setitem__("names", 7)), "refused"),
-        "with nothing for the names": (h5(lambda file: file["split"].attrs.__setitem__("names", h5py.Empty("f8"))), "refused"),
+        "with a number for the names": (
+            h5(lambda file: file["split"].attrs.__setitem__("names", 7)),
+            "refused",
+        ),
+        "with nothing for the names": (
+            h5(lambda file: file["split"].attrs.__setitem__("names", h5py.Empty("f8"))),
+            "refused",
+        ),
         "with references for the names": (
             h5(lambda file: file["split"].attrs.create("names", [file.ref] * 4, dtype=h5py.ref_dtype)),
             "refused",
@@ -455,8 +573,14 @@ def hdf5s() -> Iterator[Case]:
         ),
         "with numbers for the pictures": (pictures_of("f8", 1.0), "refused"),
         "with words for the pictures": (pictures_of(h5py.string_dtype(), "a"), "refused"),
-        "with nothing for the pictures": (pictures_of(h5py.vlen_dtype(np.uint8), np.empty(0, np.uint8)), "refused"),
-        "with pictures of 30000 px": (pictures_of(h5py.vlen_dtype(np.uint8), np.frombuffer(png(30000, 30000), np.uint8)), "refused"),
+        "with nothing for the pictures": (
+            pictures_of(h5py.vlen_dtype(np.uint8), np.empty(0, np.uint8)),
+            "refused",
+        ),
+        "with pictures of 30000 px": (
+            pictures_of(h5py.vlen_dtype(np.uint8), np.frombuffer(png(30000, 30000), np.uint8)),
+            "refused",
+        ),
         "with pictures of gigabytes": (length_of_pictures, "refused"),
         "with people counted below 0": (set_to("person", -5), "any"),
         "with image sizes below 0": (set_to("image_size", -5), "any"),
@@ -488,7 +612,10 @@ def hdf5s() -> Iterator[Case]:
     names = np.array([ord(letter) for letter in "LSP/../../../../../../etc/passwd"] + [0] * 18, dtype=float)
     raw: dict[str, tuple[Damage, str]] = {
         "with a path out of the data": (set_to("imgname", names), "refused"),
-        "with an absolute path": (set_to("imgname", [ord(letter) for letter in "/etc/passwd".ljust(50, "\0")]), "refused"),
+        "with an absolute path": (
+            set_to("imgname", [ord(letter) for letter in "/etc/passwd".ljust(50, "\0")]),
+            "refused",
+        ),
         "with names of no letters": (set_to("imgname", -7), "refused"),
         "with names of 1e300": (set_to("imgname", 1e300), "refused"),
         "with kinds of people that are no number": (put("istrain", lambda old: old * np.nan), "refused"),
@@ -514,7 +641,10 @@ def large_mask(file: h5py.File) -> None:
     images, runs = len(file["id"]), 2
     for name in ("run", "runs"):
         del file[name]
-    file["run"] = np.array([5 * 10**9 - 2**32 + 2**31] * 0 + [2**32 - 1, 10**10 - 2 * (2**32 - 1), 2**32 - 1] * images, dtype=np.uint32)
+    file["run"] = np.array(
+        [5 * 10**9 - 2**32 + 2**31] * 0 + [2**32 - 1, 10**10 - 2 * (2**32 - 1), 2**32 - 1] * images,
+        dtype=np.uint32,
+    )
     file["runs"] = np.full(images, runs + 1)
     file["image_size"][:] = 10**5
 
@@ -536,7 +666,12 @@ def element(kind: int, data: bytes) -> bytes:
 
 def matrix(kind: int, dims: tuple[int, ...], data: bytes = b"", name: bytes = b"joints") -> bytes:
     """An array of a MATLAB file by its parts: `kind` 4 is text, 6 double, 2 structures, 1 cells, 5 sparse."""
-    parts = element(6, struct.pack("<II", kind, 0)) + element(5, struct.pack(f"<{len(dims)}i", *dims)) + element(1, name) + data
+    parts = (
+        element(6, struct.pack("<II", kind, 0))
+        + element(5, struct.pack(f"<{len(dims)}i", *dims))
+        + element(1, name)
+        + data
+    )
     return element(14, parts)
 
 
@@ -544,7 +679,9 @@ def bomb(size: int, first: bytes) -> bytes:
     """That much, packed: `first` and then zeros."""
     packer = zlib.compressobj()
     head = packer.compress(first) + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)  # after which the packer knows nothing of what was before
+    block = packer.compress(bytes(2**20)) + packer.flush(
+        zlib.Z_FULL_FLUSH
+    )  # after which the packer knows nothing of what was before
     packed = head + block * (size // 2**20)
     return struct.pack("<II", 15, len(packed)) + packed
 
@@ -553,7 +690,11 @@ def numbers_bomb(path: Path) -> None:
     """Four thousand million zeros, in a file of four million bytes."""
     size = 2**32 - 2**21
     people = size // 42
-    head = element(6, struct.pack("<II", 9, 0)) + element(5, struct.pack("<3i", 3, 14, people)) + element(1, b"joints")
+    head = (
+        element(6, struct.pack("<II", 9, 0))
+        + element(5, struct.pack("<3i", 3, 14, people))
+        + element(1, b"joints")
+    )
     first = struct.pack("<II", 14, len(head) + 8 + size) + head + struct.pack("<II", 2, size)
     path.write_bytes(HEAD + bomb(2**32, first))
 
@@ -564,13 +705,27 @@ def release(**fields: Any) -> Damage:
 
 def annolist(name: str = "000000001.jpg", **changes: Any) -> dict[str, Any]:
     """One image of one person, as MPII's file has it."""
-    points = np.array([(float(10 + i), float(10 + i), i) for i in range(16)], dtype=[("x", "O"), ("y", "O"), ("id", "O")])
-    person = {"x1": 1.0, "y1": 1.0, "x2": 9.0, "y2": 9.0, "scale": 0.5, "objpos": {"x": 40.0, "y": 40.0}, "annopoints": {"point": points}}
+    points = np.array(
+        [(float(10 + i), float(10 + i), i) for i in range(16)], dtype=[("x", "O"), ("y", "O"), ("id", "O")]
+    )
+    person = {
+        "x1": 1.0,
+        "y1": 1.0,
+        "x2": 9.0,
+        "y2": 9.0,
+        "scale": 0.5,
+        "objpos": {"x": 40.0, "y": 40.0},
+        "annopoints": {"point": points},
+    }
     return {"image": {"name": name}, "annorect": person | changes}
 
 
 def mats() -> Iterator[Case]:
-    lsp, lspet, mpii = "data/raw/LSP/joints.mat", "data/raw/LSPET/joints.mat", "data/raw/mpii/mpii_human_pose_v1_u12_1.mat"
+    lsp, lspet, mpii = (
+        "data/raw/LSP/joints.mat",
+        "data/raw/LSPET/joints.mat",
+        "data/raw/mpii/mpii_human_pose_v1_u12_1.mat",
+    )
     yield from anywhere("mat", LSP_STAGE, lsp, apart=ONLY_LSP)
     yield from anywhere("mat", LSP_STAGE, mpii, apart=(*ONLY_MPII, *PEERS), only="bits")
     yield from anywhere("mat", LSP_STAGE, mpii, apart=(*ONLY_MPII, *PEERS), only="half")
@@ -596,18 +751,37 @@ def mats() -> Iterator[Case]:
             + zlib.compress(matrix(4, (2**15, 2**16 - 1), element(16, b"")))
         ),
         "of 1e18 structures": content(
-            HEAD + matrix(2, (2**30, 2**30), element(5, struct.pack("<i", 8)) + element(1, b"a".ljust(8, b"\0")))
+            HEAD
+            + matrix(2, (2**30, 2**30), element(5, struct.pack("<i", 8)) + element(1, b"a".ljust(8, b"\0")))
         ),
         "of 1e9 cells": content(HEAD + matrix(1, (10**5, 10**4))),
         "nested a thousand deep": content(HEAD + nested(3000)),
         "of version 7.3": lambda path: h5py.File(path, "w").close(),
-        "of version 4, of 1e9 numbers": content(struct.pack("<IIIII", 0, 10**5, 10**4, 0, 7) + b"joints\0" + bytes(99)),
+        "of version 4, of 1e9 numbers": content(
+            struct.pack("<IIIII", 0, 10**5, 10**4, 0, 7) + b"joints\0" + bytes(99)
+        ),
     }
     for name, damage in made.items():
         yield case("mat", name, LSP_STAGE, lsp, damage, apart=ONLY_LSP)
     for name, value in {"no number": np.nan, "infinity": np.inf, "1e300": 1e300, "-1e300": -1e300}.items():
-        yield case("mat", f"with joints at {name}", LSP_STAGE, lsp, mat(joints=joints * value), fate="any", says="LSP", apart=ONLY_LSP)
-    yield case("mat", "half of the other", LSP_STAGE, lspet, cut(0.5), apart=(PUBLISHED, "data/raw/LSP", "data/raw/mpii"))
+        yield case(
+            "mat",
+            f"with joints at {name}",
+            LSP_STAGE,
+            lsp,
+            mat(joints=joints * value),
+            fate="any",
+            says="LSP",
+            apart=ONLY_LSP,
+        )
+    yield case(
+        "mat",
+        "half of the other",
+        LSP_STAGE,
+        lspet,
+        cut(0.5),
+        apart=(PUBLISHED, "data/raw/LSP", "data/raw/mpii"),
+    )
     people: dict[str, tuple[Damage, str]] = {
         "without RELEASE": (mat(joints=joints), "refused"),
         "with a number for RELEASE": (mat(RELEASE=7.0), "refused"),
@@ -615,16 +789,30 @@ def mats() -> Iterator[Case]:
         "with a number for annolist": (release(annolist=1.0, img_train=1.0), "refused"),
         "of other lengths": (release(annolist=annolist(), img_train=np.ones(5)), "refused"),
         "with words for img_train": (release(annolist=annolist(), img_train="a"), "refused"),
-        "with a path out of the data": (release(annolist=annolist("../../../../etc/passwd"), img_train=1.0), "refused"),
-        "with an absolute path": (release(annolist=annolist("/etc/passwd"), img_train=1.0), "any"),  # becomes one within the folder
-        "with a number for a name": (release(annolist=annolist() | {"image": {"name": 7.0}}, img_train=1.0), "refused"),
-        "with a name of 100000 letters": (release(annolist=annolist("a" * 10**5 + ".jpg"), img_train=1.0), "refused"),
+        "with a path out of the data": (
+            release(annolist=annolist("../../../../etc/passwd"), img_train=1.0),
+            "refused",
+        ),
+        "with an absolute path": (
+            release(annolist=annolist("/etc/passwd"), img_train=1.0),
+            "any",
+        ),  # becomes one within the folder
+        "with a number for a name": (
+            release(annolist=annolist() | {"image": {"name": 7.0}}, img_train=1.0),
+            "refused",
+        ),
+        "with a name of 100000 letters": (
+            release(annolist=annolist("a" * 10**5 + ".jpg"), img_train=1.0),
+            "refused",
+        ),
         "with joints of number 99": (
             release(annolist=annolist(annopoints={"point": {"x": 1.0, "y": 1.0, "id": 99.0}}), img_train=1.0),
             "refused",
         ),
         "with a joint of number 1e300": (
-            release(annolist=annolist(annopoints={"point": {"x": 1.0, "y": 1.0, "id": 1e300}}), img_train=1.0),
+            release(
+                annolist=annolist(annopoints={"point": {"x": 1.0, "y": 1.0, "id": 1e300}}), img_train=1.0
+            ),
             "refused",
         ),
         "with a place of words": (release(annolist=annolist(objpos="here"), img_train=1.0), "any"),
@@ -671,7 +859,9 @@ def entry(table: str, **values: Any) -> Damage:
 
 def gzipped(size: int) -> bytes:
     """Blanks, packed."""
-    return gzip.compress(b" " * 2**24, mtime=0) * (size // 2**24)  # the members of a gzip file follow each other
+    return gzip.compress(b" " * 2**24, mtime=0) * (
+        size // 2**24
+    )  # the members of a gzip file follow each other
 
 
 def jsons() -> Iterator[Case]:
@@ -712,7 +902,9 @@ def jsons() -> Iterator[Case]:
         "with a box of three": entry("annotations", bbox=[1, 2, 3]),
         "with a crowd of 5": entry("annotations", iscrowd=5),
         "with an RLE of another size": entry("annotations", segmentation={"size": [1, 1], "counts": [1]}),
-        "with an RLE of words": entry("annotations", iscrowd=1, segmentation={"size": [1, 1], "counts": "###"}),
+        "with an RLE of words": entry(
+            "annotations", iscrowd=1, segmentation={"size": [1, 1], "counts": "###"}
+        ),
         "with a polygon far out": entry("annotations", segmentation=[[1e9, 1e9, -1e9, 1e9, 0, 0]]),
         "with a polygon of words": entry("annotations", segmentation=[["a"] * 6]),
         "with other joints": edited(lambda content: content["categories"][0].update(keypoints=["a"])),
@@ -725,8 +917,12 @@ def jsons() -> Iterator[Case]:
     for name, damage in made.items():
         yield case("json", name, COCO_STAGE, target, damage)
     for name, damage in {
-        "with info nested deep": changed(lambda data: data.replace(b'"info": {', b'"info": {"deep": ' + b"[" * 960 + b"]" * 960 + b",", 1)),
-        "with images of 1e9 px": edited(lambda content: [image.update(width=10**9, height=10**9) for image in content["images"]] and None),
+        "with info nested deep": changed(
+            lambda data: data.replace(b'"info": {', b'"info": {"deep": ' + b"[" * 960 + b"]" * 960 + b",", 1)
+        ),
+        "with images of 1e9 px": edited(
+            lambda content: [image.update(width=10**9, height=10**9) for image in content["images"]] and None
+        ),
         "with a crowd of 1e18 px": edited(large_crowd),
     }.items():
         yield case("json", name, COCO_STAGE, target, damage, fate="any", says="coco")
@@ -751,7 +947,9 @@ def jsons() -> Iterator[Case]:
     }.items():
         yield case("json", name, LSP_STAGE, peers, damage, apart=apart)
     apart += (peers,)
-    yield case("json", "of 4 thousand million blanks", LSP_STAGE, packed, content(gzipped(2**32)), apart=apart)
+    yield case(
+        "json", "of 4 thousand million blanks", LSP_STAGE, packed, content(gzipped(2**32)), apart=apart
+    )
     yield case("json", "half of it", LSP_STAGE, packed, cut(0.5), apart=apart)
     yield case("json", "bits flipped", LSP_STAGE, packed, flipped(3), apart=apart)
     truth = "data/prepared/coco/annotations/validation.json"
@@ -759,18 +957,29 @@ def jsons() -> Iterator[Case]:
     yield from anywhere("json", EVALUATE_MULTI, truth, only="bits")
     yield case("json", "a list", EVALUATE_MULTI, truth, edited(lambda content: [1]))
     yield case(
-        "json", "of other images", EVALUATE_MULTI, truth, edited(lambda content: content.update(images=[], annotations=[])), fate="any"
+        "json",
+        "of other images",
+        EVALUATE_MULTI,
+        truth,
+        edited(lambda content: content.update(images=[], annotations=[])),
+        fate="any",
     )
     yield case("json", "without keypoints", EVALUATE_MULTI, truth, entry("annotations", keypoints=...))
     yield case("json", "nested 100000 deep", EVALUATE_MULTI, truth, content(b"[" * 100_000))
-    yield case("json", "with keypoints of words", EVALUATE_MULTI, truth, entry("annotations", keypoints=["a"] * 51))
+    yield case(
+        "json", "with keypoints of words", EVALUATE_MULTI, truth, entry("annotations", keypoints=["a"] * 51)
+    )
 
 
 def large_crowd(content: Any) -> None:
     """An image of 1e18 pixels, and a crowd that covers it."""
     content["images"][0].update(width=10**9, height=10**9)
     number = content["images"][0]["id"]
-    crowd = {"image_id": number, "iscrowd": 1, "segmentation": {"size": [10**9, 10**9], "counts": [0, 10**18]}}
+    crowd = {
+        "image_id": number,
+        "iscrowd": 1,
+        "segmentation": {"size": [10**9, 10**9], "counts": [0, 10**18]},
+    }
     content["annotations"].append(content["annotations"][0] | crowd | {"id": 987654321, "num_keypoints": 0})
 
 
@@ -780,7 +989,9 @@ def large_crowd(content: Any) -> None:
 def valid_ids() -> Iterator[Case]:
     target = "data/raw/coco/valid_id"
     # A shorter list is a list.
-    shorter = dict.fromkeys(("empty", "its first bytes", "a tenth of it", "half of it", "nearly all of it"), "any")
+    shorter = dict.fromkeys(
+        ("empty", "its first bytes", "a tenth of it", "half of it", "nearly all of it"), "any"
+    )
     yield from anywhere("valid_id", COCO_STAGE, target, but=shorter, says="coco")
     made: dict[str, tuple[bytes, str]] = {
         "of words": (b"cat\ndog\n", "refused"),
@@ -798,13 +1009,22 @@ def valid_ids() -> Iterator[Case]:
         "with a byte-order mark": (b"\xef\xbb\xbf1\n2\n", "any"),
         "with a null byte": (b"1\n\x002\n", "refused"),
         "with colours of a terminal": (b"\x1b[31m1\n", "refused"),
-        "of ids that are nowhere": (b"\n".join(b"%d" % number for number in range(10**6, 10**6 + 500)), "any"),
+        "of ids that are nowhere": (
+            b"\n".join(b"%d" % number for number in range(10**6, 10**6 + 500)),
+            "any",
+        ),
         "of one id many times": (b"2\n" * 100_000, "any"),
     }
     for name, (data, fate) in made.items():
         yield case("valid_id", name, COCO_STAGE, target, content(data), fate=fate)
     yield case("valid_id", "a pipe", COCO_STAGE, target, pipe)
-    yield case("valid_id", "without end", COCO_STAGE, target, lambda path: (path.unlink(), path.symlink_to("/dev/zero")))
+    yield case(
+        "valid_id",
+        "without end",
+        COCO_STAGE,
+        target,
+        lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+    )
 
 
 # Checkpoints: weights for use, published ones, the state from which training goes on
@@ -874,7 +1094,10 @@ def all_tensors(make: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[
 
 def checkpoints() -> Iterator[Case]:
     weights, foreign, state = "models/hgpose/last.pt", "foreign.pth.tar", "checkpoints/hgpose/state.pt"
-    predict, importing = PREDICT.format("photo.png"), "pose import-weights foreign.pth.tar --out imported/weights.pt"
+    predict, importing = (
+        PREDICT.format("photo.png"),
+        "pose import-weights foreign.pth.tar --out imported/weights.pt",
+    )
     yield from anywhere("checkpoint", predict, weights)
     yield from anywhere("checkpoint", importing, foreign)
     afresh = dict.fromkeys(ANYWHERE, "said") | {name: "any" for name in ANYWHERE if "flipped" in name}
@@ -895,8 +1118,12 @@ def checkpoints() -> Iterator[Case]:
         "with tensors of no memory": tensors(first_tensor(lambda tensor: tensor.to("meta"))),
         "with complex tensors": tensors(all_tensors(lambda tensor: tensor.to(torch.complex64))),
         "with a network of 1e9 stacks": torched(lambda values: values["network"].update(stacks=10**9)),
-        "with a network of 1e9 features": torched(lambda values: values["network"].update(features=4 * 10**8)),
-        "with a network of another kind": torched(lambda values: values["network"].update(kind="transformer")),
+        "with a network of 1e9 features": torched(
+            lambda values: values["network"].update(features=4 * 10**8)
+        ),
+        "with a network of another kind": torched(
+            lambda values: values["network"].update(kind="transformer")
+        ),
         "with an input of 1e9 px": torched(lambda values: values["params"].update(input=64 * 10**7)),
         "with words for the input": torched(lambda values: values["params"].update(input="large")),
         "with a mean of no number": torched(lambda values: values.update(mean=[float("nan")] * 3)),
@@ -923,8 +1150,12 @@ def checkpoints() -> Iterator[Case]:
         "a list": torched(lambda values: [1]),
         "of nothing": torched(lambda values: OrderedDict(other=1)),
         "with a tensor too few": tensors(lambda values: values.popitem(), "state_dict"),
-        "with a tensor too many": tensors(lambda values: values.update({"module.more": torch.ones(1)}), "state_dict"),
-        "with a tensor of no axes": tensors(all_tensors(lambda tensor: tensor.flatten()[:1].squeeze()), "state_dict"),
+        "with a tensor too many": tensors(
+            lambda values: values.update({"module.more": torch.ones(1)}), "state_dict"
+        ),
+        "with a tensor of no axes": tensors(
+            all_tensors(lambda tensor: tensor.flatten()[:1].squeeze()), "state_dict"
+        ),
         "with tensors of 1e10 numbers": tensors(lambda values: wide(values, 10**5), "state_dict"),
         "with sparse tensors": tensors(all_tensors(lambda tensor: tensor.to_sparse()), "state_dict"),
         "with tensors of no memory": tensors(all_tensors(lambda tensor: tensor.to("meta")), "state_dict"),
@@ -937,8 +1168,17 @@ def checkpoints() -> Iterator[Case]:
     for name, damage in published.items():
         yield case("checkpoint", name, importing, foreign, damage)
     old = "in the old format"
-    yield case("checkpoint", f"{old}, cut short", importing, foreign, lambda path: (legacy(path), cut(0.6)(path)))
-    yield case("checkpoint", f"{old}, flipped", importing, foreign, lambda path: (legacy(path), flipped(1, 40)(path)), fate="any")
+    yield case(
+        "checkpoint", f"{old}, cut short", importing, foreign, lambda path: (legacy(path), cut(0.6)(path))
+    )
+    yield case(
+        "checkpoint",
+        f"{old}, flipped",
+        importing,
+        foreign,
+        lambda path: (legacy(path), flipped(1, 40)(path)),
+        fate="any",
+    )
 
     states: dict[str, Damage] = {
         "of another format": torched(lambda values: values.update(format="pose-state-99")),
@@ -947,7 +1187,9 @@ def checkpoints() -> Iterator[Case]:
         "with a list for the network": torched(lambda values: values.update(net=[])),
         "with a tensor of another shape": tensors(first_tensor(lambda tensor: tensor[..., :1]), "net"),
         "with words for the optimizer": torched(lambda values: values.update(optimizer="sgd")),
-        "with an optimizer of nothing": torched(lambda values: values.update(optimizer={"state": {}, "param_groups": []})),
+        "with an optimizer of nothing": torched(
+            lambda values: values.update(optimizer={"state": {}, "param_groups": []})
+        ),
         "with a step of -5": torched(lambda values: values["progress"].update(step=-5)),
         "with a step of words": torched(lambda values: values["progress"].update(step="a")),
         "with progress of another kind": torched(lambda values: values["progress"].update(more=1)),
@@ -1008,14 +1250,20 @@ def parameters() -> Iterator[Case]:
     yield from anywhere("params", COCO_STAGE, target)
     made: dict[str, Damage] = {
         "of aliases of aliases": changed(lambda data: data + b"\n" + laughs(12)),
-        "with a root of aliases of aliases": changed(lambda data: laughs(12) + b"\n" + data.replace(b"seed: 1", b"seed: *a11")),
+        "with a root of aliases of aliases": changed(
+            lambda data: laughs(12) + b"\n" + data.replace(b"seed: 1", b"seed: *a11")
+        ),
         "nested 100000 deep": content(b"[" * 100_000),
         "nested 100000 deep by mappings": content(b"{a: " * 100_000),
         "that is its own child": content(b"&a [*a]"),
         "with a key that is a list": content(b"? [1, 2]\n: 3\n"),
         "with two keys alike": changed(lambda data: data + b"\nseed: 2\n"),
-        "with a tag of Python's": changed(lambda data: data.replace(b"seed: 1", b"seed: !!python/object/apply:os.system ['touch owned']")),
-        "with a seed of 100000 digits": changed(lambda data: data.replace(b"seed: 1", b"seed: " + b"9" * 100_000)),
+        "with a tag of Python's": changed(
+            lambda data: data.replace(b"seed: 1", b"seed: !!python/object/apply:os.system ['touch owned']")
+        ),
+        "with a seed of 100000 digits": changed(
+            lambda data: data.replace(b"seed: 1", b"seed: " + b"9" * 100_000)
+        ),
         "with a tab": changed(lambda data: data.replace(b"seed: 1", b"seed:\n\t- 1")),
         "with a null byte": changed(lambda data: data.replace(b"seed: 1", b"seed: \x00")),
         "in Latin-1": changed(lambda data: data.replace(b"seed: 1", b"seed: \xe9")),
@@ -1086,14 +1334,20 @@ def histories() -> Iterator[Case]:
         "of an open quotation": (train, content(rows + b'1,"2,3,4\n' * 3), "said"),
         "of no numbers": (train, content(rows + b"1,nan,nan,nan\n2,nan,nan,nan\n"), "any"),
         "of infinities": (train, content(rows + b"1,inf,inf,-inf\n2,inf,inf,inf\n"), "any"),
-        "of numbers of 1e308": (train, content(rows + b"1,1e308,1e308,1e308\n1e308,1e308,-1e308,1e308\n"), "any"),
+        "of numbers of 1e308": (
+            train,
+            content(rows + b"1,1e308,1e308,1e308\n1e308,1e308,-1e308,1e308\n"),
+            "any",
+        ),
         "of steps below 0": (train, content(rows + b"-5,1,1,1\n-4,1,1,1\n"), "any"),
         "of losses below 0": (train, content(rows + b"1,1,-1,-1\n2,1,0,0\n"), "any"),
         "of the smallest numbers": (train, content(rows + b"1,1,5e-324,5e-324\n2,1,1e300,1e300\n"), "any"),
         "of one row": (train, content(rows + b"1,1,1,1\n"), "any"),
         "of 20000 columns": (
             train,
-            content(b"step," + b",".join(b"c%d" % n for n in range(20_000)) + b"\n" + b",".join([b"1"] * 20_001)),
+            content(
+                b"step," + b",".join(b"c%d" % n for n in range(20_000)) + b"\n" + b",".join([b"1"] * 20_001)
+            ),
             "said",
         ),
         "of 300000 rows": (train, content(rows + b"".join(b"%d,1,1,1\n" % n for n in range(300_000))), "any"),
@@ -1102,8 +1356,16 @@ def histories() -> Iterator[Case]:
         "of columns alike": (train, content(b"step,step,step,loss\n1,2,3,4\n2,3,4,5\n"), "any"),
         "with a null byte": (train, content(rows + b"1,\x00,1,1\n"), "any"),
         "in UTF-16": (train, content((rows + b"1,1,1,1\n").decode().encode("utf-16")), "said"),
-        "of seconds of 1e308": (valid, content(b"step,epoch,seconds,PCKh@0.5\n1,1,1e308,1\n2,2,1e308,2\n"), "any"),
-        "of accuracies of 1e308": (valid, content(b"step,epoch,seconds,PCKh@0.5\n1,1,1,1e308\n2,2,2,-1e308\n"), "any"),
+        "of seconds of 1e308": (
+            valid,
+            content(b"step,epoch,seconds,PCKh@0.5\n1,1,1e308,1\n2,2,1e308,2\n"),
+            "any",
+        ),
+        "of accuracies of 1e308": (
+            valid,
+            content(b"step,epoch,seconds,PCKh@0.5\n1,1,1,1e308\n2,2,2,-1e308\n"),
+            "any",
+        ),
         "a pipe": (valid, pipe, "said"),
     }
     for name, (target, damage, fate) in made.items():
@@ -1125,13 +1387,21 @@ def histories() -> Iterator[Case]:
     for name, data in figures.items():
         yield case("history", name, report, metrics, content(data))
     yield case(
-        "history", "with a figure of 1e308", report, metrics, content(b'{"PCKh": {"0.5": 1e308}, "people": {"all": 1e308}}'), fate="any"
+        "history",
+        "with a figure of 1e308",
+        report,
+        metrics,
+        content(b'{"PCKh": {"0.5": 1e308}, "people": {"all": 1e308}}'),
+        fate="any",
     )
     others: dict[str, tuple[str, Damage]] = {
         "of words": ("metrics/plots/hgpose/joints.csv", content(b"a,b\nc,d\n")),
         "half": ("predictions/hgpose.h5", cut(0.5)),
         "of 1e9 people": ("predictions/hgpose.h5", declared("joint", 10**9, 16, 2, chunks=(1000, 16, 2))),
-        "with a link elsewhere": ("predictions/hgpose.h5", elsewhere("joint", h5py.ExternalLink("other.h5", "/joint"))),
+        "with a link elsewhere": (
+            "predictions/hgpose.h5",
+            elsewhere("joint", h5py.ExternalLink("other.h5", "/joint")),
+        ),
         "of words ": ("predictions/hgpose.h5", put("row", lambda old: [str(number) for number in old])),
         "with rows of no number": ("predictions/hgpose.h5", put("row", lambda old: old * np.nan)),
         "with rows below 0": ("predictions/hgpose.h5", put("row", lambda old: old * 0 - 5)),
@@ -1152,9 +1422,21 @@ def histories() -> Iterator[Case]:
     }
     for name, (target, damage) in others.items():
         yield case("history", name, report, target, damage, fate="said")
-    yield case("history", "with scores of no number", report, "predictions/hgpose.h5", put("score", lambda old: old * np.nan), fate="any")
     yield case(
-        "history", "with joints of 1e308", report, "predictions/hgpose.h5", put("joint", lambda old: old.astype("f8") + 1e308), fate="any"
+        "history",
+        "with scores of no number",
+        report,
+        "predictions/hgpose.h5",
+        put("score", lambda old: old * np.nan),
+        fate="any",
+    )
+    yield case(
+        "history",
+        "with joints of 1e308",
+        report,
+        "predictions/hgpose.h5",
+        put("joint", lambda old: old.astype("f8") + 1e308),
+        fate="any",
     )
 
 

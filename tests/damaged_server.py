@@ -24,15 +24,15 @@ import scipy.io  # noqa: F401
 import torch
 
 import pose.cli
-import pose.data.prepare_coco
-import pose.data.prepare_lsp_mpii
-import pose.evaluation
-import pose.interop
-import pose.predict
+import pose.data.prepare.coco
+import pose.data.prepare.lsp_mpii
+import pose.inference.evaluate
+import pose.inference.predict
+import pose.models.published
 import pose.report
-import pose.tracking
-import pose.training
-from pose.sources import code_version
+import pose.tracking.mlflow
+import pose.training.trainer
+from pose.training.code_version import code_version
 
 RAISED = 99  # exit status of a command that ended by an exception other than SystemExit
 PAGE = resource.getpagesize()

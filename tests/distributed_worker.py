@@ -14,30 +14,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pose.data.multi_sample import ImageDataset, MultiBatch
-from pose.data.sample import Batch
-from pose.distributed import Ranks, joined
-from pose.errors import UserError
-from pose.nets.sync_norm import synchronised
+from pose.data.multi_samples import ImageDataset, MultiTargets
+from pose.data.single_samples import Batch
+from pose.io.errors import UserError
+from pose.models.sync_norm import convert_sync_batch_norm
 from pose.params import Params, load_params
-from pose.task import build_problem, build_task
-from pose.training import train
+from pose.tasks.task import build_problem, build_task
+from pose.training.distributed import Ranks, process_group
+from pose.training.trainer import train
 
-STEPS = {"frozen": 20, "synchronised": 6}  # the latter exchange a thousand small tensors each
+STEPS = {"frozen": 20, "convert_sync_batch_norm": 6}  # the latter exchange a thousand small tensors each
 WHOLE_BATCH = 4  # two images a process at the least: the deepest maps of the tiny networks have a single cell
 
-# (task, BatchNorm): frozen, or synchronised and learning.
+# (task, BatchNorm): frozen, or convert_sync_batch_norm and learning.
 CASES = [
     ("hgpose", "frozen"),
     ("advpose", "frozen"),
     ("hgpose-ae", "frozen"),
     ("advpose-ae", "frozen"),
-    ("hgpose", "synchronised"),
-    ("advpose-ae", "synchronised"),
+    ("hgpose", "convert_sync_batch_norm"),
+    ("advpose-ae", "convert_sync_batch_norm"),
 ]
 
 
-def whole_batch(params: Params, task: str, step: int) -> Batch | MultiBatch:
+def whole_batch(params: Params, task: str, step: int) -> Batch | MultiTargets:
     """One of noise, in float64. At every third step nobody is in the second process's part of a multi-person one."""
     draw = torch.Generator().manual_seed(step)
     problem = build_problem(params.problem(params.task(task).problem))
@@ -53,7 +53,9 @@ def whole_batch(params: Params, task: str, step: int) -> Batch | MultiBatch:
     mask = (torch.rand(WHOLE_BATCH, cells, cells, generator=draw) < 0.8).double()
     if step % 3 == 0:
         cell[1::2], heatmap[1::2] = -1, 0
-    return MultiBatch(image_B3HW=image, heatmap_BKhw=heatmap, mask_Bhw=mask, cell_BPK=cell, affine_B23=affine, row_B=row)
+    return MultiTargets(
+        image_B3HW=image, heatmap_BKhw=heatmap, mask_Bhw=mask, cell_BPK=cell, affine_B23=affine, row_B=row
+    )
 
 
 def play(params: Params, name: str, norm: str, ranks: Ranks) -> dict[str, Any]:
@@ -61,19 +63,26 @@ def play(params: Params, name: str, norm: str, ranks: Ranks) -> dict[str, Any]:
     task = build_task(params, name, device=torch.device("cpu"))
     adversary = task.adversary
     for net in [task.net, *([adversary.net] if adversary else [])]:
-        net.double().train(norm == "synchronised")
-        if norm == "synchronised" and ranks.count > 1:
-            synchronised(net)
+        net.double().train(norm == "convert_sync_batch_norm")
+        if norm == "convert_sync_batch_norm" and ranks.count > 1:
+            convert_sync_batch_norm(net)
     if adversary:
         adversary.mean = ranks.mean
     task.run = ranks.wrap(task.net)
     logged = []
     for step in range(STEPS[norm]):
         batch = whole_batch(params, name, step)
-        part: Any = replace(batch, **{f.name: ranks.share(getattr(batch, f.name)) for f in fields(batch) if f.name != "others"})
+        part: Any = replace(
+            batch,
+            **{f.name: ranks.share(getattr(batch, f.name)) for f in fields(batch) if f.name != "others"},
+        )
         terms = task.step(part, done=step, steps=STEPS[norm])
         logged.append(ranks.mean(torch.stack([term.double() for term in terms.values()])))
-    state = {"net": task.net.state_dict(), "optimizer": task.optimizer.state_dict(), "logged": torch.stack(logged)}
+    state = {
+        "net": task.net.state_dict(),
+        "optimizer": task.optimizer.state_dict(),
+        "logged": torch.stack(logged),
+    }
     return state | ({"adversary": adversary.state()} if adversary else {})
 
 
@@ -87,8 +96,8 @@ def tensors(state: Any, path: str = "") -> dict[str, Tensor]:
 
 def play_all(folder: Path) -> None:
     params = load_params(folder / "params.yaml")
-    with joined() as ranks:
-        wrote: dict[str, Any] = {"read": ranks.of_main(lambda: ranks.rank)}
+    with process_group() as ranks:
+        wrote: dict[str, Any] = {"read": ranks.broadcast_from_rank0(lambda: ranks.rank)}
         try:
             ranks.agree({"seed": 1, "lr": ranks.rank})
         except UserError as error:
@@ -101,7 +110,7 @@ def repeat(folder: Path) -> None:
     """Write whether the gradients of a step are the same, bit for bit, after another step and without one before it."""
     net = build_task(load_params(folder / "params.yaml"), "hgpose", device=torch.device("cpu")).net.train()
 
-    with joined() as ranks:
+    with process_group() as ranks:
 
         def gradients(*steps: int) -> list[Tensor]:
             mine = copy.deepcopy(net)

@@ -15,33 +15,32 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_infer import talkative, written
+from helpers import ROOT, write_active_weights, write_initial_weights
 
-from pose.checkpoint import load_weights, save_weights
 from pose.cli import run
-from pose.data.images import encode_jpeg, read_image
-from pose.errors import UserError, run_main
-from pose.gate import judge, read_tolerance
-from pose.infer import Predictor
-from pose.interop import write_exported
-from pose.nets.discriminator import Discriminator
+from pose.experiments.gate import judge, read_tolerance
+from pose.inference.predictor import Predictor
+from pose.io.errors import UserError
+from pose.io.images import encode_jpeg, read_image
+from pose.keypoints.skeleton import COCO, MPII
+from pose.models.discriminator import Discriminator
+from pose.models.published import write_exported
+from pose.models.weights import load_weights, save_weights
 from pose.params import MultiParams, Params
-from pose.skeleton import COCO, MPII
 
-ROOT = Path(__file__).resolve().parents[1]
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
 def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights for use as they are before training."""
-    return written(params, "hgpose", tmp_path_factory.mktemp("models"))
+    return write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of a multi-person network; it sees people everywhere."""
-    return talkative(params, tmp_path_factory.mktemp("models"))
+    return write_active_weights(params, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -61,7 +60,10 @@ def photos(tmp_path: Path) -> Path:
 
 def pose(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """The command as a user runs it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
     command = [sys.executable, "-m", "pose.cli", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -79,7 +81,10 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     named = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")}
     assert {"predict", "preset", "gate", "show", "verify", "import-weights", "export-weights"} <= named
     check = "import sys, pose.cli; print([name for name in ('torch', 'cv2', 'mlflow', 'pandas', 'dvc') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True).stdout
+        == "[]\n"
+    )
 
 
 def test_a_picture_is_drawn_and_its_joints_are_those_of_the_network(weights, photos, tmp_path, capsys):
@@ -92,7 +97,9 @@ def test_a_picture_is_drawn_and_its_joints_are_those_of_the_network(weights, pho
     assert [joint["joint"] for joint in person["joints"]] == list(MPII.joints)
     picture = read_image(photos / "a.jpg")
     (people,) = Predictor.load(weights).people([picture])
-    np.testing.assert_allclose([(joint["x"], joint["y"]) for joint in person["joints"]], people.joint_PK2[0], atol=0.005)
+    np.testing.assert_allclose(
+        [(joint["x"], joint["y"]) for joint in person["joints"]], people.joint_PK2[0], atol=0.005
+    )
     drawn = read_image(tmp_path / "out/a.jpg")
     assert drawn.shape == picture.shape
     assert (drawn != picture).any()
@@ -100,8 +107,15 @@ def test_a_picture_is_drawn_and_its_joints_are_those_of_the_network(weights, pho
 
 
 def test_a_folder_stands_for_its_pictures_and_videos(weights, photos, tmp_path):
-    run(["predict", str(photos), "--weights", str(weights), "--out", str(tmp_path / "out"), "--format", "csv"])
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
+    run(
+        ["predict", str(photos), "--weights", str(weights), "--out", str(tmp_path / "out"), "--format", "csv"]
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.jpg",
+        "b.png",
+        "clip.mp4",
+        "joints.csv",
+    ]
     assert frames(tmp_path / "out/clip.mp4") == 9
     table = pd.read_csv(tmp_path / "out/joints.csv")
     assert list(table.columns) == ["file", "frame", "person", "score", "joint", "x", "y", "confidence"]
@@ -128,7 +142,12 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(weights, photos, t
     assert "broken.mp4: cannot be read as a video" in errors[0]
     assert "cut.jpg: truncated JPEG" in errors[1]
     assert "3 of 5 sources" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.jpg",
+        "b.png",
+        "clip.mp4",
+        "joints.json",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,19 +155,39 @@ def test_what_cannot_be_read_is_named_and_the_others_are_done(weights, photos, t
     [
         (["missing.jpg"], r"missing.jpg: no such file or folder"),
         (["."], r"\.: found no pictures or videos in this folder"),
-        (["photos/a.jpg", "--out", "photos"], r"photos/a.jpg: would be overwritten by its drawn copy, expected another folder than photos"),
-        (["photos/a.jpg", "more/a.jpg"], r"more/a.jpg: photos/a.jpg would be drawn as drawn/a.jpg too, expected different names"),
+        (
+            ["photos/a.jpg", "--out", "photos"],
+            r"photos/a.jpg: would be overwritten by its drawn copy, expected another folder than photos",
+        ),
+        (
+            ["photos/a.jpg", "more/a.jpg"],
+            r"more/a.jpg: photos/a.jpg would be drawn as drawn/a.jpg too, expected different names",
+        ),
         (["photos/a.jpg", "--weights", "photos/b.png"], r"photos/b.png: cannot be read as weights for use"),
         (["photos/a.jpg", "--weights", "none.pt"], r"none.pt: no such file"),
-        (["photos/a.jpg", "--scale", "1"], r"--centre and --scale: found one of them, expected both or neither"),
+        (
+            ["photos/a.jpg", "--scale", "1"],
+            r"--centre and --scale: found one of them, expected both or neither",
+        ),
         (["photos/a.jpg", "--centre", "1,2", "--scale", "0"], r"--scale: found 0, expected a number above 0"),
-        (["photos/a.jpg", "--centre", "1,2", "--scale", "1e300"], r"--scale: found 1e\+300, expected a number above 0 and at most 5000"),
-        (["photos/a.jpg", "--box", "1,2,0,4"], r"--box: found 0 x 4 pixels, expected a width and a height above 0"),
-        (["photos/a.jpg", "--box", "1,2,3,4", "--centre", "1,2", "--scale", "1"], r"--box: found with --centre and --scale"),
+        (
+            ["photos/a.jpg", "--centre", "1,2", "--scale", "1e300"],
+            r"--scale: found 1e\+300, expected a number above 0 and at most 5000",
+        ),
+        (
+            ["photos/a.jpg", "--box", "1,2,0,4"],
+            r"--box: found 0 x 4 pixels, expected a width and a height above 0",
+        ),
+        (
+            ["photos/a.jpg", "--box", "1,2,3,4", "--centre", "1,2", "--scale", "1"],
+            r"--box: found with --centre and --scale",
+        ),
         (["photos/a.jpg", "--device", "warp"], r"device: found 'warp', expected cpu, cuda"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(arguments, message, weights, photos, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    arguments, message, weights, photos, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("more").mkdir()
     Path("more/a.jpg").write_bytes((photos / "a.jpg").read_bytes())
@@ -159,7 +198,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(arguments, me
 
 
 @pytest.mark.parametrize(
-    ("stage", "arguments", "expected"), [("train", [], "TASK"), ("evaluate", ["a", "b"], "TASK"), ("report", ["a"], "none")]
+    ("stage", "arguments", "expected"),
+    [("train", [], "TASK"), ("evaluate", ["a", "b"], "TASK"), ("report", ["a"], "none")],
 )
 def test_a_stage_says_what_it_is_called_with(stage, arguments, expected, capsys):
     main = importlib.import_module(f"stages.{stage}").main
@@ -172,7 +212,10 @@ def test_a_stage_says_what_it_is_called_with(stage, arguments, expected, capsys)
 def test_a_box_of_words_is_refused_by_the_parser(weights, photos):
     done = pose("predict", photos, "--weights", weights, "--box", "1,2,wide,4")
     assert done.returncode == 2
-    assert "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them" in done.stderr.splitlines()[-1]
+    assert (
+        "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them"
+        in done.stderr.splitlines()[-1]
+    )
 
 
 # --- pose predict, all people of a picture ---
@@ -190,25 +233,61 @@ def test_all_people_of_a_picture_are_drawn_and_written_but_the_unlikely_ones(mul
     assert (content["task"], content["skeleton"]) == ("hgpose-ae", "coco")
     picture = read_image(photos / "a.jpg")
     [everyone] = Predictor.load(multi_weights).people([picture])
-    assert [person["score"] for person in people_in(tmp_path / "out")] == everyone.above(0.1).score_P.round(4).tolist()
-    written_PK2 = [[(joint["x"], joint["y"]) for joint in person["joints"]] for person in people_in(tmp_path / "out")]
+    assert [person["score"] for person in people_in(tmp_path / "out")] == everyone.above(0.1).score_P.round(
+        4
+    ).tolist()
+    written_PK2 = [
+        [(joint["x"], joint["y"]) for joint in person["joints"]] for person in people_in(tmp_path / "out")
+    ]
     np.testing.assert_allclose(np.array(written_PK2, dtype=float), everyone.above(0.1).joint_PK2, atol=0.005)
     assert (read_image(tmp_path / "out/a.jpg") != picture).any()
     middle = float(np.median(everyone.score_P))
     run([*ask, "--out", str(tmp_path / "sure"), "--min-score", str(middle)])
-    assert 0 < len(people_in(tmp_path / "sure")) == (everyone.score_P >= middle).sum() < len(people_in(tmp_path / "out"))
+    assert (
+        0
+        < len(people_in(tmp_path / "sure"))
+        == (everyone.score_P >= middle).sum()
+        < len(people_in(tmp_path / "out"))
+    )
 
 
 def test_a_picture_of_nobody_is_written_as_it_is(multi_weights, photos, tmp_path, capsys):
-    run(["predict", str(photos / "b.png"), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--min-score", "2"])
+    run(
+        [
+            "predict",
+            str(photos / "b.png"),
+            "--weights",
+            str(multi_weights),
+            "--out",
+            str(tmp_path / "out"),
+            "--min-score",
+            "2",
+        ]
+    )
     assert people_in(tmp_path / "out") == []
     assert (read_image(tmp_path / "out/b.png") == read_image(photos / "b.png")).all()
     assert "1 of 1 sources" in capsys.readouterr().out
 
 
 def test_people_of_folders_and_videos_are_numbered_by_picture_and_frame(multi_weights, photos, tmp_path):
-    run(["predict", str(photos), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--format", "csv"])
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
+    run(
+        [
+            "predict",
+            str(photos),
+            "--weights",
+            str(multi_weights),
+            "--out",
+            str(tmp_path / "out"),
+            "--format",
+            "csv",
+        ]
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.jpg",
+        "b.png",
+        "clip.mp4",
+        "joints.csv",
+    ]
     assert frames(tmp_path / "out/clip.mp4") == 9
     table = pd.read_csv(tmp_path / "out/joints.csv")
     assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
@@ -232,12 +311,28 @@ def test_sizes_that_make_no_sense_are_refused_by_the_parser(multi_weights, photo
     with pytest.raises(SystemExit) as error:
         run(["predict", str(photos), "--weights", str(multi_weights), f"--scales={scales}"])
     assert error.value.code == 2
-    assert f"argument --scales: found {scales!r}, expected numbers above 0" in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        f"argument --scales: found {scales!r}, expected numbers above 0"
+        in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_a_box_is_refused_where_a_network_finds_all_people_itself(multi_weights, photos, tmp_path):
-    with pytest.raises(UserError, match="box: weights of hgpose-ae find all people themselves, expected no box"):
-        run(["predict", str(photos), "--weights", str(multi_weights), "--out", str(tmp_path / "out"), "--box", "1,2,3,4"])
+    with pytest.raises(
+        UserError, match="box: weights of hgpose-ae find all people themselves, expected no box"
+    ):
+        run(
+            [
+                "predict",
+                str(photos),
+                "--weights",
+                str(multi_weights),
+                "--out",
+                str(tmp_path / "out"),
+                "--box",
+                "1,2,3,4",
+            ]
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -252,8 +347,13 @@ def of_published_kind(source: Path, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("task", "kind"), [("hgpose-ae", "umich_pose_ae"), ("hgpose-ae", "roytseng_hgpose_ae"), ("hgpose", "bearpaw_hg")])
-def test_weights_exported_and_imported_again_are_the_same(task, kind, weights, multi_weights, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [("hgpose-ae", "umich_pose_ae"), ("hgpose-ae", "roytseng_hgpose_ae"), ("hgpose", "bearpaw_hg")],
+)
+def test_weights_exported_and_imported_again_are_the_same(
+    task, kind, weights, multi_weights, tmp_path, capsys
+):
     source = of_published_kind(weights if task == "hgpose" else multi_weights, tmp_path / "ours.pt")
     theirs, back = tmp_path / "theirs.pth.tar", tmp_path / "models" / "back.pt"
     run(["export-weights", str(source), "--kind", kind, "--out", str(theirs)])
@@ -273,9 +373,27 @@ def test_imported_weights_bear_the_name_that_is_asked_for_and_find_people(multi_
     ours = of_published_kind(multi_weights, tmp_path / "ours.pt")
     run(["export-weights", str(ours), "--kind", "umich_pose_ae", "--out", str(tmp_path / "theirs.pth")])
     run(
-        ["import-weights", str(tmp_path / "theirs.pth"), "--out", str(tmp_path / "back.pt"), "--task", "authors", "--kind", "umich_pose_ae"]
+        [
+            "import-weights",
+            str(tmp_path / "theirs.pth"),
+            "--out",
+            str(tmp_path / "back.pt"),
+            "--task",
+            "authors",
+            "--kind",
+            "umich_pose_ae",
+        ]
     )
-    run(["predict", str(photos / "a.jpg"), "--weights", str(tmp_path / "back.pt"), "--out", str(tmp_path / "out")])
+    run(
+        [
+            "predict",
+            str(photos / "a.jpg"),
+            "--weights",
+            str(tmp_path / "back.pt"),
+            "--out",
+            str(tmp_path / "out"),
+        ]
+    )
     assert json.loads((tmp_path / "out/joints.json").read_text())["task"] == "authors"
 
 
@@ -301,17 +419,35 @@ def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: p
         (["import-weights", "none.pth"], "none.pth: no such file, expected a published checkpoint"),
         (["import-weights", "."], r"\.: is a folder, expected a published checkpoint"),
         (["import-weights", "notes.txt"], "notes.txt: cannot be read as a published checkpoint"),
-        (["import-weights", "other.pth"], "other.pth: found weight, expected the tensors of one of: bearpaw_hg, "),
+        (
+            ["import-weights", "other.pth"],
+            "other.pth: found weight, expected the tensors of one of: bearpaw_hg, ",
+        ),
         (["import-weights", "netD.pth"], "netD.pth: found roytseng_discriminator, expected a pose network"),
-        (["import-weights", "ae.pth", "--kind", "bearpaw_hg"], "ae.pth: found umich_pose_ae, expected bearpaw_hg"),
-        (["import-weights", "ae.pth", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
-        (["import-weights", "multi.pt"], "multi.pt: found this project's own weights for use, expected a published checkpoint"),
-        (["export-weights", "multi.pt", "--kind", "hourglass"], "kind: found 'hourglass', expected one of: bearpaw_hg, "),
+        (
+            ["import-weights", "ae.pth", "--kind", "bearpaw_hg"],
+            "ae.pth: found umich_pose_ae, expected bearpaw_hg",
+        ),
+        (
+            ["import-weights", "ae.pth", "--kind", "hourglass"],
+            "kind: found 'hourglass', expected one of: bearpaw_hg, ",
+        ),
+        (
+            ["import-weights", "multi.pt"],
+            "multi.pt: found this project's own weights for use, expected a published checkpoint",
+        ),
+        (
+            ["export-weights", "multi.pt", "--kind", "hourglass"],
+            "kind: found 'hourglass', expected one of: bearpaw_hg, ",
+        ),
         (
             ["export-weights", "multi.pt", "--kind", "bearpaw_hg"],
             "multi.pt: .*of our StackedHourglass with a stem of three numbers, as bearpaw_hg has it",
         ),
-        (["export-weights", "multi.pt", "--kind", "roytseng_discriminator"], "expected the tensors of our Discriminator"),
+        (
+            ["export-weights", "multi.pt", "--kind", "roytseng_discriminator"],
+            "expected the tensors of our Discriminator",
+        ),
         (
             ["export-weights", "logits.pt", "--kind", "umich_pose_ae"],
             "logits.pt: taught with loss: focal, whose maps are logits; umich_pose_ae expects heatmaps",
@@ -320,8 +456,14 @@ def published(multi_weights: Path, weights: Path, tmp_path: Path, monkeypatch: p
             ["export-weights", "gained.pt", "--kind", "umich_pose_ae"],
             "gained.pt: taught with tag_gain: 4; umich_pose_ae expects tags",
         ),
-        (["export-weights", "none.pt", "--kind", "umich_pose_ae"], "none.pt: no such file, expected weights for use"),
-        (["export-weights", "ae.pth", "--kind", "umich_pose_ae"], r"ae.pth: found None, expected weights for use"),
+        (
+            ["export-weights", "none.pt", "--kind", "umich_pose_ae"],
+            "none.pt: no such file, expected weights for use",
+        ),
+        (
+            ["export-weights", "ae.pth", "--kind", "umich_pose_ae"],
+            r"ae.pth: found None, expected weights for use",
+        ),
     ],
 )
 def test_what_cannot_be_imported_or_exported_is_one_line_and_writes_nothing(arguments, message, published):
@@ -372,7 +514,9 @@ def test_a_drop_beyond_the_tolerance_fails_and_nothing_else_does():
     assert not missing.passed
 
 
-@pytest.mark.parametrize("text", ["metrics/hgpose.json: 3", "metrics/hgpose.json: {PCKh: -1}", "metrics/hgpose.json: {PCKh: wide}"])
+@pytest.mark.parametrize(
+    "text", ["metrics/hgpose.json: 3", "metrics/hgpose.json: {PCKh: -1}", "metrics/hgpose.json: {PCKh: wide}"]
+)
 def test_a_tolerance_that_makes_no_sense_is_refused(text, tmp_path):
     (tmp_path / "tolerance.yaml").write_text(text)
     with pytest.raises(UserError, match=r"tolerance.yaml: metrics/hgpose.json: .*expected"):
@@ -394,7 +538,11 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    commands = [[*git, "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], [sys.executable, "-m", "dvc", "config"]]
+    commands = [
+        [*git, "init", "-q"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        [sys.executable, "-m", "dvc", "config"],
+    ]
     commands[2] += ["core.analytics", "false"]
     for command in (*commands, [*git, "add", "-A"], [*git, "commit", "-qm", "base"]):
         subprocess.run(command, cwd=tmp_path, check=True)

@@ -18,26 +18,32 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
 from damaged_inputs import KINDS, Case, corpus
-from test_interop import ours
-from test_training import edit
+from helpers import ROOT, internal_network, write_params_file
 
-from pose.interop import write_exported
+from pose.models.published import write_exported
 from pose.params import Params
 
-MOST = None if os.environ.get("POSE_DAMAGED") == "all" else 24  # of a kind, spread over all there are: they take two minutes of a core
+MOST = (
+    None if os.environ.get("POSE_DAMAGED") == "all" else 24
+)  # of a kind, spread over all there are: they take two minutes of a core
 
 
 def some(cases: list[Case]) -> list[Case]:
-    return cases if MOST is None or len(cases) <= MOST else [cases[number * len(cases) // MOST] for number in range(MOST)]
+    return (
+        cases
+        if MOST is None or len(cases) <= MOST
+        else [cases[number * len(cases) // MOST] for number in range(MOST)]
+    )
 
 
 CASES = [case for kind in KINDS for case in some([case for case in corpus() if case.kind == kind])]
 MEMORY = 3 * 2**30  # bytes that a command may ask for beyond what importing everything takes
 PEAK = 2**30  # bytes that it may use
 SECONDS = 60.0  # far more than any takes: the machine may be busy
-LEFT = re.compile(r"^\.\d+\.|\.unfinished$|\.old$|^owned$")  # names of what was not finished, or done by a file
+LEFT = re.compile(
+    r"^\.\d+\.|\.unfinished$|\.old$|^owned$"
+)  # names of what was not finished, or done by a file
 LASTING = {".lock"}  # of a folder that is written into by one process at a time
 
 
@@ -58,9 +64,15 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))
+        }
         # A store that cannot be: training says so and goes on, and is done in a tenth of the time.
-        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "sqlite:////dev/null/mlflow.db"}
+        environment |= {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_TRACKING_URI": "sqlite:////dev/null/mlflow.db",
+        }
         self._process = subprocess.Popen(
             [sys.executable, ROOT / "tests" / "damaged_server.py"],
             env=environment,
@@ -101,7 +113,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def good(
-    params: Params, drawn_root: Path, prepared: Path, prepared_coco: Path, server: Server, tmp_path_factory: pytest.TempPathFactory
+    params: Params,
+    drawn_root: Path,
+    prepared: Path,
+    prepared_coco: Path,
+    server: Server,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A workspace in which everything is sound: data as they come and as they are prepared, two trained tasks and their figures."""
     folder = tmp_path_factory.mktemp("good")
@@ -115,15 +132,20 @@ def good(
     values["report"]["people"] = 1
     values["multi"]["thresholds"]["choose"] = False
     values["data"]["root"] = "data/raw"
-    edit(folder, values)
+    write_params_file(folder, values)
     for name in ("LSP", "LSPET", "mpii", "coco"):
         shutil.copytree(drawn_root / name, folder / "data" / "raw" / name)
     packed = folder / "data/raw/mpii/mpii_annotations.json"
     shutil.copy(prepared, folder / "data/raw/lsp_mpii.h5")
     Path(f"{packed}.gz").write_bytes(gzip.compress(packed.read_bytes(), mtime=0))
-    ids = [image["id"] for image in json.loads((folder / "data/raw/coco/annotations/person_keypoints_val2017.json").read_text())["images"]]
+    ids = [
+        image["id"]
+        for image in json.loads(
+            (folder / "data/raw/coco/annotations/person_keypoints_val2017.json").read_text()
+        )["images"]
+    ]
     (folder / "data/raw/coco/valid_id").write_text("".join(f"{number}\n" for number in ids))
-    write_exported(ours("bearpaw_hg").state_dict(), folder / "foreign.pth.tar", "bearpaw_hg")
+    write_exported(internal_network("bearpaw_hg").state_dict(), folder / "foreign.pth.tar", "bearpaw_hg")
     picture = cv2.imread(str(next((folder / "data/raw/LSP/images").glob("*.jpg"))))
     for name in ("photo.png", "photo.jpg", "photo.bmp", "photo.tif", "photo.webp"):
         assert cv2.imwrite(str(folder / name), picture)
@@ -151,7 +173,9 @@ def laid_out(case: Case, good: Path, folder: Path) -> Path:
             shutil.copyfile(path, place)
         elif name in case.apart or path.name in LASTING:
             continue
-        elif path.is_dir() and not (name.startswith("data/raw/") and not any(one.startswith(f"{name}/") for one in own)):
+        elif path.is_dir() and not (
+            name.startswith("data/raw/") and not any(one.startswith(f"{name}/") for one in own)
+        ):
             place.mkdir()
             waiting += path.iterdir()
         else:  # a folder of raw data too: no command writes there
@@ -177,7 +201,9 @@ def said_on_page(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_damaged_file_is_refused_in_one_line_or_left_out(case: Case, good: Path, server: Server, tmp_path: Path):
+def test_a_damaged_file_is_refused_in_one_line_or_left_out(
+    case: Case, good: Path, server: Server, tmp_path: Path
+):
     folder = laid_out(case, good, tmp_path / "case")
     before = files(folder)
     result = server.run(case.words, folder)

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
+from helpers import ROOT, SOURCES, imported_modules, imported_sources
 
-ROOT = Path(__file__).resolve().parents[1]
 # From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the rows.
 ROWS = [
     {"errors", "files", "folders", "git", "params", "people", "skeleton", "sources"},  # facts
-    {"build_ext", "geometry", "grouping", "heatmap", "metrics", "ops"},  # pure maths, and the building of the operator
+    {
+        "build_ext",
+        "geometry",
+        "grouping",
+        "heatmap",
+        "metrics",
+        "ops",
+    },  # pure maths, and the building of the operator
     {"nets"},
     {"data", "coco_metrics"},
     {"adversary", "multi", "problem", "single"},  # what to learn
     {"task"},  # joining
-    {"checkpoint", "distributed", "engine", "history", "infer", "mlflow_store", "process", "pyfunc_model"}  # running
+    {
+        "checkpoint",
+        "distributed",
+        "engine",
+        "history",
+        "infer",
+        "mlflow_store",
+        "process",
+        "pyfunc_model",
+    }  # running
     | {"record", "resume", "thresholds", "tracking"},
     {"evaluation", "training"},  # a whole run, as the stages call it
     {"cli", "draw", "gate", "interop", "predict", "presets", "provenance", "report", "study"}  # use
@@ -32,34 +46,8 @@ CORE_ROWS = ROWS[:6]
 CORE_FILES = {"checkpoint", "distributed", "engine", "infer", "process"}
 
 
-def module(path: Path) -> str:
-    """`pose/data/images.py` -> `pose.data.images`."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {module(path): path for folder in ("pose", "stages") for path in sorted((ROOT / folder).rglob("*.py"))}
-
-
-def imports(name: str) -> set[str]:
-    """Modules that a source imports, anywhere in it; of our own, files rather than names in them."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: a relative import at line {node.lineno}"
-            whole = f"{node.module}"
-            found |= {f"{whole}.{alias.name}" if f"{whole}.{alias.name}" in SOURCES else whole for alias in node.names}
-    return found - {name}
-
-
-def ours(name: str) -> set[str]:
-    return {target for target in imports(name) if target in SOURCES and target != "pose"}
-
-
 def place(name: str) -> str:
-    """The row's name for a module: `pose.data.images` -> `data`."""
+    """The row's name for a module: `pose.io.images` -> `data`."""
     return name.split(".")[1]
 
 
@@ -69,25 +57,33 @@ def test_every_file_has_a_place_in_a_row():
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("pose.")])
 def test_a_file_imports_from_its_own_row_or_rows_above(name):
-    below = {target for target in ours(name) if target.startswith("pose.") and PLACE[place(target)] > PLACE[place(name)]}
+    below = {
+        target
+        for target in imported_sources(name)
+        if target.startswith("pose.") and PLACE[place(target)] > PLACE[place(name)]
+    }
     assert not below
 
 
 def test_nothing_is_imported_in_a_circle():
     try:
-        TopologicalSorter({name: ours(name) for name in SOURCES}).prepare()
+        TopologicalSorter({name: imported_sources(name) for name in SOURCES}).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("pose")])
 def test_the_package_knows_nothing_of_the_stages(name):
-    assert not {target for target in imports(name) if target.split(".")[0] == "stages"}
+    assert not {target for target in imported_modules(name) if target.split(".")[0] == "stages"}
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("stages.")])
 def test_a_stage_is_thin_and_imports_nothing_but_the_package(name):
-    others = {target.split(".")[0] for target in imports(name)} - {"pose", "__future__"} - sys.stdlib_module_names
+    others = (
+        {target.split(".")[0] for target in imported_modules(name)}
+        - {"pose", "__future__"}
+        - sys.stdlib_module_names
+    )
     assert not others
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= 40
 

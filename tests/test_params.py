@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
-from pose.errors import UserError
-from pose.params import flatten, load_params, parse_params, read_yaml
+from pose.io.errors import UserError
+from pose.params import load_params, parse_params, read_yaml
 
 
 def values() -> dict:
@@ -94,13 +94,33 @@ def changed(key: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("tasks.hgpose.network", AE, r"tasks\.hgpose: .*network\.kind: ae goes with problem: multi only; with single it is hourglass"),
-        ("tasks.hgpose-ae.network", AE | {"kind": "unet"}, r"tasks\.hgpose-ae\.network: .*'unet' .*expected tags: 'hourglass', 'ae'"),
-        ("tasks.hgpose-ae.network", AE | {"outputs": 33}, r"tasks\.hgpose-ae\.network\.outputs: found 33, .* equal to 34"),
+        (
+            "tasks.hgpose.network",
+            AE,
+            r"tasks\.hgpose: .*network\.kind: ae goes with problem: multi only; with single it is hourglass",
+        ),
+        (
+            "tasks.hgpose-ae.network",
+            AE | {"kind": "unet"},
+            r"tasks\.hgpose-ae\.network: .*'unet' .*expected tags: 'hourglass', 'ae'",
+        ),
+        (
+            "tasks.hgpose-ae.network",
+            AE | {"outputs": 33},
+            r"tasks\.hgpose-ae\.network\.outputs: found 33, .* equal to 34",
+        ),
         ("tasks.hgpose-ae.network", AE | {"modules": 1}, r"unknown key tasks\.hgpose-ae\.network\.modules"),
         ("tasks.hgpose-ae.network.kind", None, r"tasks\.hgpose-ae\.network: .*'kind'"),
-        ("tasks.hgpose-ae.weights.pull", None, r"weights has the keys heatmap, push, expected heatmap, pull, push for problem: multi"),
-        ("tasks.hgpose.weights.pull", 1.0, r"weights has the keys heatmap, pull, expected heatmap for problem: single"),
+        (
+            "tasks.hgpose-ae.weights.pull",
+            None,
+            r"weights has the keys heatmap, push, expected heatmap, pull, push for problem: multi",
+        ),
+        (
+            "tasks.hgpose.weights.pull",
+            1.0,
+            r"weights has the keys heatmap, pull, expected heatmap for problem: single",
+        ),
         ("evaluate.scales", [0.5, 2.0], r"evaluate: .*scales: expected 1\.0 among them"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
         ("evaluate.scales", [1.0, 0.0], r"evaluate\.scales\.1: found 0\.0, input should be greater than 0"),
@@ -110,7 +130,11 @@ def changed(key: str, value: object) -> dict:
         ("multi.loss", "bce", r"multi\.loss: found 'bce', input should be 'mse' or 'focal'"),
         ("multi.input", 100, r"multi\.input: found 100, input should be a multiple of 64"),
         ("multi.thresholds.reach", None, r"missing key multi\.thresholds\.reach"),
-        ("multi.thresholds.detection", 1.5, r"multi\.thresholds\.detection: found 1\.5, input should be less than or equal to 1"),
+        (
+            "multi.thresholds.detection",
+            1.5,
+            r"multi\.thresholds\.detection: found 1\.5, input should be less than or equal to 1",
+        ),
     ],
 )
 def test_what_several_people_a_picture_cannot_be_taught_by_is_refused_in_one_line(key, value, message):
@@ -122,7 +146,10 @@ def test_what_several_people_a_picture_cannot_be_taught_by_is_refused_in_one_lin
 def test_either_network_goes_with_several_people_a_picture():
     assert parse_params(changed("tasks.hgpose-ae.network", AE)).task("hgpose-ae").network.kind == "ae"
     hourglass = values()["tasks"]["hgpose"]["network"]
-    assert parse_params(changed("tasks.hgpose-ae.network", hourglass)).task("hgpose-ae").network.kind == "hourglass"
+    assert (
+        parse_params(changed("tasks.hgpose-ae.network", hourglass)).task("hgpose-ae").network.kind
+        == "hourglass"
+    )
 
 
 def test_a_task_like_another_differs_in_what_it_names_alone():
@@ -136,5 +163,8 @@ def test_a_task_like_another_differs_in_what_it_names_alone():
 
 @pytest.mark.parametrize("like", ["advpose-ae", "dance", 3])
 def test_a_task_is_like_a_whole_one(like):
-    with pytest.raises(UserError, match=rf"tasks: advpose\.like: found {like!r}, expected a task like no other: hgpose, hgpose-ae$"):
+    with pytest.raises(
+        UserError,
+        match=rf"tasks: advpose\.like: found {like!r}, expected a task like no other: hgpose, hgpose-ae$",
+    ):
         parse_params(changed("tasks.advpose.like", like))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
-from test_layers import ROOT, SOURCES, ours
+from helpers import ROOT, SOURCES, imported_sources
 
-from pose.sources import code_version
+from pose.training.code_version import code_version
 
 # What reads a file or says an error in words shapes no output; nor does MLflow. Parameters are declared by their keys.
-SHAPES_NOTHING = {"pose", "pose.errors", "pose.folders", "pose.params", "pose.tracking"}
+SHAPES_NOTHING = {"pose", "pose.io.errors", "pose.io.paths", "pose.params", "pose.tracking.mlflow"}
 PROBLEMS = ("single", "multi")
 
 
@@ -19,7 +19,10 @@ PROBLEMS = ("single", "multi")
 def deps() -> dict[str, set[str]]:
     """What each stage depends on, as DVC has it, by its name."""
     with Repo(ROOT) as repo:
-        return {stage.addressing: {Path(dep.def_path).as_posix() for dep in stage.deps} for stage in repo.index.stages}
+        return {
+            stage.addressing: {Path(dep.def_path).as_posix() for dep in stage.deps}
+            for stage in repo.index.stages
+        }
 
 
 def imported(name: str) -> set[str]:
@@ -30,15 +33,21 @@ def imported(name: str) -> set[str]:
         module = waiting.pop()
         if module not in found | SHAPES_NOTHING:
             found.add(module)
-            waiting += ours(module)
+            waiting += imported_sources(module)
     return found
 
 
 def missing(module: str, deps: set[str]) -> list[str]:
     """Sources that a stage's module imports and the stage does not depend on, by itself, by a folder or by the version of the code."""
-    of_training: set[str] = set().union(*(code_version(problem) for problem in PROBLEMS if f"build/code/{problem}.json" in deps))
+    of_training: set[str] = set().union(
+        *(code_version(problem) for problem in PROBLEMS if f"build/code/{problem}.json" in deps)
+    )
     paths = {SOURCES[name].relative_to(ROOT).as_posix() for name in imported(module)}
-    return sorted(path for path in paths - of_training if not any(path == dep or path.startswith(f"{dep}/") for dep in deps))
+    return sorted(
+        path
+        for path in paths - of_training
+        if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)
+    )
 
 
 @pytest.mark.parametrize("stage", ["synthesize", "prepare_lsp_mpii", "prepare_coco", "build_ext", "report"])
@@ -48,7 +57,9 @@ def test_a_stage_depends_on_all_code_that_it_imports(stage: str, deps: dict[str,
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
 @pytest.mark.parametrize(("task", "other"), [("hgpose", "multi"), ("hgpose-ae", "single")])
-def test_a_task_depends_on_all_code_of_its_problem(stage: str, task: str, other: str, deps: dict[str, set[str]]):
+def test_a_task_depends_on_all_code_of_its_problem(
+    stage: str, task: str, other: str, deps: dict[str, set[str]]
+):
     assert set(missing(f"stages.{stage}", deps[f"{stage}@{task}"])) <= code_version(other).keys()
 
 

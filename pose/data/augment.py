@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from pose.params import AugmentParams, ScaleParams
+from pose.params import AugmentParams, MultiAugmentParams, ScaleParams
 
 
 @dataclass(frozen=True)
 class Augment:
     """What is done to one single-person sample.
 
-    angle: degrees, counter-clockwise as seen. widen: the crop's side is multiplied by this. gain: of the three colour channels.
+    angle: degrees, counter-clockwise as seen. widen: the crop's side is multiplied by it. gain: of the RGB channels.
     """
 
     angle: float = 0.0
@@ -30,19 +31,70 @@ class Augment:
         turned, flip, *gain = rng.random(5).tolist()
         red, green, blue = (1 - colour + 2 * colour * share for share in gain)
         return Augment(
-            angle=clipped(rotation.deg * turn, rotation.clip) if turned < rotation.probability else 0.0,
+            angle=_clip(rotation.deg * turn, rotation.clip) if turned < rotation.probability else 0.0,
             widen=_widen(widen, params.scale),
             flip=flip < params.flip,
             gain=(red, green, blue),
         )
 
 
-def clipped(value: float, limit: float) -> float:
-    """`value`, or the nearest number within -limit .. limit."""
+@dataclass(frozen=True)
+class MultiAugment:
+    """What is done to one image of many people.
+
+    angle: degrees, counter-clockwise as seen. widen: the square's side is multiplied by it. shift: of the square's
+    middle, as shares of its side, after widening. hue: degrees. saturation, contrast: factors. brightness: share of
+    white.
+    """
+
+    angle: float = 0.0
+    widen: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    flip: bool = False
+    hue: float = 0.0
+    saturation: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 1.0
+
+    @staticmethod
+    def draw(rng: np.random.Generator, params: MultiAugmentParams) -> MultiAugment:
+        """Draw from the distributions of the published recipe (arXiv 1611.05424 and its code)."""
+
+        def about(middle: float, spread: float) -> float:
+            return float(rng.uniform(middle - spread, middle + spread))
+
+        return MultiAugment(
+            angle=about(0, params.rotation),
+            widen=about(1, params.scale),
+            shift=(about(0, params.shift), about(0, params.shift)),
+            flip=bool(rng.random() < params.flip),
+            hue=about(0, params.hue),
+            saturation=about(1, params.saturation),
+            brightness=about(0, params.brightness),
+            contrast=about(1, params.contrast),
+        )
+
+    def recolour(self, image_HW3: np.ndarray) -> np.ndarray:
+        """The uint8 RGB image with hue, saturation, brightness and contrast (about its mean) changed, in this order."""
+        if self.hue or self.saturation != 1:
+            hsv_HW3 = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2HSV)
+            level = np.arange(256)
+            hue = np.rint(level + self.hue / 2) % 180  # OpenCV counts hue in steps of two degrees
+            saturation = np.clip(np.rint(level * self.saturation), 0, 255)
+            table = np.stack([hue, saturation, level], axis=1).astype(np.uint8)
+            image_HW3 = cv2.cvtColor(cv2.LUT(hsv_HW3, table[None]), cv2.COLOR_HSV2RGB)
+        if self.brightness or self.contrast != 1:
+            mean = float(np.mean(cv2.mean(image_HW3)[:3]))
+            changed = (np.arange(256) - mean) * self.contrast + mean + 255 * self.brightness
+            image_HW3 = cv2.LUT(image_HW3, np.clip(np.rint(changed), 0, 255).astype(np.uint8))
+        return image_HW3
+
+
+def _clip(value: float, limit: float) -> float:
     return min(max(value, -limit), limit)
 
 
 def _widen(normal: float, params: ScaleParams) -> float:
     if params.kind == "linear":  # the original project's PyTorch code
-        return 1 + clipped(normal * params.spread, params.spread)
-    return float(2 ** clipped(normal * params.spread, 2 * params.spread))  # the papers' Lua code
+        return 1 + _clip(normal * params.spread, params.spread)
+    return float(2 ** _clip(normal * params.spread, 2 * params.spread))  # the papers' Lua code

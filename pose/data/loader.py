@@ -1,4 +1,4 @@
-"""The order of the samples, and loaders that keep it whatever the number of workers or the place of a restart."""
+"""The order of the samples, and loaders that keep it for any number of workers and from any step on."""
 
 from __future__ import annotations
 
@@ -12,57 +12,72 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pose.errors import UserError
+from pose.io.errors import UserError
 
-Key = tuple[int, int]
+SampleKey = tuple[int, int]  # epoch, position
 
 
-class Epochs:
-    """Endless shuffled epochs as batches of (epoch, position) keys, from any batch on.
+class ResumableBatchSampler:
+    """Endless shuffled epochs as batches of sample keys, from any step on.
 
-    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped, so that all batches are
-    of one size. rank, ranks: of every batch, this process takes every `ranks`-th sample.
+    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped, so that
+    all batches are of one size. rank, ranks: of every batch, this process takes every `ranks`-th sample.
     """
 
-    def __init__(self, samples: int, batch: int, *, seed: int, start: int, stop: int, rank: int = 0, ranks: int = 1):
+    def __init__(
+        self, samples: int, batch: int, *, seed: int, start: int, stop: int, rank: int = 0, ranks: int = 1
+    ):
         self.samples, self.batch, self.seed = samples, min(batch, samples), seed
         self.start, self.stop, self.rank, self.ranks = start, stop, rank, ranks
 
     @property
-    def per_epoch(self) -> int:
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
         return self.samples // self.batch
 
     def __len__(self) -> int:
         return max(self.stop - self.start, 0)
 
-    def __iter__(self) -> Iterator[list[Key]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         step = self.start
         while step < self.stop:
-            epoch, first = divmod(step, self.per_epoch)
+            epoch, first = divmod(step, self.steps_per_epoch)
             order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
-            for number in range(first, min(self.per_epoch, first + self.stop - step)):
+            for number in range(first, min(self.steps_per_epoch, first + self.stop - step)):
                 positions = order[number * self.batch : (number + 1) * self.batch][self.rank :: self.ranks]
                 yield [(epoch, int(position)) for position in positions]
                 step += 1
 
 
+def sequential_batches(samples: int, batch: int) -> list[list[SampleKey]]:
+    """Every sample once, in order, epoch 0: for validation and evaluation."""
+    starts = range(0, samples, batch)
+    return [[(0, position) for position in range(first, min(first + batch, samples))] for first in starts]
+
+
 class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
-    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one, in a worker too.
-    See `worker_deaths_named`.
+    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one,
+    in a worker too. See `raise_on_dead_worker`.
     """
 
-    def __init__(self, dataset: Dataset[Any], batches: Sequence[list[Key]] | Epochs, *, workers: int):
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        batches: Sequence[list[SampleKey]] | ResumableBatchSampler,
+        *,
+        workers: int,
+    ):
         self._batches = batches
         self._loader: DataLoader[Any] = DataLoader(
-            _Told(dataset),
+            ErrorReturningDataset(dataset),
             batch_sampler=batches,
             num_workers=workers,
-            collate_fn=_as_it_is,
-            worker_init_fn=_quiet_worker,
+            collate_fn=identity_collate,
+            worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
-            # Draws are made from each sample's own generator; without one of its own the loader would touch the global one.
+            # Draws are made from each sample's own generator; without this one the loader would touch the global one.
             generator=torch.Generator().manual_seed(0),
             prefetch_factor=4 if workers else None,
         )
@@ -78,38 +93,39 @@ class Loader:
 
 
 @contextmanager
-def worker_deaths_named() -> Iterator[None]:
-    """A loader worker that dies is a UserError. Around all that goes on while there are workers: torch raises its RuntimeError in the main
-    thread wherever that is just then."""
+def raise_on_dead_worker() -> Iterator[None]:
+    """A UserError for a loader worker that dies.
+
+    Around all that goes on while there are workers: torch raises its RuntimeError wherever the main thread is then.
+    """
     try:
         yield
     except RuntimeError as error:
         if not (died := re.search(r"DataLoader worker \(pid.*?\).*", str(error))):
             raise
-        raise UserError(f"{died[0].strip().rstrip('.')}: found a loader worker dead, out of memory perhaps (train.workers)") from None
+        death = died[0].strip().rstrip(".")
+        raise UserError(
+            f"{death}: found a loader worker dead, out of memory perhaps (train.workers)"
+        ) from None
 
 
-class _Told(Dataset[Any]):
+class ErrorReturningDataset(Dataset[Any]):
     """A data set that returns its UserError: raised in a worker, torch would wrap it in a traceback."""
 
     def __init__(self, dataset: Dataset[Any]):
         self._dataset = dataset
 
-    def __getitems__(self, keys: list[Key]) -> Any:
+    def __getitems__(self, keys: list[SampleKey]) -> Any:
         try:
             return self._dataset.__getitems__(keys)  # type: ignore[attr-defined]
         except UserError as error:
             return error
 
 
-def in_order(samples: int, batch: int) -> list[list[Key]]:
-    """Every sample once, in order, epoch 0: for validation and evaluation."""
-    return [[(0, position) for position in range(first, min(first + batch, samples))] for first in range(0, samples, batch)]
-
-
-def _as_it_is(batch: Any) -> Any:
+def identity_collate(batch: Any) -> Any:
+    """The batch as the data set made it."""
     return batch
 
 
-def _quiet_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # one core a worker; OpenCV's own threads would fight with the others
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # one core a worker; OpenCV's own threads would compete with the others

@@ -13,7 +13,13 @@ from pose.report.content import Block, Cell, Chart, Row, Table
 from pose.report.published import PUBLISHED_PAIRS, PUBLISHED_TRAINING
 from pose.report.run import Run
 
-GAME = ("E_real", "E_fake", "k", "balance", "convergence")  # columns of train.csv, empty before the game begins
+GAME = (
+    "E_real",
+    "E_fake",
+    "k",
+    "balance",
+    "convergence",
+)  # columns of train.csv, empty before the game begins
 PLAIN, PLAYED = SERIES[1], SERIES[0]
 
 
@@ -66,7 +72,10 @@ def _comparison(params: Params, plain: Run, played: Run, name: str) -> Block:
     kind = played.kind
     charts: list[Chart] = []
     trained_on = f"At most {params.train.training_people:,} of them. {PUBLISHED_TRAINING.get(played.spec.problem, '')}".strip()
-    for prefix, over, note in (("train ", f"{kind.things} trained on", trained_on), ("", kind.watched(params), "")):
+    for prefix, over, note in (
+        ("train ", f"{kind.things} trained on", trained_on),
+        ("", kind.watched(params), ""),
+    ):
         chart = _versus(plain, played, prefix, over, note, f"{name}-{prefix.strip() or 'valid'}")
         charts += [chart] if chart else []
     words: tuple[str, ...] = ()
@@ -92,13 +101,21 @@ def _table(plain: Run, played: Run) -> Table:
     notes = []
     if problem in PUBLISHED_PAIRS:
         one, other = PUBLISHED_PAIRS[problem]
-        before, after = (Cell(f"{row.figures['Mean']:.1f}", number=True, source=row.source, url=row.url) for row in (one, other))
+        before, after = (
+            Cell(f"{row.figures['Mean']:.1f}", number=True, source=row.source, url=row.url)
+            for row in (one, other)
+        )
         change = Cell(signed(other.figures["Mean"] - one.figures["Mean"], 1), number=True)
         rows.append(Row((Cell(f"As published: PCKh@0.5, {one.on}"), before, after, change), faint=True))
         notes.append(
             "The published figures are of two papers, each with its own training, and of photographs: not of one code with and without."
         )
-    return Table(f"{played.task} beside {plain.task}", ("", plain.task, played.task, "Difference"), tuple(rows), notes=tuple(notes))
+    return Table(
+        f"{played.task} beside {plain.task}",
+        ("", plain.task, played.task, "Difference"),
+        tuple(rows),
+        notes=tuple(notes),
+    )
 
 
 def _difference(what: str, plain: float, played: float, digits: int) -> Row:
@@ -111,7 +128,12 @@ def _versus(plain: Run, played: Run, prefix: str, over: str, note: str, name: st
     if plain.valid is None or played.valid is None:
         return None
     column = next(
-        (prefix + figure for figure in played.kind.headline.values() if prefix + figure in {*plain.valid} & {*played.valid}), None
+        (
+            prefix + figure
+            for figure in played.kind.headline.values()
+            if prefix + figure in {*plain.valid} & {*played.valid}
+        ),
+        None,
     )
     if column is None:
         return None
@@ -133,7 +155,9 @@ def _versus(plain: Run, played: Run, prefix: str, over: str, note: str, name: st
     return Chart(title, svg, f"{note} {'The game begins at the broken line.' if start else ''}".strip())
 
 
-def _game_chart(train: pd.DataFrame, title: str, columns: Mapping[str, str], note: str, anchor: str, task: str) -> Chart | None:
+def _game_chart(
+    train: pd.DataFrame, title: str, columns: Mapping[str, str], note: str, anchor: str, task: str
+) -> Chart | None:
     drawn = [
         Line(label, *thinned(*pairs(train["step"].to_numpy(), train[column])), colour)
         for (column, label), colour in zip(columns.items(), (SERIES[2], SERIES[0]), strict=False)
@@ -144,12 +168,16 @@ def _game_chart(train: pd.DataFrame, title: str, columns: Mapping[str, str], not
     least, most = min(float(line.y.min()) for line in drawn), max(float(line.y.max()) for line in drawn)
     top = most or 1.0
     svg = line_chart(
-        drawn if "k" in columns else [part for line in drawn for part in with_smoothed(line)],  # k_t is a sum, and smooth
+        drawn
+        if "k" in columns
+        else [part for line in drawn for part in with_smoothed(line)],  # k_t is a sum, and smooth
         name=f"{anchor}-game-{next(iter(columns))}",
         title=f"{title}, {task}",
         x_label="step",
         log=least > 0 and most > 5 * least and "k" not in columns,
-        y_limits=(-0.02 * top, 1.02 * top) if "k" in columns else None,  # so that it is seen where it stays at 0
+        y_limits=(-0.02 * top, 1.02 * top)
+        if "k" in columns
+        else None,  # so that it is seen where it stays at 0
         x_from=_start(train),
     )
     return Chart(title, svg, note)

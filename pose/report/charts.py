@@ -78,7 +78,9 @@ def line_chart(
     x_from: the left end of the axis. mark: where on it to draw an upright, broken line.
     Two lines or more are named at their right ends, which saves the eye the way to a legend and back.
     """
-    name = re.sub(r"[^A-Za-z0-9-]", lambda sign: f"_{ord(sign[0]):x}", name)  # what an id, and a reference to it, may hold
+    name = re.sub(
+        r"[^A-Za-z0-9-]", lambda sign: f"_{ord(sign[0]):x}", name
+    )  # what an id, and a reference to it, may hold
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         FigureCanvasSVG(figure)
@@ -87,14 +89,24 @@ def line_chart(
             axes.set_yscale("log")
             # Matplotlib's own labels are in its markup, which is switched off.
             all_y = np.concatenate([line.y for line in lines])
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if all_y.max() < 1000 * all_y.min() else (1,)))
+            axes.yaxis.set_major_locator(
+                LogLocator(subs=(1, 2, 5) if all_y.max() < 1000 * all_y.min() else (1,))
+            )
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         for line in lines:
             width = 2.4 if line.bold else 0.8 if line.faint else 1.6
             # A line of one point would not be seen.
             marker = "o" if len(line.x) == 1 else ""
-            axes.plot(line.x, line.y, color=line.colour, linewidth=width, alpha=0.4 if line.faint else 1, marker=marker, markersize=5)
+            axes.plot(
+                line.x,
+                line.y,
+                color=line.colour,
+                linewidth=width,
+                alpha=0.4 if line.faint else 1,
+                marker=marker,
+                markersize=5,
+            )
         if mark is not None:
             axes.axvline(mark, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         if y_limits:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pose.data.h5 import open_h5, read_number_column, read_whole_column
-from pose.errors import UserError
-from pose.files import read_bytes, read_json
+from pose.io.errors import UserError
+from pose.io.files import read_bytes, read_json
+from pose.io.hdf5 import open_h5, read_number_column, read_whole_column
+from pose.keypoints.people import People
 from pose.params import flatten
-from pose.people import People
 
 MOST_COLUMNS = 200  # of a table: each of a history is a chart
 LARGEST = 1e15  # of a figure: beyond it neither charts nor tables show anything
@@ -34,12 +34,16 @@ class Predictions:
 def read_metrics(path: Path) -> dict[str, float]:
     """Figures of a task by their dotted names."""
     content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(value, int | float) or _is_table(value) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(value, int | float) or _is_table(value) for value in content.values()
+    ):
         raise UserError(f"{path}: found something else than figures by table and name, expected those")
     figures = flatten(content)
     for name, value in figures.items():
         if not isinstance(value, int | float) or not abs(value) < LARGEST:
-            raise UserError(f"{path}: {name[:100]} is {str(value)[:100]}, expected a number within {LARGEST:g} of 0")
+            raise UserError(
+                f"{path}: {name[:100]} is {str(value)[:100]}, expected a number within {LARGEST:g} of 0"
+            )
     return figures
 
 
@@ -111,12 +115,18 @@ def read_results(path: Path, *, joints: int) -> dict[int, People]:
         results = json.loads(data)
         id_N = np.array([result["image_id"] for result in results], dtype=np.int64)
         score_N = np.array([result["score"] for result in results], dtype=np.float64)
-        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64).reshape(len(results), joints, 3)
+        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64).reshape(
+            len(results), joints, 3
+        )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({reason})") from None
+        raise UserError(
+            f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({reason})"
+        ) from None
     score_NK = keypoint_NK3[..., 2]
-    found_NK1 = (score_NK[..., None] > 0) & (np.abs(keypoint_NK3[..., :2]) < LARGEST).all(axis=2, keepdims=True)
+    found_NK1 = (score_NK[..., None] > 0) & (np.abs(keypoint_NK3[..., :2]) < LARGEST).all(
+        axis=2, keepdims=True
+    )
     joint_NK2 = np.where(found_NK1, keypoint_NK3[..., :2], np.nan)
     people_of = {}
     for image_id in np.unique(id_N).tolist():

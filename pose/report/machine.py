@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from pose.git import changed, git
+from pose.io.git import has_changes, run_git
 
 
 def revision(folder: str | Path = ".") -> str:
-    """The git revision of a checkout, with `-dirty` where files differ from it (see `pose.git.changed`); "unknown" outside of one."""
-    found = git("describe", "--always", folder=folder)
-    return found + ("-dirty" if changed(folder) else "") if found else "unknown"
+    """The git revision of a checkout, with `-dirty` where files differ from it (see `pose.io.git.changed`); "unknown" outside of one."""
+    found = run_git("describe", "--always", folder=folder)
+    return found + ("-dirty" if has_changes(folder) else "") if found else "unknown"
 
 
 def machine_facts() -> dict[str, str]:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.coco_metrics import TEN, Evaluated
-from pose.data.coco import SPLITS, CocoPeople, annotation_file
-from pose.data.raw_coco import is_labelled_person, read_annotations
-from pose.draw import ALONE, HUES, draw_people, shades
-from pose.errors import UserError
-from pose.folders import PREPARED, Folders
-from pose.geometry import transform
-from pose.multi import MultiData
+from pose.data.formats.coco_json import is_labelled_person, read_annotations
+from pose.data.image_set import SPLITS, ImageSet, annotation_file
+from pose.inference.draw import ALONE, HUES, draw_people, shades
+from pose.io.errors import UserError
+from pose.io.paths import PREPARED, TaskPaths
+from pose.keypoints.geometry import transform
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import COCO
+from pose.metrics.oks import TEN, CocoEvaluation
 from pose.params import Params
-from pose.people import People
 from pose.report.charts import INK, SERIES, Line, line_chart
 from pose.report.common import (
     add_from,
@@ -36,7 +36,7 @@ from pose.report.common import (
 from pose.report.content import Cell, Chart, Findings, Gallery, Key, Picture, Row, Table, Tile
 from pose.report.files import read_history, read_results
 from pose.report.published import published_for
-from pose.skeleton import COCO
+from pose.tasks.multi import MultiData
 
 HEIGHT = 380  # px of a drawn picture, unless that makes it more than twice as wide
 WHOLE_COCO = 50_000  # images; COCO's training set has about 64,000 with annotated joints
@@ -48,7 +48,10 @@ TABLES = {  # of metrics/{task}.json: what our rows of the comparison are
 }
 THRESHOLDS = ("detection_threshold", "tag_threshold", "reach")
 LEGEND = (
-    Key("predicted: each person in a colour, their left side light, their right deep", tuple(shades(HUES[0]).values())),
+    Key(
+        "predicted: each person in a colour, their left side light, their right deep",
+        tuple(shades(HUES[0]).values()),
+    ),
     Key("somebody found alone: left, right, middle", tuple(ALONE.values())),
     Key("truth, with dots in the colour of the side"),
 )
@@ -70,7 +73,9 @@ class Tested:
 
     def above(self, least: float) -> tuple[np.ndarray, np.ndarray]:
         """How many of the people with at least this score are right, and how many are wrong, by threshold."""
-        right_T, counted_T = ((some_TD & (self.score_D >= least)).sum(axis=1) for some_TD in (self.right_TD, self.counted_TD))
+        right_T, counted_T = (
+            (some_TD & (self.score_D >= least)).sum(axis=1) for some_TD in (self.right_TD, self.counted_TD)
+        )
         return right_T, counted_T - right_T
 
 
@@ -87,18 +92,20 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
     found.comparison = _comparison(params, task, figures)
     data = None
     try:
-        data = MultiData(CocoPeople(root / PREPARED["multi"]), params.multi, watched=0)
+        data = MultiData(ImageSet(root / PREPARED["multi"]), params.multi, watched=0)
     except UserError as error:
         found.missing.append(f"Pictures and counts: {error}")
-    found.caution = caution(params.data.root, *(0 if data is None else len(data.rows(part)) for part in ("train", "test")))
-    path = root / Folders(task).predictions(".json")
+    found.caution = caution(
+        params.data.root, *(0 if data is None else len(data.rows(part)) for part in ("train", "test"))
+    )
+    path = root / TaskPaths(task).predictions(".json")
     try:
         people_of = read_results(path, joints=len(COCO))
         if data is not None:
             found.galleries = _galleries(data, people_of, path, params)
     except UserError as error:
         found.missing.append(f"Best and worst images: {error}")
-    plots = root / Folders(task).plots
+    plots = root / TaskPaths(task).plots
     add_from(found, plots / "precision.csv", found.charts, lambda path: _precision(path, task))
     add_from(found, plots / "joints.csv", found.tables, _joints)
     return found
@@ -107,13 +114,28 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
 def data_table(root: Path) -> Table:
     """How many images, people and crowds are in which split; UserError if the prepared set cannot be read."""
     folder = root / PREPARED["multi"]
-    images = CocoPeople(folder)
+    images = ImageSet(folder)
     rows, total = [], np.zeros(5, dtype=np.int64)
     for split, name in zip(SPLITS, ("Train", "Validation (tested on)"), strict=True):
-        people = [person for some in read_annotations(annotation_file(folder, split)).people_of.values() for person in some]
-        labelled, crowds = sum(map(is_labelled_person, people)), sum(bool(person["iscrowd"]) for person in people)
+        people = [
+            person
+            for some in read_annotations(annotation_file(folder, split)).people_of.values()
+            for person in some
+        ]
+        labelled, crowds = (
+            sum(map(is_labelled_person, people)),
+            sum(bool(person["iscrowd"]) for person in people),
+        )
         row_N = images.rows(split)
-        count_5 = np.array([len(row_N), len(np.intersect1d(row_N, images.row_N)), labelled, len(people) - labelled - crowds, crowds])
+        count_5 = np.array(
+            [
+                len(row_N),
+                len(np.intersect1d(row_N, images.row_N)),
+                labelled,
+                len(people) - labelled - crowds,
+                crowds,
+            ]
+        )
         rows.append(_count_row(name, count_5))
         total += count_5
     columns = ("Split", "Images", "With people", "People", "People without joints", "Crowds")
@@ -131,7 +153,9 @@ def caution(root: str, trained: int, tested: int) -> tuple[str, ...]:
         "500 (valid_id), or the 20,000 of test-dev, whose annotations are not public."
     )
     if not tested:
-        return (f"Not comparable as they stand: what this run learned from and was tested on is not known here. {published}",)
+        return (
+            f"Not comparable as they stand: what this run learned from and was tested on is not known here. {published}",
+        )
     if is_drawn(root) or trained < WHOLE_COCO:
         return (not_comparable(root, trained, tested, "images", published),)
     return (
@@ -146,10 +170,16 @@ def _tiles(figures: Mapping[str, float]) -> list[Tile]:
         "AP50": "average precision where an OKS of 0.5 is enough",
         "AR": "average recall: people found, the mean of OKS thresholds 0.50 to 0.95",
     }
-    tiles = [Tile(name, f"{figures[f'COCO.{name}']:.3f}", note) for name, note in notes.items() if f"COCO.{name}" in figures]
+    tiles = [
+        Tile(name, f"{figures[f'COCO.{name}']:.3f}", note)
+        for name, note in notes.items()
+        if f"COCO.{name}" in figures
+    ]
     whole, without = (figures.get(f"{table}.AP") for table in ("COCO", "COCO without tags"))
     if whole is not None and without is not None:
-        note = f"AP with tags less AP without: grouped by distance alone, the same heatmaps give {without:.3f}"
+        note = (
+            f"AP with tags less AP without: grouped by distance alone, the same heatmaps give {without:.3f}"
+        )
         tiles.append(Tile("Worth of the tags", signed(whole - without, 3), note))
     return tiles
 
@@ -175,12 +205,20 @@ def _comparison(params: Params, task: str, figures: Mapping[str, float]) -> Tabl
     ]
     if all(f"grouping.{name}" in figures for name in THRESHOLDS):
         detection, tag, reach = (figures[f"grouping.{name}"] for name in THRESHOLDS)
-        source = f"chosen on {watched(params)}" if params.multi.thresholds.choose else "as params.yaml has them"
+        source = (
+            f"chosen on {watched(params)}" if params.multi.thresholds.choose else "as params.yaml has them"
+        )
         notes.append(
             f"Grouped here: peaks above {detection:g}, tags no further apart than {tag:g}; by distance alone, {reach:g} of the image's "
             f"longer side. These are {source}."
         )
-    return Table("Beside the published figures", ("What, and who says so", "Tested on", *TEN), tuple(rows), 2, tuple(notes))
+    return Table(
+        "Beside the published figures",
+        ("What, and who says so", "Tested on", *TEN),
+        tuple(rows),
+        2,
+        tuple(notes),
+    )
 
 
 def _precision(path: Path, task: str) -> Chart:
@@ -188,9 +226,21 @@ def _precision(path: Path, task: str) -> Chart:
     lines = []
     for number, name in enumerate(column for column in table.columns[::-1] if column != "recall"):
         label, colour = ("Mean", INK) if name == "mean" else (name, SERIES[number])
-        lines.append(Line(label, table["recall"].to_numpy(), table[name].to_numpy(), colour, bold=name == "mean"))
-    svg = line_chart(lines, name=f"{task}-precision", title=f"Precision of {task} over recall", x_label="recall", y_limits=(0, 1))
-    return Chart("Precision over recall", svg, "Of the people found, the surest first, the share that is right. Mean: of OKS 0.50 to 0.95.")
+        lines.append(
+            Line(label, table["recall"].to_numpy(), table[name].to_numpy(), colour, bold=name == "mean")
+        )
+    svg = line_chart(
+        lines,
+        name=f"{task}-precision",
+        title=f"Precision of {task} over recall",
+        x_label="recall",
+        y_limits=(0, 1),
+    )
+    return Chart(
+        "Precision over recall",
+        svg,
+        "Of the people found, the surest first, the share that is right. Mean: of OKS 0.50 to 0.95.",
+    )
 
 
 def _joints(path: Path) -> Table:
@@ -207,11 +257,15 @@ def _galleries(data: MultiData, people_of: Mapping[int, People], path: Path, par
     rows, id_I = data.rows("test"), data.images.id_I
     strange = people_of.keys() - set(id_I[rows].tolist())
     if strange:
-        raise UserError(f"{path}: image {min(strange)} is no test image of {data.path}: made from another one")
+        raise UserError(
+            f"{path}: image {min(strange)} is no test image of {data.path}: made from another one"
+        )
     if not len(rows):
         return []
     annotations = data.images.annotations("validation")
-    if not set(id_I[rows].tolist()) <= read_annotations(annotations).people_of.keys():  # pycocotools checks nothing
+    if (
+        not set(id_I[rows].tolist()) <= read_annotations(annotations).people_of.keys()
+    ):  # pycocotools checks nothing
         raise UserError(f"{annotations}: lacks test images of {data.path}: made from another one")
     nobody = People(np.empty((0, len(COCO), 2)), np.empty((0, len(COCO))), np.empty(0))
     found = [people_of.get(id, nobody) for id in id_I[rows].tolist()]
@@ -231,7 +285,7 @@ def _galleries(data: MultiData, people_of: Mapping[int, People], path: Path, par
     return best_and_worst(order, params.report.people, picture, things="images", which=which)
 
 
-def _tested(evaluated: Evaluated, rows: np.ndarray, id_I: np.ndarray) -> list[Tested]:
+def _tested(evaluated: CocoEvaluation, rows: np.ndarray, id_I: np.ndarray) -> list[Tested]:
     """The images that show annotated people."""
     row_of = {int(id_I[row]): int(row) for row in rows}
     tested = []
@@ -240,7 +294,15 @@ def _tested(evaluated: Evaluated, rows: np.ndarray, id_I: np.ndarray) -> list[Te
         if true:
             counted_TD = np.asarray(image["dtIgnore"]) == 0
             right_TD = (np.asarray(image["dtMatches"]) > 0) & counted_TD
-            tested.append(Tested(row_of[image["image_id"]], true, np.array(image["dtScores"], dtype=np.float64), right_TD, counted_TD))
+            tested.append(
+                Tested(
+                    row_of[image["image_id"]],
+                    true,
+                    np.array(image["dtScores"], dtype=np.float64),
+                    right_TD,
+                    counted_TD,
+                )
+            )
     return tested
 
 
@@ -254,18 +316,23 @@ def _balanced_score(tested: Sequence[Tested]) -> float:
     if not tested:
         return 0.0
     counted_D = np.concatenate([one.counted_TD[0] for one in tested])
-    score_D, right_D = (np.concatenate(parts)[counted_D] for parts in zip(*((one.score_D, one.right_TD[0]) for one in tested), strict=True))
+    score_D, right_D = (
+        np.concatenate(parts)[counted_D]
+        for parts in zip(*((one.score_D, one.right_TD[0]) for one in tested), strict=True)
+    )
     order = np.argsort(-score_D, kind="stable")
     f1_D = 2 * np.cumsum(right_D[order]) / (np.arange(1, len(order) + 1) + sum(one.true for one in tested))
     return float(score_D[order][f1_D.argmax()]) if f1_D.any() else 0.0
 
 
-def _picture(images: CocoPeople, one: Tested, found: People, least: float) -> Picture:
-    image_HW3, affine = images.picture(one.row)
+def _picture(images: ImageSet, one: Tested, found: People, least: float) -> Picture:
+    image_HW3, affine = images.image(one.row)
     shown_D = found.score_P >= least
     joint_PK2, labelled_PK = images.joints(one.row)
     truth = People(transform(affine, joint_PK2), labelled_PK.astype(np.float64), np.ones(len(joint_PK2)))
-    shown = People(transform(affine, found.joint_PK2[shown_D]), found.score_PK[shown_D], found.score_P[shown_D])
+    shown = People(
+        transform(affine, found.joint_PK2[shown_D]), found.score_PK[shown_D], found.score_P[shown_D]
+    )
     right, wrong = (int(count_T[0]) for count_T in one.above(least))
     height, width = image_HW3.shape[:2]
     return drawn_picture(

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pose.errors import UserError
-from pose.files import write_json, write_text
-from pose.folders import Folders
-from pose.params import AEParams, HourglassParams, Params, flatten
+from pose.io.errors import UserError
+from pose.io.files import write_json, write_text
+from pose.io.paths import TaskPaths
+from pose.params import AEHourglassParams, HourglassParams, Params, flatten
 from pose.report.adversary import GAME, comparisons, game_charts
 from pose.report.charts import INK, SERIES, Line, line_chart, pairs, thinned, with_smoothed
 from pose.report.content import Chart, Section, Table
@@ -23,7 +23,12 @@ SUMMARY = Path("metrics/summary.json")
 
 
 def write_report(
-    params: Params, *, revision: str, machine: Mapping[str, str], root: str | Path = ".", folder: str | Path = "report"
+    params: Params,
+    *,
+    revision: str,
+    machine: Mapping[str, str],
+    root: str | Path = ".",
+    folder: str | Path = "report",
 ) -> list[str]:
     """Write `index.html` and `summary.md` into `folder`, and `metrics/summary.json`, from the files that the stages left under `root`.
 
@@ -32,11 +37,15 @@ def write_report(
     """
     root, folder = Path(root), Path(folder)
     if SUMMARY.stem in params.tasks:
-        raise UserError(f"params.yaml: tasks.{SUMMARY.stem}: {SUMMARY} is for the figures of all tasks, expected another name")
-    shown = [task for task in params.tasks if (root / Folders(task).metrics).is_file()]
+        raise UserError(
+            f"params.yaml: tasks.{SUMMARY.stem}: {SUMMARY} is for the figures of all tasks, expected another name"
+        )
+    shown = [task for task in params.tasks if (root / TaskPaths(task).metrics).is_file()]
     if not shown:
-        expected = ", ".join(str(Folders(task).metrics) for task in params.tasks)
-        raise UserError(f"{root / 'metrics'}: no figures of any task, expected {expected}: run `dvc repro` first")
+        expected = ", ".join(str(TaskPaths(task).metrics) for task in params.tasks)
+        raise UserError(
+            f"{root / 'metrics'}: no figures of any task, expected {expected}: run `dvc repro` first"
+        )
     runs = {task: read_run(params, task, root) for task in shown}
     sections = [_section(params, run, root) for run in runs.values()]
     adversary, adversary_missing = comparisons(params, runs), []
@@ -44,9 +53,11 @@ def write_report(
         adversary += study_blocks(root / STUDY)
     except UserError as error:
         adversary_missing.append(str(error))
-    data, data_missing = _data([kind for kind in KINDS.values() if kind in [run.kind for run in runs.values()]], root)
+    data, data_missing = _data(
+        [kind for kind in KINDS.values() if kind in [run.kind for run in runs.values()]], root
+    )
     environment = Environment(
-        loader=PackageLoader("pose"),
+        loader=PackageLoader("pose.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -75,18 +86,21 @@ def _section(params: Params, run: Run, root: Path) -> Section:
     spec, kind = run.spec, run.kind
     found = kind.findings(params, run.task, run.figures, root)
     found.missing += run.missing
-    anchor = re.sub(r"[^a-z0-9]+", "-", run.task.lower()).strip("-") + f"-{list(params.tasks).index(run.task)}"
+    anchor = (
+        re.sub(r"[^a-z0-9]+", "-", run.task.lower()).strip("-") + f"-{list(params.tasks).index(run.task)}"
+    )
     game = []
     if spec.adversary and run.train is not None:
         game = game_charts(run.train, spec.adversary, anchor, run.task)
         if not game:
             found.missing.append(
-                f"{root / Folders(run.task).plots / 'train.csv'}: no columns {', '.join(GAME)}: no step of the game is on record"
+                f"{root / TaskPaths(run.task).plots / 'train.csv'}: no columns {', '.join(GAME)}: no step of the game is on record"
             )
     return Section(
         anchor=anchor,
         task=run.task,
-        summary=f"{kind.summary}; {_network(spec.network)}" + ("; with an adversary" if spec.adversary else ""),
+        summary=f"{kind.summary}; {_network(spec.network)}"
+        + ("; with an adversary" if spec.adversary else ""),
         headline={name: f"{value:.{kind.digits}f}" for name, value in run.headline.items()},
         findings=found,
         facts=_facts(params, run),
@@ -99,7 +113,7 @@ def _section(params: Params, run: Run, root: Path) -> Section:
     )
 
 
-def _network(network: HourglassParams | AEParams) -> str:
+def _network(network: HourglassParams | AEHourglassParams) -> str:
     if network.kind == "ae":
         return f"associative-embedding hourglass of {network.stacks}, {network.features} features, {network.increase} more a level"
     return f"stacked hourglass of {network.stacks} × {network.modules}, {network.features} features"
@@ -113,7 +127,7 @@ def _facts(params: Params, run: Run) -> dict[str, str]:
     if run.steps:
         facts["Steps"] = f"{run.steps:,} of {spec.batch} {kind.things}"
     if run.valid is not None and "epoch" in run.valid:
-        facts["Epochs"] = f"{run.valid['epoch'].max():g} of {spec.epochs}"
+        facts["ResumableBatchSampler"] = f"{run.valid['epoch'].max():g} of {spec.epochs}"
     facts["Learning rate"] = f"{params.lr * spec.lr_scale:g} at its peak ({params.lr:g} × {spec.lr_scale:g})"
     best = f"those best on {kind.watched(params)}{kind.tested_too}"
     facts["Weights tested"] = {"last": "those of the last step", "best": best}[params.evaluate.weights]
@@ -132,8 +146,16 @@ def _valid_curves(run: Run, anchor: str, watched: str) -> list[Chart]:
     for over, x_label, x in axes:
         lines = [Line(name, *pairs(x, valid[name]), SERIES[number]) for number, name in enumerate(names)]
         title = f"Validation accuracy over {'steps' if over == 'step' else 'time'}"
-        svg = line_chart(lines, name=f"{anchor}-valid-{over}", title=f"{title}, {run.task}", x_label=x_label, y_limits=(0, run.kind.top))
-        charts.append(Chart(title, svg, f"{names[0]}, over {watched}." if len(names) == 1 else f"Over {watched}."))
+        svg = line_chart(
+            lines,
+            name=f"{anchor}-valid-{over}",
+            title=f"{title}, {run.task}",
+            x_label=x_label,
+            y_limits=(0, run.kind.top),
+        )
+        charts.append(
+            Chart(title, svg, f"{names[0]}, over {watched}." if len(names) == 1 else f"Over {watched}.")
+        )
     return charts
 
 
@@ -150,11 +172,19 @@ def _train_curves(run: Run, anchor: str) -> list[Chart]:
         log = bool((y > 0).all()) and y.max() > 5 * y.min()
         lines = with_smoothed(Line(term, x, y, SERIES[1]))
         title = "Training loss" if term == "loss" else f"Training loss: {term}"
-        svg = line_chart(lines, name=f"{anchor}-train-{number}", title=f"{title}, {run.task}", x_label="step", log=log)
-        charts.append(Chart(title, svg, "Mean of the steps between two records, and smoothed." if len(lines) > 1 else ""))
+        svg = line_chart(
+            lines, name=f"{anchor}-train-{number}", title=f"{title}, {run.task}", x_label="step", log=log
+        )
+        charts.append(
+            Chart(
+                title, svg, "Mean of the steps between two records, and smoothed." if len(lines) > 1 else ""
+            )
+        )
     if "lr" in train:
         x, y = thinned(*pairs(train["step"].to_numpy(), train["lr"]))
-        svg = line_chart([Line("lr", x, y, INK)], name=f"{anchor}-lr", title=f"Learning rate, {run.task}", x_label="step")
+        svg = line_chart(
+            [Line("lr", x, y, INK)], name=f"{anchor}-lr", title=f"Learning rate, {run.task}", x_label="step"
+        )
         charts.append(Chart("Learning rate", svg))
     return charts
 
@@ -174,7 +204,11 @@ def _shared_parameters(params: Params) -> dict[str, list[tuple[str, str]]]:
     """What all tasks have in common; not the headings of problems, which stand with their tasks."""
     values = params.model_dump()
     groups = {"": _listed({name: value for name, value in values.items() if not isinstance(value, dict)})}
-    groups |= {name: _listed(value) for name, value in values.items() if isinstance(value, dict) and name not in {"tasks", *KINDS}}
+    groups |= {
+        name: _listed(value)
+        for name, value in values.items()
+        if isinstance(value, dict) and name not in {"tasks", *KINDS}
+    }
     return groups
 
 
@@ -203,6 +237,11 @@ def _summary(sections: list[Section], params: Params, revision: str) -> str:
     for section in sections:
         figures = ", ".join(f"{name} {value}" for name, value in section.headline.items())
         people = section.findings.people or "not known"
-        cells = (section.task, figures or "none", f"{params.data.root}: {people}", section.facts.get("Time taken to train", "not known"))
+        cells = (
+            section.task,
+            figures or "none",
+            f"{params.data.root}: {people}",
+            section.facts.get("Time taken to train", "not known"),
+        )
         lines.append("| " + " | ".join(plain(cell) for cell in cells) + " |")
     return "\n".join(lines) + f"\n\nRevision {plain(revision)}.\n"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pose.coco_metrics import TEN
-from pose.skeleton import MPII
+from pose.keypoints.skeleton import MPII
+from pose.metrics.oks import TEN
 
-GROUPS = tuple(MPII.groups)  # Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle: the order in which papers print them
+GROUPS = tuple(
+    MPII.groups
+)  # Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle: the order in which papers print them
 
 
 @dataclass(frozen=True)

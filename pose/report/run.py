@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pose.errors import UserError
-from pose.folders import Folders
+from pose.io.errors import UserError
+from pose.io.paths import TaskPaths
 from pose.params import Params, TaskParams
 from pose.report import multi, single
 from pose.report.content import Findings, Table
@@ -96,31 +96,43 @@ class Run:
     @property
     def steps(self) -> int:
         """Of training, 0 if nothing says so."""
-        return max((int(table["step"].max()) for table in (self.train, self.valid) if table is not None), default=0)
+        return max(
+            (int(table["step"].max()) for table in (self.train, self.valid) if table is not None), default=0
+        )
 
     def summary(self) -> dict[str, float]:
         """The headline, how many were tested, and steps of training, as far as they are known: for `metrics/summary.json`."""
-        tested = {name: int(self.figures[key]) for key, name in self.kind.tested.items() if key in self.figures}
+        tested = {
+            name: int(self.figures[key]) for key, name in self.kind.tested.items() if key in self.figures
+        }
         steps = {"steps": self.steps} if self.steps else {}
         return self.headline | tested | steps
 
 
 def read_run(params: Params, task: str, root: Path) -> Run:
     """What there is of a task that has been evaluated; UserError if its figures are damaged."""
-    plots, missing = root / Folders(task).plots, []
+    plots, missing = root / TaskPaths(task).plots, []
     histories: dict[str, pd.DataFrame] = {}
     for name in ("train", "valid"):
         try:
             histories[name] = read_history(plots / f"{name}.csv", "step")
         except UserError as error:
             missing.append(str(error))
-    figures = read_metrics(root / Folders(task).metrics)
-    return Run(task, params.task(task), figures, histories.get("train"), histories.get("valid"), _read_clock(root, task), missing)
+    figures = read_metrics(root / TaskPaths(task).metrics)
+    return Run(
+        task,
+        params.task(task),
+        figures,
+        histories.get("train"),
+        histories.get("valid"),
+        _read_clock(root, task),
+        missing,
+    )
 
 
 def _read_clock(root: Path, task: str) -> pd.DataFrame | None:
     try:
-        clock = read_history(root / Folders(task).clock, "step")
+        clock = read_history(root / TaskPaths(task).clock, "step")
     except UserError:  # no output of a stage: weights from DVC's cache or from elsewhere come without it
         return None
     return clock if "seconds" in clock else None

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.lsp_mpii import LspMpii
-from pose.data.sample import crop, person_affine
-from pose.draw import ALONE, LEFT, MIDDLE, RIGHT, draw_people
-from pose.errors import UserError
-from pose.folders import PREPARED, Folders
-from pose.geometry import compose, invert, transform
-from pose.metrics import PCK, PCKH, normalised_distance, torso_length
+from pose.data.person_set import PersonSet
+from pose.data.single_samples import crop, person_affine
+from pose.inference.draw import ALONE, LEFT, MIDDLE, RIGHT, draw_people
+from pose.io.errors import UserError
+from pose.io.paths import PREPARED, TaskPaths
+from pose.keypoints.geometry import compose, invert, transform
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import MPII, SCORED_JOINTS
+from pose.metrics.pck import PCK, PCKH, normalised_distance, torso_length
 from pose.params import Params
-from pose.people import People
 from pose.report.charts import INK, SERIES, Line, line_chart
 from pose.report.common import (
     add_from,
@@ -35,14 +36,23 @@ from pose.report.common import (
 from pose.report.content import Cell, Chart, Findings, Gallery, Key, Picture, Row, Table, Tile
 from pose.report.files import Predictions, read_history, read_predictions, read_text_column
 from pose.report.published import GROUPS, published_for
-from pose.skeleton import MPII, SCORED_JOINTS
 
 PICTURE = 320  # px a side
 FEW_JOINTS = 8  # people with fewer labelled joints are neither best nor worst: too little is known of them
 WHOLE_MPII = 20_000  # people; MPII's training set has 22,246
 HEADLINE = {"PCKh.0.5": "PCKh@0.5", "PCK.0.2": "PCK@0.2", "PCKh.0.1": "PCKh@0.1", "PCKh.AUC": "AUC"}
 TOP_DOWN = [
-    *("head_top", "upper_neck", "thorax", "r_shoulder", "l_shoulder", "r_elbow", "l_elbow", "r_wrist", "l_wrist"),
+    *(
+        "head_top",
+        "upper_neck",
+        "thorax",
+        "r_shoulder",
+        "l_shoulder",
+        "r_elbow",
+        "l_elbow",
+        "r_wrist",
+        "l_wrist",
+    ),
     *("pelvis", "r_hip", "l_hip", "r_knee", "l_knee", "r_ankle", "l_ankle"),
 ]
 LEGEND = (
@@ -63,7 +73,7 @@ class Tested:
     most 1 is right. NaN where there is nothing to compare. twin_NK: the same to the true place of the left or right counterpart.
     """
 
-    people: LspMpii
+    people: PersonSet
     predictions: Predictions
     share_NK: np.ndarray
     twin_NK: np.ndarray
@@ -75,16 +85,21 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
     found.tiles = _tiles(figures)
     train, test = Counter[str](), Counter[str]()
     try:
-        tested = _tested(root / PREPARED["single"], root / Folders(task).predictions(".h5"))
+        tested = _tested(root / PREPARED["single"], root / TaskPaths(task).predictions(".h5"))
     except UserError as error:
         found.missing.append(f"People and counts: {error}")
     else:
-        train, test = (Counter(tested.people.source_N[rows].tolist()) for rows in (tested.people.rows("train"), tested.predictions.row_N))
-        found.people = ", ".join(f"{test[source]:,} of {name}" for source, name in SET_NAMES.items() if test[source])
+        train, test = (
+            Counter(tested.people.source_N[rows].tolist())
+            for rows in (tested.people.rows("train"), tested.predictions.row_N)
+        )
+        found.people = ", ".join(
+            f"{test[source]:,} of {name}" for source, name in SET_NAMES.items() if test[source]
+        )
         found.galleries = _galleries(tested, params)
     found.comparison = _comparison(task, figures, params.data.root)
     found.caution = caution(params.data.root, train, test)
-    plots = root / Folders(task).plots
+    plots = root / TaskPaths(task).plots
     add_from(found, plots / "accuracy.csv", found.charts, lambda path: _curve(path, task))
     add_from(found, plots / "joints.csv", found.tables, _joints)
     return found
@@ -92,35 +107,51 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
 
 def data_table(root: Path) -> Table:
     """How many people of which set are in which split; UserError if the prepared file cannot be read."""
-    people = LspMpii(root / PREPARED["single"])
+    people = PersonSet(root / PREPARED["single"])
     splits = ("train", "validation", "test", "unused")
     labelled_N = people.labelled_NK.any(axis=1)
     rows = []
     for source, name in SET_NAMES.items():
-        counts = [int(((people.source_N == source) & (people.split_N == split) & labelled_N).sum()) for split in splits]
+        counts = [
+            int(((people.source_N == source) & (people.split_N == split) & labelled_N).sum())
+            for split in splits
+        ]
         if sum(counts):
-            rows.append(Row((Cell(name), *(Cell(f"{count:,}", number=True) for count in (*counts, sum(counts))))))
+            rows.append(
+                Row((Cell(name), *(Cell(f"{count:,}", number=True) for count in (*counts, sum(counts)))))
+            )
     notes = ("Without people of whom no joint is labelled, such as MPII's test people.",)
-    return Table("People by set and split", ("Set", *(split.capitalize() for split in splits), "All"), tuple(rows), notes=notes)
+    return Table(
+        "People by set and split",
+        ("Set", *(split.capitalize() for split in splits), "All"),
+        tuple(rows),
+        notes=notes,
+    )
 
 
 def _tiles(figures: Mapping[str, float]) -> list[Tile]:
-    heads, torsos = (f"{int(figures.get(f'people.{key}', 0)):,} people" for key in ("with head size", "LSP with torso"))
+    heads, torsos = (
+        f"{int(figures.get(f'people.{key}', 0)):,} people" for key in ("with head size", "LSP with torso")
+    )
     notes = {
         "PCKh@0.5": f"within half a head size; {heads}",
         "PCKh@0.1": f"within a tenth of a head size; {heads}",
         "AUC": f"area under the accuracy from 0 to 0.5; {heads}",
         "PCK@0.2": f"within a fifth of the torso; {torsos} of LSP type",
     }
-    return [Tile(title, f"{figures[key]:.1f}", notes[title]) for key, title in HEADLINE.items() if key in figures]
+    return [
+        Tile(title, f"{figures[key]:.1f}", notes[title]) for key, title in HEADLINE.items() if key in figures
+    ]
 
 
 def _tested(prepared: Path, predicted: Path) -> Tested:
     predictions = read_predictions(predicted, joints=len(MPII))
-    people = LspMpii(prepared)
+    people = PersonSet(prepared)
     row_N = predictions.row_N
     if len(row_N) and not 0 <= row_N.min() <= row_N.max() < len(people):
-        raise UserError(f"{predicted}: rows up to {row_N.max()}, but {prepared} has {len(people)} people: made from another one")
+        raise UserError(
+            f"{predicted}: rows up to {row_N.max()}, but {prepared} has {len(people)} people: made from another one"
+        )
     true, labelled, head_N = people.joint_NK2[row_N], people.labelled_NK[row_N], people.head_size_N[row_N]
     known_N = np.isfinite(head_N) & (head_N > 0)
     limit_N = np.where(known_N, PCKH * head_N, PCK * torso_length(true, labelled))
@@ -133,13 +164,21 @@ def _tested(prepared: Path, predicted: Path) -> Tested:
 
 def _comparison(task: str, figures: Mapping[str, float], root: str) -> Table:
     rows = []
-    for metric, table, mean, people in (("PCKh@0.5", "PCKh", "0.5", "with head size"), ("PCK@0.2", "PCK", "0.2", "LSP with torso")):
+    for metric, table, mean, people in (
+        ("PCKh@0.5", "PCKh", "0.5", "with head size"),
+        ("PCK@0.2", "PCK", "0.2", "LSP with torso"),
+    ):
         if f"{table}.{mean}" in figures:
             count = figures.get(f"people.{people}")
             on = root if count is None else f"{root}, {count:,.0f} people"
-            cells = figure_cells(figures, [f"{table}.{key}" for key in (mean, f"{mean} weighted", *GROUPS)], 1)
+            cells = figure_cells(
+                figures, [f"{table}.{key}" for key in (mean, f"{mean} weighted", *GROUPS)], 1
+            )
             rows.append(Row((Cell(f"{task}, this run"), Cell(on), Cell(metric), *cells), marked=True))
-    rows += [Row(published_cells(row, ("Mean", "Weighted", *GROUPS), 1, Cell("PCKh@0.5"))) for row in published_for("single")]
+    rows += [
+        Row(published_cells(row, ("Mean", "Weighted", *GROUPS), 1, Cell("PCKh@0.5")))
+        for row in published_for("single")
+    ]
     notes = (
         "Mean: over 14 joints (without pelvis and thorax), each counting the same. Weighted: joints count as often as they are labelled, "
         "a custom of other projects, which is kinder by about 0.9 points on MPII.",
@@ -178,10 +217,20 @@ def _curve(path: Path, task: str) -> Chart:
     lines = []
     for name in names:
         colour = INK if name == "Mean" else SERIES[GROUPS.index(name)]
-        lines.append(Line(name, table["threshold"].to_numpy(), table[name].to_numpy(), colour, bold=name == "Mean"))
+        lines.append(
+            Line(name, table["threshold"].to_numpy(), table[name].to_numpy(), colour, bold=name == "Mean")
+        )
     x_label = f"threshold, {unit}s"
-    svg = line_chart(lines, name=f"{task}-accuracy", title=f"Accuracy of {task} over thresholds", x_label=x_label, y_limits=(0, 100))
-    return Chart("Accuracy over the threshold", svg, f"Percent of joints within so many {unit}s of the truth.")
+    svg = line_chart(
+        lines,
+        name=f"{task}-accuracy",
+        title=f"Accuracy of {task} over thresholds",
+        x_label=x_label,
+        y_limits=(0, 100),
+    )
+    return Chart(
+        "Accuracy over the threshold", svg, f"Percent of joints within so many {unit}s of the truth."
+    )
 
 
 def _joints(path: Path) -> Table:
@@ -207,24 +256,34 @@ def _galleries(tested: Tested, params: Params) -> list[Gallery]:
         "each as the network was shown them."
     )
     return best_and_worst(
-        order.tolist(), params.report.people, lambda number: _picture(tested, number, params), things="people", which=which
+        order.tolist(),
+        params.report.people,
+        lambda number: _picture(tested, number, params),
+        things="people",
+        which=which,
     )
 
 
 def _picture(tested: Tested, number: int, params: Params) -> Picture:
     people, row = tested.people, int(tested.predictions.row_N[number])
     single = params.single.model_copy(update={"input": PICTURE})  # what the network is shown, only larger
-    affine = person_affine(people.centre_N2[row], people.scale_N[row], params=single, feet=people.source_N[row] == "mpii")
-    picture, packed = people.picture(row)
+    affine = person_affine(
+        people.centre_N2[row], people.scale_N[row], params=single, feet=people.source_N[row] == "mpii"
+    )
+    picture, packed = people.image(row)
     image = crop(picture, compose(affine, invert(packed)), PICTURE)
     score_K = tested.predictions.score_NK[number].astype(np.float64)
     found = People(
-        transform(affine, tested.predictions.joint_NK2[number].astype(np.float64))[None], score_K[None], score_K.mean(keepdims=True)
+        transform(affine, tested.predictions.joint_NK2[number].astype(np.float64))[None],
+        score_K[None],
+        score_K.mean(keepdims=True),
     )
     truth = People(transform(affine, people.joint_NK2[row])[None], np.ones((1, len(MPII))), np.ones(1))
     image = draw_people(image, found, MPII, truth=truth)
     share_K = tested.share_NK[number]
     compared, right = int((~np.isnan(share_K)).sum()), int((share_K <= 1).sum())
     exchanged = int(((share_K > 1) & (tested.twin_NK[number] <= 1)).sum())
-    caption = f"{right} of {compared} joints right" + (f", {exchanged} on the wrong side" if exchanged else "")
+    caption = f"{right} of {compared} joints right" + (
+        f", {exchanged} on the wrong side" if exchanged else ""
+    )
     return drawn_picture(image, name=people.name(row), caption=caption)

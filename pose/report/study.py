@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from pose.errors import UserError
+from pose.io.errors import UserError
 from pose.report.common import signed
 from pose.report.content import Block, Cell, Row, Table
 from pose.report.files import read_table
@@ -19,7 +19,11 @@ from pose.report.run import KINDS
 
 STUDY = Path("studies/adversary.csv")
 TITLES = {"game": "How the game is played", "seeds": "The same with other seeds"}  # by `study`
-WORDS, NEEDED, SETTINGS = ("study", "task", "figure"), ("seed", "epochs", "value"), ("weight", "start", "gamma", "balance_rate")
+WORDS, NEEDED, SETTINGS = (
+    ("study", "task", "figure"),
+    ("seed", "epochs", "value"),
+    ("weight", "start", "gamma", "balance_rate"),
+)
 NUMBERS = (*NEEDED, *SETTINGS, "train_value", "E_real", "E_fake", "k")
 DIGITS = {name: kind.digits for kind in KINDS.values() for name in kind.headline.values()}
 SURE = 0.95
@@ -52,7 +56,9 @@ class Experiment:
     @property
     def setting(self) -> str:
         """How the game was played; "" without one."""
-        return ", ".join(f"{name} {getattr(self, name):g}" for name in SETTINGS if not np.isnan(getattr(self, name)))
+        return ", ".join(
+            f"{name} {getattr(self, name):g}" for name in SETTINGS if not np.isnan(getattr(self, name))
+        )
 
 
 def study_blocks(path: Path) -> list[Block]:
@@ -61,9 +67,15 @@ def study_blocks(path: Path) -> list[Block]:
         return []
     blocks, experiments = [], _read(path)
     for (study, figure), some in _by(experiments, "study", "figure").items():
-        if study == "game":  # what was run for other questions as long and with the same seed stands beside it
+        if (
+            study == "game"
+        ):  # what was run for other questions as long and with the same seed stands beside it
             alike = {(one.seed, one.epochs) for one in some}
-            some = [one for one in experiments if one.figure == figure and (one.study == study or (one.seed, one.epochs) in alike)]
+            some = [
+                one
+                for one in experiments
+                if one.figure == figure and (one.study == study or (one.seed, one.epochs) in alike)
+            ]
         title = f"{TITLES.get(study, study)}: {figure}"
         words = (_seeds_say if study == "seeds" else _settings_say)(some, figure)
         blocks.append(Block(title, tuple(words), _table(some, title, figure)))
@@ -84,7 +96,9 @@ def _read(path: Path) -> list[Experiment]:
                 raise UserError(f"{path}: line {line}: {name} is {row[name]!r}, expected a number")
         word_of: dict[str, Any] = {name: "" if pd.isna(row[name]) else str(row[name]) for name in WORDS}
         if word_of["figure"] not in DIGITS:
-            raise UserError(f"{path}: line {line}: figure is {word_of['figure']!r}, expected one of: {', '.join(DIGITS)}")
+            raise UserError(
+                f"{path}: line {line}: figure is {word_of['figure']!r}, expected one of: {', '.join(DIGITS)}"
+            )
         experiments.append(Experiment(**word_of, **number_of))
     return experiments
 
@@ -109,7 +123,17 @@ def _table(some: list[Experiment], title: str, figure: str) -> Table:
         cells += [cell(one.value, accuracy), cell(one.train_value, accuracy)]
         cells += [cell(one.E_real, ".2e"), cell(one.E_fake, ".2e"), cell(one.k, ".3f")]
         rows.append(Row(tuple(cells), faint=one.plain))
-    columns = ("Task", "Seed", "Epochs", *SETTINGS, figure, "trained on", "E(real)", "E(fake)", "k_t")
+    columns = (
+        "Task",
+        "Seed",
+        "ResumableBatchSampler",
+        *SETTINGS,
+        figure,
+        "trained on",
+        "E(real)",
+        "E(fake)",
+        "k_t",
+    )
     notes = (
         f"{figure}: on what the network did not learn from; trained on: the same on some of what it did. weight: λ_G; start: the share of "
         "the steps before the game; gamma: γ; balance_rate: λ_k. E(real), E(fake) and k_t: means over the last tenth of a run. "
@@ -127,9 +151,15 @@ def _counterparts(some: list[Experiment], epochs: float) -> list[Experiment]:
 def _seeds_say(some: list[Experiment], figure: str) -> list[str]:
     """Each setting of the game less the run of the same seed and length without an adversary."""
     words = []
-    for (task, epochs, setting), played in _by([one for one in some if not one.plain], "task", "epochs", "setting").items():
+    for (task, epochs, setting), played in _by(
+        [one for one in some if not one.plain], "task", "epochs", "setting"
+    ).items():
         plain_of = {one.seed: one for one in _counterparts(some, epochs)}
-        pairs = [(plain_of[one.seed], one) for one in {one.seed: one for one in played}.values() if one.seed in plain_of]
+        pairs = [
+            (plain_of[one.seed], one)
+            for one in {one.seed: one for one in played}.values()
+            if one.seed in plain_of
+        ]
         if pairs:
             words += _pairs_say(pairs, figure, f"{task} ({epochs:g} epochs, {setting})")
     return words
@@ -142,7 +172,9 @@ def _pairs_say(pairs: list[tuple[Experiment, Experiment]], figure: str, what: st
     mean = float(change_S.mean())
     means = f"{figure} is {plain_S.mean():.{digits}f} for {pairs[0][0].task} and {played_S.mean():.{digits}f} for {what}"
     if count == 1:
-        return [f"{means}, a difference of {signed(mean, digits)} with a single seed, which nothing tells from chance."]
+        return [
+            f"{means}, a difference of {signed(mean, digits)} with a single seed, which nothing tells from chance."
+        ]
     reach = float(student.ppf((1 + SURE) / 2, count - 1) * change_S.std(ddof=1) / count**0.5)
     low, high = mean - reach, mean + reach
     trained = float(np.mean([played.train_value - plain.train_value for plain, played in pairs]))
@@ -158,7 +190,9 @@ def _pairs_say(pairs: list[tuple[Experiment, Experiment]], figure: str, what: st
     elif high < 0:
         words.append(f"By these runs the adversary costs accuracy here: {-mean:.{digits}f} of {figure}.")
     else:
-        words.append("The interval holds 0: the adversary brings nothing here that these runs can tell from chance.")
+        words.append(
+            "The interval holds 0: the adversary brings nothing here that these runs can tell from chance."
+        )
     return [" ".join(words)]
 
 
@@ -167,7 +201,9 @@ def _settings_say(some: list[Experiment], figure: str) -> list[str]:
     digits, words = DIGITS[figure], []
     for (task, epochs), played in _by([one for one in some if not one.plain], "task", "epochs").items():
         low, high = min(played, key=lambda one: one.value), max(played, key=lambda one: one.value)
-        said = f"{task}, {len(played)} {'run' if len(played) == 1 else 'runs'} of {epochs:g} epochs: {figure} "
+        said = (
+            f"{task}, {len(played)} {'run' if len(played) == 1 else 'runs'} of {epochs:g} epochs: {figure} "
+        )
         if len(played) > 1:
             said += f"from {low.value:.{digits}f} ({low.setting}) to {high.value:.{digits}f} ({high.setting})"
         else:

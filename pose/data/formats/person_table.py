@@ -1,0 +1,106 @@
+"""Tables of annotated people, one row a person, in raw numbers: what the readers of LSP, LSPET and MPII return.
+
+N rows, K = 16 joints in MPII order. Raw numbers are those of the annotations and of the published layout: MPII's are
+one-based, LSP's and LSPET's are taken as they are. Only `PersonSet`, the reader of the prepared file, turns them into
+zero-based pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose.io.images import FAR, relative_name
+from pose.keypoints.skeleton import MPII
+
+SOURCES = ("lsp", "lspet", "mpii")
+SPLITS = ("train", "validation", "test", "unused")
+# Folder of each set in the data root, as image names in the file spell it, and as it is found on disk.
+FOLDERS = {"lsp": ("LSP", "lsp"), "lspet": ("LSPET", "lspet"), "mpii": ("mpii", "MPII")}
+JOINTS = len(MPII)
+PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of this many pixels
+# On MPII, crops lie this many pixels * scale below `objpos`, so that the feet are kept.
+FEET_SHIFT = 15.0
+# Codes of `istrain` in the published file. Its original loader had 0 and 2 the wrong way round.
+TRAIN, LSP_TEST, MPII_TEST, INCOMPLETE = 1, 0, 2, -1
+
+
+@dataclass(frozen=True)
+class PersonTable:
+    """Annotated people in raw numbers, before anything is known about their images.
+
+    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg` (str objects). centre_N2, scale_N: NaN where
+    not annotated; scale is height / 200 px. part_NK2: 0 or less where absent. visible_NK: 1 seen, 0 occluded or absent.
+    istrain_N: published code. head_size_N: px, 0.6 * diagonal of MPII's head box, else NaN. person_N: index in its image.
+    """
+
+    source_N: np.ndarray
+    name_N: np.ndarray
+    centre_N2: np.ndarray
+    scale_N: np.ndarray
+    part_NK2: np.ndarray
+    visible_NK: np.ndarray
+    istrain_N: np.ndarray
+    head_size_N: np.ndarray
+    person_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.source_N)
+
+    @property
+    def labelled_NK(self) -> np.ndarray:
+        """(N, K) bool."""
+        return is_labelled(self.part_NK2)
+
+    def take(self, rows: np.ndarray) -> PersonTable:
+        """The table of the given rows, in their order."""
+        return PersonTable(
+            **{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)}
+        )
+
+    @staticmethod
+    def join(tables: list[PersonTable]) -> PersonTable:
+        """All rows of several tables, one table after the other."""
+        fields = [field.name for field in dataclasses.fields(PersonTable)]
+        return PersonTable(
+            **{field: np.concatenate([getattr(table, field) for table in tables]) for field in fields}
+        )
+
+
+def is_labelled(part_NK2: np.ndarray) -> np.ndarray:
+    """(N, K) bool from raw joints (N, K, 2): published files mark an absent joint by a number that is not positive.
+
+    `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not have.
+    """
+    labelled_NK: np.ndarray = (np.greater(part_NK2, 0) & np.less(part_NK2, FAR)).all(axis=2)
+    return labelled_NK
+
+
+def is_placed(centre_N2: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether a person's centre, px, and scale are numbers, and of a size that pictures have."""
+    near_N2: np.ndarray = np.abs(centre_N2) < FAR
+    return near_N2.all(axis=1) & (scale_N > 1 / FAR) & (scale_N < FAR)
+
+
+def zero_based(source_N: np.ndarray, point_N2: np.ndarray) -> np.ndarray:
+    """Raw points (N, ..., 2) -> zero-based px: MPII counts from one, the only place where that is undone."""
+    one_based_N = (source_N == SOURCES.index("mpii")).astype(np.float64)
+    zero_based_N2: np.ndarray = point_N2 - one_based_N.reshape(-1, *[1] * (point_N2.ndim - 1))
+    return zero_based_N2
+
+
+def image_name(source: str, within: str, file: str | Path) -> str:
+    """`within` the set's folder, e.g. `images/im0001.jpg`, as a name relative to the data root.
+
+    UserError, naming the annotation `file`, for a name that would lead out of that folder.
+    """
+    return f"{FOLDERS[source][0]}/{relative_name(within, f'{file}: image name')}"
+
+
+def find_folder(root: str | Path, source: str) -> Path:
+    """A set's folder under the data root, whichever of its accepted spellings is there (the first one if none is)."""
+    candidates = [Path(root) / folder for folder in FOLDERS[source]]
+    return next((folder for folder in candidates if folder.is_dir()), candidates[0])

@@ -1,0 +1,291 @@
+"""The COCO-style set: nobody to many people in a picture, overlapping, cut off, tiny; crowds annotated as one region.
+
+Written as COCO 2017 comes: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`, and `valid_id`, the ids of
+the pictures to validate on. Coordinates are zero-based px, to a tenth: COCO's are whole, of pictures about three times as large.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pose.data.rle import runs_of
+from pose.data.synthetic.files import draw_all, write_jpeg
+from pose.data.synthetic.person import draw_figure
+from pose.data.synthetic.pose import GATHERED, pick
+from pose.data.synthetic.scene import OVERSAMPLE, Drawn, Placement, Scene, cover_for, draw_scene
+from pose.keypoints.skeleton import COCO
+
+COCO_SET = 3  # keeps this set's random stream apart from the others'
+VALIDATION_IN_TRAIN_FILE = (
+    0.25  # the published valid_id names pictures of both files: the split is by id, not by file
+)
+SMALLEST_LABELLED = 32.0  # people of a smaller stature, px, are outlined but their joints are not given
+SMALLEST_OUTLINE = 12.0  # px of area; whoever shows less is not annotated
+
+PEOPLE = {
+    0: 0.05,
+    1: 0.12,
+    2: 0.62,
+    3: 0.14,
+    4: 0.03,
+    5: 0.02,
+    6: 0.02,
+}  # how often a picture has so many people
+BESIDE = 0.85  # share of those who join others that stand close to one of them
+# Of those beside somebody upright so many stand on their hands, their legs as high as the other's trunk: distance alone gives them to
+# the wrong one, which is what tags are there for.
+UPSIDE_DOWN = 0.6
+FACING = 1.0  # share of the people who look about into the camera
+CLUTTER = 0.25  # in the background, of what stands behind a single person: minutes of training are to be enough for several people
+COVERED = 0.12  # share of the pictures in which something stands before somebody
+CROWD = 0.1  # share of the pictures with a crowd in the background
+
+
+@dataclass(frozen=True)
+class CocoPicture:
+    """What is drawn: its number in the random stream, its id, its file (train2017 or val2017), whether `valid_id` lists it."""
+
+    index: int
+    id: int
+    file: str
+    validation: bool
+
+
+def write_coco(folder: Path, *, train: int, validation: int, seed: int, pool: Executor | None) -> None:
+    """Write `train` and `validation` pictures with their annotations into an empty folder."""
+    plan = plan_coco(np.random.default_rng([seed, COCO_SET]), train=train, validation=validation)
+    for name in ("annotations", "train2017", "val2017"):
+        (folder / name).mkdir()
+    drawn = draw_all("COCO", partial(_draw_picture, folder=str(folder), seed=seed), plan, pool)
+    people = 0
+    for file in ("train2017", "val2017"):
+        chosen = [one for picture, one in zip(plan, drawn, strict=True) if picture.file == file]
+        content = _annotation_file(
+            chosen, first=people + 1
+        )  # no number twice, in either file: the split takes people from both
+        people += len(content["annotations"])
+        (folder / "annotations" / f"person_keypoints_{file}.json").write_text(
+            json.dumps(content), encoding="utf-8"
+        )
+    listed = [str(picture.id) for picture in plan if picture.validation]
+    (folder / "valid_id").write_text("".join(f"{number}\n" for number in listed), encoding="utf-8")
+
+
+def plan_coco(rng: np.random.Generator, *, train: int, validation: int) -> list[CocoPicture]:
+    """Exactly as many pictures as asked for, with ids in no order, as COCO's."""
+    id_N = rng.permutation(10 * (train + validation) + 1)[: train + validation] + 1
+    pictures = []
+    for index, id in enumerate(id_N.tolist()):
+        held_out = index >= train
+        in_train_file = not held_out or (index - train) % round(1 / VALIDATION_IN_TRAIN_FILE) == 1
+        pictures.append(CocoPicture(index, id, "train2017" if in_train_file else "val2017", held_out))
+    return pictures
+
+
+def _draw_picture(
+    picture: CocoPicture, *, folder: str, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Draw and write one picture; its entry under `images` and those of its people under `annotations`, without ids of their own."""
+    rng = np.random.default_rng([seed, COCO_SET, picture.index])
+    scene, crowd = draw_gathering(rng)
+    name = f"{picture.id:012d}.jpg"
+    write_jpeg(f"{folder}/{picture.file}/{name}", scene.image_HW3, rng)
+    height, width = scene.image_HW3.shape[:2]
+    people = [_annotate(scene, k, rng) for k in range(crowd, len(scene.people))]
+    annotations = [person for person in people if person is not None]
+    region = _annotate_crowd(scene, crowd) if crowd else None
+    if region is not None:
+        annotations.append(region)
+    for annotation in annotations:
+        annotation |= {"image_id": picture.id, "category_id": 1}
+    return {"id": picture.id, "file_name": name, "width": width, "height": height}, annotations
+
+
+# --- where people stand -----------------------------------------------------------------------------------------------
+
+
+def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
+    """A scene of nobody to six people and perhaps a crowd behind them, and how many of its people, the first, are that crowd."""
+    width, height = (2 * int(side) for side in rng.integers(66, 89, 2))
+    people = pick(rng, PEOPLE)
+    horizon = height * float(rng.uniform(0.3, 0.6))
+    crowd = _crowd(rng, width, horizon, height) if people and rng.random() < CROWD else []
+    usual = float(rng.uniform(0.76, 1.0)) * (1 - 0.05 * people) * height
+    placements: list[Placement] = []
+    for _ in range(people):
+        kind = rng.random()
+        if kind < 0.05:  # far away
+            stature = float(rng.uniform(16, 36))
+        elif kind < 0.1:  # close, and cut off
+            stature = float(rng.uniform(1.0, 1.6)) * height
+        else:
+            stature = max(36.0, usual * float(rng.uniform(0.75, 1.25)))
+        placements.append(_place(rng, stature, placements, width, height, horizon))
+    placements.sort(key=lambda placed: placed.stature)  # the larger, the nearer
+    covers = (
+        [cover_for(rng, placements[int(rng.integers(people))])] if people and rng.random() < COVERED else []
+    )
+    return draw_scene(
+        rng, width=width, height=height, placements=[*crowd, *placements], covers=covers, clutter=CLUTTER
+    ), len(crowd)
+
+
+def _place(
+    rng: np.random.Generator,
+    stature: float,
+    others: Sequence[Placement],
+    width: int,
+    height: int,
+    horizon: float,
+) -> Placement:
+    """A figure on a level ground that ends at the horizon, anywhere across the picture or close to somebody else."""
+    other = others[int(rng.integers(len(others)))] if others and rng.random() < BESIDE else None
+    upside_down = other is not None and other.figure.kind != "handstand" and rng.random() < UPSIDE_DOWN
+    figure = draw_figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
+    low, high = figure.extent()
+    across = float(rng.uniform(0.1, 0.9)) * width
+    if other is not None:
+        across = (
+            float(other.pelvis_xy[0])
+            + (1 if rng.random() < 0.5 else -1) * float(rng.uniform(0.25, 0.45)) * other.stature
+        )
+    # The larger somebody appears, the nearer, and the lower in the picture their feet are.
+    ground = (
+        horizon
+        + (height * 1.02 - horizon) * min(1.0, stature / (0.8 * height))
+        + float(rng.normal(0, 0.03)) * height
+    )
+    pelvis_y = ground + stature * low[1]
+    # No further beyond a border than leaves the trunk in the picture.
+    reach = 0.45 * stature * min(1.0, float(high[0] - low[0]))
+    across = float(np.clip(across, min(reach, 0.3 * width) * 0.4, width - min(reach, 0.3 * width) * 0.4))
+    pelvis_y = float(np.clip(pelvis_y, 0.12 * height, 0.97 * height))
+    return Placement(figure, np.array([across, pelvis_y]), stature)
+
+
+def _crowd(rng: np.random.Generator, width: int, horizon: float, height: int) -> list[Placement]:
+    """Small people close together, too many to annotate one by one."""
+    stature = float(rng.uniform(24, 46))
+    across = float(rng.uniform(0.05, 0.5)) * width
+    placements = []
+    for _ in range(int(rng.integers(5, 13))):
+        figure = draw_figure(rng, {"stand": 0.6, "walk": 0.2, "sit": 0.2})
+        size = stature * float(rng.uniform(0.85, 1.15))
+        foot = horizon + 0.2 * height + float(rng.uniform(-0.2, 0.1)) * size
+        placements.append(Placement(figure, np.array([across, foot + size * figure.extent()[0][1]]), size))
+        across += stature * float(rng.uniform(0.2, 0.45))
+    return [placements[k] for k in rng.permutation(len(placements))]
+
+
+# --- how they are annotated -------------------------------------------------------------------------------------------
+
+
+def _annotate(scene: Scene, k: int, rng: np.random.Generator) -> dict[str, Any] | None:
+    """Annotation of person k of a scene, None if next to nothing of them is seen."""
+    mask_hw = scene.identity_hw == k + 1
+    area = float(mask_hw.sum()) / OVERSAMPLE**2
+    outline = _polygons(mask_hw) if area >= SMALLEST_OUTLINE else []
+    if not outline:
+        return None
+    corner_N2 = np.concatenate(outline).reshape(-1, 2)
+    low, high = corner_N2.min(axis=0), corner_N2.max(axis=0)
+    keypoints = _keypoints(scene.people[k], rng)
+    return {
+        "segmentation": outline,
+        "area": round(area, 1),
+        "bbox": np.round([*low, *(high - low)], 2).tolist(),
+        "iscrowd": 0,
+        "num_keypoints": sum(visibility > 0 for visibility in keypoints[2::3]),
+        "keypoints": keypoints,
+    }
+
+
+def _keypoints(person: Drawn, rng: np.random.Generator) -> list[float]:
+    """x, y, v of the 17 joints: v = 2 seen, 1 hidden but given, 0 not given (x and y are 0 then).
+
+    As COCO's annotators do, hidden joints of the face are hardly ever given, about four in ten of the hidden others are: 13 % of all
+    joints given are hidden ones, as in photographs.
+    """
+    chance_K = rng.random(len(COCO))
+    given_if_hidden_K = np.where(np.arange(len(COCO)) < 5, 0.06, 0.38)
+    given_K = person.coco_inside_17 & (~person.coco_hidden_17 | (chance_K < given_if_hidden_K))
+    if person.stature < SMALLEST_LABELLED:
+        given_K[:] = False
+    visibility_K = np.where(given_K, np.where(person.coco_hidden_17, 1, 2), 0)
+    joint_K2 = np.where(given_K[:, None], np.round(person.coco_17x2, 1), 0.0)
+    return [
+        value
+        for (x, y), v in zip(joint_K2.tolist(), visibility_K.tolist(), strict=True)
+        for value in (x, y, v)
+    ]
+
+
+def _polygons(mask_hw: np.ndarray) -> list[list[float]]:
+    """Outlines of a canvas mask, in px counted as COCO's polygons are: a pixel covers 0 to 1."""
+    x, y, width, height = cv2.boundingRect(mask_hw.astype(np.uint8))
+    # OpenCV's contours run through the centres of border pixels: on a finer grid that is nearer to the border itself.
+    fine = cv2.resize(
+        mask_hw[y : y + height, x : x + width].astype(np.uint8),
+        None,
+        fx=3,
+        fy=3,
+        interpolation=cv2.INTER_NEAREST,
+    )
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = []
+    for contour in contours:
+        point_N2 = cv2.approxPolyDP(contour, 1.5, True)[:, 0]
+        if len(point_N2) >= 3 and cv2.contourArea(contour) >= 36:
+            polygons.append(np.round(((point_N2 + 0.5) / 3 + (x, y)) / OVERSAMPLE, 2).ravel().tolist())
+    return polygons
+
+
+def _annotate_crowd(scene: Scene, crowd: int) -> dict[str, Any] | None:
+    """The region of the first `crowd` people, with the gaps between them, as uncompressed run lengths; None if none are seen."""
+    member_hw = ((scene.identity_hw >= 1) & (scene.identity_hw <= crowd)).astype(np.uint8)
+    gap = int(OVERSAMPLE * 0.3 * np.mean([person.stature for person in scene.people[:crowd]])) | 1
+    region_hw = cv2.morphologyEx(member_hw, cv2.MORPH_CLOSE, np.ones((gap, gap), np.uint8))
+    region_hw[scene.identity_hw > crowd] = 0  # whoever stands before the crowd is not of it
+    height, width = scene.image_HW3.shape[:2]
+    region_HW = cv2.resize(255 * region_hw, (width, height), interpolation=cv2.INTER_AREA) > 127
+    if not region_HW.any():
+        return None
+    x, y, box_width, box_height = cv2.boundingRect(region_HW.astype(np.uint8))
+    return {
+        "segmentation": {"counts": runs_of(region_HW).tolist(), "size": [height, width]},
+        "area": int(region_HW.sum()),
+        "bbox": [x, y, box_width, box_height],
+        "iscrowd": 1,
+        "num_keypoints": 0,
+        "keypoints": [0] * (3 * len(COCO)),
+    }
+
+
+def _annotation_file(
+    pictures: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], *, first: int
+) -> dict[str, Any]:
+    """A file's content; `first` is the id of its first annotation."""
+    category = {
+        "supercategory": "person",
+        "id": 1,
+        "name": "person",
+        "keypoints": list(COCO.joints),
+        "skeleton": [[a + 1, b + 1] for a, b in COCO.limbs],  # one-based, as published
+    }
+    people = [person for _, annotations in pictures for person in annotations]
+    return {
+        "info": {"description": "drawn people in COCO's layout", "version": "1.0"},
+        "licenses": [],
+        "images": [image for image, _ in pictures],
+        "annotations": [person | {"id": number} for number, person in enumerate(people, start=first)],
+        "categories": [category],
+    }

@@ -1,0 +1,120 @@
+"""Presets: small files of values that are written into `params.yaml`, whose comments, order and layout stay."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pose.io.errors import UserError
+from pose.io.files import read_text, write_text
+from pose.io.schema import read_yaml
+from pose.params import Params, parse_params
+
+PARAMS, PRESETS = Path("params.yaml"), Path("presets")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key, and its value as it was and as it is now."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_as_text(self.old)} -> {_as_text(self.new)}"
+
+
+def preset_names(folder: Path = PRESETS) -> list[str]:
+    """Presets that exist; UserError where there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder, expected to be run where params.yaml and {folder}/ are")
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def describe(name: str, folder: Path = PRESETS) -> str:
+    """The comment on the first line of a preset."""
+    first = read_text(folder / f"{name}.yaml").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def apply_preset(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> list[Change]:
+    """Write a preset's values into `params`, atomically, and return what changed.
+
+    UserError for an unknown preset, a key that `params` lacks, or values that its types refuse.
+    """
+    values, changes = _with_preset(name, params, folder)
+    if changes:
+        text = io.StringIO()
+        _yaml().dump(values, text)
+        write_text(params, text.getvalue())
+    return changes
+
+
+def params_with(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> Params:
+    """The parameters as they would be with a preset; nothing is written. UserError as of `apply_preset`."""
+    return _parsed(_with_preset(name, params, folder)[0], name, params)
+
+
+def _with_preset(name: str, params: Path, folder: Path) -> tuple[Any, list[Change]]:
+    names = preset_names(folder)
+    if name not in names:
+        raise UserError(f"preset: found {name!r}, expected one of: {', '.join(names)}")
+    preset = folder / f"{name}.yaml"
+    values = _load(params)
+    changes = [change for change in _merge(values, _load(preset), params, preset) if change.old != change.new]
+    _parsed(values, name, params)
+    return values, changes
+
+
+def _merge(
+    values: MutableMapping[str, Any], preset: Mapping[str, Any], file: Path, source: Path, prefix: str = ""
+) -> Iterator[Change]:
+    """Put the preset's values in place of those of `values`."""
+    for name, new in preset.items():
+        key = f"{prefix}{name}"
+        if name not in values:
+            raise UserError(f"{source}: unknown key {key}, expected one that {file} has")
+        old = values[name]
+        # Which other keys there are depends on `kind`: such a value is given whole.
+        if isinstance(old, MutableMapping) and isinstance(new, Mapping) and "kind" not in new:
+            yield from _merge(old, new, file, source, f"{key}.")
+        else:
+            values[name] = new
+            yield Change(key, old, new)
+
+
+def _load(path: Path) -> Any:
+    """A YAML mapping with its comments and the spelling of its numbers."""
+    read_yaml(path)  # whose errors name the file
+    try:
+        return _yaml().load(read_text(path))
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.width = 4096  # lines stay as long as they are
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _parsed(values: Any, name: str, params: Path) -> Params:
+    text = io.StringIO()
+    _yaml().dump(values, text)
+    return parse_params(YAML(typ="safe").load(text.getvalue()), f"{params} with preset {name}")
+
+
+def _as_text(value: Any) -> str:
+    text = io.StringIO()
+    _yaml().dump([value], text)
+    return text.getvalue().strip().removeprefix("- ").strip()

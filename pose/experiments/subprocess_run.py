@@ -1,0 +1,226 @@
+"""A training run in a process and a folder of its own, as a user's would be, killed by SIGKILL on the way.
+
+SIGKILL is what no program can answer. `pose.experiments.verify` compares what such runs leave.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from pose.experiments.presets import PARAMS
+from pose.io.command import run_stage
+from pose.io.errors import UserError
+from pose.io.files import read_text
+from pose.io.paths import TaskPaths
+from pose.io.schema import write_yaml
+from pose.ops import build
+from pose.params import Params, load_params
+from pose.training.checkpoint import Checkpoint, load_checkpoint
+from pose.training.distributed import is_launched
+from pose.training.launch import launch_if_several
+from pose.training.lock import end_with_parent
+from pose.training.trainer import train
+
+POLL = 0.001  # seconds
+STEP_LOG = "steps.txt"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run until its kill or end.
+
+    first, reached: the step after which it began, and the one that it reached. writing: whether it was killed while a
+    checkpoint was half written.
+    """
+
+    first: int
+    reached: int
+    writing: bool
+
+
+@dataclass(frozen=True)
+class SubprocessRun:
+    """A run in a folder of its own."""
+
+    folder: Path
+    task: str
+    steps: int
+    prepared: Path
+
+    @staticmethod
+    def create(
+        folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None
+    ) -> SubprocessRun:
+        """One that has not begun, with these parameters; another run in the folder is removed."""
+        if folder.exists() and not (folder / PARAMS).exists():
+            raise UserError(
+                f"{folder}: found a folder that is no run of ours, expected none or an empty name"
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        train = params.train.model_copy(update={} if workers is None else {"workers": workers})
+        write_yaml(folder / PARAMS, params.model_copy(update={"train": train}).model_dump())
+        return SubprocessRun(folder, task, steps, prepared)
+
+    def run(self) -> float:
+        """To the end; seconds."""
+        started = time.monotonic()
+        with self.process() as process:
+            process.wait()
+        self._check(process)
+        return time.monotonic() - started
+
+    def run_with_kills(self, kills: int, every: int, rng: random.Random) -> list[Attempt]:
+        """To the end, killed on the way, every other time while it writes a checkpoint. The last attempt ends."""
+        attempts: list[Attempt] = []
+        while len(attempts) < kills:
+            before, saved = len(self.steps_done()), self._saved()
+            # Not so near the end that it might be over first.
+            target = saved + rng.randint(1, max(1, min(2 * every, self.steps - saved - every - 1)))
+            with self.process() as process:
+                if not self._kill_at(process, before, target, while_writing=len(attempts) % 2 == 1, rng=rng):
+                    self._check(process)
+                    return [*attempts, self._attempt(before, saved)]
+            if len(self.steps_done()) > before:  # else it was killed before its first step
+                attempts.append(self._attempt(before, saved))
+        before, saved = len(self.steps_done()), self._saved()
+        self.run()
+        return [*attempts, self._attempt(before, saved)]
+
+    def steps_done(self) -> list[int]:
+        """By all attempts, in the order in which they did them."""
+        path = self.folder / STEP_LOG
+        if not path.exists():
+            return []
+        *whole, _ = path.read_text(encoding="utf-8").split("\n")  # a line may be half written
+        return [int(line) for line in whole]
+
+    def checkpoint(self) -> Checkpoint:
+        """The one that it ended with."""
+        return load_checkpoint(self._latest)
+
+    def files(self) -> dict[str, bytes]:
+        """Model weights and history, by path."""
+        paths = TaskPaths(self.task)
+        names = [
+            paths.models / "last.pt",
+            paths.models / "best.pt",
+            paths.plots / "train.csv",
+            paths.plots / "val.csv",
+        ]
+        return {str(path): (self.folder / path).read_bytes() for path in names}
+
+    @contextmanager
+    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A start of it, which resumes where an earlier one ended; killed at the end of the block if still running."""
+        environment = os.environ | {"POSE_BUILD": str(build.build_folder().resolve())}
+        package = str(Path(__file__).parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", __name__, self.task, str(self.steps), str(self.prepared)]
+        with (self.folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    _kill(_family(process))
+                    process.wait()
+
+    @property
+    def _latest(self) -> Path:
+        return TaskPaths(self.task, self.folder).checkpoints / "latest.pt"
+
+    def _kill_at(
+        self,
+        process: subprocess.Popen[bytes],
+        before: int,
+        target: int,
+        *,
+        while_writing: bool,
+        rng: random.Random,
+    ) -> bool:
+        """Kill it once it has reached a step; False if it was over first."""
+        while process.poll() is None and max(self.steps_done()[before:], default=0) < target:
+            time.sleep(POLL)
+        family = _family(process)
+        if while_writing:
+            while process.poll() is None and not self._half_written():
+                pass  # a small checkpoint is written in a millisecond or two
+        else:
+            time.sleep(rng.uniform(0, 0.02))
+        if process.poll() is not None:
+            return False
+        _kill(family)
+        process.wait()
+        return True
+
+    def _attempt(self, before: int, saved: int) -> Attempt:
+        """The one that did the steps after the first `before` of the log."""
+        done = self.steps_done()[before:]
+        first = done[0] - 1 if done else saved
+        return Attempt(first, reached=max(done, default=saved), writing=bool(self._half_written()))
+
+    def _saved(self) -> int:
+        return int(self.checkpoint().state["step"]) if self._latest.exists() else 0
+
+    def _half_written(self) -> list[Path]:
+        return list(self._latest.parent.glob(".[0-9]*.latest.pt"))
+
+    def _check(self, process: subprocess.Popen[bytes]) -> None:
+        if process.returncode:
+            lines = read_text(self.folder / "log.txt").strip().splitlines()
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            reason = errors[0] if errors else lines[-1] if lines else "no output"
+            raise UserError(f"{self.task}: training ended with status {process.returncode}: {reason}")
+
+
+def repeated_steps(attempts: Sequence[Attempt]) -> int:
+    """The most steps that an attempt repeated of the one before."""
+    return max((before.reached - after.first for before, after in pairwise(attempts)), default=0)
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process and all that it started, torchrun's processes too."""
+    try:
+        parent = psutil.Process(process.pid)
+        return [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill(family: Sequence[psutil.Process]) -> None:
+    """All at once: asked to end by a parent that is gone, training would save first."""
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+
+
+def _log_step(step: int, terms: Mapping[str, float]) -> None:
+    """One line a step, written at once, so that it tells what a process had done when it was killed."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        with Path(STEP_LOG).open("a") as file:
+            file.write(f"{step}\n")
+
+
+def main(task: str, steps: str, prepared: str) -> None:
+    """One of the runs, in this process: a task, its steps, the prepared set."""
+    end_with_parent(direct=is_launched())
+    params = load_params()
+    if not launch_if_several(params, task, __spec__.name, task, steps, prepared, prepared=Path(prepared)):
+        train(params, task, prepared=Path(prepared), max_steps=int(steps), on_step=_log_step)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,195 @@
+"""`pose verify`: trains the same few steps several times, once through kills, and compares all state bit by bit."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from torch import Tensor
+
+from pose.experiments.presets import PARAMS, params_with
+from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
+from pose.io.errors import UserError
+from pose.io.paths import PREPARED
+from pose.params import Params, load_params, parse_params
+from pose.training.data import TrainingData
+from pose.training.launch import process_count
+
+STEPS, KILLS = 8, 2
+WORKERS = (0, 1, 4)
+# What a run ends with takes long at the paper's sizes and is a function of the weights: few samples, or none.
+BRIEF = {
+    "train.val_samples": 8,
+    "train.train_samples": 0,
+    "train.checkpoint_minutes": 0.0,
+    "multi.thresholds.tune": False,
+}
+
+
+def verify(
+    task: str,
+    *,
+    steps: int = STEPS,
+    kills: int = KILLS,
+    preset: str | None = None,
+    batch: int | None = None,
+    changes: Mapping[str, str] | None = None,
+    prepared: Path | None = None,
+    keep: Path | None = None,
+    seed: int = 0,
+) -> bool:
+    """Train `steps` steps of a task once, again, with other loader workers, and killed; print what is equal.
+
+    Parameters are those of params.yaml, with a preset's and `changes` (dotted key to YAML text) over them, and `batch`.
+    prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the runs stay. seed: of
+    the moments at which it is killed.
+    Returns whether all bits are equal and no attempt repeated more than one checkpoint interval. UserError for what
+    cannot be trained.
+    """
+    if steps < 1 or kills < 0:
+        raise UserError(f"steps: found {steps} steps and {kills} kills, expected at least 1 step")
+    values = _parameters(task, preset, batch, changes or {})
+    every = max(1, steps // (2 * max(kills, 1)))
+    _set(values, "train.checkpoint_every", every)
+    params = parse_params(values, "params.yaml as changed")
+    source = (prepared or PREPARED[params.task(task).problem]).resolve()
+    # Here, where a mistake is one line and not one of each run.
+    data = TrainingData.load(params, task, processes=process_count(params.train.processes), prepared=source)
+    most = params.task(task).epochs * data.steps_per_epoch
+    if steps > most:
+        raise UserError(f"steps: found {steps}, expected at most the {most} of tasks.{task}.epochs")
+    with _folder(keep) as root:
+        workers = {"once": params.train.workers, "again": params.train.workers}
+        workers |= {f"{count} workers": count for count in WORKERS if count != params.train.workers}
+        print(f"{task}: {steps} steps, a checkpoint every {every}, {_where(params)}; in {root}", flush=True)
+        runs = {}
+        for name, count in workers.items():
+            folder = root / name.replace(" ", "-")
+            runs[name] = SubprocessRun.create(folder, task, steps, source, params, workers=count)
+            print(f"  {name}: {runs[name].run():.0f} s", flush=True)
+        killed = SubprocessRun.create(root / "killed", task, steps, source, params)
+        attempts = killed.run_with_kills(kills, every, random.Random(seed))
+        done = len(attempts) - 1
+        print(
+            f"  killed {done} times, at steps {', '.join(str(one.reached) for one in attempts[:-1])}",
+            flush=True,
+        )
+        equal = compare(runs.pop("once"), runs | {f"killed {done} times": killed})
+        if done < kills:
+            found = f"found {steps}, expected more: the run was over after {done} of {kills} kills"
+            raise UserError(f"steps: {found}")
+        print(_summary(attempts, every))
+        return equal and repeated_steps(attempts) <= every
+
+
+def compare(one: SubprocessRun, others: Mapping[str, SubprocessRun]) -> bool:
+    """Print a table of all that is part of a run's end, and return whether the others' is equal to one's."""
+    parts = {name: _parts(run) for name, run in {"": one, **others}.items()}
+    rows, equal = [["", "numbers", *others]], True
+    for part, values in parts[""].items():
+        row = [part, f"{sum(_count(value) for value in values.values()):,}"]
+        for name in others:
+            other = parts[name].get(part, {})
+            keys = [key for key in values.keys() | other.keys() if not _same(values.get(key), other.get(key))]
+            row.append(f"{len(keys)} differ: {min(keys)}" if keys else "equal")
+            equal &= not keys
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return equal
+
+
+def _parts(run: SubprocessRun) -> dict[str, dict[str, Any]]:
+    """All that a run ends with, by kind; times are no part of it."""
+    checkpoint = run.checkpoint()
+    parts = {"weights": dict(_leaves(checkpoint.net)), "optimizer": dict(_leaves(checkpoint.optimizer))}
+    if checkpoint.adversary:
+        parts["adversary's weights"] = dict(_leaves(checkpoint.adversary["net"]))
+        parts["adversary's optimizer"] = dict(_leaves(checkpoint.adversary["optimizer"]))
+        parts["k_t"] = {"k": checkpoint.adversary["k"]}
+    parts["best weights"] = dict(_leaves(checkpoint.best or checkpoint.net))
+    state = {key: value for key, value in checkpoint.state.items() if key not in ("seconds", "times")}
+    parts["state, history"] = dict(_leaves(state))
+    parts["files"] = dict(run.files())
+    return parts
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in items:
+            yield from _leaves(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return alike and one.numpy().tobytes() == other.numpy().tobytes()
+    return type(one) is type(other) and bool(one == other)
+
+
+def _count(value: Any) -> int:
+    return value.numel() if isinstance(value, Tensor) else len(value) if isinstance(value, bytes) else 1
+
+
+def _summary(attempts: Sequence[Attempt], every: int) -> str:
+    writing = sum(attempt.writing for attempt in attempts)
+    kills = f"{len(attempts) - 1} kills, {writing} of them while a checkpoint was written"
+    return f"  {kills}; at most {repeated_steps(attempts)} steps were repeated, a checkpoint is written every {every}"
+
+
+def _parameters(
+    task: str, preset: str | None, batch: int | None, changes: Mapping[str, str]
+) -> dict[str, Any]:
+    params = params_with(preset) if preset else load_params()
+    params.task(task)
+    values = params.model_dump()
+    given = {key: _value(key, text) for key, text in changes.items()}
+    if batch:
+        given[f"tasks.{task}.batch"] = batch
+    for key, value in (BRIEF | given).items():
+        _set(values, key, value)
+    return values
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError, TypeError):
+        raise UserError(f"--set: {key}={text[:60]}: not valid YAML") from None
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    inner: Any = values
+    for part in path:
+        inner = inner.get(part) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or last not in inner:
+        raise UserError(f"--set: unknown key {key}, expected one that {PARAMS} has")
+    inner[last] = value
+
+
+def _where(params: Params) -> str:
+    processes = process_count(params.train.processes)
+    device = "GPU" if torch.cuda.is_available() else "CPU"
+    return f"{processes} processes on the {device}" if processes > 1 else f"on the {device}"
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="pose-verify-") as name:
+            yield Path(name)

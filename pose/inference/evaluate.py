@@ -1,0 +1,89 @@
+"""Trained weights -> metrics, curves and predictions on what training never saw. The stage `evaluate@TASK`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pose.inference.predictor import predict_batches, select_device
+from pose.io.errors import UserError
+from pose.io.files import atomic_write, file_hash, remove_stale_temp_files, write_json
+from pose.io.paths import PREPARED, TaskPaths
+from pose.metrics.pck import Scores
+from pose.models.weights import load_weights
+from pose.params import Params
+from pose.tasks.base import TTAOutput
+from pose.tasks.task import load_model, open_data
+
+Predictions = Iterator[tuple[list[TTAOutput], Tensor]]
+
+log = logging.getLogger(__name__)
+
+
+def evaluated_weights(params: Params, name: str, folder: str | Path = ".") -> Path:
+    """The weights file that is evaluated of a task."""
+    return TaskPaths(name, Path(folder)).models / f"{params.evaluate.weights}.pt"
+
+
+def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: Path | None = None) -> Scores:
+    """Score one task on all that is kept for the evaluation; write metrics, provenance, curves and predictions.
+
+    folder: workspace with the weights, where everything is written. prepared: the prepared set, if it is not where the
+    stages put it. UserError where the weights are missing, damaged or were trained for another task.
+    """
+    cv2.setNumThreads(0)
+    torch.set_num_threads(params.train.threads)  # as in training: their number moves last bits
+    paths, path = TaskPaths(name, Path(folder)), evaluated_weights(params, name, folder)
+    for written in (paths.metrics.parent, paths.plots, paths.provenance.parent, paths.predictions("").parent):
+        remove_stale_temp_files(written)
+    weights, weights_hash = load_weights(path), file_hash(path)
+    if weights.task != name:
+        raise UserError(f"{path}: weights of task {weights.task!r}, expected {name!r}")
+    model = load_model(weights, str(path), select_device(), params.problem(weights.problem))
+    problem, settings = model.problem, params.evaluate
+    data = open_data(problem.params, prepared or PREPARED[problem.kind])
+    if data.skeleton != problem.skeleton:
+        found = f"joints of skeleton {data.skeleton.name}"
+        raise UserError(f"{data.path}: found {found}, expected those of {path}, {problem.skeleton.name}")
+    rows = data.rows("evaluation")
+    if len(rows) == 0:
+        raise UserError(
+            f"{data.path}: found no {data.unit} to evaluate on, expected some of split validation or test"
+        )
+    batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
+
+    def predict(some: np.ndarray) -> Predictions:
+        tta: dict[str, Any] = {"flip": settings.flip_test, "scales": settings.scales}
+        return predict_batches(model, data, some, **tta, **batches)
+
+    def calibration(some: np.ndarray) -> Predictions:
+        return predict_batches(model, data, some, flip=True, **batches)
+
+    people = [one for outputs, affine_B23 in predict(rows) for one in problem.decode(outputs, affine_B23)]
+    scores = data.score(people, rows)
+    for file, table in data.tables(people, rows).items():
+        with atomic_write(paths.plots / f"{file}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.4f")
+    data.write_predictions(paths.predictions(problem.predictions_suffix), name, people, rows)
+    for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
+        scores[table_name] = scores.get(table_name, {}) | extra
+    digits = problem.score_digits
+    rounded = {
+        table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()
+    }
+    write_json(paths.metrics, rounded)
+    provenance = {
+        "task": name,
+        "file": str(path),
+        "weights": weights_hash,
+        "trained": dict(weights.provenance),
+    }
+    write_json(paths.provenance, provenance)
+    return scores

@@ -1,0 +1,156 @@
+"""Files read or refused by name, and written so that they appear whole or not at all, whenever the writer ends."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pose.io.errors import UserError
+
+MAX_BYTES = 2**30  # of a file that is read whole: twice COCO's longest list of annotations
+MAX_UNPACKED = 2**28  # bytes that a gzip file may unpack to: it packs a thousand into one
+
+
+@contextmanager
+def atomic_write(path: str | Path, *, sync: bool = False, backup: Path | None = None) -> Iterator[Path]:
+    """A path to write to, whose file replaces `path` at the end of the block, or is removed if the block fails.
+
+    It lies beside `path`, so that the rename is one step, and ends like it, for writers that go by the suffix. A link
+    is replaced, not followed: behind it may lie a file of DVC's cache. Missing folders are made.
+    sync: flushed to the disk before the rename, so that a power failure leaves the old file or the new one.
+    backup: where the replaced file is kept. UserError, naming `path`, if the disk is full or not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if sync:
+            _fsync(temporary)
+        if backup and path.exists():
+            os.replace(path, backup)
+        os.replace(temporary, path)
+        if sync:
+            _fsync(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(temporary), str(path), str(path.parent)):
+            raise  # of another file that was read meanwhile
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale_temp_files(folder: str | Path) -> None:
+    """Remove the temporary files of `atomic_write` whose process no longer runs."""
+    for path in Path(folder).glob(".[0-9]*.*"):
+        number = path.name.split(".")[1]
+        if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: str | Path) -> Iterator[Path]:
+    """An empty folder to fill, which replaces `folder` at the end of the block, or is removed if the block fails."""
+    folder = Path(folder)
+    # No process id in the names: what a killed process leaves is large, and is removed by the next one.
+    unfinished, old = folder.with_name(f".{folder.name}.unfinished"), folder.with_name(f".{folder.name}.old")
+    for leftover in (unfinished, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    if folder.exists():  # a folder cannot be renamed over one that is not empty
+        os.replace(folder, old)
+    os.replace(unfinished, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically, its line ends as they are."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | Path, values: Any) -> None:
+    """Write plain values as indented JSON, atomically."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def file_hash(*paths: str | Path) -> str:
+    """MD5 of a file, as DVC's lock file has it; of several, of one after the other. UserError if one is unreadable."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
+
+
+def read_bytes(path: str | Path, expected: str = "") -> bytes:
+    """The content of a file; UserError if it cannot be read or is too large. expected: such as `an image`."""
+    instead = f", expected {expected}" if expected else ""
+    try:
+        status = Path(path).stat()
+        if not (
+            stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+        ):  # a pipe or device may never end
+            raise UserError(f"{path}: is no regular file{instead}")
+        if status.st_size > MAX_BYTES:
+            raise UserError(f"{path}: found {status.st_size:,} bytes, expected at most {MAX_BYTES:,}")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file{instead}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_text(path: str | Path) -> str:
+    """UTF-8 text, its line ends as they are; UserError if it cannot be read."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file, gzip-packed if its suffix is `.gz`; UserError if it cannot be read as that."""
+    data = read_bytes(path)
+    try:
+        if Path(path).suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_UNPACKED + 1)
+            if len(data) > MAX_UNPACKED:
+                raise UserError(f"{path}: unpacks to more than {MAX_UNPACKED:,} bytes, expected fewer")
+        return json.loads(data)
+    except UserError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read, damaged or cut short ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON, or cut short ({error})") from None

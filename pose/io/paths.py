@@ -1,0 +1,55 @@
+"""Where the files of a task are, relative to a workspace. `dvc.yaml` names the same paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PREPARED = {"single": Path("data/prepared/lsp_mpii.h5"), "multi": Path("data/prepared/coco")}  # by problem
+
+
+@dataclass(frozen=True)
+class TaskPaths:
+    """The files of one task, under the folder `root`."""
+
+    task: str
+    root: Path = Path()
+
+    @property
+    def models(self) -> Path:
+        """Folder of the model weights, `last.pt` and `best.pt`."""
+        return self.root / "models" / self.task
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints. No DVC output: DVC deletes a stage's outputs before it runs the stage."""
+        return self.root / "checkpoints" / self.task
+
+    @property
+    def run_id(self) -> Path:
+        """Id of the MLflow run that training wrote to; evaluation adds its metrics there."""
+        return self.checkpoints / "run_id"
+
+    @property
+    def train_time(self) -> Path:
+        """CSV of the seconds of training at each validation. No metric: equal runs differ in it."""
+        return self.checkpoints / "train_time.csv"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the history and of curves, as CSV."""
+        return self.root / "metrics" / "plots" / self.task
+
+    @property
+    def metrics(self) -> Path:
+        """JSON file of the final metrics."""
+        return self.root / "metrics" / f"{self.task}.json"
+
+    @property
+    def provenance(self) -> Path:
+        """JSON file that says which weights the final metrics are of, and how those were trained."""
+        return self.root / "metrics" / "provenance" / f"{self.task}.json"
+
+    def predictions(self, suffix: str) -> Path:
+        """Predictions on the evaluated rows: `.h5` for single-person tasks, `.json` (COCO results) for the others."""
+        return self.root / "predictions" / f"{self.task}{suffix}"

@@ -1,0 +1,76 @@
+"""The monitored metrics of each problem: the few by which runs are known, and under which names.
+
+One table, read by the history and the tracker, the report, studies and `pose show`; `dvc.yaml` plots the same columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pose.metrics.pck import Scores
+
+TRAIN_PREFIX = "train "  # of metrics over samples that were trained on
+
+
+@dataclass(frozen=True)
+class Metric:
+    """name: in val.csv, MLflow and the report. table, key: its place in metrics/TASK.json.
+
+    best: the value of a perfect prediction. digits: shown after the decimal point. meaning: in words.
+    default: where the scores have none; None leaves it out.
+    """
+
+    name: str
+    table: str
+    key: str
+    best: float
+    digits: int
+    meaning: str
+    default: float | None = None
+
+    @property
+    def path(self) -> str:
+        """Dotted place in metrics/TASK.json."""
+        return f"{self.table}.{self.key}"
+
+
+def _pck(name: str, table: str, key: str, meaning: str) -> Metric:
+    return Metric(name, table, key, 100.0, 1, meaning)
+
+
+def _oks(name: str, meaning: str) -> Metric:
+    return Metric(
+        name, "COCO", name, 1.0, 3, meaning, default=0.0
+    )  # pycocotools gives none where nobody is found
+
+
+# By problem; the first that a run has is the one by which weights are called best and runs are compared.
+MONITORED: dict[str, tuple[Metric, ...]] = {
+    "single": (
+        _pck("PCKh@0.5", "PCKh", "0.5", "within half a head size"),
+        _pck("PCK@0.2", "PCK", "0.2", "within a fifth of the torso"),
+        _pck("PCKh@0.1", "PCKh", "0.1", "within a tenth of a head size"),
+        _pck("AUC", "PCKh", "AUC", "area under the accuracy from 0 to 0.5"),
+    ),
+    "multi": (
+        _oks("AP", "average precision, the mean of OKS thresholds 0.50 to 0.95"),
+        _oks("AP50", "average precision where an OKS of 0.5 is enough"),
+        _oks("AR", "average recall: people found, the mean of OKS thresholds 0.50 to 0.95"),
+    ),
+}
+
+
+def monitored(problem: str, scores: Scores, prefix: str = "") -> dict[str, float]:
+    """The monitored metrics among the scores of a problem, by name, `prefix` before each."""
+    found = {}
+    for metric in MONITORED[problem]:
+        value = scores.get(metric.table, {}).get(metric.key, metric.default)
+        if value is not None:
+            found[prefix + metric.name] = value
+    return found
+
+
+def monitored_in(problem: str, flat: Mapping[str, float]) -> dict[str, float]:
+    """The monitored metrics among those of a metrics file, by name; flat: by dotted place."""
+    return {metric.name: flat[metric.path] for metric in MONITORED[problem] if metric.path in flat}

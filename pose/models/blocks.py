@@ -1,0 +1,123 @@
+"""Building blocks of the pose networks. Legend: B images, S stacks, C channels, H W px, h w cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DEPTH = 4  # an hourglass halves its map four times
+
+
+class PoseNetwork(nn.Module):
+    """image_B3HW -> output_BSChw, h = H / 4. heads: the convolutions that make each stack's output."""
+
+    heads: nn.ModuleList
+
+    def init_output_bias(self, channels: int, value: float) -> None:
+        """Let the first output channels of every stack begin at about this value instead of about 0."""
+        for head in self.heads:
+            nn.init.constant_(head.bias[:channels], value)  # type: ignore[index]
+
+
+class Hourglass(nn.Module):
+    """One scale of an hourglass: down by max-pooling, up by nearest neighbour, a skip connection beside.
+
+    inner: the next smaller scale.
+    """
+
+    def __init__(self, *, skip: nn.Module, before: nn.Module, inner: nn.Module, after: nn.Module):
+        super().__init__()
+        self.skip, self.before, self.inner, self.after = skip, before, inner, after
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        skip = self.skip(x_BChw)
+        low = self.after(self.inner(self.before(F.max_pool2d(x_BChw, 2))))
+        return skip + F.interpolate(low, scale_factor=2.0, mode="nearest")
+
+
+class Stacked(PoseNetwork):
+    """A stem, then hourglass, neck and head for each stack.
+
+    The features and the output of a stack are mapped back by 1x1 convolutions and added to the next one's input.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem: nn.Module,
+        hourglass: Callable[[], nn.Module],
+        neck: Callable[[], nn.Module],
+        stacks: int,
+        features: int,
+        outputs: int,
+    ):
+        super().__init__()
+        self.stem = stem
+        self.hourglasses = nn.ModuleList(hourglass() for _ in range(stacks))
+        self.necks = nn.ModuleList(neck() for _ in range(stacks))
+        self.heads = nn.ModuleList(nn.Conv2d(features, outputs, 1) for _ in range(stacks))
+        self.remap_features = nn.ModuleList(nn.Conv2d(features, features, 1) for _ in range(stacks - 1))
+        self.remap_heatmaps = nn.ModuleList(nn.Conv2d(outputs, features, 1) for _ in range(stacks - 1))
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        x = self.stem(image_BCHW)
+        outputs = []
+        for stack, (hourglass, neck, head) in enumerate(
+            zip(self.hourglasses, self.necks, self.heads, strict=True)
+        ):
+            features = neck(hourglass(x))
+            output = head(features)
+            outputs.append(output)
+            if stack < len(self.remap_features):
+                x = x + self.remap_features[stack](features) + self.remap_heatmaps[stack](output)
+        return torch.stack(outputs, dim=1)
+
+
+class Residual(nn.Module):
+    """Pre-activation bottleneck: BN-ReLU-conv 1x1, 3x3, 1x1, with half the channels inside."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        inside = outputs // 2
+        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, inside, 1)
+        self.bn2, self.conv2 = nn.BatchNorm2d(inside), nn.Conv2d(inside, inside, 3, padding=1)
+        self.bn3, self.conv3 = nn.BatchNorm2d(inside), nn.Conv2d(inside, outputs, 1)
+        self.match = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        y = self.conv1(F.relu(self.bn1(x_BChw)))
+        y = self.conv2(F.relu(self.bn2(y)))
+        y = self.conv3(F.relu(self.bn3(y)))
+        return self.match(x_BChw) + y
+
+
+def residuals(features: int, count: int) -> nn.Sequential:
+    """`count` residual modules in a row."""
+    return nn.Sequential(*(Residual(features, features) for _ in range(count)))
+
+
+def residual_hourglass(features: int, modules: int, depth: int = DEPTH) -> Hourglass:
+    """An hourglass of residuals with equal channels at every scale (arXiv 1603.06937, figure 3)."""
+    smallest = depth == 1
+    return Hourglass(
+        skip=residuals(features, modules),
+        before=residuals(features, modules),
+        inner=residuals(features, modules) if smallest else residual_hourglass(features, modules, depth - 1),
+        after=residuals(features, modules),
+    )
+
+
+def residual_neck(features: int, modules: int) -> nn.Sequential:
+    """Between a residual hourglass and its heatmaps: residuals, 1x1 conv-BN-ReLU (arXiv 1603.06937, figure 4)."""
+    return nn.Sequential(
+        residuals(features, modules),
+        nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU()),
+    )
+
+
+def conv_relu(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """A plain convolution, padded to keep the size (over the stride), and ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2), nn.ReLU())

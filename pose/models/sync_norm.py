@@ -1,0 +1,63 @@
+"""Batch normalisation over the batches of all processes. Legend: B images, C channels, h w cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class SyncBatchNorm(nn.BatchNorm2d):
+    """`nn.SyncBatchNorm` for any device (torch's own runs on GPUs alone). Every process must bring a batch of the same size."""
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        """In training by the mean and variance of all processes' values, else by the running ones; computed in float32 at least."""
+        if not self.training:
+            return super().forward(x_BChw)
+        wide = x_BChw if x_BChw.dtype == torch.float64 else x_BChw.float()
+        count = dist.get_world_size() * wide.numel() // wide.shape[1]
+        mean_C = _Sum.apply(wide.sum(dim=(0, 2, 3))) / count
+        centred = wide - mean_C[:, None, None]
+        variance_C = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
+        self._update_running(mean_C.detach(), variance_C.detach() * count / max(count - 1, 1))
+        scale_C = self.weight * torch.rsqrt(variance_C + self.eps)
+        return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(x_BChw.dtype)
+
+    def _update_running(self, mean_C: Tensor, unbiased_C: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes. Each one's loss depends on it, so that the gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, values_C: Tensor) -> Tensor:
+        total_C = values_C.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total_C)
+        return total_C
+
+    @staticmethod
+    def backward(ctx: Any, grad_C: Tensor) -> Tensor:
+        return _Sum.forward(ctx, grad_C)
+
+
+def convert_sync_batch_norm(net: nn.Module) -> nn.Module:
+    """The network, its BatchNorms replaced in place by convert_sync_batch_norm ones of the same names, parameters and buffers."""
+    if any(parameter.is_cuda for parameter in net.parameters()):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    for parent in list(net.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                replaced = SyncBatchNorm(child.num_features, eps=child.eps, momentum=child.momentum)
+                replaced._parameters, replaced._buffers = child._parameters, child._buffers
+                replaced.train(child.training)
+                setattr(parent, name, replaced)
+    return net

@@ -1,0 +1,207 @@
+"""Building the operator of `csrc/` for this machine: the CPU library wherever there is a C++ compiler, the CUDA one wherever nvcc is.
+
+The compilers are called directly: the sources use torch's stable ABI alone (torch 2.11 and later), and `torch.utils.cpp_extension` refuses
+CUDA sources where torch itself has no CUDA. torch is looked up, not imported, so that asking what is there takes a moment.
+
+`CXX` and `NVCC` in the environment name other compilers; empty, they leave that library out. `POSE_BUILD` names another build folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from pose.io.errors import UserError
+from pose.io.files import atomic_write, write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "csrc"
+# GPUs from Turing on; what is newer than Hopper compiles the PTX when it is first used.
+CUDA_TARGETS = (
+    "arch=compute_75,code=sm_75",
+    "arch=compute_80,code=sm_80",
+    "arch=compute_90,code=[sm_90,compute_90]",
+)
+# Only what torch 2.11 had: the library then loads in every later torch.
+TORCH_TARGET = "0x020b000000000000ULL"
+
+
+def build_folder() -> Path:
+    """Where the libraries are: `build/` of the repository, or the folder that POSE_BUILD names."""
+    return Path(os.environ.get("POSE_BUILD") or ROOT / "build")
+
+
+def library_path(folder: Path, device: str) -> Path:
+    """The library for a type of device (`cpu`, `cuda`) inside a build folder."""
+    return folder / "operator" / f"{device}.so"
+
+
+def sources_digest() -> str | None:
+    """Hash of the operators' sources, the same on every machine; None where the sources did not come along (an installed package)."""
+    if not SOURCES.is_dir():
+        return None
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
+        hashed.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return hashed.hexdigest()
+
+
+def built_digest(folder: Path) -> str | None:
+    """The hash of the sources that a build folder was built from; None if nothing (readable) is there."""
+    try:
+        return str(json.loads((folder / "operator.json").read_text(encoding="utf-8"))["sources"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def toolchain() -> dict[str, str]:
+    """What a library depends on besides its sources: the platform, torch and the compilers, each by its own name for itself.
+
+    A changed value means: build again. The paths of the tools are left out, as they may differ where nothing else does.
+    """
+    return {
+        "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]),
+        "torch": hashlib.sha256((_torch_folder() / "version.py").read_bytes()).hexdigest()[:16],
+        "cxx": _version(_cxx()),
+        "nvcc": _version(_nvcc()),
+    }
+
+
+def build(
+    folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets: tuple[str, ...] = CUDA_TARGETS
+) -> dict[str, str]:
+    """Build into `folder`, replacing what is there: `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources).
+
+    Returns one line a device: what was built, or why not. A missing compiler is no error; UserError if a compiler refuses the sources.
+    """
+    torch = _torch_folder()
+    (folder / "operator").mkdir(parents=True, exist_ok=True)
+    # Gone first and back last: a build that is broken off, or a library left over from one, is never taken for a complete one.
+    (folder / "operator.json").unlink(missing_ok=True)
+    said = {}
+    for device, compiler, missing in (("cpu", _cxx(), "no C++ compiler"), ("cuda", _nvcc(), "no nvcc")):
+        library = library_path(folder, device)
+        if compiler is None or device not in devices:
+            library.unlink(missing_ok=True)
+            reason = missing if compiler is None else "not asked for"
+            said[device] = (
+                f"{device} operator: not built ({reason}); on this kind of device the plain torch formula serves"
+            )
+            continue
+        with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder
+            on_cpu = device == "cpu"
+            try:
+                for command in (
+                    _cpu_commands(compiler, torch, part)
+                    if on_cpu
+                    else _cuda_commands(compiler, torch, part, cuda_targets)
+                ):
+                    _run(command)
+            finally:
+                part.with_suffix(".o").unlink(missing_ok=True)
+        said[device] = f"{device} operator: built {library} with {_version(compiler)}"
+    write_json(folder / "operator.json", {"sources": sources_digest()})
+    return said
+
+
+def _cpu_commands(cxx: str, torch: Path, output: Path) -> list[list[str]]:
+    # The gradient's zeros are written by vector stores, not by memset, which on x86 starts anew at every page that is touched first.
+    fill = "-fno-tree-loop-distribute-patterns"
+    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
+    return [
+        [
+            cxx,
+            *flags,
+            "-isystem",
+            f"{torch}/include",
+            "tag_loss_cpu.cpp",
+            f"-L{torch}/lib",
+            "-ltorch_cpu",
+            "-o",
+            f"{output}",
+        ]
+    ]
+
+
+def _cuda_commands(nvcc: str, torch: Path, output: Path, cuda_targets: tuple[str, ...]) -> list[list[str]]:
+    compiled = output.with_suffix(".o")
+    flags = [
+        "-O3",
+        "-std=c++17",
+        "-Xcompiler",
+        "-fPIC",
+        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+        "--threads",
+        "0",
+    ]
+    flags += ["-frandom-seed", "pose"]  # this, and -s below: the same file from the same sources and tools
+    targets = [word for target in cuda_targets for word in ("-gencode", target)]
+    # Without -ltorch a CUDA torch's own symbols would not be found; --no-as-needed keeps it although nothing refers to it by name.
+    link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
+    return [
+        [
+            nvcc,
+            *flags,
+            *targets,
+            "-isystem",
+            f"{torch}/include",
+            "-c",
+            "tag_loss_cuda.cu",
+            "-o",
+            f"{compiled}",
+        ],
+        [nvcc, "-shared", f"{compiled}", "-o", f"{output}", *link],
+    ]
+
+
+def _torch_folder() -> Path:
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        raise UserError("the operator cannot be built: torch is not installed")
+    return Path(found.origin).parent
+
+
+def _cxx() -> str | None:
+    return _compiler("CXX", "c++", "g++", "clang++")
+
+
+def _nvcc() -> str | None:
+    return _compiler("NVCC", "nvcc", "/usr/local/cuda/bin/nvcc")
+
+
+def _compiler(variable: str, *names: str) -> str | None:
+    named = os.environ.get(variable)
+    if named:
+        return shutil.which(named) or named  # one that is not there fails when it is run, by its name
+    return None if named == "" else next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _version(compiler: str | None) -> str:
+    """The line in which a compiler says its version."""
+    if compiler is None:
+        return "none"
+    said = _run([compiler, "--version"]).splitlines()
+    return next((line for line in said if "release" in line), said[0] if said else "unknown").strip()
+
+
+def _run(command: list[str]) -> str:
+    try:
+        # Inside the sources, so that error messages name `tag_loss_cpu.cpp:27`, not the folder of whoever built it.
+        done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"{command[0]}: cannot be run ({error.strerror})") from None
+    if done.returncode != 0:
+        said = (done.stderr + done.stdout).strip().splitlines()
+        first = next(
+            (line for line in said if "error" in line), said[-1] if said else f"exit status {done.returncode}"
+        )
+        raise UserError(
+            f"{command[0]} could not build the operator (an empty CXX or NVCC in the environment leaves it out): {first.strip()}"
+        )
+    return done.stdout

@@ -1,0 +1,222 @@
+"""The operator's face: the tag loss of associative embedding in one fused pass, by the libraries of `build_ext`, or by a plain formula.
+
+B images, K joints, P people, h w map cells. The libraries in `build/` (or in the folder that the environment's POSE_BUILD names) are loaded
+when this module is imported, because a call under `torch.compile(fullgraph=True)` could not load them; a library that is missing, does not
+load or was built from other sources is left out, which the first call says in one line.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pose.ops import build as build_ext
+
+SCHEMA = "pose::tag_loss(Tensor tag_BKhw, Tensor cell_BPK) -> (Tensor pull_B, Tensor push_B, Tensor pull_slope_BPK, Tensor push_slope_BP)"
+MAP_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+# Types of device with a kernel of ours, and for the others why there is none: what this process has loaded, which cannot be undone.
+_loaded: set[str] = set()
+_missing: dict[str, str] = {}
+
+
+def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
+    """Pull and push of associative embedding (arXiv 1611.05424), for each image apart: `(pull_B, push_B)`.
+
+    `tag_BKhw`: a tag map a joint, float32 or float64, or float16/bfloat16 as autocast leaves them; any strides. `cell_BPK`: int64, the
+    flattened index row * w + column of the cell in which joint k of person p lies, -1 where it is absent. Both on one device.
+
+    With t_pk the tags read there, m_p the mean of person p's and N the people with at least one joint:
+    pull = 1/N sum_p mean_k (t_pk - m_p)^2, push = 1/2 sum_{p<q} exp(-(m_p - m_q)^2) / (N (N - 1) / 2); push is 0 for N < 2, both for N = 0.
+    Differentiable (once) in the tags, through the means too; gradients of people who share a cell add up. Sums are in float64; the losses
+    are float64 for float64 maps, else float32. Equal inputs give bit-equal results.
+
+    ValueError or TypeError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the CPU. On CUDA, where asking
+    would make the host wait, both losses of that image are NaN, its tags get no gradient, and nothing outside the map is read or written.
+    """
+    _check(tag_BKhw, cell_BPK)
+    device = tag_BKhw.device.type
+    if device in _loaded:
+        pull_B, push_B, _, _ = torch.ops.pose.tag_loss(tag_BKhw, cell_BPK)
+        return pull_B, push_B
+    if not torch.compiler.is_compiling():
+        _say_plain(device)
+    return _tag_loss_formula(tag_BKhw, cell_BPK)
+
+
+def tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
+    """`tag_loss` in vectorised torch operations: what serves where no library is, and the measure of what the operator gains.
+
+    Sums are in float32 (float64 for float64 maps). On CUDA the order in which shared cells' gradients add up varies, in the last bits.
+    """
+    _check(tag_BKhw, cell_BPK)
+    return _tag_loss_formula(tag_BKhw, cell_BPK)
+
+
+def load(folder: str | Path | None = None) -> frozenset[str]:
+    """Load the libraries of a build folder (default: `build/`, or POSE_BUILD) as far as they fit; returns the types of device now served.
+
+    Happens when this module is imported; call it after building in the same process. What is loaded stays: no second library is taken.
+    """
+    folder = build_ext.build_folder() if folder is None else Path(folder)
+    _load_library(folder, "cpu")  # first: it holds the schema
+    if torch.version.cuda is None:
+        _missing["cuda"] = "this torch has no CUDA"
+    elif "cpu" not in _loaded:
+        _missing["cuda"] = _missing["cpu"]
+    else:
+        _load_library(folder, "cuda")
+    return frozenset(_loaded)
+
+
+def _load_library(folder: Path, device: str) -> None:
+    if device in _loaded:
+        return
+    library = build_ext.library_path(folder, device)
+    if not library.is_file():
+        _missing[device] = f"{library} is not there (`dvc repro build_ext` builds it)"
+    elif build_ext.sources_digest() not in (None, build_ext.built_digest(folder)):
+        _missing[device] = f"{library} was built from other sources (`dvc repro build_ext` builds it anew)"
+    elif [int(number) for number in torch.__version__.split(".")[:2]] < [2, 11]:
+        _missing[device] = f"torch {torch.__version__} is older than 2.11"
+    else:
+        try:
+            if device == "cpu" and hasattr(torch.ops.pose, "tag_loss"):
+                raise RuntimeError(
+                    "this process holds another one"
+                )  # torch would end the process over a second one
+            torch.ops.load_library(str(library))
+            if device == "cpu":
+                _register()
+        except (OSError, RuntimeError) as error:
+            _missing[device] = f"{library} does not load: {' '.join(str(error).split())}"
+        else:
+            _missing.pop(device, None)
+            _loaded.add(device)
+
+
+def _register() -> None:
+    """Tell torch what the C++ side cannot: shapes without data, and the backward pass."""
+    found = str(torch.ops.pose.tag_loss.default._schema)
+    if found != SCHEMA:
+        raise RuntimeError(f"its operator is {found}")
+    torch.library.register_fake("pose::tag_loss")(_fake)
+    torch.library.register_fake("pose::tag_loss_backward")(_fake_backward)
+    torch.library.register_autograd("pose::tag_loss", _backward, setup_context=_keep)
+    torch.library.register_autograd("pose::tag_loss_backward", _refuse)
+
+
+def _fake(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check(tag_BKhw, cell_BPK)
+    B, P, K = cell_BPK.shape
+    loss_B = tag_BKhw.new_empty(B, dtype=_loss_type(tag_BKhw))
+    slope_BPK = tag_BKhw.new_empty((B, P, K), dtype=torch.float64)
+    return loss_B, torch.empty_like(loss_B), slope_BPK, tag_BKhw.new_empty((B, P), dtype=torch.float64)
+
+
+def _fake_backward(
+    pull_grad_B: Tensor,
+    push_grad_B: Tensor,
+    pull_slope_BPK: Tensor,
+    push_slope_BP: Tensor,
+    tag_BKhw: Tensor,
+    cell_BPK: Tensor,
+) -> Tensor:
+    return tag_BKhw.new_empty(tag_BKhw.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    _, _, pull_slope_BPK, push_slope_BP = output
+    ctx.mark_non_differentiable(pull_slope_BPK, push_slope_BP)
+    ctx.save_for_backward(pull_slope_BPK, push_slope_BP, *inputs)
+
+
+def _backward(ctx: Any, pull_grad_B: Tensor, push_grad_B: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+    # Of the maps only size and type are read; but through them autograd knows of a second derivative, and _refuse hears of it.
+    return torch.ops.pose.tag_loss_backward(pull_grad_B, push_grad_B, *ctx.saved_tensors), None
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> None:
+    raise RuntimeError("tag_loss can be differentiated once, not twice")
+
+
+def _check(tag_BKhw: Tensor, cell_BPK: Tensor) -> None:
+    if tag_BKhw.dtype not in MAP_TYPES:
+        raise TypeError(
+            f"tag_BKhw is of type {tag_BKhw.dtype}, expected float32, float64, float16 or bfloat16"
+        )
+    if cell_BPK.dtype != torch.int64:
+        raise TypeError(f"cell_BPK is of type {cell_BPK.dtype}, expected int64")
+    if tag_BKhw.ndim != 4 or cell_BPK.ndim != 3:
+        raise ValueError(
+            f"tag_BKhw has shape {_shape(tag_BKhw)} and cell_BPK {_shape(cell_BPK)}, expected (B, K, h, w) and (B, P, K)"
+        )
+    if tag_BKhw.shape[0] != cell_BPK.shape[0] or tag_BKhw.shape[1] != cell_BPK.shape[2]:
+        raise ValueError(
+            f"tag_BKhw has shape (B, K, h, w) = {_shape(tag_BKhw)}, but cell_BPK (B, P, K) = {_shape(cell_BPK)}: B and K must agree"
+        )
+    if tag_BKhw.shape[2] * tag_BKhw.shape[3] == 0:
+        raise ValueError(f"tag_BKhw has shape {_shape(tag_BKhw)}: maps without a cell")
+    if tag_BKhw.device != cell_BPK.device:
+        raise ValueError(
+            f"tag_BKhw is on {tag_BKhw.device} and cell_BPK on {cell_BPK.device}, expected one device"
+        )
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _loss_type(tag_BKhw: Tensor) -> torch.dtype:
+    return torch.float64 if tag_BKhw.dtype == torch.float64 else torch.float32
+
+
+def _tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
+    _, _, h, w = tag_BKhw.shape
+    visible_BPK = (cell_BPK >= 0) & (cell_BPK < h * w)
+    broken_B = (~visible_BPK & (cell_BPK != -1)).flatten(1).any(1)
+    if not torch.compiler.is_compiling() and cell_BPK.device.type == "cpu" and broken_B.any():
+        raise RuntimeError(
+            f"cell_BPK holds {cell_BPK.min()} to {cell_BPK.max()}, expected -1 (absent) or 0 to {h * w - 1}"
+        )
+
+    index_BKP = cell_BPK.where(visible_BPK, 0).transpose(1, 2)
+    tag_BPK = (
+        tag_BKhw.flatten(2)
+        .gather(2, index_BKP)
+        .transpose(1, 2)
+        .to(_loss_type(tag_BKhw))
+        .where(visible_BPK, 0)
+    )
+    joints_BP = visible_BPK.sum(2)
+    present_BP = joints_BP > 0
+    people_B = present_BP.sum(1)
+    mean_BP = tag_BPK.sum(2) / joints_BP.clamp(min=1)
+
+    away_BPK = (tag_BPK - mean_BP[:, :, None]).where(visible_BPK, 0)
+    pull_B = (away_BPK.square().sum(2) / joints_BP.clamp(min=1)).sum(1) / people_B.clamp(min=1)
+
+    energy_BPP = torch.exp(-(mean_BP[:, :, None] - mean_BP[:, None, :]).square())
+    pair_BPP = (
+        present_BP[:, :, None]
+        & present_BP[:, None, :]
+        & ~torch.eye(cell_BPK.shape[1], dtype=torch.bool, device=cell_BPK.device)
+    )
+    push_B = 0.5 * energy_BPP.where(pair_BPP, 0).sum((1, 2)) / (people_B * (people_B - 1)).clamp(min=1)
+    return pull_B.where(~broken_B, torch.nan), push_B.where(~broken_B, torch.nan)
+
+
+@cache
+def _say_plain(device: str) -> None:
+    print(
+        f"pose.ops.tag_loss: the plain torch formula serves on {device}: {_missing.get(device, 'no kernel for it')}",
+        file=sys.stderr,
+    )
+
+
+load()

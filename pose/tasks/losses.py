@@ -1,0 +1,130 @@
+"""Heatmap losses: one class for each kind that `single.loss` and `multi.loss` in params.yaml can name.
+
+A kind says how an error is computed (`loss`), which maps have one (`counts`), and how the network's output becomes
+heatmaps on the scale of the targets (`activate`), which inference needs too.
+
+Legend: B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class SingleLoss(Protocol):
+    """Of the single-person problem: mean over people and joints, summed over stacks, each of which is supervised."""
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        """The heatmap term; mask_BK: 1 for maps that count, else 0."""
+
+    def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        """Which maps count in the loss, (B, K), 1 or 0."""
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        """Heatmaps on the scale of the targets."""
+
+
+@dataclass(frozen=True)
+class SingleMSE:
+    """Squared error, as published.
+
+    foreground: a cell counts 1 + foreground * target times, since plain squared error first learns that nearly all
+    cells are empty, and stays there long.
+    """
+
+    foreground: float = 0.0
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        target = target_BKhw[:, None]
+        weight = mask_BK[:, None, :, None, None] * (1 + self.foreground * target)
+        return (weight * (output_BSKhw - target).square()).mean(dim=(0, 2, 3, 4)).sum()
+
+    def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        return mask_BK
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        return output_BKhw
+
+
+@dataclass(frozen=True)
+class SingleCrossEntropy:
+    """Cross-entropy of a map's softmax over its cells with the target as a distribution.
+
+    Of joints within the crop alone, for a distribution cannot be empty. sigma: of the target Gaussian, cells.
+    """
+
+    sigma: float
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        target = target_BKhw[:, None]
+        mass_B1K = target.sum(dim=(3, 4))
+        share_B1Kn = (target / mass_B1K.clamp(min=1e-6)[..., None, None]).flatten(3)
+        error_BSK = -(share_B1Kn * output_BSKhw.flatten(3).log_softmax(dim=3)).sum(dim=3)
+        counts_B1K = mask_BK[:, None] * (mass_B1K > 0)
+        return (counts_B1K * error_BSK).mean(dim=(0, 2)).sum()
+
+    def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+        return mask_BK * (target_BKhw.sum(dim=(2, 3)) > 0)
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        # A Gaussian of peak 1 has the mass 2 pi sigma^2.
+        return output_BKhw.flatten(2).softmax(dim=2).view_as(output_BKhw) * (2 * math.pi * self.sigma**2)
+
+
+class MultiLoss(Protocol):
+    """Of the multi-person problem: the mean over images and stacks, as in both published codes.
+
+    empty_bias: what the network's output for an empty map begins at; None leaves it about 0.
+    """
+
+    @property
+    def empty_bias(self) -> float | None: ...
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
+        """The heatmap term; mask_Bhw: 0 where the loss must not look, else 1."""
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        """Heatmaps on the scale of the targets."""
+
+
+@dataclass(frozen=True)
+class MultiMSE:
+    """Squared error, as published; with `foreground` > 0, times 1 + foreground * target."""
+
+    foreground: float = 0.0
+    empty_bias: float | None = None
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
+        target = target_BKhw[:, None].expand_as(output_BSKhw)
+        weight = mask_Bhw[:, None, None] * (1 + self.foreground * target)
+        return (weight * (output_BSKhw - target).square()).mean()
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        return output_BKhw
+
+
+@dataclass(frozen=True)
+class MultiFocal:
+    """The maps are logits; |target - p|^gamma times their cross-entropy, summed over a map's cells.
+
+    arXiv 2006.04388, equation 6. foreground: as of `MultiMSE`. empty_bias: nearly all cells are empty, so the maps
+    begin at a probability of about 0.02, not at one half.
+    """
+
+    gamma: float = 1.0
+    foreground: float = 0.0
+    empty_bias: float | None = -4.0
+
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
+        target = target_BKhw[:, None].expand_as(output_BSKhw)
+        entropy = F.binary_cross_entropy_with_logits(output_BSKhw, target, reduction="none")
+        error = (target - output_BSKhw.sigmoid()).abs().pow(self.gamma) * entropy
+        return (mask_Bhw[:, None, None] * (1 + self.foreground * target) * error).sum(dim=(3, 4)).mean()
+
+    def activate(self, output_BKhw: Tensor) -> Tensor:
+        return output_BKhw.sigmoid()

@@ -1,0 +1,324 @@
+"""The multi-person problem: all people of an image at once, told apart by tags (associative embedding, arXiv 1611.05424).
+
+Legend: B images, S stacks, C output channels, K joints, P people, H W input px, h w heatmap cells, T tag dimensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pose.data.batch import Inputs, MultiTargets
+from pose.data.image_set import SPLITS, ImageSet
+from pose.data.multi_samples import ImageDataset, letterbox_inputs
+from pose.io.errors import UserError
+from pose.io.files import write_text
+from pose.keypoints.geometry import invert, to_px, transform
+from pose.keypoints.grouping import GroupingParams, group
+from pose.keypoints.heatmap import flip_back
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import Skeleton
+from pose.metrics.oks import CocoEvaluation, CocoTruth, to_results
+from pose.metrics.pck import Scores
+from pose.models.blocks import PoseNetwork
+from pose.models.networks import NetworkParams
+from pose.models.weights import ProblemKind
+from pose.ops.tag_loss import tag_loss
+from pose.params import EvaluateParams, MultiInferenceParams, MultiParams
+from pose.tasks.base import Box, PredictRows, Subset, Terms, TTAOutput
+from pose.tasks.losses import MultiFocal, MultiLoss, MultiMSE
+from pose.tasks.thresholds import tune_thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TABLE = "COCO"  # of the metrics in metrics/TASK.json
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the people of an image are read from: heatmap_Khw, tag_KhwT, affine_23 (image px -> input px)."""
+
+    heatmap_Khw: np.ndarray
+    tag_KhwT: np.ndarray
+    affine_23: np.ndarray
+
+
+@dataclass(frozen=True)
+class MultiPerson:
+    """Heatmaps and tags of all joints from one network.
+
+    by_tags: False groups by distance in the image, to show what tags are worth.
+    """
+
+    params: MultiInferenceParams  # MultiParams to train
+    skeleton: Skeleton
+    by_tags: bool = True
+    kind: ProblemKind = "multi"
+    predictions_suffix: str = ".json"
+    score_digits: int = 4  # of fractions
+    terms: tuple[str, ...] = ("heatmap", "pull", "push")
+
+    @cached_property
+    def loss(self) -> MultiLoss:
+        """The kind of loss that the parameters name."""
+        gamma, foreground = 1.0, 0.0
+        if isinstance(self.params, MultiParams):
+            gamma, foreground = self.params.focal_gamma, self.params.foreground
+        kinds: dict[str, MultiLoss] = {"mse": MultiMSE(foreground), "focal": MultiFocal(gamma, foreground)}
+        return kinds[self.params.loss]
+
+    @property
+    def outputs(self) -> int:
+        """A heatmap of each joint, then a tag map of each."""
+        return 2 * len(self.skeleton)
+
+    def inference_params(self) -> dict[str, Any]:
+        """What inference needs of the parameters."""
+        return self.params.model_dump(include=set(MultiInferenceParams.model_fields))
+
+    def build_network(self, params: NetworkParams) -> PoseNetwork:
+        """image_B3HW -> output_BSChw: heatmaps, tag maps, then channels that nobody reads."""
+        net = params.build(self.outputs)
+        if self.loss.empty_bias is not None:
+            net.init_output_bias(len(self.skeleton), self.loss.empty_bias)
+        return net
+
+    def losses(self, output_BSChw: Tensor, targets: MultiTargets) -> Terms:
+        """heatmap, where the mask lets it look; pull and push as in `pose.ops.tag_loss`, means over images and stacks."""
+        heatmap_BSKhw, tag_BSKhw = self._split(output_BSChw)
+        heatmap = self.loss.loss(heatmap_BSKhw, targets.heatmap_BKhw, targets.mask_Bhw)
+        stacks = output_BSChw.shape[1]
+        pull, push = tag_loss(tag_BSKhw.flatten(0, 1), targets.cell_BPK.repeat_interleave(stacks, dim=0))
+        return {"heatmap": heatmap, "pull": pull.mean(), "push": push.mean()}
+
+    def heatmaps(self, output_BSChw: Tensor) -> Tensor:
+        """The last stack's heatmaps, BKhw, on the scale of the targets."""
+        return self.loss.activate(output_BSChw[:, -1, : len(self.skeleton)])
+
+    def adversarial_inputs(self, output_BSChw: Tensor, targets: MultiTargets) -> tuple[Tensor, Tensor]:
+        """The true heatmaps and the last stack's, BKhw, both 0 where the mask forbids to look."""
+        seen_B1hw = targets.mask_Bhw[:, None]
+        return seen_B1hw * targets.heatmap_BKhw, seen_B1hw * self.heatmaps(output_BSChw)
+
+    def preprocess(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
+    ) -> Inputs:
+        """A user's own images, each as a centred square that shows all of it."""
+        if any(boxes):
+            raise UserError("box: this network finds all people of an image itself, expected no box")
+        return letterbox_inputs(images, self.params, scales)
+
+    def maps(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[Maps]:
+        """The mean of all outputs' heatmaps; the tags of those at the input's own size side by side, as a vector.
+
+        Means of tags would say less.
+        """
+        size = outputs[0].output_BSChw.shape[-2:]
+        heatmaps, tags = [], []
+        for output in outputs:
+            heatmap_BKhw = self.heatmaps(output.output_BSChw).float()
+            tag_BKhw = self._split(output.output_BSChw)[1][:, -1].float()
+            if output.mirrored:
+                heatmap_BKhw = flip_back(heatmap_BKhw, self.skeleton.flip_index)
+                tag_BKhw = flip_back(tag_BKhw, self.skeleton.flip_index)
+            if heatmap_BKhw.shape[-2:] == size:
+                tags.append(tag_BKhw)
+            else:
+                heatmap_BKhw = F.interpolate(heatmap_BKhw, size=size, mode="bilinear", align_corners=False)
+            heatmaps.append(heatmap_BKhw)
+        heatmap = torch.stack(heatmaps).mean(dim=0).cpu().numpy()
+        tag = torch.stack(tags, dim=-1).cpu().numpy()
+        return [Maps(*one) for one in zip(heatmap, tag, affine_B23.numpy(), strict=True)]
+
+    def group(self, maps: Maps) -> People:
+        """The people of one image, in its own px, the surest first."""
+        thresholds = self.params.thresholds
+        params = GroupingParams(
+            detection_threshold=thresholds.detection,
+            tag_threshold=thresholds.tag,
+            max_distance=thresholds.max_distance,
+            tags=self.by_tags,
+            target=self.params.target,
+        )
+        people = group(maps.heatmap_Khw, maps.tag_KhwT, params, skeleton=self.skeleton)
+        return replace(people, joint_PK2=transform(invert(maps.affine_23), to_px(people.joint_PK2)))
+
+    def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
+        """The people of each image, in its own px, the surest first."""
+        return [self.group(maps) for maps in self.maps(outputs, affine_B23)]
+
+    def calibrate(self, data: MultiData, predict: PredictRows) -> MultiPerson:
+        """The problem with the thresholds of the highest AP on all held-out images, if `thresholds.tune` says so.
+
+        Those that are tuned are `detection` and `tag`; without tags, `detection` and `max_distance`.
+        """
+        thresholds = self.params.thresholds
+        if not thresholds.tune:
+            return self
+        rows = replace(data, max_val=0).rows("val")  # all of them, however few are looked at while training
+        maps = [one for outputs, affine_B23 in predict(rows) for one in self.maps(outputs, affine_B23)]
+
+        def score(detection: float, other: float) -> float:
+            problem = with_thresholds(detection, other)
+            return data.evaluate([problem.group(one) for one in maps], rows).metrics().get("AP", 0.0)
+
+        def with_thresholds(detection: float, other: float) -> MultiPerson:
+            update = {"detection": detection, "tag" if self.by_tags else "max_distance": other}
+            params = self.params.model_copy(update={"thresholds": thresholds.model_copy(update=update)})
+            return replace(self, params=params)
+
+        start = thresholds.tag if self.by_tags else thresholds.max_distance
+        tuned = with_thresholds(*tune_thresholds(score, start, by_tags=self.by_tags))
+        found = tuned.params.thresholds
+        log.info(
+            "thresholds tuned on %d held-out images: detection %s, tag %s, max_distance %s",
+            *(len(rows), found.detection, found.tag, found.max_distance),
+        )
+        return tuned
+
+    def extra_scores(
+        self, data: MultiData, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
+    ) -> Scores:
+        """The same network without its tags, the same on images that it was trained on, and the thresholds.
+
+        Without tags the thresholds are tuned as training tuned them, on the same held-out images: a fair opponent.
+        """
+        without = replace(self, by_tags=False).calibrate(data, calibration)
+        scores: Scores = {f"{TABLE} without tags": without._scores_on(data, predict, data.rows("evaluation"))}
+        if params.train_images:
+            rows = data.sample_of("train", params.train_images)
+            scores[f"{TABLE} train"] = self._scores_on(data, predict, rows)
+            scores["images"] = {"train": len(rows)}
+        scores["grouping"] = {
+            "detection_threshold": self.params.thresholds.detection,
+            "tag_threshold": self.params.thresholds.tag,
+            "max_distance": without.params.thresholds.max_distance,
+        }
+        return scores
+
+    def _scores_on(self, data: MultiData, predict: PredictRows, rows: np.ndarray) -> dict[str, float]:
+        people = [one for outputs, affine_B23 in predict(rows) for one in self.decode(outputs, affine_B23)]
+        return data.evaluate(people, rows).metrics()
+
+    def _split(self, output_BSChw: Tensor) -> tuple[Tensor, Tensor]:
+        joints = len(self.skeleton)
+        return output_BSChw[:, :, :joints], self.params.tag_gain * output_BSChw[:, :, joints : 2 * joints]
+
+
+@dataclass(frozen=True)
+class MultiData:
+    """The images of a prepared folder.
+
+    Its `validation` images are those of the evaluation; some of its `train` images are held out and validate instead.
+    max_val: most rows in `val`, 0 for all.
+    """
+
+    images: ImageSet
+    params: MultiInferenceParams
+    max_val: int
+    unit: str = "images"
+
+    @property
+    def path(self) -> Path:
+        """The file of images and joints."""
+        return self.images.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """That one, and the annotations that metrics are computed by."""
+        return (self.path, *(self.images.annotations(split) for split in SPLITS))
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints that are annotated."""
+        return self.images.skeleton
+
+    def rows(self, subset: Subset) -> np.ndarray:
+        """Images of a subset; where nothing is held out, training images validate too."""
+        if subset == "evaluation":
+            return self.images.rows("validation")
+        rows = self.images.rows("train")
+        held_out = (
+            self._drawn(rows, self.params.held_out) if isinstance(self.params, MultiParams) else rows[:0]
+        )
+        if subset == "train":
+            return np.setdiff1d(rows, held_out)
+        val = held_out if len(held_out) else rows
+        return self._drawn(val, self.max_val or len(val))
+
+    def name(self, row: int) -> str:
+        """Of the image."""
+        return self.images.name(row)
+
+    def sample_of(self, subset: Subset, most: int) -> np.ndarray:
+        """At most `most` images of a subset, drawn by lot."""
+        return self._drawn(self.rows(subset), most)
+
+    def dataset(
+        self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
+    ) -> ImageDataset:
+        """Batches of these rows."""
+        return ImageDataset(self.images, rows, self.params, seed=seed, scales=scales)
+
+    def missing_metric_reason(self, rows: np.ndarray) -> str:
+        """AP is a number whoever is there."""
+        return ""
+
+    def evaluate(self, people: Sequence[People], rows: np.ndarray) -> CocoEvaluation:
+        """pycocotools' comparison with the annotations; all rows are of one split."""
+        splits = set(self.images.split_I[rows].tolist())
+        assert len(splits) == 1, f"rows of the splits {splits}"
+        return self._truth(splits.pop()).evaluate(people, self.images.id_I[rows].tolist())
+
+    def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
+        """The ten numbers, and how many images and people they are of."""
+        people_N = np.isin(self.images.row_N, rows)
+        counts: dict[str, float] = {
+            "all": len(rows),
+            "with people": len(np.unique(self.images.row_N[people_N])),
+            "people": int(people_N.sum()),
+        }
+        return {TABLE: self.evaluate(people, rows).metrics(), "images": counts}
+
+    def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
+        """Precision over recall, and joint by joint."""
+        evaluation = self.evaluate(people, rows)
+        return {"precision": evaluation.precision(), "joints": evaluation.joints()}
+
+    def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
+        """COCO's result format, as its evaluation server takes it; it has no place for the task's name."""
+        category = self._truth(self.images.split_I[rows[0]]).category
+        results = to_results(people, self.images.id_I[rows].tolist(), category=category)
+        write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
+
+    def _drawn(self, rows: np.ndarray, most: int) -> np.ndarray:
+        """The first ones by a hash of the image's own id: which others there are moves nobody's place among them."""
+
+        def draw(row: int) -> bytes:
+            return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
+
+        return np.sort(sorted(rows.tolist(), key=draw)[:most]).astype(int)
+
+    def _truth(self, split: str) -> CocoTruth:
+        """Read when first asked for: the whole of COCO takes long, and most of the time one split is wanted."""
+        if split not in self._truths:
+            self._truths[split] = CocoTruth(self.images.annotations(split), self.skeleton)
+        return self._truths[split]
+
+    @cached_property
+    def _truths(self) -> dict[str, CocoTruth]:
+        return {}

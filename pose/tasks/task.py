@@ -1,0 +1,213 @@
+"""A model = a problem and its network; a task = a model being trained. The one step that trains any of them is here.
+
+`advpose` and `advpose-ae` are `hgpose` and `hgpose-ae` with an adversary: there is no other step for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pose.data.batch import Batch
+from pose.data.image_set import ImageSet
+from pose.data.person_set import PersonSet
+from pose.io.errors import UserError
+from pose.io.schema import parse
+from pose.keypoints.skeleton import Skeleton
+from pose.models.blocks import PoseNetwork
+from pose.models.init import InitialWeights
+from pose.models.networks import NetworkParams
+from pose.models.weights import NO_MEAN, Weights, build_network
+from pose.params import MultiInferenceParams, Params, ScheduleParams, SingleInferenceParams
+from pose.tasks.adversary import Adversary
+from pose.tasks.base import Problem, ProblemData, Terms
+from pose.tasks.multi import MultiData, MultiPerson
+from pose.tasks.optimizers import build_optimizer, schedule_factor
+from pose.tasks.single import SingleData, SinglePerson
+
+ProblemParams = SingleInferenceParams | MultiInferenceParams
+
+
+@dataclass(kw_only=True)
+class Model:
+    """A network and the problem that it answers.
+
+    network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from the images;
+    of imported weights only. run: the network as it is run (compiled, wrapped), if that is not `net` itself.
+    """
+
+    name: str
+    problem: Problem
+    network_params: NetworkParams
+    net: PoseNetwork
+    device: torch.device
+    mean: tuple[float, float, float] = NO_MEAN
+    autocast: bool = False
+    run: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, image_B3HW: Tensor) -> Tensor:
+        """The network's output in float32; it computes in bfloat16 where `train.precision` says so."""
+        if any(self.mean):
+            image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            output = (self.net if self.run is None else self.run)(
+                image_B3HW
+            )  # a compiled network has no truth value
+        return output.float() if self.autocast else output
+
+    def weights(self) -> Weights:
+        """The weights as they are now: the tensors are the network's own, not copies."""
+        return Weights(
+            task=self.name,
+            problem=self.problem.kind,
+            network=self.network_params,
+            outputs=self.problem.outputs,
+            skeleton=self.problem.skeleton,
+            inference=self.problem.inference_params(),
+            tensors=self.net.state_dict(),
+            mean=self.mean,
+        )
+
+
+@dataclass(kw_only=True)
+class Task(Model):
+    """loss_weights: one per loss term. lr: the pose network's peak rate. clip: largest gradient norm, 0 for none."""
+
+    optimizer: torch.optim.Optimizer
+    loss_weights: dict[str, float]
+    lr: float
+    schedule: ScheduleParams
+    clip: float
+    adversary: Adversary | None = None
+
+    def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
+        """One optimisation step, with `done` of `steps` taken before.
+
+        Returns the terms, unweighted, and their weighted sum `loss`. Where an adversary is active, its values are
+        among them, and weight * E(fake) is part of the sum.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
+        image_B3HW = batch.inputs.image_B3HW
+        output = self(image_B3HW)
+        terms = self.problem.losses(output, batch.targets)
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        roots: list[Tensor] = [loss]
+        grads: list[Tensor | None] = [None]
+        game: Terms = {}
+        total = loss.detach()
+        if self.adversary and self.adversary.is_active(done, steps):
+            real_BKhw, fake_BKhw = self.problem.adversarial_inputs(output, batch.targets)
+            game, fake_grad_BKhw = self.adversary.step(image_B3HW, real_BKhw, fake_BKhw)
+            total = total + self.adversary.params.weight * game["E_fake"]
+            if fake_grad_BKhw is not None:
+                roots.append(fake_BKhw)
+                grads.append(fake_grad_BKhw)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(roots, grads)
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()} | {"loss": total} | game
+
+
+def build_problem(params: ProblemParams, skeleton: Skeleton) -> Problem:
+    """The problem that these parameters are of; those of inference are enough to predict."""
+    if isinstance(params, SingleInferenceParams):
+        return SinglePerson(params, skeleton)
+    return MultiPerson(params, skeleton)
+
+
+def open_data(params: ProblemParams, prepared: Path, *, max_val: int = 0) -> ProblemData:
+    """The prepared set of a problem; at most `max_val` rows in `val` (0: all). UserError if it cannot be used."""
+    if isinstance(params, SingleInferenceParams):
+        return SingleData(PersonSet(prepared), params, max_val)
+    return MultiData(ImageSet(prepared), params, max_val)
+
+
+def load_problem(weights: Weights, source: str, train_params: ProblemParams | None = None) -> Problem:
+    """The problem that model weights answer; UserError, naming their source, for parameters that cannot be used.
+
+    train_params: what else there is to be known of the problem, where it is more than inference needs.
+    """
+    kinds: dict[str, type[ProblemParams]] = {"single": SingleInferenceParams, "multi": MultiInferenceParams}
+    params: ProblemParams = parse(kinds[weights.problem], dict(weights.inference), f"{source}: inference")
+    if train_params is not None:
+        params = train_params.model_copy(
+            update={name: getattr(params, name) for name in type(params).model_fields}
+        )
+    problem = build_problem(params, weights.skeleton)
+    if weights.outputs < problem.outputs:
+        raise UserError(f"{source}: found {weights.outputs} output channels, expected {problem.outputs}")
+    return problem
+
+
+def load_model(
+    weights: Weights, source: str, device: torch.device, train_params: ProblemParams | None = None
+) -> Model:
+    """Model weights as a model in evaluation mode; UserError, naming their source, if they do not fit their network."""
+    problem = load_problem(weights, source, train_params)
+    return Model(
+        name=weights.task,
+        problem=problem,
+        network_params=weights.network,
+        net=build_network(weights, source, device),
+        device=device,
+        mean=weights.mean,
+    )
+
+
+def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.device) -> Task:
+    """The task of that name, its weights drawn from the seed; UserError for parameters that cannot be used."""
+    spec = params.task(name)
+    problem = build_problem(params.problem(spec.problem), skeleton)
+    if set(spec.weights) != set(problem.terms):
+        expected = f"expected {', '.join(problem.terms)} for problem: {problem.kind}"
+        raise UserError(
+            f"tasks.{name}.weights: found the keys {', '.join(spec.weights) or 'none'}, {expected}"
+        )
+    layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
+    autocast = uses_bfloat16(params.train.precision, device)
+    with InitialWeights(params.seed):
+        net = problem.build_network(
+            spec.network
+        )  # first, so that it begins as in the task without an adversary
+        net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        adversary = None
+        if spec.adversary:
+            settings: dict[str, Any] = {"joints": len(skeleton), "device": device, "layout": layout}
+            adversary = Adversary.build(spec.adversary, **settings, autocast=autocast)
+    if params.train.compile and adversary:
+        adversary.net.compile()
+    lr = params.lr * spec.lr_scale
+    return Task(
+        name=name,
+        problem=problem,
+        network_params=spec.network,
+        net=net,
+        device=device,
+        autocast=autocast,
+        run=torch.compile(net) if params.train.compile else None,
+        optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
+        loss_weights=spec.weights,
+        lr=lr,
+        schedule=spec.schedule,
+        clip=spec.clip,
+        adversary=adversary,
+    )
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16. auto: where the device has instructions for it; elsewhere it would be slower."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch says so under private names only; one that lacks them computes in float32.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)

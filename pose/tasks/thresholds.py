@@ -1,0 +1,33 @@
+"""Tuning the thresholds by which people are grouped: on images that are neither trained nor evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+# Coarse: what differs by less is chance. A peak of the mean of two maps is seldom high.
+DETECTION = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
+TAG = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+MAX_DISTANCE = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+
+
+def tune_thresholds(
+    score: Callable[[float, float], float], start: float, *, by_tags: bool
+) -> tuple[float, float]:
+    """The pair (detection, tag), or (detection, max_distance) without tags, of the highest score; of equals the first.
+
+    The two matter nearly, but not quite, independently of each other: they are tuned in turns until neither changes,
+    which is the best of its row and its column, if not of all. start: of the second.
+    """
+    score = cache(score)
+    other_values = TAG if by_tags else MAX_DISTANCE
+
+    def best(score_of: dict[float, float]) -> float:
+        return max(score_of, key=score_of.__getitem__)
+
+    both, before = (0.0, start), None
+    while both != before:  # this ends: the score never falls, and of equals an earlier one is taken
+        before = both
+        detection = best({value: score(value, both[1]) for value in DETECTION})
+        both = (detection, best({value: score(detection, value) for value in other_values}))
+    return both

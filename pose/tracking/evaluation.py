@@ -1,0 +1,28 @@
+"""The evaluation of a task, its scores added to the MLflow run that trained it. What `pose evaluate` runs."""
+
+from __future__ import annotations
+
+import logging
+
+from pose.inference.evaluate import evaluate, evaluated_weights
+from pose.io.files import file_hash
+from pose.io.paths import TaskPaths
+from pose.params import load_params
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_task(task: str) -> None:
+    """Evaluate a task with the parameters of this workspace; UserError as of `evaluate`."""
+    params = load_params()
+    scores = evaluate(params, task)
+    for table, row in scores.items():
+        print(f"{table}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    try:
+        from pose.tracking.mlflow import log_evaluation
+    except ModuleNotFoundError as error:  # a bare machine
+        log.info(
+            "no module %s: nothing is tracked; the metrics are in %s", error.name, TaskPaths(task).metrics
+        )
+        return
+    log_evaluation(TaskPaths(task).run_id, scores, weights=file_hash(evaluated_weights(params, task)))

@@ -1,0 +1,166 @@
+"""Checkpoints of a training run: written whole, the last two kept, and never resumed by another run.
+
+`checkpoints/TASK/latest.pt` and, beside it, `previous.pt`. A checkpoint is written under another name, synced and
+renamed, so that a process that is killed at any moment leaves the old one or the new one; if a disk damages the latest,
+the one before is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pose.io.errors import DamagedFileError
+from pose.io.schema import flatten
+from pose.io.torch_file import load_torch, save_torch
+from pose.ops import tag_loss as ops
+from pose.params import Params
+from pose.training.code_version import code_version
+
+log = logging.getLogger(__name__)
+
+FORMAT = "pose-checkpoint-4"
+KIND = "a checkpoint (checkpoints/TASK/latest.pt)"
+# Parameters that may differ between a run and its continuation; all others shape the weights or the history.
+FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
+FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes"}
+
+
+def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
+    """Every parameter that shapes a run, by dotted key, and `data`, the hash of what it is trained on.
+
+    `epochs` may be raised, so it is not part of it. Nor is the number of processes, see `environment`.
+    """
+    problem = params.task(name).problem
+    shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(problem).model_dump()}
+    shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
+    shape["task"] = params.task(name).model_dump(exclude={"epochs"})
+    # The metrics by which weights and thresholds are chosen depend on it in their last bits.
+    return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
+
+
+def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str, Any]:
+    """What a run may be resumed with another of, though the last bits may differ. tags: whether there is a tag loss."""
+    cpu = f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    found = {"torch": str(torch.__version__), "device": chip, "processes": processes}
+    return found | ({"operator": "built" if device.type in ops.load() else "plain"} if tags else {})
+
+
+def merge_environments(
+    earlier: Mapping[str, Any], now: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """That of a run which was begun in one environment and resumed in another, and a line for each difference."""
+    merged, changes = dict(now), []
+    for key, value in now.items():
+        last = str(earlier.get(key)).rpartition(" then ")[2]
+        merged[key] = earlier.get(key) if last == str(value) else f"{earlier.get(key)} then {value}"
+        if last != str(value):
+            changes.append(f"{key} was {last}, is {value}")
+    return merged, changes
+
+
+@dataclass
+class Checkpoint:
+    """Everything that the rest of a run depends on.
+
+    fingerprint, code, environment: of what shaped it. net, optimizer: state dicts. adversary: None without one.
+    best: tensors of the best weights so far, None if those are `net`. state: a `TrainerState` as plain values.
+    """
+
+    fingerprint: dict[str, Any]
+    code: dict[str, str]
+    environment: dict[str, Any]
+    net: dict[str, Any]
+    optimizer: dict[str, Any]
+    adversary: dict[str, Any] | None
+    best: dict[str, Any] | None
+    state: dict[str, Any]
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint; DamagedFileError where it is something else or not whole, UserError where it is unreadable."""
+    content = load_torch(path, KIND)
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != FORMAT:
+        raise DamagedFileError(f"{path}: found {found!r}, expected {KIND} ({FORMAT})")
+    values: dict[str, Any] = {}
+    for field in fields(Checkpoint):
+        value = content.get(field.name)
+        if not isinstance(value, dict) and not (value is None and field.name in ("adversary", "best")):
+            raise DamagedFileError(
+                f"{path}: entry {field.name!r}: found a {type(value).__name__}, expected a dict"
+            )
+        values[field.name] = value
+    return Checkpoint(**values)
+
+
+@dataclass(frozen=True)
+class CheckpointManager:
+    """The checkpoints in a task's folder, of the run that `fingerprint` describes; its user holds the folder's lock."""
+
+    folder: Path
+    problem: str
+    fingerprint: Mapping[str, Any]
+
+    @property
+    def latest(self) -> Path:
+        """The one written last."""
+        return self.folder / "latest.pt"
+
+    @property
+    def previous(self) -> Path:
+        """The one written before it, for when that is damaged."""
+        return self.folder / "previous.pt"
+
+    def save(self, **content: Any) -> None:
+        """Write a checkpoint of these fields; the latest becomes the previous. UserError if it cannot be written."""
+        code = code_version(self.problem)
+        checkpoint = Checkpoint(fingerprint=dict(self.fingerprint), code=code, **content)
+        save_torch(self.latest, {"format": FORMAT, **vars(checkpoint)}, backup=self.previous)
+
+    def load(self) -> tuple[Path, Checkpoint] | None:
+        """The latest sound checkpoint of this run, and its file; None, having said why, if training starts from scratch.
+
+        A damaged file is said, and removed if there is a sound one before it: it must not take that one's place.
+        UserError for a file that cannot be read now, which may be sound.
+        """
+        damaged = False
+        for path in (self.latest, self.previous):
+            if not path.exists():
+                continue
+            try:
+                checkpoint = load_checkpoint(path)
+            except DamagedFileError as error:
+                damaged = True
+                log.warning("skipping a checkpoint: %s", error)
+                continue
+            if difference := self._difference(checkpoint):
+                log.info("starting from scratch: %s is of another run: %s", path, difference)
+                return None
+            if path == self.previous and damaged:
+                self.latest.unlink()
+            return path, checkpoint
+        if damaged:
+            log.info("starting from scratch: no sound checkpoint is left")
+        return None
+
+    def _difference(self, checkpoint: Checkpoint) -> str:
+        """How the run of a checkpoint differs; empty if it does not. Every key is named, the first with its values."""
+        found, expected = dict(checkpoint.fingerprint), dict(self.fingerprint)
+        found |= {f"code of {path}": version for path, version in checkpoint.code.items()}
+        expected |= {f"code of {path}": version for path, version in code_version(self.problem).items()}
+        differing = [
+            key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)
+        ]
+        if not differing:
+            return ""
+        first, *rest = differing
+        return f"{first} was {found.get(first)!r}, is {expected.get(first)!r}" + (
+            f"; and {', '.join(rest)}" if rest else ""
+        )

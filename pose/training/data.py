@@ -1,0 +1,102 @@
+"""What a run trains on and is validated on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pose.data.loader import Loader, ResumableBatchSampler
+from pose.inference.predictor import predict_dataset
+from pose.io.errors import UserError
+from pose.io.paths import PREPARED
+from pose.metrics.monitored import TRAIN_PREFIX, monitored
+from pose.params import Params
+from pose.tasks.base import ProblemData, spread_evenly
+from pose.tasks.task import Task, open_data
+from pose.training.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The prepared set of a run. rows: trained on; val: validated on; shown: of `rows`, those that are scored too."""
+
+    data: ProblemData
+    rows: np.ndarray
+    val: np.ndarray
+    shown: np.ndarray
+    batch: int
+    seed: int
+    workers: int
+
+    @staticmethod
+    def load(params: Params, name: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
+        """UserError, naming the file or the parameter, for what cannot be trained with."""
+        spec, batch, train = params.task(name), params.task(name).batch, params.train
+        source = prepared or PREPARED[spec.problem]
+        data = open_data(params.problem(spec.problem), source, max_val=train.val_samples)
+        rows, val = data.rows("train"), data.rows("val")
+        if len(rows) < batch:
+            held_out = (
+                f" (multi.held_out = {params.multi.held_out} more are held out)"
+                if spec.problem == "multi"
+                else ""
+            )
+            found = f"found {len(rows)} {data.unit} to train on{held_out}"
+            raise UserError(f"{data.path}: {found}, expected at least tasks.{name}.batch = {batch}")
+        if len(val) == 0:
+            why = (
+                "prepare.lspet_held_out and mpii_held_out; none of LSP's own are held out, add LSPET or MPII"
+            )
+            raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some ({why})")
+        if reason := data.missing_metric_reason(val):
+            raise UserError(f"{data.path}: the {len(val)} {data.unit} held out of training {reason}")
+        if batch % processes:
+            expected = f"a multiple of the {processes} processes (train.processes)"
+            raise UserError(f"tasks.{name}.batch: found {batch}, expected {expected}")
+        shown = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
+        return TrainingData(data, rows, val, shown, batch, params.seed, train.workers)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches of the rows that are trained on."""
+        return len(self.rows) // self.batch
+
+    def loader(self, start: int, stop: int, ranks: Ranks) -> Loader:
+        """This rank's part of the batches of these steps."""
+        dataset = self.data.dataset(self.rows, seed=self.seed)
+        return Loader(dataset, self._sampler(start, stop, ranks), workers=self.workers)
+
+    def sample_names(self, step: int) -> list[str]:
+        """The samples of a step, counted from 1, on all ranks."""
+        [keys] = self._sampler(step - 1, step, Ranks())
+        return [self.data.name(int(self.rows[position])) for _, position in keys]
+
+    def _sampler(self, start: int, stop: int, ranks: Ranks) -> ResumableBatchSampler:
+        place = {"start": start, "stop": stop, "rank": ranks.rank, "ranks": ranks.count}
+        return ResumableBatchSampler(len(self.rows), self.batch, seed=self.seed, **place)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Monitored metrics of a task on rows of its data; every rank predicts its share of them."""
+
+    task: Task
+    data: TrainingData
+    ranks: Ranks
+    batch: int
+
+    def validate(self) -> dict[str, float]:
+        """On the val rows, and on some that are trained on, these with the prefix `train `."""
+        self.ranks.broadcast_buffers(self.task.net)  # so that the metrics are those of what is saved
+        return self._metrics(self.data.val, "") | self._metrics(self.data.shown, TRAIN_PREFIX)
+
+    def _metrics(self, rows: np.ndarray, prefix: str) -> dict[str, float]:
+        if not len(rows):
+            return {}
+        found = predict_dataset(
+            self.task, self.data.data, self.ranks.share(rows), batch=self.batch, flip=False
+        )
+        scores = self.data.data.score(self.ranks.gather(found, len(rows)), rows)
+        return monitored(self.task.problem.kind, scores, prefix)

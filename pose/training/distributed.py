@@ -1,0 +1,160 @@
+"""Several processes that train one network: each on its share of every batch, gradients averaged.
+
+Every process runs the same code; the first (`is_main`) alone writes files, shows progress and tracks. One process is
+the special case in which all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pose.io.errors import UserError
+
+T = TypeVar("T")
+
+LOST_PEER = 75  # exit status of a process that lost another one
+# How torch says that another process is gone.
+GONE = re.compile(
+    r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)", re.IGNORECASE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `count`. Collective calls do nothing where there is one; else all ranks must make them alike."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def share(self, items: Any) -> Any:
+        """This rank's part of a sequence or array: every `count`-th item."""
+        return items[self.rank :: self.count]
+
+    def gather(self, items: list[T], total: int) -> list[T]:
+        """The whole sequence again, of which each rank brings what it made of its `share`."""
+        if self.count == 1:
+            return items
+        parts: list[Any] = [None] * self.count
+        dist.all_gather_object(parts, items)
+        whole: list[Any] = [None] * total
+        for rank, part in enumerate(parts):
+            whole[rank :: self.count] = part
+        return whole
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the ranks, the same on all."""
+        if self.count > 1:
+            dist.all_reduce(values, op=dist.ReduceOp.SUM)
+            values = values / self.count
+        return values
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag whether any rank says yes, so that all of them leave a loop, or save, at the same step."""
+        if self.count == 1:
+            return list(flags)
+        raised = torch.tensor([float(flag) for flag in flags])
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+        return [bool(flag) for flag in raised.tolist()]
+
+    def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
+        """What the first process makes, on all: others may be on machines that lack the files it is made of."""
+        made = [make() if self.is_main else None]
+        if self.count > 1:
+            dist.broadcast_object_list(made, src=0)
+        return made[0]  # type: ignore[return-value]
+
+    def assert_same_on_all_ranks(self, values: dict[str, Any]) -> None:
+        """UserError, the same on all ranks, for the first key whose value differs from the first one's."""
+        every: list[Any] = [values] * self.count
+        if self.count > 1:
+            dist.all_gather_object(every, values)
+        for rank, other in enumerate(every):
+            for key in sorted(every[0].keys() | other.keys()):
+                if other.get(key) != every[0].get(key):
+                    found = (
+                        f"found {other.get(key)!r} in process {rank} and {every[0].get(key)!r} in process 0"
+                    )
+                    raise UserError(f"{key}: {found}, expected the same on all machines")
+
+    def broadcast_buffers(self, net: nn.Module) -> None:
+        """Give all ranks the first one's buffers (running statistics), which are those that are saved."""
+        if self.count > 1:
+            for buffer in net.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """The network so that its gradients are averaged over the ranks in backward; None for one process.
+
+        Its buffers stay each rank's own, see `broadcast_buffers`. Where equal runs give equal bits, so they do from
+        whichever step a start resumes: after its first step torch would lay out anew what it sends, and three numbers
+        or more add up to other last bits in another place. While it looks for unused parameters, it does not.
+        """
+        if self.count == 1:
+            return None
+        on_cpu = all(weight.device.type == "cpu" for weight in net.parameters())
+        fixed = self.count > 2 and (on_cpu or torch.are_deterministic_algorithms_enabled())
+        with warnings.catch_warnings():  # torch 2.13 renames the option to one that 2.11 does not know
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+            return DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=fixed)
+
+
+@contextmanager
+def process_group() -> Iterator[Ranks]:
+    """Join the processes that torchrun started, alone if it did not; leave the group at the end.
+
+    A process that loses another one says so in a line and ends with status LOST_PEER.
+    """
+    try:
+        yield _join()
+    except RuntimeError as error:  # torch has no type of its own for it
+        if not is_launched() or not GONE.search(str(error)):
+            raise
+        print(
+            f"process {os.environ['RANK']} lost its connection to another process, and ends", file=sys.stderr
+        )
+        sys.exit(LOST_PEER)
+    finally:
+        if dist.is_initialized():  # a process that just exits may leave the others waiting
+            dist.destroy_process_group()
+
+
+def is_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes, before the processes know of each other."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _join() -> Ranks:
+    if not is_launched():
+        return Ranks()
+    if torch.cuda.is_available():
+        rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= gpus:
+            found = f"found process {rank + 1} on a machine of {gpus} GPUs"
+            raise UserError(f"torchrun: {found}, expected at most one process for each")
+        torch.cuda.set_device(rank)
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+    return Ranks(dist.get_rank(), dist.get_world_size())

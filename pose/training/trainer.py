@@ -1,0 +1,339 @@
+"""A training run from parameters to model weights: data, checkpoints, validation and tracking around the one loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from pose.data.loader import raise_on_dead_worker
+from pose.inference.predictor import predict_batches, select_device
+from pose.io.errors import Interrupted, UserError
+from pose.io.files import file_hash, remove_stale_temp_files
+from pose.io.paths import TaskPaths
+from pose.io.schema import flatten
+from pose.io.torch_file import load_tensors
+from pose.models.sync_norm import convert_sync_batch_norm
+from pose.models.weights import Weights, save_weights
+from pose.params import Params
+from pose.tasks.task import build_task, load_model
+from pose.tracking.base import NullTracker, RunInfo, Status, Tracker
+from pose.training.checkpoint import (
+    Checkpoint,
+    CheckpointManager,
+    environment,
+    fingerprint,
+    merge_environments,
+)
+from pose.training.code_version import code_digest
+from pose.training.data import TrainingData, Validator
+from pose.training.distributed import Ranks, is_first_process, process_group
+from pose.training.history import write_history
+from pose.training.lock import FolderLock
+from pose.training.loop import TrainerConfig, TrainerState, fit
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 20  # steps that a row of train.csv is the mean of
+StepCallback = Callable[[int, Mapping[str, float]], None]
+
+
+def train(
+    params: Params,
+    name: str,
+    *,
+    folder: str | Path = ".",
+    prepared: Path | None = None,
+    max_steps: int | None = None,
+    tracker: Tracker | None = None,
+    on_step: StepCallback | None = None,
+) -> dict[str, float]:
+    """Train one task to the end, resuming its checkpoint if there is one of the same run; returns its metrics.
+
+    Under torchrun, as one of several processes. Writes into `folder` (models/, checkpoints/, metrics/plots/) and
+    nowhere else, but for what the tracker does.
+    prepared: the prepared set, if it is not where the stages put it. max_steps: fewer than the epochs have; the
+    schedule is then that of so short a run. tracker: receives the history; None for none. on_step: is called with each
+    step and its loss terms, on every process.
+    The metrics are the monitored ones of the last validation, by name, and `best`, the highest value of the first.
+    UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or Ctrl-C, after saving.
+    """
+    paths = TaskPaths(name, Path(folder))
+    lock = FolderLock(paths.checkpoints) if is_first_process() else nullcontext()
+    with lock, compute_settings(params), process_group() as ranks:
+        if ranks.is_main:
+            for written in (paths.checkpoints, paths.models, paths.plots):
+                remove_stale_temp_files(written)
+        trainer = Trainer(params, name, paths, prepared, ranks, max_steps, tracker or NullTracker(), on_step)
+        try:
+            return trainer.run()
+        except Interrupted:
+            if ranks.is_main:
+                raise
+            sys.exit(1)  # the first process says so
+
+
+class Trainer:
+    """One process's part in one run: resume, train, save, and write the model weights."""
+
+    def __init__(
+        self,
+        params: Params,
+        name: str,
+        paths: TaskPaths,
+        prepared: Path | None,
+        ranks: Ranks,
+        max_steps: int | None,
+        tracker: Tracker,
+        on_step: StepCallback | None,
+    ):
+        self.params, self.name, self.paths, self.ranks = params, name, paths, ranks
+        self.spec = params.task(name)
+        self.data = TrainingData.load(params, name, processes=ranks.count, prepared=prepared)
+        skeleton = self.data.data.skeleton
+        self.task = build_task(params, name, skeleton=skeleton, device=select_device())
+        self.precision = "bfloat16" if self.task.autocast else "float32"
+        data_hash = file_hash(*self.data.data.files)
+        # What `auto` came to here is part of it.
+        self.fingerprint = fingerprint(params, name, data_hash) | {"train.precision": self.precision}
+        self.code = code_digest(self.spec.problem)
+        # Not of the fingerprint, but decides when processes exchange what.
+        beside = {
+            "epochs": self.spec.epochs,
+            "checkpoint_every": params.train.checkpoint_every,
+            "code": self.code,
+        }
+        ranks.assert_same_on_all_ranks(self.fingerprint | beside)
+        self.environment = environment(self.task.device, ranks.count, tags=self.spec.problem == "multi")
+        self.checkpoints = CheckpointManager(paths.checkpoints, self.spec.problem, self.fingerprint)
+        self.validator = Validator(self.task, self.data, ranks, params.evaluate.batch)
+        self.tracker = tracker if ranks.is_main else NullTracker()
+        self.state = TrainerState()
+        self.best: dict[str, Tensor] | None = (
+            None  # tensors of the best weights so far, kept by the first process
+        )
+        self._on_step = on_step
+        per_epoch = self.data.steps_per_epoch
+        steps = self.spec.epochs * per_epoch
+        self.config = TrainerConfig(
+            steps=min(steps, max_steps or steps),
+            steps_per_epoch=per_epoch,
+            log_every=LOG_EVERY,
+            validate_every=params.train.validate_every * per_epoch,
+            checkpoint_every=params.train.checkpoint_every,
+            checkpoint_seconds=60 * params.train.checkpoint_minutes,
+        )
+
+    def run(self) -> dict[str, float]:
+        """Resume or begin, train, write the model weights; the metrics of the last validation."""
+        resumed = self._resume()
+        self._log_start()
+        status: Status = "FAILED"
+        self.tracker.start(self._run_info(resumed))
+        try:
+            self._wrap_networks()
+            loader = self.data.loader(self.state.step, self.config.steps, self.ranks)
+            with raise_on_dead_worker(), self._explain_batch_norm_error():
+                fit(self.task, loader, self.config, self.state, self)
+            if self.ranks.is_main:
+                self._write_outputs()
+            status = "FINISHED"
+        except (Interrupted, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            self.tracker.finish(status)
+        metrics = {key: value for key, value in self.state.val[-1].items() if key not in ("step", "epoch")}
+        return metrics | {"best": self.state.best}
+
+    # Called by the loop
+
+    def on_step(self, step: int, terms: dict[str, float]) -> None:
+        """Hand the terms of a step to the caller of `train`."""
+        if self._on_step:
+            self._on_step(step, terms)
+
+    def on_row(self, row: dict[str, float]) -> None:
+        """Hand a row of the history to the tracker."""
+        self.tracker.log(row)
+
+    def validate(self) -> dict[str, float]:
+        """Metrics of the network as it stands."""
+        return self.validator.validate()
+
+    def sample_names(self, step: int) -> list[str]:
+        """The samples of that step, on all ranks, by name."""
+        return self.data.sample_names(step)
+
+    def keep_best(self) -> None:
+        """Keep the weights as the best so far."""
+        if self.ranks.is_main:
+            self.best = {
+                name: tensor.to("cpu", copy=True) for name, tensor in self.task.net.state_dict().items()
+            }
+
+    def save(self) -> None:
+        """Write a checkpoint, and the history up to here."""
+        if not self.ranks.is_main:
+            return
+        try:
+            self.checkpoints.save(
+                environment=self.environment,
+                net=self.task.net.state_dict(),
+                optimizer=self.task.optimizer.state_dict(),
+                adversary=self.task.adversary.state_dict() if self.task.adversary else None,
+                best=None if self.state.best_step == self.state.step else self.best,
+                state=asdict(self.state),
+            )
+            write_history(self.paths, self.state)
+        except UserError as error:
+            raise UserError(
+                f"{error}; the checkpoint before stays, and the same command resumes from there"
+            ) from None
+
+    # Beginning
+
+    def _resume(self) -> bool:
+        found = self.ranks.broadcast_from_rank0(self.checkpoints.load)  # which other machines lack
+        if not found:
+            return False
+        path, checkpoint = found
+        try:
+            return self._restore(path, checkpoint)
+        except UserError:
+            raise
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+        ) as error:  # sound, but not ours
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{path}: cannot be resumed ({reason}); remove it to start from scratch"
+            ) from None
+
+    def _restore(self, path: Path, checkpoint: Checkpoint) -> bool:
+        state = TrainerState(**checkpoint.state)
+        if state.step < 0:
+            raise ValueError(f"at step {state.step}")
+        if state.step > self.config.steps:
+            found = f"{path} is at step {state.step:,}, beyond the {self.config.steps:,} of this run"
+            self._log(f"starting from scratch: {found}")
+            return False
+        load_tensors(self.task.net, checkpoint.net, path)
+        self.task.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.task.adversary:
+            assert checkpoint.adversary is not None
+            load_tensors(self.task.adversary.net, checkpoint.adversary["net"], path)
+            self.task.adversary.load_state_dict(checkpoint.adversary)
+        self.state = state
+        self.best = checkpoint.best or (checkpoint.net if state.best_step else None)
+        self._log(f"resuming from step {state.step:,} of {self.config.steps:,} ({path})")
+        self.environment, changes = merge_environments(checkpoint.environment, self.environment)
+        for change in changes:
+            effect = "the last bits may differ"
+            if change.startswith("processes") and not self.params.train.sync_batch_norm:
+                part = self.spec.batch // self.ranks.count
+                effect = f"but batches are normalised by {part} at a time, so the weights become others"
+            self._log(f"{change}: the samples stay the same, {effect}")
+        return True
+
+    def _log(self, line: str) -> None:
+        if self.ranks.is_main:
+            log.info("%s: %s", self.name, line)
+
+    def _log_start(self) -> None:
+        where = (
+            f"{self.ranks.count} processes on {self.task.device}"
+            if self.ranks.count > 1
+            else str(self.task.device)
+        )
+        weights = sum(parameter.numel() for parameter in self.task.net.parameters())
+        size = f"{weights:,} weights, {len(self.data.rows):,} {self.data.data.unit} to train on"
+        self._log(f"{size}, {self.config.steps:,} steps, {where} in {self.precision}")
+
+    def _run_info(self, resumed: bool) -> RunInfo:
+        shape = {key: value for key, value in self.fingerprint.items() if key != "data"}
+        free = {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
+        params = flatten({"train": self.params.train.model_dump()}) | shape | free
+        tags = {name: str(self.environment[name]) for name in ("torch", "device")}
+        tags |= {"code": self.code, "data_hash": self.fingerprint["data"]}
+        history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
+        return RunInfo(self.name, params, tags, resumed, history)
+
+    def _wrap_networks(self) -> None:
+        adversary = self.task.adversary
+        if self.params.train.sync_batch_norm and self.ranks.count > 1:
+            for net in [self.task.net, *([adversary.net] if adversary else [])]:
+                convert_sync_batch_norm(net)
+        if adversary:
+            adversary.mean = self.ranks.mean
+        if wrapped := self.ranks.wrap(self.task.net):
+            self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
+
+    @contextmanager
+    def _explain_batch_norm_error(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # torch has no type of its own for it
+                raise
+            why = "where maps shrink to one cell, one image alone has nothing to be normalised by"
+            found = f"found {self.spec.batch} for {self.ranks.count} processes"
+            expected = f"expected 2 images for each or a larger input: {why}"
+            raise UserError(f"tasks.{self.name}.batch: {found}, {expected}") from None
+
+    # End
+
+    def _write_outputs(self) -> None:
+        state, weights = self.state, self.task.weights()
+        last = best = self._finish(weights)
+        if state.best_step < state.step:
+            assert self.best is not None
+            best = self._finish(replace(weights, tensors=self.best))
+        files = {"last": self.paths.models / "last.pt", "best": self.paths.models / "best.pt"}
+        save_weights(files["best"], best)
+        save_weights(files["last"], last)
+        write_history(self.paths, state)
+        self.tracker.set_tags({f"weights_{which}": file_hash(path) for which, path in files.items()})
+        self.tracker.log_model(files["last"])
+        took = f"trained {state.step:,} steps in {state.seconds:.0f} s"
+        self._log(f"{took}, best {state.best:.4g} at step {state.best_step:,}")
+
+    def _finish(self, weights: Weights) -> Weights:
+        """With their provenance, and with what the problem tunes on held-out rows."""
+        went = {"task.epochs": self.spec.epochs, "steps": self.state.step, "code": self.code}
+        weights = replace(weights, provenance=self.fingerprint | went | self.environment)
+        train_params = self.params.problem(self.spec.problem)
+        model = load_model(weights, str(self.paths.models), self.task.device, train_params)
+        predict = partial(predict_batches, model, self.data.data, batch=self.params.evaluate.batch, flip=True)
+        problem = model.problem.calibrate(self.data.data, predict)
+        return replace(weights, inference=problem.inference_params())
+
+
+@contextmanager
+def compute_settings(params: Params) -> Iterator[None]:
+    """Threads and kernels as the parameters say, while entered."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(params.train.threads)
+    if params.train.deterministic:  # no kernel whose result may differ from call to call
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)

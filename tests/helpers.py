@@ -1,0 +1,338 @@
+"""What several test files use: small inputs, workspaces, stages run as a user would."""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+from torch import nn
+
+from pose.data.image_set import ImageSet
+from pose.data.prepare.coco import CocoSummary, prepare_coco
+from pose.io.images import encode_jpeg
+from pose.keypoints.skeleton import COCO
+from pose.models.published import PEERS
+from pose.models.weights import (
+    save_weights,
+    weights_of,
+)
+from pose.params import CocoParams, Params, SplitCounts, parse_params
+from pose.tasks.task import build_task
+
+
+def write_initial_weights(params: Params, name: str, folder: Path) -> Path:
+    """Weights of a task as its seed draws them."""
+    task = build_task(params, name, device=torch.device("cpu"))
+    save_weights(folder / "last.pt", weights_of(task))
+    return folder / "last.pt"
+
+
+def write_active_weights(params: Params, folder: Path) -> Path:
+    """Untrained multi-person weights that see people everywhere: heatmaps of many heights, where others begin with empty ones."""
+    task = build_task(params, "hgpose-ae", device=torch.device("cpu"))
+    head, joints = task.net.heads[-1], len(COCO)
+    with torch.no_grad():
+        spread_K = task.net(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[
+            :, -1, :joints
+        ].std(dim=(0, 2, 3))
+        head.weight[:joints] *= (2 / spread_K)[:, None, None, None]
+        head.bias[:joints] = -2.0
+    save_weights(folder / "last.pt", weights_of(task))
+    return folder / "last.pt"
+
+
+CPU = torch.device("cpu")
+
+
+NO_GPU = {
+    "CUDA_VISIBLE_DEVICES": ""
+}  # whole runs are held to what a CPU promises: the bits, and two processes
+
+
+STORE = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def make_workspace(folder: Path, params: Params, prepared: Path, prepared_coco: Path) -> Path:
+    (folder / "data" / "prepared").mkdir(parents=True)
+    (folder / "data" / "prepared" / "lsp_mpii.h5").symlink_to(prepared)
+    (folder / "data" / "prepared" / "coco").symlink_to(prepared_coco)
+    write_params_file(folder, params.model_dump() | {"train": params.train.model_dump() | {"processes": 1}})
+    shutil.copy(empty_store(), folder)
+    return folder
+
+
+@cache
+def empty_store() -> Path:
+    """An MLflow store without any run: its tables take seconds to make, for which every workspace would wait."""
+    folder = Path(tempfile.mkdtemp(prefix="pose-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run(
+        [sys.executable, "-c", "import mlflow; mlflow.search_experiments()"],
+        cwd=folder,
+        check=True,
+        env=clean_environment() | STORE,
+    )
+    return folder / "mlflow.db"
+
+
+def write_params_file(folder: Path, values: dict) -> None:
+    with (folder / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(values, file)
+
+
+def set_param(folder: Path, key: str, value: object) -> None:
+    values = YAML(typ="safe").load((folder / "params.yaml").read_text())
+    *path, last = key.split(".")
+    inner = values
+    for part in path:
+        inner = inner[part]
+    inner[last] = value
+    write_params_file(folder, values)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what a user may have set for MLflow and DVC."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))
+    }
+    return environment | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **NO_GPU}
+
+
+def start_stage(stage: str, *args: str, folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"stages.{stage}", *args]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_stage(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
+    process = start_stage(stage, *args, folder=folder)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this process is in that folder, as a stage would be, and without a GPU, as those of `start` are."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+def only_error(result: tuple[int, str, str]) -> str:
+    status, _, err = result
+    assert status == 1
+    assert "Traceback" not in err
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def with_values(params: Params, changes: dict[str, object]) -> Params:
+    """Parameters with other values at dotted keys."""
+    values = params.model_dump()
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        inner = values
+        for part in path:
+            inner = inner[part]
+        inner[last] = value
+    return parse_params(values)
+
+
+ALL = SplitCounts(train=0, validation=0)
+
+
+COCO_PARAMS = CocoParams(
+    images=ALL,
+    min_people=SplitCounts(train=1, validation=1),
+    longest=96,
+    jpeg_quality=95,
+    ignore_unlabelled=True,
+)
+
+
+SIZE = 80, 60  # width, height of the images made here
+
+
+def noise(seed: int, width: int = SIZE[0], height: int = SIZE[1]) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height))
+
+
+def image_entry(image_id: int, file_name: str = "", size: tuple[int, int] = SIZE) -> dict[str, Any]:
+    return {
+        "id": image_id,
+        "file_name": file_name or f"{image_id:012d}.jpg",
+        "width": size[0],
+        "height": size[1],
+    }
+
+
+def person_entry(annotation_id: int, image_id: int, joints: int = 17, **replaced: Any) -> dict[str, Any]:
+    """A person whose first joints are labelled, at places that differ from joint to joint."""
+    keypoints = [
+        number
+        for k in range(17)
+        for number in ((10 + 3 * k, 8 + 2 * k, 1 + k % 2) if k < joints else (0, 0, 0))
+    ]
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [10, 8, 50, 40],
+        "area": 1000.0,
+        "num_keypoints": joints,
+        "keypoints": keypoints,
+        "segmentation": [[10, 8, 60, 8, 60, 48, 10, 48]],
+    } | replaced
+
+
+def crowd_entry(
+    annotation_id: int, image_id: int, low: int = 600, length: int = 700, size: tuple[int, int] = SIZE
+) -> dict[str, Any]:
+    counts = [low, length, size[0] * size[1] - low - length]
+    return person_entry(
+        annotation_id,
+        image_id,
+        joints=0,
+        iscrowd=1,
+        segmentation={"size": [size[1], size[0]], "counts": counts},
+    )
+
+
+def annotation_file_content(images: list[dict[str, Any]], people: list[dict[str, Any]]) -> dict[str, Any]:
+    categories = [
+        {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO.joints), "skeleton": []}
+    ]
+    return {
+        "info": {"year": 2017},
+        "licenses": [],
+        "images": images,
+        "annotations": people,
+        "categories": categories,
+    }
+
+
+def write_annotations(root: Path, name: str, content: dict[str, Any]) -> Path:
+    """An annotation file such as `train2017`, and a picture for each of its images."""
+    path = root / "coco" / "annotations" / f"person_keypoints_{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    (root / "coco" / name).mkdir(exist_ok=True)
+    for entry in content["images"]:
+        picture = noise(entry["id"], entry["width"], entry["height"])
+        (root / "coco" / name / entry["file_name"]).write_bytes(encode_jpeg(picture, 90))
+    return path
+
+
+def coco_params(**values: Any) -> CocoParams:
+    return COCO_PARAMS.model_copy(update=values)
+
+
+def prepare_images(
+    root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1
+) -> tuple[ImageSet, CocoSummary]:
+    folder = root / "prepared" / "coco"
+    summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
+    return ImageSet(folder), summary
+
+
+SMALL_EXTERNAL: dict[str, dict[str, Any]] = {
+    "bearpaw_hg": {"joints": 16, "stacks": 1, "modules": 2, "features": 16, "stem": [4, 8, 16]},
+    "roytseng_hgpose": {"joints": 16, "stacks": 2, "modules": 1, "features": 8, "stem": [4, 6, 6]},
+    "roytseng_discriminator": {"joints": 17, "stacks": 1, "modules": 1, "features": 8, "stem": [4, 6, 6]},
+    "roytseng_hgpose_ae": {"outputs": 36, "stacks": 2, "features": 8, "increase": 2, "stem": [4, 6, 6]},
+    "umich_pose_ae": {"outputs": 36, "stacks": 1, "features": 8, "increase": 3, "stem": [4, 6, 8]},
+}
+
+
+@cache
+def internal_network(kind: str) -> nn.Module:
+    """A network of ours with every tensor drawn, running statistics too. One for all tests: none may change it."""
+    torch.manual_seed(1)
+    net = PEERS[kind].network(**SMALL_EXTERNAL[kind])
+    for tensor in net.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.5, 1.5)
+        else:
+            tensor.fill_(7)
+    return net.eval()
+
+
+def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
+    """What a network without fault would answer to a sample, (2 K, h, w) float32: its heatmaps, then its tags.
+
+    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person whose joint that is; elsewhere
+    that of the person with any joint nearest. So people have cells of their own in the maps of joints that they lack, where
+    refinement finds nothing and fills nothing in; without them it would take the joints of others.
+    """
+    h, w = heatmap_Khw.shape[1:]
+    tag_Khw = np.zeros_like(heatmap_Khw)
+    person_N, joint_N = np.nonzero(cell_PK >= 0)
+    y_N, x_N = np.divmod(cell_PK[person_N, joint_N], w)
+    y_hw, x_hw = np.indices((h, w), dtype=np.float32)
+
+    def nearest(these: np.ndarray) -> np.ndarray:
+        """(h, w) tag of the person of the nearest of these joints."""
+        distance_nhw = (y_hw - y_N[these, None, None]) ** 2 + (x_hw - x_N[these, None, None]) ** 2
+        return gap * (person_N[these][distance_nhw.argmin(axis=0)] + 1)
+
+    if len(person_N):
+        tag_Khw[:] = nearest(np.arange(len(person_N)))
+    for joint in np.unique(joint_N):
+        inside_hw = heatmap_Khw[joint] > 0
+        tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
+    return np.concatenate([heatmap_Khw, tag_Khw])
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def module_name(path: Path) -> str:
+    """`pose/io/images.py` -> `pose.io.images`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    module_name(path): path for folder in ("pose", "stages") for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def imported_modules(name: str) -> set[str]:
+    """Modules that a source imports, anywhere in it; of our own, files rather than names in them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(SOURCES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: a relative import at line {node.lineno}"
+            whole = f"{node.module}"
+            found |= {
+                f"{whole}.{alias.name}" if f"{whole}.{alias.name}" in SOURCES else whole
+                for alias in node.names
+            }
+    return found - {name}
+
+
+def imported_sources(name: str) -> set[str]:
+    return {target for target in imported_modules(name) if target in SOURCES and target != "pose"}

@@ -1,0 +1,128 @@
+"""Files that appear whole or not at all, and those that cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pose.io.errors import UserError
+from pose.io.files import (
+    atomic_folder,
+    atomic_write,
+    read_bytes,
+    read_json,
+    read_text,
+    write_json,
+    write_text,
+)
+
+
+def inside(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_a_file_appears_when_it_is_whole(tmp_path: Path, synced: bool) -> None:
+    path = tmp_path / "a" / "b" / "net.pt"
+    with atomic_write(path, sync=synced) as temporary:
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+        temporary.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert inside(path.parent) == ["net.pt"]
+
+
+def test_the_temporary_lies_beside_the_file_hidden_with_its_ending_and_the_process_id(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "clip.mp4") as temporary:
+        temporary.touch()
+    assert temporary.parent == tmp_path
+    assert temporary.suffix == ".mp4"
+    assert temporary.name.startswith(".")
+    assert str(os.getpid()) in temporary.name
+
+
+@pytest.mark.parametrize("error", [UserError, KeyboardInterrupt])
+def test_a_failure_leaves_the_former_file_and_no_rest(tmp_path: Path, error: type[BaseException]) -> None:
+    write_text(tmp_path / "old.txt", "old")
+
+    def fail(path: Path) -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    for name in ("old.txt", "new.txt"):
+        with pytest.raises(error):
+            fail(tmp_path / name)
+    assert inside(tmp_path) == ["old.txt"]
+    assert read_text(tmp_path / "old.txt") == "old"
+
+
+def test_a_process_that_is_killed_leaves_the_former_file(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    write_json(path, {"AP": 0.5})
+    code = f"""
+import os, signal
+from pose.io.files import atomic_write
+with atomic_write({str(path)!r}) as temporary:
+    temporary.write_text("{{")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert read_json(path) == {"AP": 0.5}
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("cached")
+    (tmp_path / "out.txt").symlink_to(tmp_path / "cache")
+    write_text(tmp_path / "out.txt", "new")
+    assert not (tmp_path / "out.txt").is_symlink()
+    assert (tmp_path / "cache").read_text() == "cached"
+
+
+def test_text_keeps_its_line_ends_and_letters(tmp_path: Path) -> None:
+    text = "a: 1\r\nb: 2\nñ"
+    write_text(tmp_path / "x.yaml", text)
+    assert (tmp_path / "x.yaml").read_bytes() == text.encode("utf-8")
+    assert read_text(tmp_path / "x.yaml") == text
+
+
+def test_an_interrupted_folder_leaves_the_former_one_and_no_rest(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "set") as folder:
+        (folder / "old").touch()
+    with pytest.raises(IsADirectoryError), atomic_folder(tmp_path / "set") as folder:
+        folder.read_bytes()
+    assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["old"]]
+    with atomic_folder(tmp_path / "set") as folder:
+        (folder / "new").touch()
+    assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["new"]]
+
+
+def test_json_is_read_plain_or_packed(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [1, {"b": None}])
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress((tmp_path / "a.json").read_bytes()))
+    assert read_json(tmp_path / "a.json") == read_json(tmp_path / "a.json.gz") == [1, {"b": None}]
+
+
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latin").write_bytes(b"\xff")
+    (tmp_path / "half.json").write_text('{"a": [1,')
+    (tmp_path / "half.json.gz").write_bytes(gzip.compress(b"[]" * 99)[:-9])
+    for read, name, message in (
+        (read_bytes, "nothing", "nothing: no such file"),
+        (lambda path: read_bytes(path, "a picture"), "nothing", "nothing: no such file, expected a picture"),
+        (read_bytes, "folder", "folder: cannot be read"),
+        (read_text, "latin", "latin: cannot be read"),
+        (read_json, "half.json", "half.json: not valid JSON, or cut short"),
+        (read_json, "half.json.gz", "half.json.gz: cannot be read, damaged or cut short"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            read(tmp_path / name)
+        assert "\n" not in str(caught.value)

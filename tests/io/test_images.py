@@ -1,0 +1,142 @@
+"""Pictures: read whole, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pose.io.errors import UserError
+from pose.io.images import decode_image, encode_jpeg, read_image, relative_name, shrink
+from pose.keypoints.geometry import transform
+
+
+@pytest.fixture
+def picture_HW3() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+def with_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
+    """The JPEG with one more segment right after its start."""
+    return jpeg[:2] + bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
+def test_colours_come_as_red_green_blue(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((4, 6, 3), (0, 0, 255), dtype=np.uint8))
+    image = read_image(tmp_path / "red.png")
+    assert image.shape == (4, 6, 3)
+    assert (image == (255, 0, 0)).all()
+
+
+def test_an_encoded_picture_is_decoded_with_its_colours() -> None:
+    image = np.full((16, 16, 3), (200, 100, 30), dtype=np.uint8)
+    assert np.abs(decode_image(encode_jpeg(image, 95), "x").astype(int) - image).max() <= 4
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.999])
+def test_a_jpeg_cut_short_anywhere_is_refused_by_name(
+    tmp_path: Path, picture_HW3: np.ndarray, share: float
+) -> None:
+    data = encode_jpeg(picture_HW3, 90)
+    (tmp_path / "cut.jpg").write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(UserError, match=r"cut\.jpg: truncated JPEG"):
+        read_image(tmp_path / "cut.jpg")
+
+
+def test_the_end_of_a_thumbnail_does_not_stand_for_the_end_of_the_picture(picture_HW3: np.ndarray) -> None:
+    whole = with_segment(
+        encode_jpeg(picture_HW3, 90), 0xE1, b"Exif\0\0 thumbnail " + encode_jpeg(picture_HW3[:8, :8], 90)
+    )
+    assert decode_image(whole, "x").shape == picture_HW3.shape
+    with pytest.raises(UserError, match="truncated JPEG"):
+        decode_image(whole[:-500], "x")
+
+
+def test_a_progressive_jpeg_cut_between_its_scans_is_refused(picture_HW3: np.ndarray) -> None:
+    _, data = cv2.imencode(".jpg", picture_HW3, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    whole = data.tobytes()
+    assert decode_image(whole, "x").shape == picture_HW3.shape
+    with pytest.raises(UserError, match="truncated JPEG"):
+        decode_image(whole[: whole.rfind(b"\xff\xda")], "x")
+
+
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(picture_HW3: np.ndarray) -> None:
+    assert decode_image(encode_jpeg(picture_HW3, 90) + b"\0camera notes", "x").shape == picture_HW3.shape
+
+
+def test_a_png_cut_short_is_refused_by_name(tmp_path: Path, picture_HW3: np.ndarray) -> None:
+    data = cv2.imencode(".png", picture_HW3)[1].tobytes()
+    (tmp_path / "cut.png").write_bytes(data[:-100])
+    with pytest.raises(UserError, match=r"cut\.png: truncated PNG"):
+        read_image(tmp_path / "cut.png")
+
+
+def test_missing_empty_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "folder.jpg").mkdir()
+    for name, what in {
+        "missing.jpg": "no such file",
+        "empty.jpg": "empty file",
+        "text.jpg": "cannot be decoded",
+        "folder.jpg": "cannot be read",
+    }.items():
+        with pytest.raises(UserError, match=f"{name}: .*{what}") as caught:
+            read_image(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        np.zeros((5, 7), np.uint8),
+        np.zeros((5, 7, 4), np.uint8),
+        np.zeros((5, 7, 3), np.uint16),
+        np.zeros((1, 1), np.uint8),
+    ],
+)
+def test_grey_transparent_deep_and_tiny_pictures_come_as_rgb_bytes(stored: np.ndarray) -> None:
+    image = decode_image(cv2.imencode(".png", stored)[1].tobytes(), "x")
+    assert image.dtype == np.uint8
+    assert image.shape == (*stored.shape[:2], 3)
+
+
+def test_pixels_lie_as_stored_and_are_turned_only_on_request(picture_HW3: np.ndarray) -> None:
+    # A TIFF header and one entry: tag 0x0112 (orientation), SHORT, one value: 6, to be turned by 90 degrees.
+    orientation = (
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + bytes.fromhex("0112 0003 00000001 0006 0000") + b"\0\0\0\0"
+    )
+    data = with_segment(encode_jpeg(picture_HW3, 90), 0xE1, orientation)
+    assert decode_image(data, "x").shape == (60, 90, 3)
+    assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 0.31])
+def test_a_shrunk_picture_shows_things_where_its_affine_says(zoom: float) -> None:
+    y, x = np.mgrid[:120, :170]
+    spot = 255 * np.exp(-((x - 61) ** 2 + (y - 83) ** 2) / (2 * 8**2))
+    small, affine = shrink(np.repeat(spot[..., None], 3, axis=2).astype(np.uint8), zoom)
+    weight = small[..., 0].astype(float)
+    sy, sx = np.mgrid[: small.shape[0], : small.shape[1]]
+    centre = (weight * sx).sum() / weight.sum(), (weight * sy).sum() / weight.sum()
+    np.testing.assert_allclose(centre, transform(affine, np.array([61, 83])), atol=0.05)
+    assert max(small.shape) == round(170 * zoom)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a.jpg", "images/../../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "..\\a.jpg", "a\nb.jpg", "", ".", None, 7],
+)
+def test_a_picture_s_name_that_leads_elsewhere_is_refused(name: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"list.json: name .* is not usable, expected a relative path"
+    ) as caught:
+        relative_name(name, "list.json: name")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_s_name_is_tidied() -> None:
+    assert relative_name("val2017//./1.jpg", "x") == "val2017/1.jpg"
