@@ -1,8 +1,11 @@
-"""What the adversary costs: a step of each adversarial task beside one of the task that it is like, on one thread.
+"""What the adversary costs.
+
+A step of each adversarial task beside one of the task that it is like, on one thread.
 
     python benchmarks/adversary.py [--rounds 15] [--name adversary]
 
-The game is on in every step, which it is not in the demo before `start` of the run. Pictures are noise: their content makes no difference.
+The game is on in every step, which it is not in the demo before `start` of the run. Pictures are noise: their
+content makes no difference.
 """
 
 from __future__ import annotations

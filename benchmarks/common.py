@@ -1,4 +1,7 @@
-"""What the benchmarks share: contestants taken in turns, ratios with their spread, facts about the machine."""
+"""What the benchmarks share.
+
+Contestants taken in turns, ratios with their spread, facts about the machine.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
     """CPU seconds of each contestant in each round, (rounds,).
 
-    A B C A B C ...: other work on the machine slows all of them, so that ratios within a round hold. CPU time, not the clock's: what is
-    measured runs in this process. A first round, not counted, fills caches.
+    A B C A B C ...: other work on the machine slows all of them, so that ratios within a round hold. CPU
+    time, not the clock's: what is measured runs in this process. A first round, not counted, fills caches.
     """
     seconds = {name: np.empty(rounds + 1) for name in contestants}
     for number in range(rounds + 1):

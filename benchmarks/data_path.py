@@ -1,9 +1,12 @@
-"""The training data path beside reading the same JPEG files, and beside reading and one warp: samples per second and core.
+"""The training data path beside reading the same JPEG files, and beside reading and one warp.
+
+Samples per second and core.
 
     python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name data_path]
 
-On drawn people (data/synthetic, or a few hundred drawn for the purpose) and, beside them, on those of FOLDER, which holds LSP, LSPET or
-mpii as published. Only people whose packed picture is their image's file, byte for byte, take part: all decode the same bytes.
+On drawn people (data/synthetic, or a few hundred drawn for the purpose) and, beside them, on those of FOLDER,
+which holds LSP, LSPET or mpii as published. Only people whose packed picture is their image's file, byte for
+byte, take part: all decode the same bytes.
 """
 
 from __future__ import annotations
@@ -147,7 +150,10 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
 def same_bytes(
     prepared: Path, people: PersonSet, root: Path, most: int
 ) -> tuple[list[str], list[bytes], np.ndarray]:
-    """Training people whose packed bytes are their image's file: the files, their bytes, the rows; at most so many, evenly spread."""
+    """Training people whose packed bytes are their image's file.
+
+    The files, their bytes, the rows; at most so many, evenly spread.
+    """
     rows: list[int] = []
     with h5py.File(prepared) as file:
         for row in people.rows("train"):

@@ -1,4 +1,6 @@
-"""The tag-loss operator on a GPU: is it the CPU's, does it repeat itself bit by bit, does the host never wait, and how long does it take.
+"""The tag-loss operator on a GPU.
+
+Is it the CPU's, does it repeat itself bit by bit, does the host never wait, and how long does it take.
 
     python benchmarks/gpu_tag_loss.py check [--sizes few]     stops at the first difference; few: for compute-sanitizer, which is slow
     python benchmarks/gpu_tag_loss.py time [--to FOLDER]      writes FOLDER/gpu_tag_loss.{json,md} (default: benchmarks/results)
@@ -60,7 +62,8 @@ def check(sizes: list[tuple[int, ...]]) -> None:
             on_gpu = [tensor.cuda() for tensor in on_cpu]
             first = results(*on_gpu)
             for ours, theirs in zip(first, results(*on_cpu), strict=True):
-                # Sums in float64 on both sides: what differs is their order, and so at most the last rounding.
+                # Sums in float64 on both sides: what differs is their order, and so at most the last
+                # rounding.
                 torch.testing.assert_close(
                     ours.cpu(), theirs, rtol=2 * torch.finfo(theirs.dtype).eps + 1e-12, atol=1e-12
                 )

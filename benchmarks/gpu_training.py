@@ -5,8 +5,8 @@
     python benchmarks/gpu_training.py real [--data FOLDER]  trains hgpose and advpose on LSPET, writes gpu_real.json
     python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md} (default: benchmarks/results)
 
-`benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try the script itself: then
-with `--preset demo --rounds 1`.
+`benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try
+the script itself: then with `--preset demo --rounds 1`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def moved(
 
 
 def check(name: str) -> None:
-    """A step's terms and gradients, on the GPU and on the CPU, with the parameters of a preset. In float64: what is left is a mistake."""
+    """A step's terms and gradients, on the GPU and on the CPU, with the parameters of a preset.
+
+    In float64: what is left is a mistake.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         params = preset(name, Path(scratch))
     for task_name in TASKS:

@@ -1,4 +1,6 @@
-"""Grouping one image's heatmaps and tags into people, beside one dilation of each map: the least that finding peaks can cost.
+"""Grouping one image's heatmaps and tags into people, beside one dilation of each map.
+
+The least that finding peaks can cost.
 
     python -m benchmarks.grouping        writes benchmarks/results/grouping.{json,md}
 
@@ -37,8 +39,8 @@ STANDING_K2 = np.array([
 def scene(people: int, size: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Heatmaps (K, h, w) and tags (K, h, w, 2) as a trained network gives them, of people who stand about and overlap.
 
-    Gaussians of 2 cells and 0.4 to 1 high over noise. Around a joint there is its person's tag, elsewhere that of the person who
-    has any joint nearest.
+    Gaussians of 2 cells and 0.4 to 1 high over noise. Around a joint there is its person's tag, elsewhere
+    that of the person who has any joint nearest.
     """
     rng = np.random.default_rng(seed)
     height_P = size * rng.uniform(0.15, 0.6, people) / people**0.25
@@ -66,7 +68,10 @@ def scene(people: int, size: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """CPU time of one call: all of it is in this thread, and on a busy machine the wall clock would count others."""
+    """CPU time of one call.
+
+    All of it is in this thread, and on a busy machine the wall clock would count others.
+    """
     start = time.thread_time()
     call()
     return time.thread_time() - start

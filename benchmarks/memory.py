@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py [--task advpose-ae] [--minutes 30] [--prepared data/prepared/coco] [--to FOLDER]
 
-Trains with the parameters of params.yaml, one process and two loader workers, MLflow and checkpoints as ever, until the time is over;
-what the first fifth of it needs to warm up is left out. Writes FOLDER/memory.{json,md} (default: benchmarks/results), and each
-look into memory.csv: a slope alone does not tell a leak from one step between two levels.
+Trains with the parameters of params.yaml, one process and two loader workers, MLflow and checkpoints as ever,
+until the time is over; what the first fifth of it needs to warm up is left out. Writes
+FOLDER/memory.{json,md} (default: benchmarks/results), and each look into memory.csv: a slope alone does not
+tell a leak from one step between two levels.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def look(process: psutil.Process) -> dict[str, float]:
-    """Of the process and all that it has started: resident memory of its own and of them (MB), file descriptors, threads, processes."""
+    """Of the process and all that it has started.
+
+    Resident memory of its own and of them (MB), file descriptors, threads, processes.
+    """
     family = [process]
     family += [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
     with process.oneshot():

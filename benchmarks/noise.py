@@ -1,4 +1,7 @@
-"""Batches of noise, as the data path gives them, and the parameters that they are made by: what several benchmarks begin with."""
+"""Batches of noise, as the data path gives them, and the parameters that they are made by.
+
+What several benchmarks begin with.
+"""
 
 from __future__ import annotations
 

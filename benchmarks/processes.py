@@ -1,9 +1,12 @@
-"""What a second process brings: images per second of one process of one thread, one of two threads, and two of one thread each.
+"""What a second process brings.
+
+Images per second of one process of one thread, one of two threads, and two of one thread each.
 
     python benchmarks/processes.py [--rounds 5] [--steps 40] [--name processes]
 
-All four tasks at the demo's sizes, the batch shared by the processes as in training, gradients exchanged over gloo, the game on in every
-step. Wall clock, since processes wait for each other: run it on a machine that does nothing else. The limit is twice the first.
+All four tasks at the demo's sizes, the batch shared by the processes as in training, gradients exchanged over
+gloo, the game on in every step. Wall clock, since processes wait for each other: run it on a machine that
+does nothing else. The limit is twice the first.
 """
 
 from __future__ import annotations

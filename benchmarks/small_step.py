@@ -1,9 +1,12 @@
-"""What a small network's step is spent on: its stem, the batch of a process, the optimizer's form. Images per second of one thread.
+"""What a small network's step is spent on.
+
+Its stem, the batch of a process, the optimizer's form. Images per second of one thread.
 
     python benchmarks/small_step.py [--rounds 9]
 
-Of `hgpose-ae` as the demo has it, beside the same with the published stem (three numbers), with half of the batch, and with an
-optimizer that takes tensor by tensor. Pictures are noise: their content makes no difference to the time.
+Of `hgpose-ae` as the demo has it, beside the same with the published stem (three numbers), with half of the
+batch, and with an optimizer that takes tensor by tensor. Pictures are noise: their content makes no
+difference to the time.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""The tag loss forward and backward, beside zero-filling one gradient of the maps' size: the least that a backward pass can cost.
+"""The tag loss forward and backward, beside zero-filling one gradient of the maps' size.
+
+The least that a backward pass can cost.
 
     python benchmarks/tag_loss.py        writes benchmarks/results/tag_loss.{json,md}
 
-Whether such a gradient lies in memory that the process holds, or in pages fresh from the system (whose first touch costs far more than the
-zeros), the allocator decides by what was freed before. Here it is told: both are measured, apart. Legend: B images, K joints, P people,
-h w map cells.
+Whether such a gradient lies in memory that the process holds, or in pages fresh from the system (whose first
+touch costs far more than the zeros), the allocator decides by what was freed before. Here it is told: both
+are measured, apart. Legend: B images, K joints, P people, h w map cells.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""The training step beside the network alone: images per second of one thread, for the demo's network and for the paper's.
+"""The training step beside the network alone.
+
+Images per second of one thread, for the demo's network and for the paper's.
 
     python benchmarks/train_step.py [--rounds 15] [--paper-rounds 3] [--name train_step]
 
-The limit is the network's own forward and backward pass on a batch that lies ready; a step adds the loss, the optimiser and, with data,
-the whole data path. Pictures are noise: their content makes no difference to the time. Data are those of benchmarks/data_path.py.
+The limit is the network's own forward and backward pass on a batch that lies ready; a step adds the loss, the
+optimiser and, with data, the whole data path. Pictures are noise: their content makes no difference to the
+time. Data are those of benchmarks/data_path.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Reproducible 2D human pose estimation: stacked hourglasses, associative embedding, self-adversarial training."""
+"""Reproducible 2D human pose estimation.
+
+Stacked hourglasses, associative embedding, self-adversarial training.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`params.yaml` -> typed, frozen, complete. The only place that parses it; no default hides behind a missing key."""
+"""`params.yaml` -> typed, frozen, complete.
+
+The only place that parses it; no default hides behind a missing key.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,11 @@ class SyntheticParams(Frozen):
 
 
 class CocoParams(Frozen):
-    """images: at most so many, 0 for all. min_people: people with joints that an image must show. longest: long side
-    of the packed images, px. ignore_unlabelled: people without joints are masked from the loss, as crowds are."""
+    """images: at most so many, 0 for all.
+
+    Min_people: people with joints that an image must show. longest: long side of the packed images, px.
+    ignore_unlabelled: people without joints are masked from the loss, as crowds are.
+    """
 
     images: SplitCounts
     min_people: SplitCounts
@@ -95,8 +101,8 @@ class AugmentParams(Frozen):
 class SingleInferenceParams(Frozen):
     """What inference needs of a single-person problem, and model weights carry.
 
-    input_size: side of the crop that the network sees, px. crop: its side over the person's height. sigma: of the
-    target Gaussian, heatmap cells.
+    input_size: side of the crop that the network sees, px. crop: its side over the person's height. sigma: of
+    the target Gaussian, heatmap cells.
     """
 
     input_size: InputSize
@@ -107,8 +113,11 @@ class SingleInferenceParams(Frozen):
 
 
 class SingleParams(SingleInferenceParams):
-    """The single-person problem. unlabelled: whether joints without annotation are left out of the loss, or trained
-    towards an empty map. foreground: the squared error of a cell is weighted by 1 + foreground * target."""
+    """The single-person problem.
+
+    Unlabelled: whether joints without annotation are left out of the loss, or trained towards an empty map.
+    foreground: the squared error of a cell is weighted by 1 + foreground * target.
+    """
 
     unlabelled: Literal["ignore", "zero"]
     foreground: NotNegative
@@ -122,8 +131,11 @@ class SingleParams(SingleInferenceParams):
 
 
 class MultiAugmentParams(Frozen):
-    """Bounds of uniform draws. rotation, hue: degrees. scale: of the square's side, 1 +- scale. shift: share of that
-    side. saturation, contrast: factors 1 +- these. brightness: +- this share of white. flip: probability."""
+    """Bounds of uniform draws.
+
+    Rotation, hue: degrees. scale: of the square's side, 1 +- scale. shift: share of that side. saturation,
+    contrast: factors 1 +- these. brightness: +- this share of white. flip: probability.
+    """
 
     rotation: Annotated[float, Field(ge=0, le=180)]
     scale: Annotated[float, Field(ge=0, lt=1)]
@@ -136,9 +148,12 @@ class MultiAugmentParams(Frozen):
 
 
 class ThresholdParams(Frozen):
-    """How peaks become people, see `pose.keypoints.grouping`. tune: at the end of training, detection and tag are
-    replaced by the values of the highest AP on held-out images, and the weights keep those. max_distance: of grouping
-    without tags, a share of the map's longer side."""
+    """How peaks become people, see `pose.keypoints.grouping`.
+
+    Tune: at the end of training, detection and tag are replaced by the values of the highest AP on held-out
+    images, and the weights keep those. max_distance: of grouping without tags, a share of the map's longer
+    side.
+    """
 
     tune: bool
     detection: Share
@@ -149,7 +164,8 @@ class ThresholdParams(Frozen):
 class MultiInferenceParams(Frozen):
     """What inference needs of a multi-person problem, and model weights carry.
 
-    input_size: side of the square that the network sees, px. tag_gain: the network's tag maps are multiplied by it.
+    input_size: side of the square that the network sees, px. tag_gain: the network's tag maps are multiplied
+    by it.
     """
 
     input_size: InputSize
@@ -160,9 +176,12 @@ class MultiInferenceParams(Frozen):
 
 
 class MultiParams(MultiInferenceParams):
-    """The multi-person problem. sigma: of the target Gaussian, cells. people: at most so many of an image have their
-    tags trained. foreground: the error of a cell is weighted by 1 + foreground * target. held_out: training images
-    that are not trained on, but used to validate and to tune thresholds."""
+    """The multi-person problem.
+
+    Sigma: of the target Gaussian, cells. people: at most so many of an image have their tags trained.
+    foreground: the error of a cell is weighted by 1 + foreground * target. held_out: training images that are
+    not trained on, but used to validate and to tune thresholds.
+    """
 
     sigma: Positive
     people: Count
@@ -180,10 +199,13 @@ class MultiParams(MultiInferenceParams):
 
 
 class AdversaryParams(Frozen):
-    """The discriminator and its game, see `pose.tasks.adversary`. lr: of its Adam. weight: of E(fake) in the pose
-    network's loss (lambda_G). gamma: E(fake) over E(real) in balance. balance_rate: of k_t (lambda_k).
-    start_fraction: share of the steps before the game begins. gradient: whether E(fake) reaches the pose network
-    through the discriminator's input alone (the authors') or its target too (the PyTorch port's)."""
+    """The discriminator and its game, see `pose.tasks.adversary`.
+
+    Lr: of its Adam. weight: of E(fake) in the pose network's loss (lambda_G). gamma: E(fake) over E(real) in
+    balance. balance_rate: of k_t (lambda_k). start_fraction: share of the steps before the game begins.
+    gradient: whether E(fake) reaches the pose network through the discriminator's input alone (the authors')
+    or its target too (the PyTorch port's).
+    """
 
     network: DiscriminatorParams
     lr: Positive
@@ -242,7 +264,10 @@ class TrainParams(Frozen):
 
 
 class EvaluateParams(Frozen):
-    """scales: sizes at which an image is shown. train_images: how many trained-on images are evaluated too."""
+    """scales: sizes at which an image is shown.
+
+    Train_images: how many trained-on images are evaluated too.
+    """
 
     weights: Literal["best", "last"]
     flip_test: bool

@@ -2,8 +2,9 @@
 
     python -m stages.study studies/adversary.yaml
 
-Best in a clone of its own: an experiment leaves its figures in the workspace (`git checkout .` takes them back). What the table has already
-is not run again, so an interrupted study goes on where it was. Every experiment begins from the committed params.yaml.
+Best in a clone of its own: an experiment leaves its figures in the workspace (`git checkout .` takes them
+back). What the table has already is not run again, so an interrupted study goes on where it was. Every
+experiment begins from the committed params.yaml.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ from pose.data.person_set import PersonSet
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.synthetic.sets import synthesize
-from pose.params import Params, parse_params, read_yaml
+from pose.io.schema import read_yaml
+from pose.params import Params, parse_params
 
-# Networks here are tiny: threads that wait for each other cost more than they bring, all the more on a busy machine.
+# Networks here are tiny: threads that wait for each other cost more than they bring, all the more on a busy
+# machine.
 torch.set_num_threads(1)
 
 
@@ -38,13 +40,13 @@ def params() -> Params:
         "mpii": {"train": 24, "validation": 16},
         "coco": {"train": 16, "validation": 8},
     }
-    values["single"]["input"] = 64
+    values["single"]["input_size"] = 64
     values["tasks"]["hgpose"] |= {
         "network": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
         "epochs": 2,
         "batch": 4,
     }
-    values["multi"] |= {"input": 64, "held_out": 4}
+    values["multi"] |= {"input_size": 64, "held_out": 4}
     values["tasks"]["hgpose-ae"] |= {
         "network": {
             "kind": "ae",
@@ -59,7 +61,7 @@ def params() -> Params:
     }
     for name in ("advpose", "advpose-ae"):  # beside that they are like the two above
         values["tasks"][name]["adversary"]["network"] |= {"features": 8, "stem": [4, 8, 8]}
-    values["train"] |= {"validation_people": 8, "training_people": 4, "checkpoint_every": 5, "workers": 0}
+    values["train"] |= {"val_samples": 8, "train_samples": 4, "checkpoint_every": 5, "workers": 0}
     return parse_params(values)
 
 

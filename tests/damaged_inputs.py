@@ -1,4 +1,6 @@
-"""DamagedFileError inputs: what is done to good files of every kind that the project reads, and the command that is then given them.
+"""DamagedFileError inputs.
+
+What is done to good files of every kind that the project reads, and the command that is then given them.
 
 Everything is made from a good workspace (`tests/test_damaged.py` makes one); chance comes from fixed seeds.
 """
@@ -35,8 +37,9 @@ Damage = Callable[[Path], Any]  # to a file of its own, which it changes or repl
 class Case:
     """A command, and one damaged file among those that it reads.
 
-    fate: `refused`, by one line that holds `says`; `said`: done without it, which standard output or the report says, holding `says`;
-    `any` of these or nothing at all, as a flipped bit may do no harm. apart: folders and files that the command is not to find.
+    fate: `refused`, by one line that holds `says`; `said`: done without it, which standard output or the
+    report says, holding `says`; `any` of these or nothing at all, as a flipped bit may do no harm. apart:
+    folders and files that the command is not to find.
     """
 
     kind: str
@@ -118,7 +121,10 @@ ANYWHERE: dict[str, tuple[Damage, str]] = {
 def anywhere(
     kind: str, words: str, target: str, *, but: dict[str, str] | None = None, only: str = "", **how: Any
 ) -> Iterator[Case]:
-    """The cases of `ANYWHERE`. but: the fates of those that have another; only: those whose names begin so."""
+    """The cases of `ANYWHERE`.
+
+    But: the fates of those that have another; only: those whose names begin so.
+    """
     for name, (damage, fate) in ANYWHERE.items():
         if name.startswith(only):
             yield case(kind, name, words, target, damage, fate=(but or {}).get(name, fate), **how)
@@ -312,7 +318,8 @@ def replaced(old: bytes, *, after: int, new: bytes) -> Damage:
 
 
 def videos() -> Iterator[Case]:
-    # What is cut short may still show its first pictures: an AVI has its index at its end, and a frame is whole or not there.
+    # What is cut short may still show its first pictures: an AVI has its index at its end, and a frame is
+    # whole or not there.
     cut_short = dict.fromkeys(("half of it", "nearly all of it", "a tenth of it"), "any")
     for target, but in (("clip.mp4", {}), ("clip.avi", cut_short)):
         # A film may be of any length.
@@ -846,7 +853,10 @@ def edited(change: Callable[[Any], Any]) -> Damage:
 
 
 def entry(table: str, **values: Any) -> Damage:
-    """Values of the first entry of `images`, `annotations` or `categories`; a value of ... takes the key away."""
+    """Values of the first entry of `images`, `annotations` or `categories`; a value of ...
+
+    Takes the key away.
+    """
 
     def change(content: Any) -> None:
         for key, value in values.items():
@@ -1093,7 +1103,7 @@ def all_tensors(make: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[dict[
 
 
 def checkpoints() -> Iterator[Case]:
-    weights, foreign, state = "models/hgpose/last.pt", "foreign.pth.tar", "checkpoints/hgpose/state.pt"
+    weights, foreign, state = "models/hgpose/last.pt", "foreign.pth.tar", "checkpoints/hgpose/latest.pt"
     predict, importing = (
         PREDICT.format("photo.png"),
         "pose import-weights foreign.pth.tar --out imported/weights.pt",
@@ -1317,7 +1327,7 @@ ALONE = ("metrics/hgpose-ae.json",)  # without which the report is on the other 
 
 
 def histories() -> Iterator[Case]:
-    report, train, valid = "stages.report", "metrics/plots/hgpose/train.csv", "metrics/plots/hgpose/valid.csv"
+    report, train, valid = "stages.report", "metrics/plots/hgpose/train.csv", "metrics/plots/hgpose/val.csv"
     # What the report cannot use, the page names; a shorter table is a table.
     named = dict.fromkeys(ANYWHERE, "said") | {
         name: "any" for name in ANYWHERE if "flipped" in name or name in ("half of it", "nearly all of it")

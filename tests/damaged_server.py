@@ -1,8 +1,11 @@
-"""Runs commands in processes forked from one that has imported everything: importing torch anew for each of hundreds would take minutes.
+"""Runs commands in processes forked from one that has imported everything.
+
+Importing torch anew for each of hundreds would take minutes.
 
     python tests/damaged_server.py      one command a line in, as JSON, and what became of it out
 
-Nothing is computed before the fork: torch's and OpenCV's threads would be missing in the child, which would wait for them for ever.
+Nothing is computed before the fork: torch's and OpenCV's threads would be missing in the child, which would
+wait for them for ever.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
-"""What torchrun runs for test_distributed.py: `play FOLDER`, steps of every case in the folder; `repeat FOLDER`, one step's gradients after
-another step and as the first of a start; `train TASK`, with random delays."""
+"""What torchrun runs for test_distributed.py.
+
+`play FOLDER`, steps of every case in the folder; `repeat FOLDER`, one step's gradients after another step and
+as the first of a start; `train TASK`, with random delays.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,13 @@ CASES = [
 
 
 def whole_batch(params: Params, task: str, step: int) -> Batch | MultiTargets:
-    """One of noise, in float64. At every third step nobody is in the second process's part of a multi-person one."""
+    """One of noise, in float64.
+
+    At every third step nobody is in the second process's part of a multi-person one.
+    """
     draw = torch.Generator().manual_seed(step)
     problem = build_problem(params.problem(params.task(task).problem))
-    size, joints = problem.params.input, len(problem.skeleton)
+    size, joints = problem.params.input_size, len(problem.skeleton)
     cells = size // 4
     image = torch.rand(WHOLE_BATCH, 3, size, size, generator=draw, dtype=torch.float64)
     heatmap = torch.rand(WHOLE_BATCH, joints, cells, cells, generator=draw, dtype=torch.float64) ** 4

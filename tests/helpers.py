@@ -24,26 +24,34 @@ from torch import nn
 from pose.data.image_set import ImageSet
 from pose.data.prepare.coco import CocoSummary, prepare_coco
 from pose.io.images import encode_jpeg
-from pose.keypoints.skeleton import COCO
-from pose.models.published import PEERS
+from pose.keypoints.skeleton import COCO, MPII
+from pose.models.published import EXTERNAL_FORMATS
 from pose.models.weights import (
     save_weights,
-    weights_of,
 )
 from pose.params import CocoParams, Params, SplitCounts, parse_params
-from pose.tasks.task import build_task
+from pose.tasks.task import Task, build_task
+
+
+def build_cpu_task(params: Params, name: str) -> Task:
+    """A task on the CPU, of the skeleton of its problem's data set."""
+    skeleton = {"single": MPII, "multi": COCO}[params.task(name).problem]
+    return build_task(params, name, skeleton=skeleton, device=CPU)
 
 
 def write_initial_weights(params: Params, name: str, folder: Path) -> Path:
     """Weights of a task as its seed draws them."""
-    task = build_task(params, name, device=torch.device("cpu"))
-    save_weights(folder / "last.pt", weights_of(task))
+    task = build_cpu_task(params, name)
+    save_weights(folder / "last.pt", task.weights())
     return folder / "last.pt"
 
 
 def write_active_weights(params: Params, folder: Path) -> Path:
-    """Untrained multi-person weights that see people everywhere: heatmaps of many heights, where others begin with empty ones."""
-    task = build_task(params, "hgpose-ae", device=torch.device("cpu"))
+    """Untrained multi-person weights that see people everywhere.
+
+    Heatmaps of many heights, where others begin with empty ones.
+    """
+    task = build_cpu_task(params, "hgpose-ae")
     head, joints = task.net.heads[-1], len(COCO)
     with torch.no_grad():
         spread_K = task.net(torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))[
@@ -51,7 +59,7 @@ def write_active_weights(params: Params, folder: Path) -> Path:
         ].std(dim=(0, 2, 3))
         head.weight[:joints] *= (2 / spread_K)[:, None, None, None]
         head.bias[:joints] = -2.0
-    save_weights(folder / "last.pt", weights_of(task))
+    save_weights(folder / "last.pt", task.weights())
     return folder / "last.pt"
 
 
@@ -77,7 +85,10 @@ def make_workspace(folder: Path, params: Params, prepared: Path, prepared_coco: 
 
 @cache
 def empty_store() -> Path:
-    """An MLflow store without any run: its tables take seconds to make, for which every workspace would wait."""
+    """An MLflow store without any run.
+
+    Its tables take seconds to make, for which every workspace would wait.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pose-store-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     subprocess.run(
@@ -257,8 +268,8 @@ def prepare_images(
 
 
 SMALL_EXTERNAL: dict[str, dict[str, Any]] = {
-    "bearpaw_hg": {"joints": 16, "stacks": 1, "modules": 2, "features": 16, "stem": [4, 8, 16]},
-    "roytseng_hgpose": {"joints": 16, "stacks": 2, "modules": 1, "features": 8, "stem": [4, 6, 6]},
+    "bearpaw_hg": {"outputs": 16, "stacks": 1, "modules": 2, "features": 16, "stem": [4, 8, 16]},
+    "roytseng_hgpose": {"outputs": 16, "stacks": 2, "modules": 1, "features": 8, "stem": [4, 6, 6]},
     "roytseng_discriminator": {"joints": 17, "stacks": 1, "modules": 1, "features": 8, "stem": [4, 6, 6]},
     "roytseng_hgpose_ae": {"outputs": 36, "stacks": 2, "features": 8, "increase": 2, "stem": [4, 6, 6]},
     "umich_pose_ae": {"outputs": 36, "stacks": 1, "features": 8, "increase": 3, "stem": [4, 6, 8]},
@@ -267,9 +278,12 @@ SMALL_EXTERNAL: dict[str, dict[str, Any]] = {
 
 @cache
 def internal_network(kind: str) -> nn.Module:
-    """A network of ours with every tensor drawn, running statistics too. One for all tests: none may change it."""
+    """A network of ours with every tensor drawn, running statistics too.
+
+    One for all tests: none may change it.
+    """
     torch.manual_seed(1)
-    net = PEERS[kind].network(**SMALL_EXTERNAL[kind])
+    net = EXTERNAL_FORMATS[kind].network(**SMALL_EXTERNAL[kind])
     for tensor in net.state_dict().values():
         if tensor.is_floating_point():
             tensor.uniform_(0.5, 1.5)
@@ -279,11 +293,14 @@ def internal_network(kind: str) -> nn.Module:
 
 
 def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
-    """What a network without fault would answer to a sample, (2 K, h, w) float32: its heatmaps, then its tags.
+    """What a network without fault would answer to a sample, (2 K, h, w) float32.
 
-    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person whose joint that is; elsewhere
-    that of the person with any joint nearest. So people have cells of their own in the maps of joints that they lack, where
-    refinement finds nothing and fills nothing in; without them it would take the joints of others.
+    Its heatmaps, then its tags.
+
+    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person
+    whose joint that is; elsewhere that of the person with any joint nearest. So people have cells of their
+    own in the maps of joints that they lack, where refinement finds nothing and fills nothing in; without
+    them it would take the joints of others.
     """
     h, w = heatmap_Khw.shape[1:]
     tag_Khw = np.zeros_like(heatmap_Khw)

@@ -99,7 +99,7 @@ def write_run(root: Path, task: str, true: np.ndarray, sources: np.ndarray, spli
     )
     step = np.arange(500, 5001, 500)
     valid = {"step": step, "epoch": step / 500, "PCKh@0.5": step / 100, "AUC": step / 200}
-    pd.DataFrame(valid).to_csv(plots / "valid.csv", index=False)
+    pd.DataFrame(valid).to_csv(plots / "val.csv", index=False)
     write_clock(root, task, step, step * 0.05)
 
 

@@ -1,4 +1,7 @@
-"""The command `pose`: what it prints, writes and refuses. Real weights (untrained), pictures, videos and repositories."""
+"""The command `pose`: what it prints, writes and refuses.
+
+Real weights (untrained), pictures, videos and repositories.
+"""
 
 from __future__ import annotations
 
@@ -340,7 +343,10 @@ def test_a_box_is_refused_where_a_network_finds_all_people_itself(multi_weights,
 
 
 def of_published_kind(source: Path, out: Path) -> Path:
-    """The same weights, said to be taught as the published ones are: heatmaps themselves, not logits, and tags as they come."""
+    """The same weights, said to be taught as the published ones are.
+
+    Heatmaps themselves, not logits, and tags as they come.
+    """
     weights = load_weights(source)
     as_published = {"loss": "mse"} | ({"tag_gain": 1.0} if isinstance(weights.params, MultiParams) else {})
     save_weights(out, replace(weights, params=weights.params.model_copy(update=as_published)))

@@ -1,4 +1,7 @@
-"""Hundreds of damaged inputs, given to the commands that a user runs: each is refused in one line or left out, and nothing else happens."""
+"""Hundreds of damaged inputs, given to the commands that a user runs.
+
+Each is refused in one line or left out, and nothing else happens.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,10 @@ def good(
     server: Server,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A workspace in which everything is sound: data as they come and as they are prepared, two trained tasks and their figures."""
+    """A workspace in which everything is sound.
+
+    Data as they come and as they are prepared, two trained tasks and their figures.
+    """
     folder = tmp_path_factory.mktemp("good")
     (folder / "data/prepared").mkdir(parents=True)
     shutil.copy(prepared, folder / "data/prepared/lsp_mpii.h5")
@@ -128,9 +134,9 @@ def good(
     values = params.model_dump()
     for name in ("hgpose", "hgpose-ae"):
         values["tasks"][name] |= {"epochs": 1}
-    values["train"] |= {"processes": 1, "validation_people": 4, "training_people": 0}
+    values["train"] |= {"processes": 1, "val_samples": 4, "train_samples": 0}
     values["report"]["people"] = 1
-    values["multi"]["thresholds"]["choose"] = False
+    values["multi"]["thresholds"]["tune"] = False
     values["data"]["root"] = "data/raw"
     write_params_file(folder, values)
     for name in ("LSP", "LSPET", "mpii", "coco"):

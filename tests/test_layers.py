@@ -1,4 +1,7 @@
-"""The layers of `pose`: a file imports from its own row or rows above, never in a circle. Read from the sources themselves."""
+"""The layers of `pose`.
+
+A file imports from its own row or rows above, never in a circle. Read from the sources themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 from helpers import ROOT, SOURCES, imported_modules, imported_sources
 
-# From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the rows.
+# From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the
+# rows.
 ROWS = [
     {"errors", "files", "folders", "git", "params", "people", "skeleton", "sources"},  # facts
     {
@@ -92,7 +96,8 @@ def test_the_core_is_imported_without_what_a_bare_training_machine_lacks():
     core = set.union(*CORE_ROWS) | CORE_FILES
     names = [name for name in SOURCES if name.startswith("pose.") and place(name) in core]
     assert len(names) > 20
-    # In an interpreter where these cannot be had; a meta path entry is asked before any installed package is looked for.
+    # In an interpreter where these cannot be had; a meta path entry is asked before any installed package is
+    # looked for.
     code = f"""
 import importlib, sys
 class Absent:

@@ -124,7 +124,7 @@ def changed(key: str, value: object) -> dict:
         ("evaluate.scales", [0.5, 2.0], r"evaluate: .*scales: expected 1\.0 among them"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
         ("evaluate.scales", [1.0, 0.0], r"evaluate\.scales\.1: found 0\.0, input should be greater than 0"),
-        ("multi.focus", 0.5, r"multi: focus is 0\.5, expected 0 or at least 1: [^{]*$"),
+        ("multi.focal_gamma", 0.5, r"multi: focus is 0\.5, expected 0 or at least 1: [^{]*$"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
         ("lr", float("nan"), r"lr: found nan, input should be "),
         ("multi.loss", "bce", r"multi\.loss: found 'bce', input should be 'mse' or 'focal'"),

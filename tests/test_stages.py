@@ -1,4 +1,7 @@
-"""The contract of each DVC stage: what its code imports is among what it depends on. Read from the sources and by DVC itself."""
+"""The contract of each DVC stage.
+
+What its code imports is among what it depends on. Read from the sources and by DVC itself.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from helpers import ROOT, SOURCES, imported_sources
 
 from pose.training.code_version import code_version
 
-# What reads a file or says an error in words shapes no output; nor does MLflow. Parameters are declared by their keys.
+# What reads a file or says an error in words shapes no output; nor does MLflow. Parameters are declared by
+# their keys.
 SHAPES_NOTHING = {"pose", "pose.io.errors", "pose.io.paths", "pose.params", "pose.tracking.mlflow"}
 PROBLEMS = ("single", "multi")
 

@@ -14,7 +14,8 @@ from pose.params import AugmentParams, MultiAugmentParams, ScaleParams
 class Augment:
     """What is done to one single-person sample.
 
-    angle: degrees, counter-clockwise as seen. widen: the crop's side is multiplied by it. gain: of the RGB channels.
+    angle: degrees, counter-clockwise as seen. widen: the crop's side is multiplied by it. gain: of the RGB
+    channels.
     """
 
     angle: float = 0.0
@@ -26,7 +27,8 @@ class Augment:
     def draw(rng: np.random.Generator, params: AugmentParams) -> Augment:
         """Draw from the distributions of the published codes; `params` says which."""
         rotation, colour = params.rotation, params.colour
-        # Few calls of the generator, and Python's own arithmetic: on single numbers numpy's is ten times slower.
+        # Few calls of the generator, and Python's own arithmetic: on single numbers numpy's is ten times
+        # slower.
         turn, widen = rng.standard_normal(2).tolist()
         turned, flip, *gain = rng.random(5).tolist()
         red, green, blue = (1 - colour + 2 * colour * share for share in gain)
@@ -42,9 +44,9 @@ class Augment:
 class MultiAugment:
     """What is done to one image of many people.
 
-    angle: degrees, counter-clockwise as seen. widen: the square's side is multiplied by it. shift: of the square's
-    middle, as shares of its side, after widening. hue: degrees. saturation, contrast: factors. brightness: share of
-    white.
+    angle: degrees, counter-clockwise as seen. widen: the square's side is multiplied by it. shift: of the
+    square's middle, as shares of its side, after widening. hue: degrees. saturation, contrast: factors.
+    brightness: share of white.
     """
 
     angle: float = 0.0

@@ -35,10 +35,10 @@ class TensorFields:
 class Inputs(TensorFields):
     """What a network is shown.
 
-    images: the batch at every size at which it is shown, the input's own first; (B, H, W, 3) uint8 RGB as loader
-    workers send them (a quarter of the traffic of floats), (B, 3, H, W) floats 0 to 1 after `to`.
-    affine_B23: image px -> input px of the first size, float64, on the CPU.
-    gain_B3: colour gain of each channel, None for none.
+    images: the batch at every size at which it is shown, the input's own first; (B, H, W, 3) uint8 RGB as
+    loader workers send them (a quarter of the traffic of floats), (B, 3, H, W) floats 0 to 1 after `to`.
+    affine_B23: image px -> input px of the first size, float64, on the CPU. gain_B3: colour gain of each
+    channel, None for none.
     """
 
     images: tuple[Tensor, ...]
@@ -51,7 +51,10 @@ class Inputs(TensorFields):
         return self.images[0]
 
     def to(self, device: torch.device) -> Inputs:
-        """On the device, as floats, colour gain applied. Channels last in memory, since that is how images come."""
+        """On the device, as floats, colour gain applied.
+
+        Channels last in memory, since that is how images come.
+        """
 
         def floats(image_BHW3: Tensor) -> Tensor:
             image = image_BHW3.to(device, non_blocking=True).float().div_(255)
@@ -78,8 +81,9 @@ class SingleTargets(TensorFields):
 class MultiTargets(TensorFields):
     """What a multi-person network is taught.
 
-    mask_Bhw: 0 where the loss must not look (uint8 as loaded, float after `to`). cell_BPK: int64, the flattened cell
-    (y * w + x) of each joint that has a target, -1 for none; P is that of the image with most people, at least 1.
+    mask_Bhw: 0 where the loss must not look (uint8 as loaded, float after `to`). cell_BPK: int64, the
+    flattened cell (y * w + x) of each joint that has a target, -1 for none; P is that of the image with most
+    people, at least 1.
     """
 
     heatmap_BKhw: Tensor

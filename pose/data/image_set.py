@@ -1,9 +1,10 @@
 """Images with many people: the prepared folder of a COCO set, and its reader.
 
-`coco.h5` holds what training reads, `annotations/{split}.json` what pycocotools scores by, image by image in the same order.
+`coco.h5` holds what training reads, `annotations/{split}.json` what pycocotools scores by, image by image in
+the same order.
 
-I images, N people with joints in all of them, P people of one image, K joints, H W image px. Coordinates are COCO's
-as they stand: zero-based image px.
+I images, N people with joints in all of them, P people of one image, K joints, H W image px. Coordinates are
+COCO's as they stand: zero-based image px.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ def annotation_file(folder: str | Path, split: str) -> Path:
 class ImageSet:
     """Reader of the prepared folder. Columns are whole numpy arrays; images and masks are read one at a time.
 
-    path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width, height.
-    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0. visible_NK: bool, flag 2.
-    annotation_N: COCO's annotation id. row_N: the image of each person; people of an image lie together.
+    path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width,
+    height. joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0.
+    visible_NK: bool, flag 2. annotation_N: COCO's annotation id. row_N: the image of each person; people of
+    an image lie together.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -118,7 +120,10 @@ class ImageSet:
         ].copy()
 
     def mask(self, row: int) -> np.ndarray | None:
-        """(H, W) bool in image px: False where the loss must not look (crowds, people without joints). None if it may look everywhere."""
+        """(H, W) bool in image px.
+
+        False where the loss must not look (crowds, people without joints). None if it may look everywhere.
+        """
         first, last = self._runs_I[row : row + 2].tolist()
         if first == last:
             return None

@@ -20,8 +20,9 @@ SampleKey = tuple[int, int]  # epoch, position
 class ResumableBatchSampler:
     """Endless shuffled epochs as batches of sample keys, from any step on.
 
-    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped, so that
-    all batches are of one size. rank, ranks: of every batch, this process takes every `ranks`-th sample.
+    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped,
+    so that all batches are of one size. rank, ranks: of every batch, this process takes every `ranks`-th
+    sample.
     """
 
     def __init__(
@@ -58,8 +59,8 @@ def sequential_batches(samples: int, batch: int) -> list[list[SampleKey]]:
 class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
-    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it raises one,
-    in a worker too. See `raise_on_dead_worker`.
+    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it
+    raises one, in a worker too. See `raise_on_dead_worker`.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class Loader:
             collate_fn=identity_collate,
             worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
-            # Draws are made from each sample's own generator; without this one the loader would touch the global one.
+            # Draws are made from each sample's own generator; without this one the loader would touch the
+            # global one.
             generator=torch.Generator().manual_seed(0),
             prefetch_factor=4 if workers else None,
         )
@@ -96,7 +98,8 @@ class Loader:
 def raise_on_dead_worker() -> Iterator[None]:
     """A UserError for a loader worker that dies.
 
-    Around all that goes on while there are workers: torch raises its RuntimeError wherever the main thread is then.
+    Around all that goes on while there are workers: torch raises its RuntimeError wherever the main thread is
+    then.
     """
     try:
         yield

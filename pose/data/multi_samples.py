@@ -1,7 +1,7 @@
 """One image of a prepared set -> what the multi-person network is shown and taught.
 
-Legend: B images, P people, K joints, H W input px, h w heatmap cells. The image enters as its whole-image square:
-centred, its side the image's long side, black where the image ends.
+Legend: B images, P people, K joints, H W input px, h w heatmap cells. The image enters as its whole-image
+square: centred, its side the image's long side, black where the image ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pose.keypoints.heatmap import encode_people
 from pose.params import MultiInferenceParams, MultiParams
 
 INPUT_MULTIPLE = 64  # inputs have sides of whole multiples of it, px
-# A large image is first shrunk to this many times the size at which it is shown: a warp alone would skip pixels.
+# A large image is first shrunk to this many times the size at which it is shown: a warp alone would skip
+# pixels.
 OVERSAMPLING = 1.25
 
 
@@ -87,7 +88,10 @@ def image_inputs(
     augments: Sequence[MultiAugment],
     scales: Sequence[float] = (),
 ) -> Inputs:
-    """Images of a prepared set, each under its augmentation. scales: further sizes, as factors of `input_size`."""
+    """Images of a prepared set, each under its augmentation.
+
+    Scales: further sizes, as factors of `input_size`.
+    """
     sizes = [params.input_size, *further_sizes(params.input_size, scales)]
     shown: list[list[np.ndarray]] = [[] for _ in sizes]
     affines = []
@@ -111,7 +115,10 @@ def image_targets(
     augments: Sequence[MultiAugment],
     affine_B23: np.ndarray,
 ) -> MultiTargets:
-    """The targets of those images; affine_B23: image px -> input px, by which joints and mask move as the pixels did."""
+    """The targets of those images; affine_B23.
+
+    Image px -> input px, by which joints and mask move as the pixels did.
+    """
     cells, flip_index = params.input_size // STRIDE, people.skeleton.flip_index
     heatmaps, masks, places = [], [], []
     for row, augment, affine in zip(row_B.tolist(), augments, affine_B23, strict=True):
@@ -133,9 +140,9 @@ def image_targets(
 class ImageDataset(Dataset[Batch]):
     """Batches of some rows of a prepared set, to train on or, without a seed, to predict.
 
-    Indexed by (epoch, position): the draw of a sample depends on (seed, epoch, row) and nothing else, so neither the
-    number of workers nor a restart changes what a sample looks like.
-    seed: None for inference: every image whole, upright and unaltered, and no targets. scales: see `image_inputs`.
+    Indexed by (epoch, position): the draw of a sample depends on (seed, epoch, row) and nothing else, so
+    neither the number of workers nor a restart changes what a sample looks like. seed: None for inference:
+    every image whole, upright and unaltered, and no targets. scales: see `image_inputs`.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""The prepared file `lsp_mpii.h5`: people of LSP, LSPET and MPII with their images. N rows, K joints, H W pixels."""
+"""The prepared file `lsp_mpii.h5`.
+
+People of LSP, LSPET and MPII with their images. N rows, K joints, H W pixels.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,10 @@ __all__ = ["FEET_SHIFT", "PERSON_HEIGHT", "PersonSet"]
 class PersonSet:
     """Reader of the prepared file. Columns are whole numpy arrays; images are read one at a time.
 
-    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded. centre_N2: zero-based
-    image px (MPII's objpos; its crops lie 15 * scale px lower, see FEET_SHIFT). scale_N: height / 200 px. head_size_N: px or NaN.
-    source_N, split_N: str, of SOURCES and SPLITS. image_size_N2: width, height. person_N: index in its image. istrain_N: published code.
+    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded.
+    centre_N2: zero-based image px (MPII's objpos; its crops lie 15 * scale px lower, see FEET_SHIFT).
+    scale_N: height / 200 px. head_size_N: px or NaN. source_N, split_N: str, of SOURCES and SPLITS.
+    image_size_N2: width, height. person_N: index in its image. istrain_N: published code.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -100,7 +104,10 @@ class PersonSet:
         return next(self.images([row]))
 
     def images(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`image` of each of these rows, in their order. Read in one go: HDF5 takes most of its time to begin."""
+        """`image` of each of these rows, in their order.
+
+        Read in one go: HDF5 takes most of its time to begin.
+        """
         packed = self._datasets[IMAGES]
         with naming(self.path, IMAGES):
             place = packed.id.get_space()

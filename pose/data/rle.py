@@ -25,10 +25,12 @@ def region_of(run_R: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def decompress(text: bytes) -> list[int]:
-    """COCO's compressed run lengths: five bits a character, lowest first, from '0' on; a sixth says that more follow.
+    """COCO's compressed run lengths.
 
-    From the fourth number on it is the difference to the one two places before. ValueError for damaged text. Ours, since
-    pycocotools' reads and writes beyond its memory if the text is damaged.
+    Five bits a character, lowest first, from '0' on; a sixth says that more follow.
+
+    From the fourth number on it is the difference to the one two places before. ValueError for damaged text.
+    Ours, since pycocotools' reads and writes beyond its memory if the text is damaged.
     """
     counts: list[int] = []
     value, shift = 0, 0

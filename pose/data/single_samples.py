@@ -31,7 +31,8 @@ def person_affine(
 ) -> np.ndarray:
     """Affine from image px to the network's input px for a person at `centre_xy` (image px), `scale` * 200 px tall.
 
-    feet: MPII's centre is the middle of the body without the feet; published code moves it down by 15 * scale px.
+    feet: MPII's centre is the middle of the body without the feet; published code moves it down by 15 * scale
+    px.
     """
     augment = augment or Augment()
     centre = centre_xy + np.array([0, FEET_SHIFT * scale]) if feet else centre_xy
@@ -55,9 +56,9 @@ def crop(
 class PersonDataset(Dataset[Batch]):
     """Batches of some rows of a prepared set, to train on or, without `params.augment` and targets, to predict.
 
-    Indexed by (epoch, position): the draw of a sample depends on (seed, epoch, row) and nothing else, so neither the
-    number of workers nor a restart changes what a sample looks like.
-    seed: None for inference: every person upright, centred and unaltered, and no targets.
+    Indexed by (epoch, position): the draw of a sample depends on (seed, epoch, row) and nothing else, so
+    neither the number of workers nor a restart changes what a sample looks like. seed: None for inference:
+    every person upright, centred and unaltered, and no targets.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class PersonDataset(Dataset[Batch]):
         )
 
 
-# Step by step for all people, not person by person: a step's code is then still in the processor's caches, which makes
-# small steps two to three times faster, and arithmetic is done for all joints of the batch at once.
+# Step by step for all people, not person by person: a step's code is then still in the processor's caches,
+# which makes small steps two to three times faster, and arithmetic is done for all joints of the batch at
+# once.
 
 
 def person_inputs(
@@ -117,7 +119,10 @@ def person_targets(
     augments: Sequence[Augment],
     affine_B23: np.ndarray,
 ) -> SingleTargets:
-    """The targets of those crops; affine_B23: image px -> input px, by which the joints move as the pixels did."""
+    """The targets of those crops; affine_B23.
+
+    Image px -> input px, by which the joints move as the pixels did.
+    """
     flip_index = people.skeleton.flip_index
     joints = zip(affine_B23, people.joint_NK2[row_B], strict=True)
     joint_BK2 = np.stack([transform(affine, joint_K2) for affine, joint_K2 in joints])

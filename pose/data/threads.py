@@ -35,9 +35,12 @@ def one_opencv_thread() -> Iterator[None]:
 def in_threads(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, *, doing: str
 ) -> Iterator[Iterator[Result]]:
-    """`work` of every job, in order, with a progress bar. workers: threads, all cores if None; jobs: one an image.
+    """`work` of every job, in order, with a progress bar.
 
-    Threads, since decoding, resizing and encoding let go of Python's lock. Those still waiting when the block ends are not begun.
+    Workers: threads, all cores if None; jobs: one an image.
+
+    Threads, since decoding, resizing and encoding let go of Python's lock. Those still waiting when the block
+    ends are not begun.
     """
     with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
         try:

@@ -1,7 +1,10 @@
-"""Where figures, weights and runs come from: revision, parameters, data, torch and device. What `pose show` prints.
+"""Where figures, weights and runs come from.
 
-Weights say themselves what they were trained by; figures say, in `metrics/provenance/`, which weights they are of; an MLflow run knows the
-revision, and is found by the hash of the weights that it wrote. Nothing is written, neither to the store nor anywhere else.
+Revision, parameters, data, torch and device. What `pose show` prints.
+
+Weights say themselves what they were trained by; figures say, in `metrics/provenance/`, which weights they
+are of; an MLflow run knows the revision, and is found by the hash of the weights that it wrote. Nothing is
+written, neither to the store nor anywhere else.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ from pose.io.errors import UserError
 from pose.io.files import file_hash, read_json
 from pose.io.git import run_git
 from pose.io.paths import TaskPaths
-from pose.models.weights import load_weights
 from pose.io.schema import Frozen, parse
+from pose.models.weights import load_weights
 from pose.report import multi, single
 from pose.report.files import read_metrics
 
@@ -62,7 +65,8 @@ class _Unknown(Exception):
 def provenance(what: str) -> list[Fact]:
     """All that is known of figures, weights, a task or a run (id, beginning of an id, or name); the last fact is the parameters.
 
-    UserError for what is none of these or several, for a damaged file, and, if a run is asked for, for a store that cannot be read.
+    UserError for what is none of these or several, for a damaged file, and, if a run is asked for, for a
+    store that cannot be read.
     """
     if os.path.isfile(what):
         return _of_metrics(Path(what)) if what.endswith(".json") else _of_weights(Path(what))

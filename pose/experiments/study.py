@@ -20,7 +20,10 @@ HEADLINE = {"single": "PCKh@0.5", "multi": "AP"}
 
 
 class Experiment(Frozen):
-    """study: which question it answers. task: what it trains. set: parameters that it changes, by dotted key."""
+    """study: which question it answers.
+
+    Task: what it trains. set: parameters that it changes, by dotted key.
+    """
 
     study: Literal["game", "seeds"]
     task: str
@@ -46,7 +49,8 @@ class Study(Frozen):
 def run_study(source: Path) -> Path:
     """Run what the table beside the list lacks, one after the other, and return the table.
 
-    UserError for a list that cannot be used, and for an experiment that fails; what is done stays in the table.
+    UserError for a list that cannot be used, and for an experiment that fails; what is done stays in the
+    table.
     """
     study = parse(Study, read_yaml(source), str(source))
     table = source.with_suffix(".csv")
@@ -55,7 +59,8 @@ def run_study(source: Path) -> Path:
         if experiment.name in {row["experiment"] for row in rows}:
             continue
         print(f"{number} of {len(study.experiments)}: {experiment.name}", flush=True)
-        # `dvc exp run` leaves its parameters in the workspace, where the next experiment would begin from them.
+        # `dvc exp run` leaves its parameters in the workspace, where the next experiment would begin from
+        # them.
         subprocess.run(["git", "checkout", "--quiet", "HEAD", "--", "params.yaml"], check=True)
         changes = [f"--set-param={key}={value}" for key, value in (study.common | experiment.set).items()]
         ended = subprocess.run(

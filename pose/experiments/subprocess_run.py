@@ -41,8 +41,8 @@ STEP_LOG = "steps.txt"
 class Attempt:
     """One start of a run until its kill or end.
 
-    first, reached: the step after which it began, and the one that it reached. writing: whether it was killed while a
-    checkpoint was half written.
+    first, reached: the step after which it began, and the one that it reached. writing: whether it was killed
+    while a checkpoint was half written.
     """
 
     first: int
@@ -83,7 +83,10 @@ class SubprocessRun:
         return time.monotonic() - started
 
     def run_with_kills(self, kills: int, every: int, rng: random.Random) -> list[Attempt]:
-        """To the end, killed on the way, every other time while it writes a checkpoint. The last attempt ends."""
+        """To the end, killed on the way, every other time while it writes a checkpoint.
+
+        The last attempt ends.
+        """
         attempts: list[Attempt] = []
         while len(attempts) < kills:
             before, saved = len(self.steps_done()), self._saved()

@@ -47,11 +47,10 @@ def verify(
 ) -> bool:
     """Train `steps` steps of a task once, again, with other loader workers, and killed; print what is equal.
 
-    Parameters are those of params.yaml, with a preset's and `changes` (dotted key to YAML text) over them, and `batch`.
-    prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the runs stay. seed: of
-    the moments at which it is killed.
-    Returns whether all bits are equal and no attempt repeated more than one checkpoint interval. UserError for what
-    cannot be trained.
+    Parameters are those of params.yaml, with a preset's and `changes` (dotted key to YAML text) over them,
+    and `batch`. prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the
+    runs stay. seed: of the moments at which it is killed. Returns whether all bits are equal and no attempt
+    repeated more than one checkpoint interval. UserError for what cannot be trained.
     """
     if steps < 1 or kills < 0:
         raise UserError(f"steps: found {steps} steps and {kills} kills, expected at least 1 step")

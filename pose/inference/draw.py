@@ -1,8 +1,9 @@
 """People drawn on their image, and sheets of such images.
 
-Legend: P people, K joints, H W image px. Images are (H, W, 3) uint8 RGB. Colours are those of Okabe and Ito, which people of any
-colour vision can tell apart. Left and right differ in two ways: left limbs are light with a pale rim, right limbs deep with a dark
-one. One person alone has a colour for each side; of several people each has a hue, in a light and a deep shade.
+Legend: P people, K joints, H W image px. Images are (H, W, 3) uint8 RGB. Colours are those of Okabe and Ito,
+which people of any colour vision can tell apart. Left and right differ in two ways: left limbs are light with
+a pale rim, right limbs deep with a dark one. One person alone has a colour for each side; of several people
+each has a hue, in a light and a deep shade.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ def draw_people(
 ) -> np.ndarray:
     """A copy of the image, enlarged `zoom` times, with the people drawn on it.
 
-    The more confident a limb (the lesser of its two joints), the more opaque; below SURE it is dashed. Joints that are NaN are
-    left out with their limbs. Lines grow with the image, and are finer on smaller people. truth: thin white lines below, and
-    small dots on top, coloured by side (so that a prediction with left and right exchanged shows).
-    Joints are in px of the image as given, whatever the zoom.
+    The more confident a limb (the lesser of its two joints), the more opaque; below SURE it is dashed. Joints
+    that are NaN are left out with their limbs. Lines grow with the image, and are finer on smaller people.
+    truth: thin white lines below, and small dots on top, coloured by side (so that a prediction with left and
+    right exchanged shows). Joints are in px of the image as given, whatever the zoom.
     """
     canvas = _enlarged(image_HW3, zoom)
     true_PK2 = [] if truth is None else [_zoomed(joint_K2, skeleton, zoom) for joint_K2 in truth.joint_PK2]
@@ -192,7 +193,8 @@ def _rim(thickness: float) -> float:
 def _dashes(end_22: np.ndarray, dash: float, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Pieces of a line, as long as the gaps between them."""
     length = hypot(*(end_22[1] - end_22[0]))
-    # A line that leaves the image by far would be cut into millions: no more pieces than the image could show.
+    # A line that leaves the image by far would be cut into millions: no more pieces than the image could
+    # show.
     count = int(min(max(2, length / (2 * dash)), max(shape)))
     share_N2 = np.linspace(0, 1, 2 * count).reshape(count, 2)  # start and end of each piece along the line
     return [end_22[0] + share_2[:, None] * (end_22[1] - end_22[0]) for share_2 in share_N2]

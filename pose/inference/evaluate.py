@@ -1,4 +1,7 @@
-"""Trained weights -> metrics, curves and predictions on what training never saw. The stage `evaluate@TASK`."""
+"""Trained weights -> metrics, curves and predictions on what training never saw.
+
+The stage `evaluate@TASK`.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,9 @@ def evaluated_weights(params: Params, name: str, folder: str | Path = ".") -> Pa
 def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: Path | None = None) -> Scores:
     """Score one task on all that is kept for the evaluation; write metrics, provenance, curves and predictions.
 
-    folder: workspace with the weights, where everything is written. prepared: the prepared set, if it is not where the
-    stages put it. UserError where the weights are missing, damaged or were trained for another task.
+    folder: workspace with the weights, where everything is written. prepared: the prepared set, if it is not
+    where the stages put it. UserError where the weights are missing, damaged or were trained for another
+    task.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)  # as in training: their number moves last bits

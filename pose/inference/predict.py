@@ -30,7 +30,8 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 BATCH = 8  # frames in memory at once, of a size at which they are no more than MOST_FRAME_PIXELS
 MOST_FRAME_PIXELS = 2**26  # of a frame: twice what 8K films have
 RATES = (1, 240)  # frames a second that the drawn copy may have; where a film declares others, it has 25
-# What films begin as, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg also opens lists of other files by what they hold.
+# What films begin as, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg also opens lists of
+# other files by what they hold.
 CONTAINERS = (
     *((4, word) for word in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     *((8, word) for word in (b"AVI ", b"AVIX")),
@@ -77,10 +78,9 @@ def predict(
 ) -> tuple[list[Path], list[str]]:
     """Draw what is found in each source as a file of its name in `out`, and write `out/joints.json` or `joints.csv`.
 
-    box: where the person is, x, y, width, height in px, for single-person weights; None is the whole picture. min_score: people below it
-    are left out.
-    Returns the sources that are done, and a line for each that cannot be used. UserError, before anything is written, for what no
-    source could be done with.
+    box: where the person is, x, y, width, height in px, for single-person weights; None is the whole picture.
+    min_score: people below it are left out. Returns the sources that are done, and a line for each that
+    cannot be used. UserError, before anything is written, for what no source could be done with.
     """
     if box and predictor.problem != "single":
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
@@ -106,7 +106,8 @@ def predict(
 def plan(sources: Sequence[Path], out: Path) -> list[Job]:
     """What is to be drawn where. A folder stands for the pictures and videos in it.
 
-    UserError, before anything is written: for a source that is not there, one that would be overwritten, or two of one name.
+    UserError, before anything is written: for a source that is not there, one that would be overwritten, or
+    two of one name.
     """
     jobs: dict[Path, Job] = {}
     for source in _files(sources):
@@ -202,7 +203,10 @@ def _video(job: Job, find: Finder, skeleton: Skeleton) -> list[Found]:
 
 
 def _check_container(source: Path) -> None:
-    """UserError for what is no film of a known kind: FFmpeg would go by its content, and follow a playlist to whatever that names."""
+    """UserError for what is no film of a known kind.
+
+    FFmpeg would go by its content, and follow a playlist to whatever that names.
+    """
     if not source.is_file():  # a pipe may never say anything
         raise UserError(f"{source}: is no regular file, expected a video")
     try:
@@ -239,7 +243,10 @@ def _found(job: Job, frame: int | None, image: np.ndarray, people: People) -> Fo
 
 
 def write_json(path: Path, found: Sequence[Found], predictor: Predictor) -> None:
-    """Everything by picture: `{"images": [{"file", "width", "height", "people": [{"score", "joints": [...]}]}]}`; x, y in px or null."""
+    """Everything by picture.
+
+    `{"images": [{"file", "width", "height", "people": [{"score", "joints": [...]}]}]}`; x, y in px or null.
+    """
     images: list[dict[str, Any]] = []
     for one in found:
         place: dict[str, Any] = (

@@ -47,7 +47,8 @@ def predict_batches(
 ) -> Iterator[tuple[list[TTAOutput], Tensor]]:
     """The outputs of a network in evaluation mode for rows of a prepared set, batch by batch, and affine_B23.
 
-    scales: sizes at which an image is shown, for problems that know of sizes; 1, the input's own, is always among them.
+    scales: sizes at which an image is shown, for problems that know of sizes; 1, the input's own, is always
+    among them.
     """
     dataset = data.dataset(rows, scales=[scale for scale in scales if scale != 1])
     batches = Loader(dataset, sequential_batches(len(rows), batch), workers=workers)
@@ -58,7 +59,10 @@ def predict_batches(
 
 
 def predict_dataset(model: Model, data: ProblemData, rows: np.ndarray, **settings: Any) -> list[People]:
-    """The people in rows of a prepared set, in their order, in image px. settings: as of `predict_batches`."""
+    """The people in rows of a prepared set, in their order, in image px.
+
+    Settings: as of `predict_batches`.
+    """
     batches = predict_batches(model, data, rows, **settings)
     return [people for outputs, affine_B23 in batches for people in model.problem.decode(outputs, affine_B23)]
 
@@ -98,8 +102,8 @@ class Predictor:
     ) -> list[People]:
         """The people of each image, in its own px.
 
-        images: HxWx3 uint8 RGB each. boxes: where the one person is, (x, y, width, height) px; None is the whole
-        image. UserError for an image of another kind.
+        images: HxWx3 uint8 RGB each. boxes: where the one person is, (x, y, width, height) px; None is the
+        whole image. UserError for an image of another kind.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:

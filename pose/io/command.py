@@ -34,7 +34,10 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
 
 
 def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Call `main`; a UserError exits with `error: ...` on standard error and status 1, Ctrl-C with status 130."""
+    """Call `main`; a UserError exits with `error.
+
+    ...` on standard error and status 1, Ctrl-C with status 130.
+    """
     configure_logging()
     try:
         main(*args, **kwargs)

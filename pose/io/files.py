@@ -27,10 +27,11 @@ MAX_UNPACKED = 2**28  # bytes that a gzip file may unpack to: it packs a thousan
 def atomic_write(path: str | Path, *, sync: bool = False, backup: Path | None = None) -> Iterator[Path]:
     """A path to write to, whose file replaces `path` at the end of the block, or is removed if the block fails.
 
-    It lies beside `path`, so that the rename is one step, and ends like it, for writers that go by the suffix. A link
-    is replaced, not followed: behind it may lie a file of DVC's cache. Missing folders are made.
-    sync: flushed to the disk before the rename, so that a power failure leaves the old file or the new one.
-    backup: where the replaced file is kept. UserError, naming `path`, if the disk is full or not writable.
+    It lies beside `path`, so that the rename is one step, and ends like it, for writers that go by the
+    suffix. A link is replaced, not followed: behind it may lie a file of DVC's cache. Missing folders are
+    made. sync: flushed to the disk before the rename, so that a power failure leaves the old file or the new
+    one. backup: where the replaced file is kept. UserError, naming `path`, if the disk is full or not
+    writable.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -101,7 +102,10 @@ def write_json(path: str | Path, values: Any) -> None:
 
 
 def file_hash(*paths: str | Path) -> str:
-    """MD5 of a file, as DVC's lock file has it; of several, of one after the other. UserError if one is unreadable."""
+    """MD5 of a file, as DVC's lock file has it; of several, of one after the other.
+
+    UserError if one is unreadable.
+    """
     digest = hashlib.md5(usedforsecurity=False)
     for path in paths:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-# What a run of the pipeline itself writes and git tracks: whether it differs says nothing of what the run was made by.
+# What a run of the pipeline itself writes and git tracks: whether it differs says nothing of what the run was
+# made by.
 OUTPUTS = ("dvc.lock", "metrics")
 
 

@@ -1,4 +1,7 @@
-"""HDF5 files as the prepared sets use them: columns of one length, checked as they are read, and pictures packed one a row."""
+"""HDF5 files as the prepared sets use them.
+
+Columns of one length, checked as they are read, and pictures packed one a row.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ import numpy as np
 from pose.io.errors import UserError
 
 CHUNK = 256  # pictures whose places in the file lie together
-# Of a dataset that is read whole: room for five times COCO's people. A few bytes of a file can declare any number of them.
+# Of a dataset that is read whole: room for five times COCO's people. A few bytes of a file can declare any
+# number of them.
 MOST_NUMBERS = 2**26
 LARGEST = 2**53  # whole numbers up to it are floats too
 IMAGES = "packed"
@@ -32,7 +36,10 @@ def open_h5(path: str | Path) -> h5py.File:
 
 
 class OncePerProcess:
-    """Datasets of a file that each process opens for itself: loader workers, forked or spawned, must not share a handle."""
+    """Datasets of a file that each process opens for itself.
+
+    Loader workers, forked or spawned, must not share a handle.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -111,7 +118,8 @@ def check_images(file: h5py.File, rows: int) -> None:
             raise UserError(
                 f"{file.filename}: dataset {IMAGES!r} holds {dataset.dtype}, expected encoded pictures as this project packs them"
             )
-        # HDF5 makes room for whatever length a row declares; that stands in the table of their places, which is read as it is.
+        # HDF5 makes room for whatever length a row declares; that stands in the table of their places, which
+        # is read as it is.
         length = 0
         for first in range(0, rows, dataset.chunks[0]):
             places = np.frombuffer(dataset.id.read_direct_chunk((first,))[1], dtype=_PLACE)[: rows - first]

@@ -1,7 +1,10 @@
-"""Reading pictures safely: a file that is missing, damaged, cut short or too large is the user's to know, by name.
+"""Reading pictures safely.
 
-OpenCV fills the lost part of a truncated JPEG with grey and says nothing, so that people would be trained on grey boxes. It makes room
-for whatever size a few bytes declare, so that is looked at first; formats whose sizes are not known here are not decoded.
+A file that is missing, damaged, cut short or too large is the user's to know, by name.
+
+OpenCV fills the lost part of a truncated JPEG with grey and says nothing, so that people would be trained on
+grey boxes. It makes room for whatever size a few bytes declare, so that is looked at first; formats whose
+sizes are not known here are not decoded.
 """
 
 from __future__ import annotations
@@ -27,9 +30,12 @@ MAX_PIXELS = 250_000_000  # of a picture: cameras have 200 million; it takes thr
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
-    """Read a picture as (H, W, 3) uint8 RGB. UserError, naming the file, if it is missing, not a picture or cut short.
+    """Read a picture as (H, W, 3) uint8 RGB.
 
-    upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they are stored: False.
+    UserError, naming the file, if it is missing, not a picture or cut short.
+
+    upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they are
+    stored: False.
     """
     return decode_image(read_picture(path), str(path), upright=upright)
 
@@ -40,7 +46,10 @@ def read_picture(path: str | Path) -> bytes:
 
 
 def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray:
-    """Decode an encoded picture to (H, W, 3) uint8 RGB. UserError, naming it as `name`, if it is damaged or cut short."""
+    """Decode an encoded picture to (H, W, 3) uint8 RGB.
+
+    UserError, naming it as `name`, if it is damaged or cut short.
+    """
     if not data:
         raise UserError(f"{name}: found an empty file, expected a picture")
     size_of = next((size_of for start, size_of in _SIZES.items() if data.startswith(start)), None)
@@ -85,7 +94,8 @@ def encode_jpeg(image_HW3: np.ndarray, quality: int) -> bytes:
 def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
     """The picture `zoom` times as large, and the affine (2, 3) to it, exact although its sides are whole numbers of px.
 
-    Every pixel counts, unlike in a bilinear warp, which skips most of them. A zoom of 1 or more leaves the picture as it is.
+    Every pixel counts, unlike in a bilinear warp, which skips most of them. A zoom of 1 or more leaves the
+    picture as it is.
     """
     size_wh = np.array(image_HW3.shape[1::-1])
     small_wh = np.clip(np.rint(size_wh * zoom), 1, size_wh).astype(int)
@@ -99,8 +109,8 @@ def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
 def relative_name(name: Any, where: str) -> str:
     """A picture's name as annotations give it, tidied; UserError, beginning with `where`, if it leads out of the folder it is relative to.
 
-    Either kind of separator counts, so that it leads nowhere on any system. Links within the folder are followed: annotations cannot
-    make any, and data sets are often linked to where there is room for them.
+    Either kind of separator counts, so that it leads nowhere on any system. Links within the folder are
+    followed: annotations cannot make any, and data sets are often linked to where there is room for them.
     """
     posix, windows = PurePosixPath(str(name)), PureWindowsPath(str(name))
     usable = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
@@ -119,7 +129,10 @@ _SCAN = 0xDA  # start of the picture's data
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and place of each segment up to the picture's data. They are stepped over: a thumbnail in one of them has segments too."""
+    """Marker and place of each segment up to the picture's data.
+
+    They are stepped over: a thumbnail in one of them has segments too.
+    """
     at = 2
     while 0 <= at <= len(data) - 4:
         marker = data[at + 1]

@@ -1,6 +1,9 @@
-"""Reading MATLAB files: UserError in place of the reader's dozen kinds of exception, and nothing larger than what the file holds.
+"""Reading MATLAB files.
 
-The reader makes room for whatever shape an array declares, and unpacks whatever was packed; both are looked at before it begins.
+UserError in place of the reader's dozen kinds of exception, and nothing larger than what the file holds.
+
+The reader makes room for whatever shape an array declares, and unpacks whatever was packed; both are looked
+at before it begins.
 """
 
 from __future__ import annotations

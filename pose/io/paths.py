@@ -22,7 +22,10 @@ class TaskPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints. No DVC output: DVC deletes a stage's outputs before it runs the stage."""
+        """Folder of the checkpoints.
+
+        No DVC output: DVC deletes a stage's outputs before it runs the stage.
+        """
         return self.root / "checkpoints" / self.task
 
     @property
@@ -51,5 +54,8 @@ class TaskPaths:
         return self.root / "metrics" / "provenance" / f"{self.task}.json"
 
     def predictions(self, suffix: str) -> Path:
-        """Predictions on the evaluated rows: `.h5` for single-person tasks, `.json` (COCO results) for the others."""
+        """Predictions on the evaluated rows.
+
+        `.h5` for single-person tasks, `.json` (COCO results) for the others.
+        """
         return self.root / "predictions" / f"{self.task}{suffix}"

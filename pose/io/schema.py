@@ -102,5 +102,8 @@ def _kinds(values: Any) -> set[str]:
 
 
 def _shortened(value: Any) -> str:
-    """A value for a message: not the whole of a list, which YAML's aliases can make longer than any memory."""
+    """A value for a message.
+
+    Not the whole of a list, which YAML's aliases can make longer than any memory.
+    """
     return (reprlib.repr(value) if isinstance(value, list | dict) else repr(value))[:80]

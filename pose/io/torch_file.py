@@ -1,4 +1,7 @@
-"""Files written by `torch.save`: atomic and synced when written; read without running code, and only if undamaged."""
+"""Files written by `torch.save`.
+
+Atomic and synced when written; read without running code, and only if undamaged.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _ZIP_START = b"PK\x03\x04"
 
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:
-    """`torch.save`, synced and renamed. Equal content gives equal bytes. backup: where the replaced file is kept."""
+    """`torch.save`, synced and renamed.
+
+    Equal content gives equal bytes. backup: where the replaced file is kept.
+    """
     # Through memory, since torch.save writes the file's own name into what it saves.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -31,9 +37,12 @@ def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) ->
 
 
 def load_torch(path: str | Path, kind: str) -> Any:
-    """Tensors and plain values of a file, on the CPU; nothing whose loading runs code. kind: what it should be.
+    """Tensors and plain values of a file, on the CPU; nothing whose loading runs code.
 
-    UserError naming the file if it cannot be read, DamagedFileError if it holds something else or is not whole.
+    Kind: what it should be.
+
+    UserError naming the file if it cannot be read, DamagedFileError if it holds something else or is not
+    whole.
     """
     damaged = f"{path}: cannot be read as {kind}: damaged, or not written by torch"
     try:

@@ -1,7 +1,8 @@
 """Tags to people: which peaks of an image's heatmaps belong to one person (associative embedding, arXiv 1611.05424).
 
-Legend: K joints, h w heatmap cells, c cells of a map in one row (y * w + x), T tag dimensions (the tag of the image, that of its
-mirror image, ...), N peaks of all joints, n peaks of one joint, P people, M missing joints, m those of one kind.
+Legend: K joints, h w heatmap cells, c cells of a map in one row (y * w + x), T tag dimensions (the tag of the
+image, that of its mirror image, ...), N peaks of all joints, n peaks of one joint, P people, M missing
+joints, m those of one kind.
 
 Cell centres are at whole numbers, and a peak becomes a place as everywhere here (`pose.keypoints.heatmap`).
 """
@@ -20,9 +21,10 @@ from pose.keypoints.skeleton import COCO, Skeleton
 
 # Joints that are seldom hidden or confused come first: a person's mean tag is sound by the time it is needed.
 ORDER = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
-# Rounded distances make assignments of equal cost common. Of those the one with the least distance is taken: this much of it
-# is added to the cost, far less than a difference of scores that means anything. Where tags are poorly separated (COCO's people
-# with tags 0.5 apart, noise 0.15) it brings the joints that end up with the right person from 86 to 94 of 100.
+# Rounded distances make assignments of equal cost common. Of those the one with the least distance is taken:
+# this much of it is added to the cost, far less than a difference of scores that means anything. Where tags
+# are poorly separated (COCO's people with tags 0.5 apart, noise 0.15) it brings the joints that end up with
+# the right person from 86 to 94 of 100.
 TIE = 1e-6
 
 _SQUARE = np.ones((3, 3), dtype=np.uint8)
@@ -34,15 +36,17 @@ _SCRATCH = 2**16  # numbers in each of its two scratch arrays, which stay in the
 class GroupingParams:
     """What can be chosen. Defaults are the published values, but for `top` and `capped`, by which published code loses people.
 
-    detection_threshold: a peak is higher than this. tag_threshold: a peak whose tag is this far (root mean square over the tag
-    dimensions) from the mean tag of the person it goes to starts a person instead. rounding: distances count in multiples of
-    this; what is left decides between equals only. top: at most so many peaks of one joint, the highest; at the published 30 a
-    false peak beside 30 people costs one of them a joint. min_score: people below it are left out. refine: fill in missing joints.
-    capped: what is too far apart costs no more than `tag_threshold`, however far. Otherwise (published) a peak whose person is not
-    there yet goes to the nearest in tags, whose peak goes to the next: of 260 people in crowds with clear tags that makes 330.
-    tags: False groups by distance in the picture alone, to show what tags are worth. The place of a cell, in units of `max_distance` (a
-    share of the map's longer side), then stands for its tag: beyond `max_distance` from the middle of a person's joints another starts.
-    `tag_threshold` and `rounding` are not looked at. target: the convention by which the network was taught, as in `pose.keypoints.heatmap`.
+    detection_threshold: a peak is higher than this. tag_threshold: a peak whose tag is this far (root mean
+    square over the tag dimensions) from the mean tag of the person it goes to starts a person instead.
+    rounding: distances count in multiples of this; what is left decides between equals only. top: at most so
+    many peaks of one joint, the highest; at the published 30 a false peak beside 30 people costs one of them
+    a joint. min_score: people below it are left out. refine: fill in missing joints. capped: what is too far
+    apart costs no more than `tag_threshold`, however far. Otherwise (published) a peak whose person is not
+    there yet goes to the nearest in tags, whose peak goes to the next: of 260 people in crowds with clear
+    tags that makes 330. tags: False groups by distance in the picture alone, to show what tags are worth. The
+    place of a cell, in units of `max_distance` (a share of the map's longer side), then stands for its tag:
+    beyond `max_distance` from the middle of a person's joints another starts. `tag_threshold` and `rounding`
+    are not looked at. target: the convention by which the network was taught, as in `pose.keypoints.heatmap`.
     """
 
     detection_threshold: float = 0.1
@@ -66,9 +70,9 @@ def group(
 ) -> People:
     """The people of one image, however many, in heatmap cells; the surest first.
 
-    heatmap_Khw: averaged over mirror image and scales; more than 1 counts as 1. tag_KhwT: not looked at if `params.tags` is False.
-    The score of a joint is its heatmap's value. That of a person is the mean over the K joints, 0 where there was no peak: joints
-    that `params.refine` filled in do not count.
+    heatmap_Khw: averaged over mirror image and scales; more than 1 counts as 1. tag_KhwT: not looked at if
+    `params.tags` is False. The score of a joint is its heatmap's value. That of a person is the mean over the
+    K joints, 0 where there was no peak: joints that `params.refine` filled in do not count.
     """
     params = params or GroupingParams()
     if not params.tags:
@@ -168,10 +172,12 @@ def _peaks(
 def _first_of_equals(
     peak_Khw: np.ndarray, index_N: np.ndarray, tag_TKc: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """keep_N: False for a peak that touches an earlier one of much the same tag. index_N: into the flattened peak_Khw.
+    """keep_N: False for a peak that touches an earlier one of much the same tag.
 
-    Touching peaks are equally high: a joint halfway between cells, or numbers as coarse as bfloat16. That is one joint, and would
-    else become part of two people, unless the tags say that it is two.
+    Index_N: into the flattened peak_Khw.
+
+    Touching peaks are equally high: a joint halfway between cells, or numbers as coarse as bfloat16. That is
+    one joint, and would else become part of two people, unless the tags say that it is two.
     """
     w = peak_Khw.shape[2]
     keep_N = np.ones(len(index_N), dtype=bool)
@@ -200,8 +206,8 @@ def _people(
 ) -> tuple[np.ndarray, np.ndarray]:
     """person_N, the person that each peak belongs to, and mean_TP, the mean tag of each person's peaks.
 
-    joint_N is sorted. Joint by joint, peaks go to people at the least total cost, 100 * rounded distance - score. A peak that comes
-    out too far from its person starts another, and so does one that is left over.
+    joint_N is sorted. Joint by joint, peaks go to people at the least total cost, 100 * rounded distance -
+    score. A peak that comes out too far from its person starts another, and so does one that is left over.
     """
     from scipy.optimize import linear_sum_assignment  # here, since training a single-person task needs none
 
@@ -241,8 +247,9 @@ def _best_cell(
 ) -> np.ndarray:
     """cell_M: where map joint_M of heatmap - rounded Euclidean distance of the tag from mean_TM is largest; the first of several.
 
-    joint_M is sorted. Exact, though few cells are looked at: those that are not above some level hold nothing above it, so who
-    finds more than the level among the others has found the best. Only the rest go through whole maps.
+    joint_M is sorted. Exact, though few cells are looked at: those that are not above some level hold nothing
+    above it, so who finds more than the level among the others has found the best. Only the rest go through
+    whole maps.
     """
     joints, cells = heatmap_Kc.shape
     cell_M, mean_TM = np.empty(len(joint_M), dtype=np.int64), mean_TM.astype(np.float32)
@@ -275,7 +282,8 @@ def _best(
 ) -> tuple[np.ndarray, np.ndarray]:
     """at_m and value_m: the largest heatmap - rounded distance for each mean tag.
 
-    scratch: (2, at least c). Written step by step into memory that is there: fresh memory would cost more than the arithmetic.
+    scratch: (2, at least c). Written step by step into memory that is there: fresh memory would cost more
+    than the arithmetic.
     """
     cells, count = len(heatmap_c), mean_Tm.shape[1]
     capped_c = np.minimum(heatmap_c, 1)

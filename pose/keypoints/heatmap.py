@@ -1,13 +1,15 @@
 """Joints to heatmaps and back: the one place that knows the convention.
 
-A joint at (x, y) cells, cell centres at whole numbers, becomes a Gaussian of peak 1 around (x, y): `subcell`. What lies between
-cells is read from the logarithms of the highest cell and its neighbours, exactly, for they are those of a parabola. Published
-weights were trained with `floor`: the Gaussian sits on the cell that holds the joint, so what the network answers lies half a cell
-before the true place on average, and decoding adds that half cell back. In the frame used here (a cell's centre is a whole
-number) a joint in cell c lies between c - 0.5 and c + 0.5, c on average: "plus half a cell" of codes that count from a cell's
-corner is the conversion `geometry.to_px`. Such a peak moves by the published quarter of a cell and no more.
+A joint at (x, y) cells, cell centres at whole numbers, becomes a Gaussian of peak 1 around (x, y): `subcell`.
+What lies between cells is read from the logarithms of the highest cell and its neighbours, exactly, for they
+are those of a parabola. Published weights were trained with `floor`: the Gaussian sits on the cell that holds
+the joint, so what the network answers lies half a cell before the true place on average, and decoding adds
+that half cell back. In the frame used here (a cell's centre is a whole number) a joint in cell c lies between
+c - 0.5 and c + 0.5, c on average: "plus half a cell" of codes that count from a cell's corner is the
+conversion `geometry.to_px`. Such a peak moves by the published quarter of a cell and no more.
 
-Legend: B images, P people, K joints, M maps, h w heatmap cells, c cells of a map in one row (y * w + x), N peaks.
+Legend: B images, P people, K joints, M maps, h w heatmap cells, c cells of a map in one row (y * w + x), N
+peaks.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 REACH = (
     3.0  # of several people's targets each ends this many sigmas from its joint, where it is down to 0.011
 )
-# A neighbour counts as at least this share of its peak, for what noise leaves, or a negative number, has no logarithm to go by.
-# Gaussians that fall off more steeply, those of sigma < 0.47, are no longer found exactly.
+# A neighbour counts as at least this share of its peak, for what noise leaves, or a negative number, has no
+# logarithm to go by. Gaussians that fall off more steeply, those of sigma < 0.47, are no longer found
+# exactly.
 LOWEST = 0.01
 
 
@@ -33,11 +36,12 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gaussians of peak 1, and which joints have one.
 
-    joint_xy_cell: (K, 2) in cells. labelled: (K,) bool. size: cells a side. sigma: cells.
-    Returns heatmap_Khw float32 and inside_K bool: labelled and within the map; the map of any other joint is zero.
+    joint_xy_cell: (K, 2) in cells. labelled: (K,) bool. size: cells a side. sigma: cells. Returns heatmap_Khw
+    float32 and inside_K bool: labelled and within the map; the map of any other joint is zero.
     """
     centre_K2, _, inside_K = _placed(joint_xy_cell, labelled, size, target)
-    # A Gaussian is the product of one over x and one over y: two (K, size) tables instead of K * size * size exponentials.
+    # A Gaussian is the product of one over x and one over y: two (K, size) tables instead of K * size * size
+    # exponentials.
     table_K2c = np.exp((np.arange(size) - centre_K2[:, :, None]) ** 2 * (-0.5 / sigma**2)).astype(np.float32)
     table_K2c[~inside_K] = 0
     heatmap_Khw = table_K2c[:, 1, :, None] * table_K2c[:, 0, None, :]
@@ -49,9 +53,9 @@ def encode_people(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gaussians of peak 1, the larger one where two people's meet, and the cells that hold their peaks.
 
-    joint_xy_cell: (P, K, 2) in cells. Otherwise as in `encode`, whose maps these are for one person but for their tails, which end
-    REACH sigmas from the joint: only a window is computed.
-    Returns heatmap_Khw float32 and cell_PK int64: y * w + x, -1 for a joint that is unlabelled or outside the map.
+    joint_xy_cell: (P, K, 2) in cells. Otherwise as in `encode`, whose maps these are for one person but for
+    their tails, which end REACH sigmas from the joint: only a window is computed. Returns heatmap_Khw float32
+    and cell_PK int64: y * w + x, -1 for a joint that is unlabelled or outside the map.
     """
     centre_PK2, cell_xy_PK2, inside_PK = _placed(joint_xy_cell, labelled_PK, size, target)
     reach = int(np.ceil(REACH * sigma))
@@ -97,9 +101,10 @@ def decode(heatmap_BKhw: Tensor, *, target: str = "subcell") -> tuple[Tensor, Te
 def located(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: str = "subcell") -> Array:
     """The places (N, 2), x and y in cells, of peaks whose highest cells are cell_N of the maps map_N.
 
-    `subcell`: the summit of the parabola through the logarithms of the cell and its two neighbours, in x and in y, at most half a cell
-    away (exact for a Gaussian; arXiv 1910.06278 does the same by derivatives). `floor`: a quarter cell towards the larger neighbour.
-    A cell on the border is not moved across it, nor along any line on which its neighbours are equal.
+    `subcell`: the summit of the parabola through the logarithms of the cell and its two neighbours, in x and
+    in y, at most half a cell away (exact for a Gaussian; arXiv 1910.06278 does the same by derivatives).
+    `floor`: a quarter cell towards the larger neighbour. A cell on the border is not moved across it, nor
+    along any line on which its neighbours are equal.
     """
     maths: Any = np if isinstance(heatmap_Mhw, np.ndarray) else torch
     h, w = heatmap_Mhw.shape[1:]

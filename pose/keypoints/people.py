@@ -11,8 +11,9 @@ import numpy as np
 class People:
     """The people found in one image.
 
-    joint_PK2: x, y in image pixels (pixel centres at whole numbers, zero-based), NaN where a joint was not found.
-    score_PK: confidence of each joint, about 0 to 1 (the heatmap's peak), 0 where not found. score_P: of each person.
+    joint_PK2: x, y in image pixels (pixel centres at whole numbers, zero-based), NaN where a joint was not
+    found. score_PK: confidence of each joint, about 0 to 1 (the heatmap's peak), 0 where not found. score_P:
+    of each person.
     """
 
     joint_PK2: np.ndarray

@@ -15,9 +15,9 @@ from pose.io.schema import Frozen, parse
 class Skeleton(Frozen):
     """The joints of one annotation standard, in its own order. Other fields refer to joints by their index.
 
-    limbs: pairs of joints to draw. groups: named sets of joints, as tables print them. sigmas: annotators' spread of
-    each joint (COCO's OKS), empty where the standard has none. scored: joints that means of PCK average over, all if
-    empty. torso: the two joints whose distance is the reference length of PCK.
+    limbs: pairs of joints to draw. groups: named sets of joints, as tables print them. sigmas: annotators'
+    spread of each joint (COCO's OKS), empty where the standard has none. scored: joints that means of PCK
+    average over, all if empty. torso: the two joints whose distance is the reference length of PCK.
     """
 
     model_config = ConfigDict(strict=False)  # lists of a JSON file are tuples here

@@ -1,6 +1,7 @@
 """The monitored metrics of each problem: the few by which runs are known, and under which names.
 
-One table, read by the history and the tracker, the report, studies and `pose show`; `dvc.yaml` plots the same columns.
+One table, read by the history and the tracker, the report, studies and `pose show`; `dvc.yaml` plots the same
+columns.
 """
 
 from __future__ import annotations

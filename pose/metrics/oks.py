@@ -1,6 +1,9 @@
-"""COCO's metrics for keypoints, by pycocotools: object keypoint similarity (OKS) in the place that overlap has for boxes.
+"""COCO's metrics for keypoints, by pycocotools.
 
-pycocotools is imported where it is used: a bare training machine may lack it. Metrics are fractions, as it prints them.
+Object keypoint similarity (OKS) in the place that overlap has for boxes.
+
+pycocotools is imported where it is used: a bare training machine may lack it. Metrics are fractions, as it
+prints them.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ def to_results(
 ) -> list[dict[str, Any]]:
     """People in COCO's result format: 17 times x, y (image px) and score, and the person's own score.
 
-    A joint that was not found has score 0 and lies in the middle of the others, since each must lie somewhere.
+    A joint that was not found has score 0 and lies in the middle of the others, since each must lie
+    somewhere.
     """
     results = []
     for people, image_id in zip(found, image_ids, strict=True):
@@ -83,8 +87,8 @@ class CocoEvaluation:
     def joints(self) -> pd.DataFrame:
         """How well each joint of the people lies who were found at OKS 0.5 or better.
 
-        similarity: mean of exp(-d^2 / (2 area (2 sigma)^2)), a joint's part of OKS. right: percent of them above 0.5. people: how
-        many had the joint labelled.
+        similarity: mean of exp(-d^2 / (2 area (2 sigma)^2)), a joint's part of OKS. right: percent of them
+        above 0.5. people: how many had the joint labelled.
         """
         import pandas as pd
 

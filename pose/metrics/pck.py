@@ -1,9 +1,11 @@
 """PCKh, PCK and area under the curve, of predictions made by anyone: plain arrays in, percent out.
 
-Legend: N people, K joints, T thresholds. Predictions, truth and reference lengths share one frame (image px, usually).
+Legend: N people, K joints, T thresholds. Predictions, truth and reference lengths share one frame (image px,
+usually).
 
-A joint is right at threshold t if it lies within t times its person's reference length of the truth: the head size for
-PCKh (0.6 times the diagonal of MPII's head box), the torso for the PCK of LSP. A predicted NaN is a wrong answer.
+A joint is right at threshold t if it lies within t times its person's reference length of the truth: the head
+size for PCKh (0.6 times the diagonal of MPII's head box), the torso for the PCK of LSP. A predicted NaN is a
+wrong answer.
 """
 
 from __future__ import annotations
@@ -30,8 +32,9 @@ def normalised_distance(
 ) -> np.ndarray:
     """Distance of each joint from the truth in reference lengths, (N, K) float64.
 
-    NaN where there is nothing to compare: an unlabelled joint, or a person whose reference is NaN or not positive.
-    Infinity where a labelled joint was not found (a NaN prediction). ValueError for arrays that do not fit together.
+    NaN where there is nothing to compare: an unlabelled joint, or a person whose reference is NaN or not
+    positive. Infinity where a labelled joint was not found (a NaN prediction). ValueError for arrays that do
+    not fit together.
     """
     predicted, true, labelled = _checked(predicted_NK2, true_NK2, labelled_NK)
     reference = np.asarray(reference_N, dtype=np.float64)
@@ -47,7 +50,10 @@ def normalised_distance(
 
 
 def torso_length(true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The reference length of PCK, (N,): LSP's is left shoulder to right hip. NaN where either is unlabelled."""
+    """The reference length of PCK, (N,).
+
+    LSP's is left shoulder to right hip. NaN where either is unlabelled.
+    """
     if skeleton.torso is None:
         return np.full(len(true_NK2), np.nan)
     one, other = skeleton.torso
@@ -64,8 +70,8 @@ def joint_accuracy(distance_NK: np.ndarray, threshold: float) -> np.ndarray:
 def joint_area(distance_NK: np.ndarray, end: float = AUC_END) -> np.ndarray:
     """Area under each joint's accuracy over thresholds 0 to `end`, (K,), percent of the largest possible.
 
-    NaN for a joint without any comparable distance. Exact rather than summed over a grid: a joint that is off by d is
-    right on the stretch from d to `end`.
+    NaN for a joint without any comparable distance. Exact rather than summed over a grid: a joint that is off
+    by d is right on the stretch from d to `end`.
     """
     return _percent(np.nansum(np.clip(1 - distance_NK / end, 0, 1), axis=0), _counted(distance_NK))
 
@@ -78,7 +84,10 @@ def mean_of(percent_K: np.ndarray, joints: np.ndarray | tuple[int, ...]) -> floa
 
 
 def weighted_mean_of(percent_K: np.ndarray, distance_NK: np.ndarray, joints: np.ndarray) -> float:
-    """Mean in which a joint counts as often as it was compared: other projects' convention, a little higher."""
+    """Mean in which a joint counts as often as it was compared.
+
+    Other projects' convention, a little higher.
+    """
     count_K = _counted(distance_NK)[joints]
     return float(np.nansum(percent_K[joints] * count_K) / count_K.sum()) if count_K.sum() else float("nan")
 
@@ -94,11 +103,11 @@ def single_person_scores(
 ) -> Scores:
     """The metrics of a single-person task, by table.
 
-    PCKh, over people with a head size: "0.5" and "0.1" (means over the skeleton's scored joints), "AUC" (0 to 0.5),
-    "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5 under their names.
-    PCK, over the people of `lsp_N` that have a torso: "0.2", "0.2 weighted" and the groups at 0.2.
-    people: how many were counted in each, and how many were left out.
-    A table over nobody is absent, and so is a metric over no joint: nothing here is NaN.
+    PCKh, over people with a head size: "0.5" and "0.1" (means over the skeleton's scored joints), "AUC" (0 to
+    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5 under their names. PCK,
+    over the people of `lsp_N` that have a torso: "0.2", "0.2 weighted" and the groups at 0.2. people: how
+    many were counted in each, and how many were left out. A table over nobody is absent, and so is a metric
+    over no joint: nothing here is NaN.
 
     head_size_N: in the frame's unit; NaN or 0 where unknown. lsp_N: bool, people of LSP-type sets.
     """
@@ -151,9 +160,9 @@ def per_joint_table(
 ) -> pd.DataFrame:
     """One row a joint: its group, PCKh and PCK in percent, and over how many people.
 
-    "sides ignored" is PCKh@0.5 if a joint may also be where its left or right counterpart is: what lies between the
-    two columns is confusion of sides, the rest is joints that are nowhere near. Joints that no mean counts are listed
-    too. Columns for which nobody could be compared are absent.
+    "sides ignored" is PCKh@0.5 if a joint may also be where its left or right counterpart is: what lies
+    between the two columns is confusion of sides, the rest is joints that are nowhere near. Joints that no
+    mean counts are listed too. Columns for which nobody could be compared are absent.
     """
     import pandas as pd
 
@@ -193,7 +202,8 @@ def accuracy_curve(
 ) -> pd.DataFrame:
     """Accuracy over thresholds 0 to `end`: columns threshold, unit, one per group, Mean (percent).
 
-    In head sizes where anyone has one; else in torsos, of LSP-type people. `unit` says which: "head size" or "torso".
+    In head sizes where anyone has one; else in torsos, of LSP-type people. `unit` says which: "head size" or
+    "torso".
     """
     import pandas as pd
 

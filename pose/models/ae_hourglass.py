@@ -1,4 +1,7 @@
-"""The stacked hourglass of associative embedding (arXiv 1611.05424). Legend: B images, S stacks, C channels, H W px, h w cells."""
+"""The stacked hourglass of associative embedding (arXiv 1611.05424).
+
+Legend: B images, S stacks, C channels, H W px, h w cells.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from pose.models.blocks import DEPTH, Hourglass, Stacked, conv_relu
 class AEHourglass(Stacked):
     """image_B3HW -> output_BSChw, h = H / 4. H and W are multiples of 64.
 
-    Convolutions and ReLU only, without normalisation. outputs: C; the published networks have 68 channels and use the
-    first 34. features: channels of an hourglass at its largest scale (paper: 256); each smaller scale has `increase`
-    more (128). stem: channels of the first three convolutions (64, 128, 128).
+    Convolutions and ReLU only, without normalisation. outputs: C; the published networks have 68 channels and
+    use the first 34. features: channels of an hourglass at its largest scale (paper: 256); each smaller scale
+    has `increase` more (128). stem: channels of the first three convolutions (64, 128, 128).
     """
 
     def __init__(self, *, outputs: int, stacks: int, features: int, increase: int, stem: Sequence[int]):

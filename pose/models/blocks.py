@@ -41,7 +41,8 @@ class Hourglass(nn.Module):
 class Stacked(PoseNetwork):
     """A stem, then hourglass, neck and head for each stack.
 
-    The features and the output of a stack are mapped back by 1x1 convolutions and added to the next one's input.
+    The features and the output of a stack are mapped back by 1x1 convolutions and added to the next one's
+    input.
     """
 
     def __init__(
@@ -111,7 +112,10 @@ def residual_hourglass(features: int, modules: int, depth: int = DEPTH) -> Hourg
 
 
 def residual_neck(features: int, modules: int) -> nn.Sequential:
-    """Between a residual hourglass and its heatmaps: residuals, 1x1 conv-BN-ReLU (arXiv 1603.06937, figure 4)."""
+    """Between a residual hourglass and its heatmaps.
+
+    Residuals, 1x1 conv-BN-ReLU (arXiv 1603.06937, figure 4).
+    """
     return nn.Sequential(
         residuals(features, modules),
         nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU()),

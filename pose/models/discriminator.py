@@ -1,4 +1,7 @@
-"""The discriminator of self-adversarial training (arXiv 1707.02439). Legend: B images, K joints, h w cells."""
+"""The discriminator of self-adversarial training (arXiv 1707.02439).
+
+Legend: B images, K joints, h w cells.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_n
 class Discriminator(Stacked):
     """image_heatmap_BChw, an image and after it K heatmaps (C = 3 + K) -> repainted_BKhw, by the last stack.
 
-    The pose network's hourglass, but its stem halves nothing: the image comes at the heatmaps' size, of which h and w must be
-    multiples of 16. stem: channels of its convolution and of the two residuals after it (64, 128, 128).
+    The pose network's hourglass, but its stem halves nothing: the image comes at the heatmaps' size, of which
+    h and w must be multiples of 16. stem: channels of its convolution and of the two residuals after it (64,
+    128, 128).
     """
 
     def __init__(self, *, joints: int, stacks: int, modules: int, features: int, stem: Sequence[int]):

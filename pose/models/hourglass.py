@@ -1,4 +1,7 @@
-"""The stacked hourglass (arXiv 1603.06937, figures 3 and 4). Legend: B images, S stacks, C channels, H W px, h w cells."""
+"""The stacked hourglass (arXiv 1603.06937, figures 3 and 4).
+
+Legend: B images, S stacks, C channels, H W px, h w cells.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_n
 
 
 class StackedHourglass(Stacked):
-    """image_B3HW -> output_BSChw, h = H / 4. H and W are multiples of 64: two halvings in the stem, four within.
+    """image_B3HW -> output_BSChw, h = H / 4.
 
-    stem: its channels. Three are those of the published one, a convolution and two residuals (paper: 64, 128, 128).
-    Most of it works at half of the input's size, where a small network spends nearly half of its time. Two are those
-    of two 3x3 convolutions of stride 2 (as in arXiv 1908.07919, section 3), with one residual at a quarter of the size.
+    H and W are multiples of 64: two halvings in the stem, four within.
+
+    stem: its channels. Three are those of the published one, a convolution and two residuals (paper: 64, 128,
+    128). Most of it works at half of the input's size, where a small network spends nearly half of its time.
+    Two are those of two 3x3 convolutions of stride 2 (as in arXiv 1908.07919, section 3), with one residual
+    at a quarter of the size.
     """
 
     def __init__(self, *, outputs: int, stacks: int, modules: int, features: int, stem: Sequence[int]):

@@ -15,7 +15,9 @@ DRAWING = (
 
 
 class InitialWeights(TorchFunctionMode):
-    """Context in which layers draw their initial weights from a generator of this seed: the numbers that `torch.manual_seed` would bring.
+    """Context in which layers draw their initial weights from a generator of this seed.
+
+    The numbers that `torch.manual_seed` would bring.
 
     Only in the thread that enters it, and no generator of anybody else's is read or moved.
     """

@@ -1,10 +1,10 @@
 """The pose networks that `tasks.*.network` in params.yaml can name: one class of parameters each.
 
-A new network is a file beside this one and a class here, added to `NetworkParams`. This module does not import torch,
-so that parameters can be read without it.
+A new network is a file beside this one and a class here, added to `NetworkParams`. This module does not
+import torch, so that parameters can be read without it.
 
-Every network maps image_B3HW to output_BSChw with h = H / 4: S stacks, each of C channels, of which the last is the
-result and the others are supervised too.
+Every network maps image_B3HW to output_BSChw with h = H / 4: S stacks, each of C channels, of which the last
+is the result and the others are supervised too.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ Stem = Annotated[list[EvenChannels], Field(min_length=3, max_length=3)]
 class HourglassParams(Frozen):
     """The stacked hourglass of residual modules (arXiv 1603.06937).
 
-    stacks: hourglasses in a row. modules: residual modules at each place of an hourglass. features: channels within.
-    stem: channels before the first hourglass; three numbers as published, two for a stem of strided convolutions.
+    stacks: hourglasses in a row. modules: residual modules at each place of an hourglass. features: channels
+    within. stem: channels before the first hourglass; three numbers as published, two for a stem of strided
+    convolutions.
     """
 
     kind: Literal["hourglass"]
@@ -58,8 +59,8 @@ class DiscriminatorParams(HourglassParams):
 class AEHourglassParams(Frozen):
     """The hourglass of plain convolutions of associative embedding (arXiv 1611.05424).
 
-    increase: channels that each smaller scale has more. outputs: channels, of which the first ones are used; the
-    published networks have 68.
+    increase: channels that each smaller scale has more. outputs: channels, of which the first ones are used;
+    the published networks have 68.
     """
 
     kind: Literal["ae"]
@@ -87,8 +88,8 @@ class AEHourglassParams(Frozen):
 class SimpleBaselineParams(Frozen):
     """The simple baseline (arXiv 1804.06208): a residual encoder, then transposed convolutions.
 
-    stem: channels of the first convolution. widths: channels of the encoder's stages, each half the size of the one
-    before. blocks: residual blocks in each stage. upsampled: channels of the transposed convolutions.
+    stem: channels of the first convolution. widths: channels of the encoder's stages, each half the size of
+    the one before. blocks: residual blocks in each stage. upsampled: channels of the transposed convolutions.
     """
 
     kind: Literal["simple_baseline"]

@@ -1,9 +1,11 @@
-"""Weights of five published networks, read into ours and written back. What differs is how the tensors are called.
+"""Weights of five published networks, read into ours and written back.
 
-The formats, by the names used here: `bearpaw_hg` (bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass),
-`roytseng_hgpose`, `roytseng_discriminator` and `roytseng_hgpose_ae` (roytseng-tw/adversarial-pose-pytorch),
-`umich_pose_ae` (princeton-vl/pose-ae-train). An internal name is that of a tensor in our state dict, an external name
-the same tensor's in a published one.
+What differs is how the tensors are called.
+
+The formats, by the names used here: `bearpaw_hg` (bearpaw/pytorch-pose and
+anibali/pytorch-stacked-hourglass), `roytseng_hgpose`, `roytseng_discriminator` and `roytseng_hgpose_ae`
+(roytseng-tw/adversarial-pose-pytorch), `umich_pose_ae` (princeton-vl/pose-ae-train). An internal name is that
+of a tensor in our state dict, an external name the same tensor's in a published one.
 """
 
 from __future__ import annotations
@@ -42,9 +44,9 @@ PREFIXES = ("", "module.", "model.", "module.model.")  # what DataParallel and t
 class ExternalFormat:
     """A published network.
 
-    signature: a tensor that no other format of its layout has. stem: internal name of the first convolution, of
-    `kernel` px. key and prefix: where its code keeps the state dict in a checkpoint, and what names begin with there.
-    mean: the colour (RGB, 0 to 1) that its code subtracts from the images.
+    signature: a tensor that no other format of its layout has. stem: internal name of the first convolution,
+    of `kernel` px. key and prefix: where its code keeps the state dict in a checkpoint, and what names begin
+    with there. mean: the colour (RGB, 0 to 1) that its code subtracts from the images.
     """
 
     name: str
@@ -104,7 +106,10 @@ class _ExternalTensors:
 
 @dataclass(frozen=True)
 class Published:
-    """Published weights, read. settings: what our network of that kind is built from. tensors: our state dict."""
+    """Published weights, read.
+
+    Settings: what our network of that kind is built from. tensors: our state dict.
+    """
 
     format: ExternalFormat
     settings: dict[str, Any]
@@ -169,7 +174,10 @@ def _ae_rules(*, stem: Mapping[int, str], conv: str, in_hourglass: str, neck: tu
 
 
 def _residual_settings(second: str, third: str, outputs: str) -> Callable[[_ExternalTensors], dict[str, Any]]:
-    """second, third: internal names of the two residuals in the stem. outputs: what the network calls its channels."""
+    """second, third: internal names of the two residuals in the stem.
+
+    Outputs: what the network calls its channels.
+    """
 
     def settings(found: _ExternalTensors) -> dict[str, Any]:
         channels, features = found.channels("heads.0.weight")
@@ -278,9 +286,9 @@ MULTI_INFERENCE = {
 def read_published(source: str | Path | Mapping[str, Any], kind: str | None = None) -> Published:
     """Read a published checkpoint or state dict; which network it is and of what size, its tensors tell.
 
-    source: a file, or what such a file holds. kind: a key of `EXTERNAL_FORMATS`, to insist on that network or, in a
-    checkpoint of several, to choose (a pose network goes before a discriminator). UserError naming the file, the
-    tensor, what was found and what was expected.
+    source: a file, or what such a file holds. kind: a key of `EXTERNAL_FORMATS`, to insist on that network
+    or, in a checkpoint of several, to choose (a pose network goes before a discriminator). UserError naming
+    the file, the tensor, what was found and what was expected.
     """
     if isinstance(source, Mapping):
         content, name = source, "state dict"
@@ -306,8 +314,8 @@ def read_published(source: str | Path | Mapping[str, Any], kind: str | None = No
 def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
     """Our state dict under external names (`kind`, a key of `EXTERNAL_FORMATS`).
 
-    UserError if it is of another architecture. Names fit networks of any width; the published codes themselves build
-    theirs with stems of 64, 128, 128 (bearpaw: 256) channels.
+    UserError if it is of another architecture. Names fit networks of any width; the published codes
+    themselves build theirs with stems of 64, 128, 128 (bearpaw: 256) channels.
     """
     format = _format(kind)
     external = {format.external_name(name): tensor for name, tensor in tensors.items()}
@@ -323,8 +331,8 @@ def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
 def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
     """Write model weights as a checkpoint that a published code reads; its `mean` is left to its user.
 
-    UserError, naming the file, also for maps that the published codes would misread: they take the network's output as
-    heatmaps and tags as they are, where ours may be logits, or tags to be multiplied.
+    UserError, naming the file, also for maps that the published codes would misread: they take the network's
+    output as heatmaps and tags as they are, where ours may be logits, or tags to be multiplied.
     """
     format, source = _format(kind), load_weights(weights)
     loss, gain = source.inference.get("loss"), source.inference.get("tag_gain", 1)
@@ -390,7 +398,10 @@ def _format(kind: str) -> ExternalFormat:
 
 
 def _state_dicts(content: Any) -> Iterator[Tensors]:
-    """State dicts in a checkpoint: pose networks first, a discriminator last, whatever key they are kept under."""
+    """State dicts in a checkpoint.
+
+    Pose networks first, a discriminator last, whatever key they are kept under.
+    """
     if not isinstance(content, Mapping):
         return
     for candidate in (content.get("netHg"), content.get("state_dict"), content, content.get("netD")):

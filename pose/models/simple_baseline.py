@@ -12,11 +12,13 @@ from pose.models.blocks import PoseNetwork
 
 
 class SimpleBaseline(PoseNetwork):
-    """image_B3HW -> output_B1Chw, h = H / 4: a residual encoder, then a transposed convolution for each halving.
+    """image_B3HW -> output_B1Chw, h = H / 4.
 
-    The encoder is a ResNet of basic blocks (arXiv 1512.03385): a stem to a quarter of the size, then a stage for each
-    of `widths`, the first at that size and each further one at half of the one before. H and W are multiples of
-    4 * 2 ** (stages - 1).
+    A residual encoder, then a transposed convolution for each halving.
+
+    The encoder is a ResNet of basic blocks (arXiv 1512.03385): a stem to a quarter of the size, then a stage
+    for each of `widths`, the first at that size and each further one at half of the one before. H and W are
+    multiples of 4 * 2 ** (stages - 1).
     """
 
     def __init__(self, *, outputs: int, stem: int, widths: Sequence[int], blocks: int, upsampled: int):

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """`nn.SyncBatchNorm` for any device (torch's own runs on GPUs alone). Every process must bring a batch of the same size."""
+    """`nn.SyncBatchNorm` for any device (torch's own runs on GPUs alone).
+
+    Every process must bring a batch of the same size.
+    """
 
     def forward(self, x_BChw: Tensor) -> Tensor:
         """In training by the mean and variance of all processes' values, else by the running ones; computed in float32 at least."""
@@ -36,7 +39,10 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. Each one's loss depends on it, so that the gradient is the sum of theirs."""
+    """The sum over all processes.
+
+    Each one's loss depends on it, so that the gradient is the sum of theirs.
+    """
 
     @staticmethod
     def forward(ctx: Any, values_C: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Model weights: the file of a trained network and of all that inference needs with it.
 
-`models/TASK/last.pt` and `best.pt` hold the network's tensors, the parameters that it is built from, the skeleton of
-its joints, how images are preprocessed and its output decoded, and by what it was trained. No time, no path and no run
-id, so that equal runs write equal files.
+`models/TASK/last.pt` and `best.pt` hold the network's tensors, the parameters that it is built from, the
+skeleton of its joints, how images are preprocessed and its output decoded, and by what it was trained. No
+time, no path and no run id, so that equal runs write equal files.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ NO_MEAN = (0.0, 0.0, 0.0)
 class Weights:
     """Model weights of a task.
 
-    problem: `single` (one person a crop) or `multi` (all people of an image). outputs: channels of the network.
-    inference: what the problem needs besides (input size, target convention, thresholds ...), plain values.
-    mean: colour (RGB, 0 to 1) that is subtracted from the images. provenance: by what they were trained (parameters,
-    hashes of data and code, torch, device), plain values by name; empty for weights from elsewhere.
+    problem: `single` (one person a crop) or `multi` (all people of an image). outputs: channels of the
+    network. inference: what the problem needs besides (input size, target convention, thresholds ...), plain
+    values. mean: colour (RGB, 0 to 1) that is subtracted from the images. provenance: by what they were
+    trained (parameters, hashes of data and code, torch, device), plain values by name; empty for weights from
+    elsewhere.
     """
 
     task: str

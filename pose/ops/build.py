@@ -1,9 +1,13 @@
-"""Building the operator of `csrc/` for this machine: the CPU library wherever there is a C++ compiler, the CUDA one wherever nvcc is.
+"""Building the operator of `csrc/` for this machine.
 
-The compilers are called directly: the sources use torch's stable ABI alone (torch 2.11 and later), and `torch.utils.cpp_extension` refuses
-CUDA sources where torch itself has no CUDA. torch is looked up, not imported, so that asking what is there takes a moment.
+The CPU library wherever there is a C++ compiler, the CUDA one wherever nvcc is.
 
-`CXX` and `NVCC` in the environment name other compilers; empty, they leave that library out. `POSE_BUILD` names another build folder.
+The compilers are called directly: the sources use torch's stable ABI alone (torch 2.11 and later), and
+`torch.utils.cpp_extension` refuses CUDA sources where torch itself has no CUDA. torch is looked up, not
+imported, so that asking what is there takes a moment.
+
+`CXX` and `NVCC` in the environment name other compilers; empty, they leave that library out. `POSE_BUILD`
+names another build folder.
 """
 
 from __future__ import annotations
@@ -61,9 +65,12 @@ def built_digest(folder: Path) -> str | None:
 
 
 def toolchain() -> dict[str, str]:
-    """What a library depends on besides its sources: the platform, torch and the compilers, each by its own name for itself.
+    """What a library depends on besides its sources.
 
-    A changed value means: build again. The paths of the tools are left out, as they may differ where nothing else does.
+    The platform, torch and the compilers, each by its own name for itself.
+
+    A changed value means: build again. The paths of the tools are left out, as they may differ where nothing
+    else does.
     """
     return {
         "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]),
@@ -76,13 +83,17 @@ def toolchain() -> dict[str, str]:
 def build(
     folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets: tuple[str, ...] = CUDA_TARGETS
 ) -> dict[str, str]:
-    """Build into `folder`, replacing what is there: `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources).
+    """Build into `folder`, replacing what is there.
 
-    Returns one line a device: what was built, or why not. A missing compiler is no error; UserError if a compiler refuses the sources.
+    `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources).
+
+    Returns one line a device: what was built, or why not. A missing compiler is no error; UserError if a
+    compiler refuses the sources.
     """
     torch = _torch_folder()
     (folder / "operator").mkdir(parents=True, exist_ok=True)
-    # Gone first and back last: a build that is broken off, or a library left over from one, is never taken for a complete one.
+    # Gone first and back last: a build that is broken off, or a library left over from one, is never taken
+    # for a complete one.
     (folder / "operator.json").unlink(missing_ok=True)
     said = {}
     for device, compiler, missing in (("cpu", _cxx(), "no C++ compiler"), ("cuda", _nvcc(), "no nvcc")):
@@ -111,7 +122,8 @@ def build(
 
 
 def _cpu_commands(cxx: str, torch: Path, output: Path) -> list[list[str]]:
-    # The gradient's zeros are written by vector stores, not by memset, which on x86 starts anew at every page that is touched first.
+    # The gradient's zeros are written by vector stores, not by memset, which on x86 starts anew at every page
+    # that is touched first.
     fill = "-fno-tree-loop-distribute-patterns"
     flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
     return [
@@ -142,7 +154,8 @@ def _cuda_commands(nvcc: str, torch: Path, output: Path, cuda_targets: tuple[str
     ]
     flags += ["-frandom-seed", "pose"]  # this, and -s below: the same file from the same sources and tools
     targets = [word for target in cuda_targets for word in ("-gencode", target)]
-    # Without -ltorch a CUDA torch's own symbols would not be found; --no-as-needed keeps it although nothing refers to it by name.
+    # Without -ltorch a CUDA torch's own symbols would not be found; --no-as-needed keeps it although nothing
+    # refers to it by name.
     link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
     return [
         [
@@ -192,7 +205,8 @@ def _version(compiler: str | None) -> str:
 
 def _run(command: list[str]) -> str:
     try:
-        # Inside the sources, so that error messages name `tag_loss_cpu.cpp:27`, not the folder of whoever built it.
+        # Inside the sources, so that error messages name `tag_loss_cpu.cpp:27`, not the folder of whoever
+        # built it.
         done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
     except OSError as error:
         raise UserError(f"{command[0]}: cannot be run ({error.strerror})") from None

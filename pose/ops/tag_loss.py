@@ -1,8 +1,9 @@
 """The operator's face: the tag loss of associative embedding in one fused pass, by the libraries of `build_ext`, or by a plain formula.
 
-B images, K joints, P people, h w map cells. The libraries in `build/` (or in the folder that the environment's POSE_BUILD names) are loaded
-when this module is imported, because a call under `torch.compile(fullgraph=True)` could not load them; a library that is missing, does not
-load or was built from other sources is left out, which the first call says in one line.
+B images, K joints, P people, h w map cells. The libraries in `build/` (or in the folder that the
+environment's POSE_BUILD names) are loaded when this module is imported, because a call under
+`torch.compile(fullgraph=True)` could not load them; a library that is missing, does not load or was built
+from other sources is left out, which the first call says in one line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pose.ops import build as build_ext
 SCHEMA = "pose::tag_loss(Tensor tag_BKhw, Tensor cell_BPK) -> (Tensor pull_B, Tensor push_B, Tensor pull_slope_BPK, Tensor push_slope_BP)"
 MAP_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-# Types of device with a kernel of ours, and for the others why there is none: what this process has loaded, which cannot be undone.
+# Types of device with a kernel of ours, and for the others why there is none: what this process has loaded,
+# which cannot be undone.
 _loaded: set[str] = set()
 _missing: dict[str, str] = {}
 
@@ -28,16 +30,19 @@ _missing: dict[str, str] = {}
 def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
     """Pull and push of associative embedding (arXiv 1611.05424), for each image apart: `(pull_B, push_B)`.
 
-    `tag_BKhw`: a tag map a joint, float32 or float64, or float16/bfloat16 as autocast leaves them; any strides. `cell_BPK`: int64, the
-    flattened index row * w + column of the cell in which joint k of person p lies, -1 where it is absent. Both on one device.
+    `tag_BKhw`: a tag map a joint, float32 or float64, or float16/bfloat16 as autocast leaves them; any
+    strides. `cell_BPK`: int64, the flattened index row * w + column of the cell in which joint k of person p
+    lies, -1 where it is absent. Both on one device.
 
-    With t_pk the tags read there, m_p the mean of person p's and N the people with at least one joint:
-    pull = 1/N sum_p mean_k (t_pk - m_p)^2, push = 1/2 sum_{p<q} exp(-(m_p - m_q)^2) / (N (N - 1) / 2); push is 0 for N < 2, both for N = 0.
-    Differentiable (once) in the tags, through the means too; gradients of people who share a cell add up. Sums are in float64; the losses
-    are float64 for float64 maps, else float32. Equal inputs give bit-equal results.
+    With t_pk the tags read there, m_p the mean of person p's and N the people with at least one joint: pull =
+    1/N sum_p mean_k (t_pk - m_p)^2, push = 1/2 sum_{p<q} exp(-(m_p - m_q)^2) / (N (N - 1) / 2); push is 0 for
+    N < 2, both for N = 0. Differentiable (once) in the tags, through the means too; gradients of people who
+    share a cell add up. Sums are in float64; the losses are float64 for float64 maps, else float32. Equal
+    inputs give bit-equal results.
 
-    ValueError or TypeError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the CPU. On CUDA, where asking
-    would make the host wait, both losses of that image are NaN, its tags get no gradient, and nothing outside the map is read or written.
+    ValueError or TypeError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the
+    CPU. On CUDA, where asking would make the host wait, both losses of that image are NaN, its tags get no
+    gradient, and nothing outside the map is read or written.
     """
     _check(tag_BKhw, cell_BPK)
     device = tag_BKhw.device.type
@@ -50,18 +55,24 @@ def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
-    """`tag_loss` in vectorised torch operations: what serves where no library is, and the measure of what the operator gains.
+    """`tag_loss` in vectorised torch operations.
 
-    Sums are in float32 (float64 for float64 maps). On CUDA the order in which shared cells' gradients add up varies, in the last bits.
+    What serves where no library is, and the measure of what the operator gains.
+
+    Sums are in float32 (float64 for float64 maps). On CUDA the order in which shared cells' gradients add up
+    varies, in the last bits.
     """
     _check(tag_BKhw, cell_BPK)
     return _tag_loss_formula(tag_BKhw, cell_BPK)
 
 
 def load(folder: str | Path | None = None) -> frozenset[str]:
-    """Load the libraries of a build folder (default: `build/`, or POSE_BUILD) as far as they fit; returns the types of device now served.
+    """Load the libraries of a build folder (default.
 
-    Happens when this module is imported; call it after building in the same process. What is loaded stays: no second library is taken.
+    `build/`, or POSE_BUILD) as far as they fit; returns the types of device now served.
+
+    Happens when this module is imported; call it after building in the same process. What is loaded stays: no
+    second library is taken.
     """
     folder = build_ext.build_folder() if folder is None else Path(folder)
     _load_library(folder, "cpu")  # first: it holds the schema
@@ -137,7 +148,8 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor,
 
 
 def _backward(ctx: Any, pull_grad_B: Tensor, push_grad_B: Tensor, *_: Tensor) -> tuple[Tensor, None]:
-    # Of the maps only size and type are read; but through them autograd knows of a second derivative, and _refuse hears of it.
+    # Of the maps only size and type are read; but through them autograd knows of a second derivative, and
+    # _refuse hears of it.
     return torch.ops.pose.tag_loss_backward(pull_grad_B, push_grad_B, *ctx.saved_tensors), None
 
 

@@ -1,4 +1,7 @@
-"""What the page shows of the adversary: the game against it, and how a task with one does beside the same task without."""
+"""What the page shows of the adversary.
+
+The game against it, and how a task with one does beside the same task without.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def plain_task(params: Params, task: str) -> str | None:
 def _comparison(params: Params, plain: Run, played: Run, name: str) -> Block:
     kind = played.kind
     charts: list[Chart] = []
-    trained_on = f"At most {params.train.training_people:,} of them. {PUBLISHED_TRAINING.get(played.spec.problem, '')}".strip()
+    trained_on = f"At most {params.train.train_samples:,} of them. {PUBLISHED_TRAINING.get(played.spec.problem, '')}".strip()
     for prefix, over, note in (
         ("train ", f"{kind.things} trained on", trained_on),
         ("", kind.watched(params), ""),

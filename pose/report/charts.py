@@ -1,4 +1,7 @@
-"""Line charts as SVG that lives in the page: text in the page's font, colours by the page's style sheet, light or dark."""
+"""Line charts as SVG that lives in the page.
+
+Text in the page's font, colours by the page's style sheet, light or dark.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,9 @@ def line_chart(
     x_from: float = 0.0,
     mark: float | None = None,
 ) -> Markup:
-    """An `<svg>` element. name: unique in the page, it keeps ids apart. title: read out in place of the picture.
+    """An `<svg>` element. name.
+
+    Unique in the page, it keeps ids apart. title: read out in place of the picture.
 
     x_from: the left end of the axis. mark: where on it to draw an upright, broken line.
     Two lines or more are named at their right ends, which saves the eye the way to a legend and back.

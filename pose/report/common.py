@@ -48,7 +48,9 @@ def figure_cells(figures: Mapping[str, float], names: Sequence[str], digits: int
 
 
 def not_comparable(root: str, trained: int, tested: int, things: str, published: str) -> str:
-    """Why figures of a run must not be ranked among published ones. things: what was counted, people or images.
+    """Why figures of a run must not be ranked among published ones.
+
+    Things: what was counted, people or images.
 
     published: a sentence on what the published networks learned from, and were tested on.
     """
@@ -85,8 +87,9 @@ def joint_table(
 ) -> Table:
     """A task's `joints.csv`: a row a joint, with a bar beside each share.
 
-    order: of the joints, from the top of the page down. counted: those that means are made of, others are faint. notes: on columns, if
-    they are there. fractions: columns from 0 to 1; columns with "people" in their name are counts, other numbers percent.
+    order: of the joints, from the top of the page down. counted: those that means are made of, others are
+    faint. notes: on columns, if they are there. fractions: columns from 0 to 1; columns with "people" in
+    their name are counts, other numbers percent.
     """
     table = read_table(path)
     if "joint" not in table:

@@ -1,4 +1,7 @@
-"""What a page is made of, as plain values: the template says how they look, the other modules what is in them."""
+"""What a page is made of, as plain values.
+
+The template says how they look, the other modules what is in them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Cell:
-    """text: as shown. bar: percent of a bar beside it to fill. source: who says so, a second line that links to `url`."""
+    """text: as shown. bar: percent of a bar beside it to fill.
+
+    Source: who says so, a second line that links to `url`.
+    """
 
     text: str
     number: bool = False
@@ -116,8 +122,11 @@ class Block:
 
 @dataclass
 class Section:
-    """One task. headline: figures by name, the first of which tasks are compared by. game: charts of the one against the adversary.
-    parameters: group -> (name, value); values of nested mappings are rows of their own."""
+    """One task. headline: figures by name, the first of which tasks are compared by.
+
+    Game: charts of the one against the adversary. parameters: group -> (name, value); values of nested
+    mappings are rows of their own.
+    """
 
     anchor: str
     task: str

@@ -1,4 +1,7 @@
-"""Reading what the stages left: figures, histories, predictions. A file that cannot be used is a UserError naming it."""
+"""Reading what the stages left.
+
+Figures, histories, predictions. A file that cannot be used is a UserError naming it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ import pandas as pd
 from pose.io.errors import UserError
 from pose.io.files import read_bytes, read_json
 from pose.io.hdf5 import open_h5, read_number_column, read_whole_column
+from pose.io.schema import flatten
 from pose.keypoints.people import People
-from pose.params import flatten
 
 MOST_COLUMNS = 200  # of a table: each of a history is a chart
 LARGEST = 1e15  # of a figure: beyond it neither charts nor tables show anything
@@ -54,7 +57,8 @@ def _is_table(value: Any) -> bool:
 def read_history(path: Path, first: str) -> pd.DataFrame:
     """Columns of numbers over ascending values of the column `first`; the later of two rows alike wins, as after a restart.
 
-    Rows without a number in `first` and columns without any number are left out; so are numbers that are beyond all charts.
+    Rows without a number in `first` and columns without any number are left out; so are numbers that are
+    beyond all charts.
     """
     table = _read_csv(path)
     if first not in table:
@@ -106,7 +110,9 @@ def read_predictions(path: Path, *, joints: int) -> Predictions:
 
 
 def read_results(path: Path, *, joints: int) -> dict[int, People]:
-    """`predictions/{task}.json` of a multi-person task, in COCO's result format: the people of each image by its id, the surest first.
+    """`predictions/{task}.json` of a multi-person task, in COCO's result format.
+
+    The people of each image by its id, the surest first.
 
     In image px; a joint of score 0 was not found, and is NaN wherever the file says that it lies.
     """

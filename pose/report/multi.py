@@ -1,4 +1,6 @@
-"""What the page shows of a multi-person task: OKS AP beside published figures, what the tags are worth, best and worst images.
+"""What the page shows of a multi-person task.
+
+OKS AP beside published figures, what the tags are worth, best and worst images.
 
 Legend: T OKS thresholds (0.50 to 0.95, the ten that AP is a mean over), D people found in an image, K joints.
 """
@@ -46,7 +48,7 @@ TABLES = {  # of metrics/{task}.json: what our rows of the comparison are
     "COCO without tags": "{task}, grouped by distance alone",
     "COCO train": "{task}, on images it was trained on",
 }
-THRESHOLDS = ("detection_threshold", "tag_threshold", "reach")
+THRESHOLDS = ("detection_threshold", "tag_threshold", "max_distance")
 LEGEND = (
     Key(
         "predicted: each person in a colour, their left side light, their right deep",
@@ -61,8 +63,9 @@ LEGEND = (
 class Tested:
     """What pycocotools makes of one test image (of its row in the prepared set) with `true` annotated people.
 
-    score_D: of the people found, the surest first. right_TD: who lies on a true person that no surer one lies on. counted_TD: all but
-    those who lie on a crowd or on people whose joints are not annotated, and are neither right nor wrong.
+    score_D: of the people found, the surest first. right_TD: who lies on a true person that no surer one lies
+    on. counted_TD: all but those who lie on a crowd or on people whose joints are not annotated, and are
+    neither right nor wrong.
     """
 
     row: int
@@ -92,11 +95,11 @@ def findings(params: Params, task: str, figures: Mapping[str, float], root: Path
     found.comparison = _comparison(params, task, figures)
     data = None
     try:
-        data = MultiData(ImageSet(root / PREPARED["multi"]), params.multi, watched=0)
+        data = MultiData(ImageSet(root / PREPARED["multi"]), params.multi, max_val=0)
     except UserError as error:
         found.missing.append(f"Pictures and counts: {error}")
     found.caution = caution(
-        params.data.root, *(0 if data is None else len(data.rows(part)) for part in ("train", "test"))
+        params.data.root, *(0 if data is None else len(data.rows(part)) for part in ("train", "evaluation"))
     )
     path = root / TaskPaths(task).predictions(".json")
     try:
@@ -147,7 +150,10 @@ def data_table(root: Path) -> Table:
 
 
 def caution(root: str, trained: int, tested: int) -> tuple[str, ...]:
-    """Why our figures and the published ones must not be read as a ranking. trained, tested: images, 0 if not known."""
+    """Why our figures and the published ones must not be read as a ranking.
+
+    Trained, tested: images, 0 if not known.
+    """
     published = (
         "The published networks learned from COCO's photographs, about 64,000 with annotated people, and were tested on others of them: "
         "500 (valid_id), or the 20,000 of test-dev, whose annotations are not public."
@@ -205,9 +211,7 @@ def _comparison(params: Params, task: str, figures: Mapping[str, float]) -> Tabl
     ]
     if all(f"grouping.{name}" in figures for name in THRESHOLDS):
         detection, tag, reach = (figures[f"grouping.{name}"] for name in THRESHOLDS)
-        source = (
-            f"chosen on {watched(params)}" if params.multi.thresholds.choose else "as params.yaml has them"
-        )
+        source = f"chosen on {watched(params)}" if params.multi.thresholds.tune else "as params.yaml has them"
         notes.append(
             f"Grouped here: peaks above {detection:g}, tags no further apart than {tag:g}; by distance alone, {reach:g} of the image's "
             f"longer side. These are {source}."
@@ -254,7 +258,7 @@ def _joints(path: Path) -> Table:
 
 
 def _galleries(data: MultiData, people_of: Mapping[int, People], path: Path, params: Params) -> list[Gallery]:
-    rows, id_I = data.rows("test"), data.images.id_I
+    rows, id_I = data.rows("evaluation"), data.images.id_I
     strange = people_of.keys() - set(id_I[rows].tolist())
     if strange:
         raise UserError(

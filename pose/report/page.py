@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pose.io.errors import UserError
 from pose.io.files import write_json, write_text
 from pose.io.paths import TaskPaths
-from pose.params import AEHourglassParams, HourglassParams, Params, flatten
+from pose.io.schema import flatten
+from pose.params import Params
 from pose.report.adversary import GAME, comparisons, game_charts
 from pose.report.charts import INK, SERIES, Line, line_chart, pairs, thinned, with_smoothed
 from pose.report.content import Chart, Section, Table
@@ -32,8 +33,9 @@ def write_report(
 ) -> list[str]:
     """Write `index.html` and `summary.md` into `folder`, and `metrics/summary.json`, from the files that the stages left under `root`.
 
-    revision, machine: what the page says about itself. Returns the names of the tasks shown: those with a `metrics/{task}.json`.
-    UserError if there is none at all, or if one is damaged; whatever else is missing is named on the page.
+    revision, machine: what the page says about itself. Returns the names of the tasks shown: those with a
+    `metrics/{task}.json`. UserError if there is none at all, or if one is damaged; whatever else is missing
+    is named on the page.
     """
     root, folder = Path(root), Path(folder)
     if SUMMARY.stem in params.tasks:
@@ -99,8 +101,7 @@ def _section(params: Params, run: Run, root: Path) -> Section:
     return Section(
         anchor=anchor,
         task=run.task,
-        summary=f"{kind.summary}; {_network(spec.network)}"
-        + ("; with an adversary" if spec.adversary else ""),
+        summary=f"{kind.summary}; {spec.network}" + ("; with an adversary" if spec.adversary else ""),
         headline={name: f"{value:.{kind.digits}f}" for name, value in run.headline.items()},
         findings=found,
         facts=_facts(params, run),
@@ -111,12 +112,6 @@ def _section(params: Params, run: Run, root: Path) -> Section:
             spec.problem: _listed(params.problem(spec.problem).model_dump()),
         },
     )
-
-
-def _network(network: HourglassParams | AEHourglassParams) -> str:
-    if network.kind == "ae":
-        return f"associative-embedding hourglass of {network.stacks}, {network.features} features, {network.increase} more a level"
-    return f"stacked hourglass of {network.stacks} × {network.modules}, {network.features} features"
 
 
 def _facts(params: Params, run: Run) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Published figures, as data. Single person in percent, multi-person as the fractions that pycocotools prints."""
+"""Published figures, as data.
+
+Single person in percent, multi-person as the fractions that pycocotools prints.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ GROUPS = tuple(
 
 @dataclass(frozen=True)
 class Published:
-    """What was tested (`what`), on whom (`on`); figures by column (single: PCKh@0.5, multi: of OKS), and who says so."""
+    """What was tested (`what`), on whom (`on`); figures by column (single.
+
+    PCKh@0.5, multi: of OKS), and who says so.
+    """
 
     problem: Literal["single", "multi"]
     what: str
@@ -75,7 +81,8 @@ def published_for(problem: str) -> tuple[Published, ...]:
     return tuple(row for row in PUBLISHED if row.problem == problem)
 
 
-# By problem: a network without and one with an adversary, tested on the same; and what is known of the accuracy on pictures trained on.
+# By problem: a network without and one with an adversary, tested on the same; and what is known of the
+# accuracy on pictures trained on.
 PUBLISHED_PAIRS = {"single": (HOURGLASS, SELF_ADVERSARIAL)}
 PUBLISHED_TRAINING = {
     "single": "The original project's README has such a chart of its own measure, on which its advpose begins at 0.1 and comes to about "

@@ -20,9 +20,10 @@ from pose.report.files import read_history, read_metrics
 class Kind:
     """How tasks of one problem, the name of whose heading in params.yaml is `multi` or `single`, are shown.
 
-    findings: what their files say. data: the table of the prepared set under a folder. headline: of metrics/{task}.json, and what these
-    figures, shown with so many `digits`, are called there and in valid.csv; the first is what tasks are compared by. top: the most they
-    can be. tested: of the same file, how many of what were tested. things: what a batch is counted in. watched: what is looked at while
+    findings: what their files say. data: the table of the prepared set under a folder. headline: of
+    metrics/{task}.json, and what these figures, shown with so many `digits`, are called there and in
+    valid.csv; the first is what tasks are compared by. top: the most they can be. tested: of the same file,
+    how many of what were tested. things: what a batch is counted in. watched: what is looked at while
     training, and chooses the best weights. tested_too: what must be said of weights so chosen.
     """
 
@@ -67,8 +68,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """figures: by the dotted names of metrics/{task}.json. train, valid: the histories, None if they cannot be read, as `missing` says.
-    clock: seconds of training at each validation, None where the weights were trained elsewhere."""
+    """figures: by the dotted names of metrics/{task}.json.
+
+    Train, valid: the histories, None if they cannot be read, as `missing` says. clock: seconds of training at
+    each validation, None where the weights were trained elsewhere.
+    """
 
     task: str
     spec: TaskParams
@@ -91,7 +95,7 @@ class Run:
     @property
     def seconds(self) -> float | None:
         """Of training, all starts together; None if nothing says so."""
-        return None if self.clock is None else float(self.clock["seconds"].max())
+        return None if self.train_time is None else float(self.train_time["seconds"].max())
 
     @property
     def steps(self) -> int:
@@ -101,7 +105,10 @@ class Run:
         )
 
     def summary(self) -> dict[str, float]:
-        """The headline, how many were tested, and steps of training, as far as they are known: for `metrics/summary.json`."""
+        """The headline, how many were tested, and steps of training, as far as they are known.
+
+        For `metrics/summary.json`.
+        """
         tested = {
             name: int(self.figures[key]) for key, name in self.kind.tested.items() if key in self.figures
         }
@@ -113,7 +120,7 @@ def read_run(params: Params, task: str, root: Path) -> Run:
     """What there is of a task that has been evaluated; UserError if its figures are damaged."""
     plots, missing = root / TaskPaths(task).plots, []
     histories: dict[str, pd.DataFrame] = {}
-    for name in ("train", "valid"):
+    for name in ("train", "val"):
         try:
             histories[name] = read_history(plots / f"{name}.csv", "step")
         except UserError as error:
@@ -124,7 +131,7 @@ def read_run(params: Params, task: str, root: Path) -> Run:
         params.task(task),
         figures,
         histories.get("train"),
-        histories.get("valid"),
+        histories.get("val"),
         _read_clock(root, task),
         missing,
     )
@@ -132,7 +139,7 @@ def read_run(params: Params, task: str, root: Path) -> Run:
 
 def _read_clock(root: Path, task: str) -> pd.DataFrame | None:
     try:
-        clock = read_history(root / TaskPaths(task).clock, "step")
+        clock = read_history(root / TaskPaths(task).train_time, "step")
     except UserError:  # no output of a stage: weights from DVC's cache or from elsewhere come without it
         return None
     return clock if "seconds" in clock else None

@@ -1,4 +1,6 @@
-"""What the page shows of a single-person task: PCKh and PCK beside published figures, joint by joint, best and worst people.
+"""What the page shows of a single-person task.
+
+PCKh and PCK beside published figures, joint by joint, best and worst people.
 
 Legend: N predicted people, K joints.
 """
@@ -19,7 +21,7 @@ from pose.io.errors import UserError
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import MPII, SCORED_JOINTS
+from pose.keypoints.skeleton import MPII
 from pose.metrics.pck import PCK, PCKH, normalised_distance, torso_length
 from pose.params import Params
 from pose.report.charts import INK, SERIES, Line, line_chart
@@ -69,8 +71,9 @@ SET_NAMES = {"lsp": "LSP", "lspet": "LSPET", "mpii": "MPII"}
 class Tested:
     """Who was tested, and what was found: rows of the prepared file, and how far off each joint is.
 
-    share_NK: distance over the largest that counts as right (half a head; a fifth of the torso where no head size is known), so at
-    most 1 is right. NaN where there is nothing to compare. twin_NK: the same to the true place of the left or right counterpart.
+    share_NK: distance over the largest that counts as right (half a head; a fifth of the torso where no head
+    size is known), so at most 1 is right. NaN where there is nothing to compare. twin_NK: the same to the
+    true place of the left or right counterpart.
     """
 
     people: PersonSet
@@ -154,11 +157,11 @@ def _tested(prepared: Path, predicted: Path) -> Tested:
         )
     true, labelled, head_N = people.joint_NK2[row_N], people.labelled_NK[row_N], people.head_size_N[row_N]
     known_N = np.isfinite(head_N) & (head_N > 0)
-    limit_N = np.where(known_N, PCKH * head_N, PCK * torso_length(true, labelled))
+    limit_N = np.where(known_N, PCKH * head_N, PCK * torso_length(true, labelled, MPII))
     flip = MPII.flip_index
     share_NK = normalised_distance(predictions.joint_NK2, true, labelled, limit_N)
     twin_NK = normalised_distance(predictions.joint_NK2, true[:, flip], labelled[:, flip], limit_N)
-    share_NK[:, np.setdiff1d(np.arange(len(MPII)), SCORED_JOINTS)] = np.nan
+    share_NK[:, np.setdiff1d(np.arange(len(MPII)), MPII.scored_joints)] = np.nan
     return Tested(people, predictions, share_NK, twin_NK)
 
 
@@ -190,7 +193,10 @@ def _comparison(task: str, figures: Mapping[str, float], root: str) -> Table:
 
 
 def caution(root: str, train: Mapping[str, int], test: Mapping[str, int]) -> tuple[str, ...]:
-    """Why our figures and the published ones must not be read as a ranking. train, test: people by set (lsp, lspet, mpii)."""
+    """Why our figures and the published ones must not be read as a ranking.
+
+    Train, test: people by set (lsp, lspet, mpii).
+    """
     published = "The published networks learned from MPII's 22,246 photographed training people or more, and were tested on its photos."
     if not test:
         return (f"Not comparable as they stand: whom this run was tested on is not known here. {published}",)
@@ -237,7 +243,7 @@ def _joints(path: Path) -> Table:
     return joint_table(
         path,
         order=TOP_DOWN,
-        counted=[MPII.joints[joint] for joint in SCORED_JOINTS],
+        counted=[MPII.joints[joint] for joint in MPII.scored_joints],
         notes={
             "joint": "Pelvis and thorax are counted in no mean.",
             "sides ignored": "Sides ignored: PCKh@0.5 if a joint may also lie where its left or right counterpart is.",
@@ -248,7 +254,8 @@ def _joints(path: Path) -> Table:
 def _galleries(tested: Tested, params: Params) -> list[Gallery]:
     count_N = (~np.isnan(tested.share_NK)).sum(axis=1)
     enough = np.flatnonzero(count_N >= FEW_JOINTS)
-    # Beyond three times the limit lost is lost: one joint at the other end of the picture is not worse than three wrong ones.
+    # Beyond three times the limit lost is lost: one joint at the other end of the picture is not worse than
+    # three wrong ones.
     error_N = np.nansum(np.minimum(tested.share_NK[enough], 3), axis=1) / count_N[enough]
     order = enough[np.argsort(error_N, kind="stable")]
     which = (
@@ -266,7 +273,9 @@ def _galleries(tested: Tested, params: Params) -> list[Gallery]:
 
 def _picture(tested: Tested, number: int, params: Params) -> Picture:
     people, row = tested.people, int(tested.predictions.row_N[number])
-    single = params.single.model_copy(update={"input": PICTURE})  # what the network is shown, only larger
+    single = params.single.model_copy(
+        update={"input_size": PICTURE}
+    )  # what the network is shown, only larger
     affine = person_affine(
         people.centre_N2[row], people.scale_N[row], params=single, feet=people.source_N[row] == "mpii"
     )

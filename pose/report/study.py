@@ -31,7 +31,10 @@ SURE = 0.95
 
 @dataclass(frozen=True)
 class Experiment:
-    """A row of the file. NaN: not known, or, as in the settings of a task without an adversary, nothing that it has."""
+    """A row of the file. NaN.
+
+    Not known, or, as in the settings of a task without an adversary, nothing that it has.
+    """
 
     study: str
     task: str
@@ -62,7 +65,10 @@ class Experiment:
 
 
 def study_blocks(path: Path) -> list[Block]:
-    """A table for each study and figure, one row an experiment; none without the file. UserError if it cannot be used."""
+    """A table for each study and figure, one row an experiment; none without the file.
+
+    UserError if it cannot be used.
+    """
     if not path.is_file():
         return []
     blocks, experiments = [], _read(path)

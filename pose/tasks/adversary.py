@@ -1,7 +1,9 @@
-"""The adversary of self-adversarial training (arXiv 1707.02439): a network that repaints heatmaps, and the game.
+"""The adversary of self-adversarial training (arXiv 1707.02439).
 
-Legend: B images, K joints, H W input px, h w heatmap cells. E(x): mean squared error between heatmaps x and their
-repainting.
+A network that repaints heatmaps, and the game.
+
+Legend: B images, K joints, H W input px, h w heatmap cells. E(x): mean squared error between heatmaps x and
+their repainting.
 """
 
 from __future__ import annotations
@@ -60,10 +62,10 @@ class Adversary:
     def step(self, image_B3HW: Tensor, real_BKhw: Tensor, fake_BKhw: Tensor) -> tuple[Terms, Tensor | None]:
         """One step of the discriminator and of k_t, and what the pose network gets from it.
 
-        image_B3HW: the network's input. real_BKhw, fake_BKhw: heatmaps on one scale, both 0 where the loss is masked.
-        Returns the values of the game, means over all processes, and the gradient of weight * E(fake) in fake_BKhw,
-        None if weight is 0. The graph of fake_BKhw is not touched, so nothing of the discriminator's own step reaches
-        the pose network.
+        image_B3HW: the network's input. real_BKhw, fake_BKhw: heatmaps on one scale, both 0 where the loss is
+        masked. Returns the values of the game, means over all processes, and the gradient of weight * E(fake)
+        in fake_BKhw, None if weight is 0. The graph of fake_BKhw is not touched, so nothing of the
+        discriminator's own step reaches the pose network.
         """
         params, weights = self.params, list(self.net.parameters())
         image_B3hw = F.avg_pool2d(image_B3HW, STRIDE)

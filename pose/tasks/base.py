@@ -1,6 +1,7 @@
 """What training, evaluation and prediction ask of a problem (one person a crop, or all people of an image) and its data.
 
-Legend: B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of the prepared set.
+Legend: B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of the
+prepared set.
 """
 
 from __future__ import annotations
@@ -37,14 +38,16 @@ Subset = Literal["train", "val", "evaluation"]
 class TTAOutput:
     """The network's output for a batch under one test-time augmentation.
 
-    mirrored: of the mirrored images. The first output of a batch is of the images as they are, at the input's size.
+    mirrored: of the mirrored images. The first output of a batch is of the images as they are, at the input's
+    size.
     """
 
     output_BSChw: Tensor
     mirrored: bool = False
 
 
-# Rows of a prepared set -> the outputs of each batch of them, in order, and affine_B23 (image px -> input px).
+# Rows of a prepared set -> the outputs of each batch of them, in order, and affine_B23 (image px -> input
+# px).
 PredictRows = Callable[[np.ndarray], Iterable[tuple[Sequence[TTAOutput], Tensor]]]
 
 
@@ -135,7 +138,10 @@ class Problem(Protocol):
         """The last stack's heatmaps, BKhw, on the scale of the targets."""
 
     def adversarial_inputs(self, output_BSChw: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
-        """What an adversary compares: the true heatmaps and the last stack's, BKhw, both 0 where the loss is masked."""
+        """What an adversary compares.
+
+        The true heatmaps and the last stack's, BKhw, both 0 where the loss is masked.
+        """
 
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]

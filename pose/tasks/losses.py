@@ -1,7 +1,7 @@
 """Heatmap losses: one class for each kind that `single.loss` and `multi.loss` in params.yaml can name.
 
-A kind says how an error is computed (`loss`), which maps have one (`counts`), and how the network's output becomes
-heatmaps on the scale of the targets (`activate`), which inference needs too.
+A kind says how an error is computed (`loss`), which maps have one (`counts`), and how the network's output
+becomes heatmaps on the scale of the targets (`activate`), which inference needs too.
 
 Legend: B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
 """
@@ -17,7 +17,10 @@ from torch import Tensor
 
 
 class SingleLoss(Protocol):
-    """Of the single-person problem: mean over people and joints, summed over stacks, each of which is supervised."""
+    """Of the single-person problem.
+
+    Mean over people and joints, summed over stacks, each of which is supervised.
+    """
 
     def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
         """The heatmap term; mask_BK: 1 for maps that count, else 0."""
@@ -33,8 +36,8 @@ class SingleLoss(Protocol):
 class SingleMSE:
     """Squared error, as published.
 
-    foreground: a cell counts 1 + foreground * target times, since plain squared error first learns that nearly all
-    cells are empty, and stays there long.
+    foreground: a cell counts 1 + foreground * target times, since plain squared error first learns that
+    nearly all cells are empty, and stays there long.
     """
 
     foreground: float = 0.0
@@ -112,8 +115,8 @@ class MultiMSE:
 class MultiFocal:
     """The maps are logits; |target - p|^gamma times their cross-entropy, summed over a map's cells.
 
-    arXiv 2006.04388, equation 6. foreground: as of `MultiMSE`. empty_bias: nearly all cells are empty, so the maps
-    begin at a probability of about 0.02, not at one half.
+    arXiv 2006.04388, equation 6. foreground: as of `MultiMSE`. empty_bias: nearly all cells are empty, so the
+    maps begin at a probability of about 0.02, not at one half.
     """
 
     gamma: float = 1.0

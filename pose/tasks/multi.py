@@ -1,6 +1,9 @@
-"""The multi-person problem: all people of an image at once, told apart by tags (associative embedding, arXiv 1611.05424).
+"""The multi-person problem.
 
-Legend: B images, S stacks, C output channels, K joints, P people, H W input px, h w heatmap cells, T tag dimensions.
+All people of an image at once, told apart by tags (associative embedding, arXiv 1611.05424).
+
+Legend: B images, S stacks, C output channels, K joints, P people, H W input px, h w heatmap cells, T tag
+dimensions.
 """
 
 from __future__ import annotations
@@ -195,7 +198,8 @@ class MultiPerson:
     ) -> Scores:
         """The same network without its tags, the same on images that it was trained on, and the thresholds.
 
-        Without tags the thresholds are tuned as training tuned them, on the same held-out images: a fair opponent.
+        Without tags the thresholds are tuned as training tuned them, on the same held-out images: a fair
+        opponent.
         """
         without = replace(self, by_tags=False).calibrate(data, calibration)
         scores: Scores = {f"{TABLE} without tags": without._scores_on(data, predict, data.rows("evaluation"))}
@@ -223,8 +227,8 @@ class MultiPerson:
 class MultiData:
     """The images of a prepared folder.
 
-    Its `validation` images are those of the evaluation; some of its `train` images are held out and validate instead.
-    max_val: most rows in `val`, 0 for all.
+    Its `validation` images are those of the evaluation; some of its `train` images are held out and validate
+    instead. max_val: most rows in `val`, 0 for all.
     """
 
     images: ImageSet
@@ -306,7 +310,10 @@ class MultiData:
         write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
 
     def _drawn(self, rows: np.ndarray, most: int) -> np.ndarray:
-        """The first ones by a hash of the image's own id: which others there are moves nobody's place among them."""
+        """The first ones by a hash of the image's own id.
+
+        Which others there are moves nobody's place among them.
+        """
 
         def draw(row: int) -> bytes:
             return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
@@ -314,7 +321,10 @@ class MultiData:
         return np.sort(sorted(rows.tolist(), key=draw)[:most]).astype(int)
 
     def _truth(self, split: str) -> CocoTruth:
-        """Read when first asked for: the whole of COCO takes long, and most of the time one split is wanted."""
+        """Read when first asked for.
+
+        The whole of COCO takes long, and most of the time one split is wanted.
+        """
         if split not in self._truths:
             self._truths[split] = CocoTruth(self.images.annotations(split), self.skeleton)
         return self._truths[split]

@@ -21,16 +21,18 @@ def build_optimizer(
     parameters: list[nn.Parameter], params: OptimizerParams, lr: float
 ) -> torch.optim.Optimizer:
     """The optimizer that the parameters name."""
-    # foreach: the same arithmetic with all tensors in a call; not the default on a CPU, where it saves some hundredths
-    # of a small network's step.
+    # foreach: the same arithmetic with all tensors in a call; not the default on a CPU, where it saves some
+    # hundredths of a small network's step.
     return OPTIMIZERS[params.name](parameters, lr=lr, weight_decay=params.weight_decay, foreach=True)
 
 
 def schedule_factor(params: ScheduleParams, done: int, steps: int) -> float:
-    """What the peak rate is multiplied by after `done` of `steps` steps: of the step alone, so a restart needs no state.
+    """What the peak rate is multiplied by after `done` of `steps` steps.
 
-    Linear warm-up over the first `warmup` of the run; then constant, half a cosine down to zero, or times `gamma` at
-    each milestone (milestones are shares of the run).
+    Of the step alone, so a restart needs no state.
+
+    Linear warm-up over the first `warmup` of the run; then constant, half a cosine down to zero, or times
+    `gamma` at each milestone (milestones are shares of the run).
     """
     share = done / steps
     warm = min(1.0, (done + 1) / (params.warmup * steps)) if params.warmup else 1.0

@@ -36,7 +36,8 @@ from pose.tasks.losses import SingleCrossEntropy, SingleLoss, SingleMSE
 if TYPE_CHECKING:
     import pandas as pd
 
-# LSP's rule: in an image of one person, their height is 0.8 of its longer side, so a crop of 1.25 shows all of it.
+# LSP's rule: in an image of one person, their height is 0.8 of its longer side, so a crop of 1.25 shows all
+# of it.
 WHOLE_IMAGE = 0.8
 
 
@@ -137,7 +138,9 @@ class SinglePerson:
 
 @dataclass(frozen=True)
 class SingleData:
-    """The people of a prepared file. Those held out of training validate it, and are evaluated with the test people.
+    """The people of a prepared file.
+
+    Those held out of training validate it, and are evaluated with the test people.
 
     So `best` weights were chosen on a part of those that they are evaluated on, and are a little flattered.
     max_val: most rows in `val`, 0 for all.
@@ -201,7 +204,10 @@ class SingleData:
         }
 
     def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """HDF5, one row a person: joints in image px, their confidence, the person's row in the prepared set."""
+        """HDF5, one row a person.
+
+        Joints in image px, their confidence, the person's row in the prepared set.
+        """
         joint_NK2 = np.concatenate([person.joint_PK2 for person in people]).astype(np.float32)
         score_NK = np.concatenate([person.score_PK for person in people]).astype(np.float32)
         with atomic_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:

@@ -1,4 +1,6 @@
-"""A model = a problem and its network; a task = a model being trained. The one step that trains any of them is here.
+"""A model = a problem and its network; a task = a model being trained.
+
+The one step that trains any of them is here.
 
 `advpose` and `advpose-ae` are `hgpose` and `hgpose-ae` with an adversary: there is no other step for them.
 """
@@ -37,8 +39,9 @@ ProblemParams = SingleInferenceParams | MultiInferenceParams
 class Model:
     """A network and the problem that it answers.
 
-    network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from the images;
-    of imported weights only. run: the network as it is run (compiled, wrapped), if that is not `net` itself.
+    network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from the
+    images; of imported weights only. run: the network as it is run (compiled, wrapped), if that is not `net`
+    itself.
     """
 
     name: str
@@ -76,7 +79,10 @@ class Model:
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """loss_weights: one per loss term. lr: the pose network's peak rate. clip: largest gradient norm, 0 for none."""
+    """loss_weights: one per loss term.
+
+    Lr: the pose network's peak rate. clip: largest gradient norm, 0 for none.
+    """
 
     optimizer: torch.optim.Optimizer
     loss_weights: dict[str, float]
@@ -88,8 +94,8 @@ class Task(Model):
     def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
         """One optimisation step, with `done` of `steps` taken before.
 
-        Returns the terms, unweighted, and their weighted sum `loss`. Where an adversary is active, its values are
-        among them, and weight * E(fake) is part of the sum.
+        Returns the terms, unweighted, and their weighted sum `loss`. Where an adversary is active, its values
+        are among them, and weight * E(fake) is part of the sum.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
@@ -124,7 +130,10 @@ def build_problem(params: ProblemParams, skeleton: Skeleton) -> Problem:
 
 
 def open_data(params: ProblemParams, prepared: Path, *, max_val: int = 0) -> ProblemData:
-    """The prepared set of a problem; at most `max_val` rows in `val` (0: all). UserError if it cannot be used."""
+    """The prepared set of a problem; at most `max_val` rows in `val` (0.
+
+    All). UserError if it cannot be used.
+    """
     if isinstance(params, SingleInferenceParams):
         return SingleData(PersonSet(prepared), params, max_val)
     return MultiData(ImageSet(prepared), params, max_val)
@@ -203,7 +212,10 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16. auto: where the device has instructions for it; elsewhere it would be slower."""
+    """Whether to compute in bfloat16.
+
+    Auto: where the device has instructions for it; elsewhere it would be slower.
+    """
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":

@@ -16,8 +16,8 @@ def tune_thresholds(
 ) -> tuple[float, float]:
     """The pair (detection, tag), or (detection, max_distance) without tags, of the highest score; of equals the first.
 
-    The two matter nearly, but not quite, independently of each other: they are tuned in turns until neither changes,
-    which is the best of its row and its column, if not of all. start: of the second.
+    The two matter nearly, but not quite, independently of each other: they are tuned in turns until neither
+    changes, which is the best of its row and its column, if not of all. start: of the second.
     """
     score = cache(score)
     other_values = TAG if by_tags else MAX_DISTANCE

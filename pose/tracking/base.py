@@ -1,4 +1,7 @@
-"""What a training run is told to, beside its history files: MLflow (`pose.tracking.mlflow`), or a tracker of one's own."""
+"""What a training run is told to, beside its history files.
+
+MLflow (`pose.tracking.mlflow`), or a tracker of one's own.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ Row = Mapping[str, float]  # of the history: metrics by name, and `step`
 class RunInfo:
     """A training run as it begins or is resumed.
 
-    params: every parameter that shapes it, by dotted key. tags: words by name (task, data_hash, torch, device, code).
-    resumed: whether it continues from a checkpoint. history: the rows of its earlier starts, in order of their steps.
+    params: every parameter that shapes it, by dotted key. tags: words by name (task, data_hash, torch,
+    device, code). resumed: whether it continues from a checkpoint. history: the rows of its earlier starts,
+    in order of their steps.
     """
 
     task: str

@@ -1,7 +1,8 @@
 """MLflow: the history of training runs mirrored in its store, with parameters, tags, figures and the model.
 
-The rows of the history are the truth; the store is a mirror of them, kept by a thread of its own, so that training never
-waits for it. What the store does not take is sent again from the rows, after a restart too; no step twice.
+The rows of the history are the truth; the store is a mirror of them, kept by a thread of its own, so that
+training never waits for it. What the store does not take is sent again from the rows, after a restart too; no
+step twice.
 """
 
 from __future__ import annotations
@@ -215,8 +216,8 @@ class MlflowTracker:
 def log_evaluation(run_id_file: Path, tables: Mapping[str, Mapping[str, float]], *, weights: str) -> None:
     """Add the scores of an evaluation to the run that wrote the weights with that hash, as `test/TABLE/METRIC`.
 
-    That is the run of the file, unless older weights were brought back. Where no run is known nothing is written, and
-    said only if there should be one. A store that does not answer costs a line.
+    That is the run of the file, unless older weights were brought back. Where no run is known nothing is
+    written, and said only if there should be one. A store that does not answer costs a line.
     """
     run_id = run_id_file.read_text(encoding="utf-8").strip() if run_id_file.exists() else ""
     if not run_id:
@@ -262,7 +263,10 @@ def log_evaluation(run_id_file: Path, tables: Mapping[str, Mapping[str, float]],
 
 
 def metric_name(name: str) -> str:
-    """The name as MLflow allows it: `PCKh@0.5` becomes `PCKh_at_0.5`, whatever else it refuses an underscore."""
+    """The name as MLflow allows it.
+
+    `PCKh@0.5` becomes `PCKh_at_0.5`, whatever else it refuses an underscore.
+    """
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"), flags=re.ASCII)
 
 

@@ -1,4 +1,7 @@
-"""Weights for use behind MLflow's common face for models: `mlflow.pyfunc.load_model("runs:/RUN/model").predict(images)`."""
+"""Weights for use behind MLflow's common face for models.
+
+`mlflow.pyfunc.load_model("runs:/RUN/model").predict(images)`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ class PoseModel:
     def predict(self, images: np.ndarray | Sequence[np.ndarray | str | Path]) -> pd.DataFrame:
         """Joints of the people in each image.
 
-        images: uint8 RGB arrays of shape (height, width, 3), one (B, height, width, 3) array, one such image, or paths of files.
-        Returns one row a joint: image (position in `images`), person, their score, joint (name), x, y (image px), confidence; a joint
-        that was not found has NaN for x and y. All people are there, however unlikely: leave out those of a low score yourself.
+        images: uint8 RGB arrays of shape (height, width, 3), one (B, height, width, 3) array, one such image,
+        or paths of files. Returns one row a joint: image (position in `images`), person, their score, joint
+        (name), x, y (image px), confidence; a joint that was not found has NaN for x and y. All people are
+        there, however unlikely: leave out those of a low score yourself.
         """
         names = self.predictor.skeleton.joints
         rows = []

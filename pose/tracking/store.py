@@ -1,4 +1,8 @@
-"""The MLflow store that runs are kept in: where it is, opened to write, opened to read. `pose.tracking.mlflow` writes, `pose.experiments.provenance` reads."""
+"""The MLflow store that runs are kept in.
+
+Where it is, opened to write, opened to read. `pose.tracking.mlflow` writes, `pose.experiments.provenance`
+reads.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and an attempt at a server that
-# never answers costs 20 s, not minutes. One retry, which comes at once, is for connections that an idle server has closed.
+# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and an
+# attempt at a server that never answers costs 20 s, not minutes. One retry, which comes at once, is for
+# connections that an idle server has closed.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
@@ -39,7 +44,8 @@ EXPERIMENT = "pose"
 def store_uri() -> str:
     """Where runs are kept: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the project's root; a relative SQLite path starts there too.
 
-    `dvc exp run --temp` and `--queue` run in a folder that is deleted afterwards; DVC_ROOT names the real one there.
+    `dvc exp run --temp` and `--queue` run in a folder that is deleted afterwards; DVC_ROOT names the real one
+    there.
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
@@ -56,7 +62,8 @@ def store_name() -> str:
 def writable() -> Iterator[MlflowClient]:
     """The store, of which a SQLite file can be written to; one process of this machine enters at a time.
 
-    MLflow lets several make the tables of a new file at once, and they fail; what is no such file it tries to open for 100 seconds.
+    MLflow lets several make the tables of a new file at once, and they fail; what is no such file it tries to
+    open for 100 seconds.
     """
     set_tracking_uri(store_uri())
     path = _sqlite_path(store_uri())
@@ -78,7 +85,8 @@ def experiment_id(client: MlflowClient) -> str:
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
     path = _sqlite_path(store_uri())
-    # Absolute: MLflow's own default is relative to wherever the first run happens to be. A server keeps files where it likes.
+    # Absolute: MLflow's own default is relative to wherever the first run happens to be. A server keeps files
+    # where it likes.
     location = Path(path).with_name("mlruns").as_uri() if path else None
     try:
         return client.create_experiment(EXPERIMENT, artifact_location=location)
@@ -106,7 +114,10 @@ class Unreadable(Exception):
 
 
 def runs_where(which: str) -> list[Run]:
-    """Runs of this project that MLflow's filter lets through, the newest first. Nothing is made or changed. Raises Unreadable."""
+    """Runs of this project that MLflow's filter lets through, the newest first.
+
+    Nothing is made or changed. Raises Unreadable.
+    """
     try:
         client = MlflowClient(_read_only(store_uri()))
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -118,7 +129,10 @@ def runs_where(which: str) -> list[Run]:
 
 
 def runs_that_wrote(weights: str) -> list[Run]:
-    """Runs whose last or best weights have that hash (`pose.io.files.file_hash`), the newest first. Raises Unreadable."""
+    """Runs whose last or best weights have that hash (`pose.io.files.file_hash`), the newest first.
+
+    Raises Unreadable.
+    """
     found = {
         run.info.run_id: run
         for which in ("last", "best")
@@ -147,7 +161,10 @@ def _read_only(uri: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong with a store, in a line: of MLflow's chains of reasons the last one, of a database's message not the statement."""
+    """What went wrong with a store, in a line.
+
+    Of MLflow's chains of reasons the last one, of a database's message not the statement.
+    """
     reason = (
         (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("(Caused by ")[2].rstrip(")")
     )

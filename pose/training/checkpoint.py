@@ -1,8 +1,8 @@
 """Checkpoints of a training run: written whole, the last two kept, and never resumed by another run.
 
-`checkpoints/TASK/latest.pt` and, beside it, `previous.pt`. A checkpoint is written under another name, synced and
-renamed, so that a process that is killed at any moment leaves the old one or the new one; if a disk damages the latest,
-the one before is there.
+`checkpoints/TASK/latest.pt` and, beside it, `previous.pt`. A checkpoint is written under another name, synced
+and renamed, so that a process that is killed at any moment leaves the old one or the new one; if a disk
+damages the latest, the one before is there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
 
 
 def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str, Any]:
-    """What a run may be resumed with another of, though the last bits may differ. tags: whether there is a tag loss."""
+    """What a run may be resumed with another of, though the last bits may differ.
+
+    Tags: whether there is a tag loss.
+    """
     cpu = f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     found = {"torch": str(torch.__version__), "device": chip, "processes": processes}
@@ -69,8 +72,9 @@ def merge_environments(
 class Checkpoint:
     """Everything that the rest of a run depends on.
 
-    fingerprint, code, environment: of what shaped it. net, optimizer: state dicts. adversary: None without one.
-    best: tensors of the best weights so far, None if those are `net`. state: a `TrainerState` as plain values.
+    fingerprint, code, environment: of what shaped it. net, optimizer: state dicts. adversary: None without
+    one. best: tensors of the best weights so far, None if those are `net`. state: a `TrainerState` as plain
+    values.
     """
 
     fingerprint: dict[str, Any]
@@ -119,7 +123,10 @@ class CheckpointManager:
         return self.folder / "previous.pt"
 
     def save(self, **content: Any) -> None:
-        """Write a checkpoint of these fields; the latest becomes the previous. UserError if it cannot be written."""
+        """Write a checkpoint of these fields; the latest becomes the previous.
+
+        UserError if it cannot be written.
+        """
         code = code_version(self.problem)
         checkpoint = Checkpoint(fingerprint=dict(self.fingerprint), code=code, **content)
         save_torch(self.latest, {"format": FORMAT, **vars(checkpoint)}, backup=self.previous)
@@ -127,8 +134,8 @@ class CheckpointManager:
     def load(self) -> tuple[Path, Checkpoint] | None:
         """The latest sound checkpoint of this run, and its file; None, having said why, if training starts from scratch.
 
-        A damaged file is said, and removed if there is a sound one before it: it must not take that one's place.
-        UserError for a file that cannot be read now, which may be sound.
+        A damaged file is said, and removed if there is a sound one before it: it must not take that one's
+        place. UserError for a file that cannot be read now, which may be sound.
         """
         damaged = False
         for path in (self.latest, self.previous):
@@ -151,7 +158,10 @@ class CheckpointManager:
         return None
 
     def _difference(self, checkpoint: Checkpoint) -> str:
-        """How the run of a checkpoint differs; empty if it does not. Every key is named, the first with its values."""
+        """How the run of a checkpoint differs; empty if it does not.
+
+        Every key is named, the first with its values.
+        """
         found, expected = dict(checkpoint.fingerprint), dict(self.fingerprint)
         found |= {f"code of {path}": version for path, version in checkpoint.code.items()}
         expected |= {f"code of {path}": version for path, version in code_version(self.problem).items()}

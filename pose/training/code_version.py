@@ -1,7 +1,7 @@
 """The version of the code that decides what a training run computes.
 
-DVC trains again when it changes (`build/code/`), and a checkpoint of another version is not resumed. A folder counts as
-a whole, but for the modules that shape no weights; a new file counts until it is named here.
+DVC trains again when it changes (`build/code/`), and a checkpoint of another version is not resumed. A folder
+counts as a whole, but for the modules that shape no weights; a new file counts until it is named here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "csrc"  # absent where the package is installed without its repository
 FOLDERS = ("io", "keypoints", "models", "ops", "data", "metrics", "tasks", "inference", "training")
-# Modules, or the start of their paths, that shape no weights: what makes the prepared data is known by its hash.
+# Modules, or the start of their paths, that shape no weights: what makes the prepared data is known by its
+# hash.
 EXCLUDED_MODULES = (
     *("data/formats/", "data/prepare/", "data/synthetic/", "data/threads.py"),
     *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/results.py"),
@@ -41,8 +42,8 @@ EXCLUDED_BY_PROBLEM = {
 def code_version(problem: str) -> dict[str, str]:
     """A short hash of each folder of `pose` as far as a problem (`single`, `multi`) needs it, by its path.
 
-    Comments, docstrings and layout do not count, so that polishing them costs nobody a run. The operator's C++ counts
-    as it stands.
+    Comments, docstrings and layout do not count, so that polishing them costs nobody a run. The operator's
+    C++ counts as it stands.
     """
     versions = {f"pose/{folder}": _hash_of(ROOT / "pose" / folder, problem) for folder in FOLDERS}
     versions["pose/params.py"] = _short(normalized_source(ROOT / "pose" / "params.py"))

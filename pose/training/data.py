@@ -20,7 +20,10 @@ from pose.training.distributed import Ranks
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The prepared set of a run. rows: trained on; val: validated on; shown: of `rows`, those that are scored too."""
+    """The prepared set of a run.
+
+    Rows: trained on; val: validated on; shown: of `rows`, those that are scored too.
+    """
 
     data: ProblemData
     rows: np.ndarray

@@ -1,7 +1,7 @@
 """Several processes that train one network: each on its share of every batch, gradients averaged.
 
-Every process runs the same code; the first (`is_main`) alone writes files, shows progress and tracks. One process is
-the special case in which all of this does nothing.
+Every process runs the same code; the first (`is_main`) alone writes files, shows progress and tracks. One
+process is the special case in which all of this does nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ GONE = re.compile(
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `count`. Collective calls do nothing where there is one; else all ranks must make them alike."""
+    """This process among `count`.
+
+    Collective calls do nothing where there is one; else all ranks must make them alike.
+    """
 
     rank: int = 0
     count: int = 1
@@ -74,7 +77,10 @@ class Ranks:
         return [bool(flag) for flag in raised.tolist()]
 
     def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
-        """What the first process makes, on all: others may be on machines that lack the files it is made of."""
+        """What the first process makes, on all.
+
+        Others may be on machines that lack the files it is made of.
+        """
         made = [make() if self.is_main else None]
         if self.count > 1:
             dist.broadcast_object_list(made, src=0)
@@ -102,9 +108,10 @@ class Ranks:
     def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
         """The network so that its gradients are averaged over the ranks in backward; None for one process.
 
-        Its buffers stay each rank's own, see `broadcast_buffers`. Where equal runs give equal bits, so they do from
-        whichever step a start resumes: after its first step torch would lay out anew what it sends, and three numbers
-        or more add up to other last bits in another place. While it looks for unused parameters, it does not.
+        Its buffers stay each rank's own, see `broadcast_buffers`. Where equal runs give equal bits, so they
+        do from whichever step a start resumes: after its first step torch would lay out anew what it sends,
+        and three numbers or more add up to other last bits in another place. While it looks for unused
+        parameters, it does not.
         """
         if self.count == 1:
             return None

@@ -1,4 +1,7 @@
-"""Starting the processes of a training run: what `pose train`, `python -m stages.train` and torchrun come through."""
+"""Starting the processes of a training run.
+
+What `pose train`, `python -m stages.train` and torchrun come through.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +60,8 @@ def launch_if_several(
 def launch(processes: int, module: str, *args: str) -> None:
     """Run `python -m module args` as that many processes under torchrun, on this machine, and wait for them.
 
-    If one fails the others are ended, and UserError says which failed and how; what it printed stands above. SIGTERM
-    and Ctrl-C are handed on to them, and end this process after them.
+    If one fails the others are ended, and UserError says which failed and how; what it printed stands above.
+    SIGTERM and Ctrl-C are handed on to them, and end this process after them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -84,7 +87,10 @@ def launch(processes: int, module: str, *args: str) -> None:
 
 
 def process_count(processes: int | str) -> int:
-    """`train.processes` as a number; auto: one per GPU, else one. Where there are GPUs never more than those."""
+    """`train.processes` as a number; auto.
+
+    One per GPU, else one. Where there are GPUs never more than those.
+    """
     gpus = torch.cuda.device_count()
     if processes == "auto":
         return max(1, gpus)

@@ -1,4 +1,7 @@
-"""Keeping processes apart: one writer per folder, and no trainer left behind when `make` or `dvc` is killed. POSIX."""
+"""Keeping processes apart.
+
+One writer per folder, and no trainer left behind when `make` or `dvc` is killed. POSIX.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ PARENTS = {"make", "gmake", "dvc"}
 class FolderLock:
     """Held by the one process that may write into a folder, until `release` or the end of a `with` block.
 
-    The kernel lets go of it when the process ends, however it ends, so that a lock is never stale. It stands in
-    `folder/.lock`, which stays there: the folder should not be one whose content DVC hashes.
+    The kernel lets go of it when the process ends, however it ends, so that a lock is never stale. It stands
+    in `folder/.lock`, which stays there: the folder should not be one whose content DVC hashes.
     """
 
     def __init__(self, folder: str | Path):
@@ -47,7 +50,10 @@ class FolderLock:
             os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others write. The file is left: removing it could take away one that another process has just locked."""
+        """Let others write. The file is left.
+
+        Removing it could take away one that another process has just locked.
+        """
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -60,11 +66,14 @@ class FolderLock:
 
 
 def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 20.0) -> tuple[int, ...]:
-    """From now on, end this process soon after a `make` or `dvc` that it runs under has ended. Returns their ids.
+    """From now on, end this process soon after a `make` or `dvc` that it runs under has ended.
 
-    SIGKILL gives them no chance to end what they started, and the kernel's parent-death signal would be that of the
-    shell in between, so a thread looks for them every `poll` seconds. It asks by SIGTERM, and insists by SIGKILL after
-    `grace` seconds. direct: the process that started this one is watched too, whatever it is.
+    Returns their ids.
+
+    SIGKILL gives them no chance to end what they started, and the kernel's parent-death signal would be that
+    of the shell in between, so a thread looks for them every `poll` seconds. It asks by SIGTERM, and insists
+    by SIGKILL after `grace` seconds. direct: the process that started this one is watched too, whatever it
+    is.
     """
     watched = _parents() + ([psutil.Process(os.getppid())] if direct else [])
     if watched:

@@ -28,7 +28,10 @@ HINT = "a smaller lr or a larger warmup may help"
 
 
 class Callbacks(Protocol):
-    """What the loop asks of the run that it is part of. With several processes each has its own, all called alike."""
+    """What the loop asks of the run that it is part of.
+
+    With several processes each has its own, all called alike.
+    """
 
     ranks: Ranks
 
@@ -55,8 +58,9 @@ class Callbacks(Protocol):
 class TrainerState:
     """What a run knows beside tensors.
 
-    recent: the terms of the steps since the last row of train.csv. train, val: the rows of those files. seconds: of
-    training, over all restarts; times: how many there were at each validation. Only those two differ in equal runs.
+    recent: the terms of the steps since the last row of train.csv. train, val: the rows of those files.
+    seconds: of training, over all restarts; times: how many there were at each validation. Only those two
+    differ in equal runs.
     """
 
     step: int = 0
@@ -71,7 +75,10 @@ class TrainerState:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long, and how often what, in steps. checkpoint_seconds: after which one is written too (0: never)."""
+    """How long, and how often what, in steps.
+
+    Checkpoint_seconds: after which one is written too (0: never).
+    """
 
     steps: int
     steps_per_epoch: int
@@ -86,8 +93,9 @@ def fit(
 ) -> None:
     """Train from `state.step` to `config.steps`, changing `task` and `state` in place.
 
-    batches: from the first step that is still to do. When a checkpoint is written changes nothing in the history.
-    Raises UserError at the first loss that is not finite; Interrupted, after saving, on SIGTERM or Ctrl-C.
+    batches: from the first step that is still to do. When a checkpoint is written changes nothing in the
+    history. Raises UserError at the first loss that is not finite; Interrupted, after saving, on SIGTERM or
+    Ctrl-C.
     """
     started = saved = time.monotonic()
     seconds_before = state.seconds
@@ -133,9 +141,13 @@ def fit(
 
 
 def _log_steps(task: Task, pending: list[tuple[int, Terms]], state: TrainerState, run: Callbacks) -> None:
-    """Fetch the terms of the steps since the last time, all at once: reading each as it comes makes a GPU wait."""
+    """Fetch the terms of the steps since the last time, all at once.
+
+    Reading each as it comes makes a GPU wait.
+    """
     values = torch.stack([value.double() for _, terms in pending for value in terms.values()]).cpu()
-    # Each step's by itself, so that how many wait, which a checkpoint in between changes, moves no bit of a mean.
+    # Each step's by itself, so that how many wait, which a checkpoint in between changes, moves no bit of a
+    # mean.
     of_step = values.split([len(terms) for _, terms in pending])
     for (step, terms), mine in zip(pending, of_step, strict=True):
         row = dict(zip(terms, run.ranks.mean(mine).tolist(), strict=True))
@@ -149,7 +161,10 @@ def _log_steps(task: Task, pending: list[tuple[int, Terms]], state: TrainerState
 
 
 def _check_weights(task: Task, state: TrainerState, run: Callbacks) -> None:
-    """UserError, the same on all ranks, for weights that are not finite though the loss was: no checkpoint holds them."""
+    """UserError, the same on all ranks, for weights that are not finite though the loss was.
+
+    No checkpoint holds them.
+    """
     nets = [task.net, *([task.adversary.net] if task.adversary else [])]
     if not torch.stack([weight.isfinite().all() for net in nets for weight in net.parameters()]).all():
         samples = ", ".join(run.sample_names(state.step))

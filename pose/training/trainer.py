@@ -1,4 +1,7 @@
-"""A training run from parameters to model weights: data, checkpoints, validation and tracking around the one loop."""
+"""A training run from parameters to model weights.
+
+Data, checkpoints, validation and tracking around the one loop.
+"""
 
 from __future__ import annotations
 
@@ -59,13 +62,13 @@ def train(
 ) -> dict[str, float]:
     """Train one task to the end, resuming its checkpoint if there is one of the same run; returns its metrics.
 
-    Under torchrun, as one of several processes. Writes into `folder` (models/, checkpoints/, metrics/plots/) and
-    nowhere else, but for what the tracker does.
-    prepared: the prepared set, if it is not where the stages put it. max_steps: fewer than the epochs have; the
-    schedule is then that of so short a run. tracker: receives the history; None for none. on_step: is called with each
-    step and its loss terms, on every process.
-    The metrics are the monitored ones of the last validation, by name, and `best`, the highest value of the first.
-    UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or Ctrl-C, after saving.
+    Under torchrun, as one of several processes. Writes into `folder` (models/, checkpoints/, metrics/plots/)
+    and nowhere else, but for what the tracker does. prepared: the prepared set, if it is not where the stages
+    put it. max_steps: fewer than the epochs have; the schedule is then that of so short a run. tracker:
+    receives the history; None for none. on_step: is called with each step and its loss terms, on every
+    process. The metrics are the monitored ones of the last validation, by name, and `best`, the highest value
+    of the first. UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or
+    Ctrl-C, after saving.
     """
     paths = TaskPaths(name, Path(folder))
     lock = FolderLock(paths.checkpoints) if is_first_process() else nullcontext()

@@ -37,7 +37,10 @@ from pose.params import SplitCounts
 
 
 def write_coco(root: Path, year: str = "2017", prefix: str = "") -> None:
-    """Train: 1 with two people, 2 with a crowd and one without joints, 3 with nobody, 4. Validation: 11, 12."""
+    """Train: 1 with two people, 2 with a crowd and one without joints, 3 with nobody, 4.
+
+    Validation: 11, 12.
+    """
     ids = {"train": (1, 2, 3, 4), "val": (11, 12)}
     people = {
         "train": [

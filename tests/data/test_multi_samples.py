@@ -320,11 +320,12 @@ def perfect_ap(
 ) -> float:
     """AP of a network without fault on the validation images, read and scored as a trained one's output is.
 
-    Images and targets are those of training without augmentation. flip: it also sees the mirror images. reach: grouped by distance.
+    Images and targets are those of training without augmentation. flip: it also sees the mirror images.
+    reach: grouped by distance.
     """
     problem = MultiPerson(PARAMS.model_copy(update={"input": size, "sigma": sigma, "target": target} | RAW))
     if reach is not None:
-        thresholds = problem.params.thresholds.model_copy(update={"reach": reach})
+        thresholds = problem.params.thresholds.model_copy(update={"max_distance": reach})
         problem = replace(
             problem, by_tags=False, params=problem.params.model_copy(update={"thresholds": thresholds})
         )
@@ -366,8 +367,9 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_images(root, EVERYONE)[0].folder
 
 
-# What is lost: two people's same joint in one cell, which has one tag; in adjacent cells, where one summit hides the other; in the
-# outermost cells, which have a neighbour on one side only. The smaller the maps, the more of each.
+# What is lost: two people's same joint in one cell, which has one tag; in adjacent cells, where one summit
+# hides the other; in the outermost cells, which have a neighbour on one side only. The smaller the maps, the
+# more of each.
 @pytest.mark.parametrize(("size", "sigma"), [(192, 0.75), (192, 1.5), (512, 2.0)])
 def test_a_network_without_fault_scores_nearly_one_on_drawn_pictures(
     drawn: Path, size: int, sigma: float

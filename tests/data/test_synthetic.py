@@ -71,7 +71,8 @@ def portrait(seed: int, *, covers: Any = ()) -> tuple[Drawn, np.ndarray]:
     return scene.people[0], scene.identity_hw
 
 
-# --- what is in a picture ---------------------------------------------------------------------------------------------
+# --- what is in a picture
+# ---------------------------------------------------------------------------------------------
 
 
 def test_an_ellipsoid_covers_the_pixels_that_it_projects_to() -> None:
@@ -178,7 +179,8 @@ def test_a_face_has_eyes_and_the_back_of_a_head_none() -> None:
     assert faces == 10
 
 
-# --- how hard it is ---------------------------------------------------------------------------------------------------
+# --- how hard it is
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_the_mean_pose_scores_at_most_15_pckh(mpii: Path) -> None:
@@ -219,7 +221,8 @@ def test_heads_have_the_size_of_heads(mpii: Path) -> None:
     assert 0.1 < np.nanmin(share_N) <= np.nanmedian(share_N) < 0.14  # MPII's own: about 0.125
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_lsp_comes_as_published(lsp: Path) -> None:
@@ -331,7 +334,8 @@ def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# --- many people in a picture -----------------------------------------------------------------------------------------
+# --- many people in a picture
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Back from figures, weights and runs to what made them: `pose show`. Real weights, git repositories and MLflow stores."""
+"""Back from figures, weights and runs to what made them.
+
+`pose show`. Real weights, git repositories and MLflow stores.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ def commit(message: str, *, first: bool = False) -> None:
 
 
 def begin(task: str, *, finished: bool) -> str:
-    """A run of the parameters above; `finished`: with the hashes of the task's weights and the figures of the test."""
+    """A run of the parameters above; `finished`.
+
+    With the hashes of the task's weights and the figures of the test.
+    """
     tags = {key: str(CIRCUMSTANCES[key]) for key in ("code", "torch", "device")}
     shape = PARAMETERS | {"processes": CIRCUMSTANCES["processes"]}
     tracker = Tracker.start(task, shape, run_id=None, data_hash=str(CIRCUMSTANCES["data"]), tags=tags)

@@ -71,7 +71,7 @@ def test_a_row_holds_the_final_figure_and_the_game_at_the_end_of_the_run(
     pd.DataFrame({"step": steps, "E_real": 1.0 * steps, "E_fake": 2.0, "k": (steps > 90) / 4}).to_csv(
         plots / "train.csv", index=False
     )
-    pd.DataFrame({"step": [50, 100], "train PCKh@0.5": [40.0, 63.0]}).to_csv(plots / "valid.csv", index=False)
+    pd.DataFrame({"step": [50, 100], "train PCKh@0.5": [40.0, 63.0]}).to_csv(plots / "val.csv", index=False)
     row = figures(Experiment(study="game", task="advpose", set={}), params)
     assert (row["value"], row["train_value"], row["steps"]) == (61.5, 63.0, 100)
     assert (row["E_real"], row["E_fake"], row["k"]) == (95.5, 2.0, 0.25)

@@ -1,4 +1,7 @@
-"""Killed anywhere, nothing lost: real processes, real SIGKILL, all state compared bit by bit with a run that nothing disturbed."""
+"""Killed anywhere, nothing lost.
+
+Real processes, real SIGKILL, all state compared bit by bit with a run that nothing disturbed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def brief(params: Params, task: str) -> Params:
         "train.processes": 1,
         "train.checkpoint_every": EVERY,
         "train.validate_every": 100,
-        "multi.thresholds.choose": False,
+        "multi.thresholds.tune": False,
     }
     return with_values(params, changes | {f"tasks.{task}.epochs": 100})
 
@@ -61,7 +64,8 @@ def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
     assert not list(killed.folder.rglob(".[0-9]*.*")), "left half written"
 
 
-# Put where Python imports it by itself when it starts: ends the process at the third call of os.replace that the condition holds of.
+# Put where Python imports it by itself when it starts: ends the process at the third call of os.replace that
+# the condition holds of.
 DEADLY = """
 import os, pathlib, signal
 replace, marks = os.replace, pathlib.Path({marks!r})
@@ -90,8 +94,8 @@ def undisturbed(params: Params, prepared: Path, tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize(
     "condition",
     [
-        "str(other).endswith('state.before.pt')",  # the new state is on the disk under another name
-        "str(one).endswith('.state.pt') and not str(one).endswith('/state.pt')",  # the old one has made room, the new one is not there yet
+        "str(other).endswith('previous.pt')",  # the new state is on the disk under another name
+        "str(one).endswith('.state.pt') and not str(one).endswith('/latest.pt')",  # the old one has made room, the new one is not there yet
     ],
     ids=["before the old state is put aside", "before the new state gets its name"],
 )

@@ -90,7 +90,8 @@ def plainly(heatmap: np.ndarray, tag: np.ndarray, params: GroupingParams, skelet
         if peaks and people:
             distance = np.array([[rms(tag[k][cell], mean) for mean in means] for cell in peaks])
             score = [[min(float(heatmap[k][cell]), 1)] for cell in peaks]
-            # Operations in the order of the code's own: in one dimension assignments of equal cost are common.
+            # Operations in the order of the code's own: in one dimension assignments of equal cost are
+            # common.
             apart = np.minimum(distance, params.tag_threshold) if params.capped else distance
             cost = 100 * params.rounding * np.round(apart / params.rounding) - score + TIE * apart
             for n, p in zip(*linear_sum_assignment(cost), strict=True):
@@ -268,7 +269,8 @@ def test_all_matches_together_cost_the_least():
 
 
 def test_a_person_who_is_not_there_yet_pushes_nobody_from_their_own_joints():
-    # People at 0, 3 and 6 have noses, one at -3 has not: the four hips would each move on to the next nose for the same total.
+    # People at 0, 3 and 6 have noses, one at -3 has not: the four hips would each move on to the next nose
+    # for the same total.
     noses, hips = (
         {(1, 1, 2 * n + 1): (0.9, 3 * n) for n in range(3)},
         {(2, 5, 2 * n + 1): (0.9, 3 * n - 3) for n in range(3)},

@@ -87,7 +87,8 @@ def test_finding_nobody_scores_nothing(tmp_path: Path):
 def test_ap_of_a_person_is_the_share_of_thresholds_below_their_similarity(
     tmp_path: Path, wrong: int, expected: float
 ):
-    # With joints either right or far away OKS is the share of the right ones: 16/17 is above nine of the thresholds 0.5, 0.55 ... 0.95.
+    # With joints either right or far away OKS is the share of the right ones: 16/17 is above nine of the
+    # thresholds 0.5, 0.55 ... 0.95.
     place_K2 = joints(annotated(1))
     place_K2[:wrong] += FAR
     assert evaluated(tmp_path, [annotated(1)], found(place_K2)).figures()["AP"] == pytest.approx(expected)

@@ -228,7 +228,7 @@ def test_an_imported_pose_network_is_ready_for_use(kind: str, tmp_path: Path):
     write_imported(tmp_path / "theirs.pt", tmp_path / "models" / "x.pt")
     weights = load_weights(tmp_path / "models" / "x.pt")
     ae = kind.endswith("ae")
-    assert (weights.task, weights.params.target, weights.params.input) == (
+    assert (weights.task, weights.params.target, weights.params.input_size) == (
         ("hgpose-ae", "floor", 512) if ae else ("hgpose", "floor", 256)
     )
     assert weights.network.model_dump(exclude={"kind"}) == {

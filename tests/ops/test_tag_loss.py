@@ -21,7 +21,10 @@ from pose.ops import tag_loss as ops
 
 @pytest.fixture(scope="session", autouse=True)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build folder made from these very sources: `build/` where it is up to date, else one made for these tests. Loaded."""
+    """A build folder made from these very sources.
+
+    `build/` where it is up to date, else one made for these tests. Loaded.
+    """
     wanted = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     folder = build_ext.build_folder()
     if not ops.load().issuperset(wanted):

@@ -1,4 +1,7 @@
-"""What the page shows of the adversary: the game, tasks with one beside tasks without, and the study of many runs."""
+"""What the page shows of the adversary.
+
+The game, tasks with one beside tasks without, and the study of many runs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ START = 2500  # the step after which the game begins
 COLUMNS = "study,task,seed,epochs,weight,start,gamma,balance_rate,figure,value,train_value,E_real,E_fake,k"
 
 
-# --- what the stages leave ---------------------------------------------------------------------------------------------
+# --- what the stages leave
+# ---------------------------------------------------------------------------------------------
 
 
 def params(*tasks: str) -> Params:
@@ -51,7 +55,7 @@ def play(root: Path, task: str, *, start: int = START) -> None:
 
 def watch_training(root: Path, task: str, more: float) -> None:
     """Add to a history figures on what is trained on."""
-    path = root / f"metrics/plots/{task}/valid.csv"
+    path = root / f"metrics/plots/{task}/val.csv"
     table = pd.read_csv(path)
     table["train PCKh@0.5"] = table["PCKh@0.5"] + more
     table.to_csv(path, index=False)
@@ -90,7 +94,8 @@ def charts(page: Page) -> list[str]:
     return [str(attributes["aria-label"]) for attributes in page.all("svg")]
 
 
-# --- the game ----------------------------------------------------------------------------------------------------------
+# --- the game
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_game_is_drawn_with_its_formulas(page):
@@ -152,7 +157,8 @@ def test_a_k_that_stays_at_an_end_is_drawn(copy, value):
     assert "k_t, advpose" in charts(report(copy, params()))
 
 
-# --- with and without --------------------------------------------------------------------------------------------------
+# --- with and without
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_task_with_an_adversary_stands_beside_its_plain_one(played, page):
@@ -183,7 +189,7 @@ def test_accuracy_on_what_was_trained_on_and_held_out_is_drawn_for_both_in_one_c
 
 def test_without_figures_on_what_was_trained_on_only_the_held_out_ones_are_drawn(copy):
     for task in ("hgpose", "advpose"):
-        path = copy / f"metrics/plots/{task}/valid.csv"
+        path = copy / f"metrics/plots/{task}/val.csv"
         pd.read_csv(path).drop(columns="train PCKh@0.5").to_csv(path, index=False)
     page = report(copy, params())
     titles = [title for title in charts(page) if title.endswith("hgpose and advpose")]
@@ -198,7 +204,7 @@ def test_where_one_of_two_tasks_is_missing_nothing_is_compared(copy):
 
 
 def test_histories_that_are_missing_cost_the_charts_alone(copy):
-    (copy / "metrics/plots/hgpose/valid.csv").unlink()
+    (copy / "metrics/plots/hgpose/val.csv").unlink()
     (copy / "metrics/plots/advpose/train.csv").unlink()
     (copy / "checkpoints/hgpose/clock.csv").unlink()
     page = report(copy, params())
@@ -227,7 +233,8 @@ def test_pairs_are_found_by_what_they_are_and_not_by_name():
     ]
 
 
-# --- figures of all tasks ----------------------------------------------------------------------------------------------
+# --- figures of all tasks
+# ----------------------------------------------------------------------------------------------
 
 
 def test_the_figures_of_all_tasks_are_written_as_numbers(played, page):
@@ -263,7 +270,8 @@ def test_no_task_may_have_the_name_of_the_summary(copy):
     assert "PCKh" in (copy / "metrics/summary.json").read_text()
 
 
-# --- the study ---------------------------------------------------------------------------------------------------------
+# --- the study
+# ---------------------------------------------------------------------------------------------------------
 
 
 def study(path: Path, *lines: str, columns: str = COLUMNS) -> Path:
@@ -398,7 +406,8 @@ def test_names_in_a_study_are_text_and_never_markup(copy):
     assert "<u>adv" in page.text
 
 
-# --- charts ------------------------------------------------------------------------------------------------------------
+# --- charts
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_axis_over_many_powers_of_ten_names_each_once():

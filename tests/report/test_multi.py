@@ -44,7 +44,8 @@ SEVERAL, ONE, NOBODY, CROWD = (
 )  # ids of the test images; two people in each of the first
 
 
-# --- what the stages leave ---------------------------------------------------------------------------------------------
+# --- what the stages leave
+# ---------------------------------------------------------------------------------------------
 
 
 def params(tasks: tuple[str, ...] = (TASK,), **changes: object) -> Params:
@@ -163,14 +164,14 @@ def workspace(root: Path, *, name: str = "{:04d}.jpg", nobody: bool = False) -> 
     scores = data.score(found, rows)
     scores["COCO without tags"] = {"AP": scores["COCO"]["AP"] - 0.123}
     scores["COCO train"] = {"AP": 0.7654}
-    scores["grouping"] = {"detection_threshold": 0.15, "tag_threshold": 0.75, "reach": 0.3}
+    scores["grouping"] = {"detection_threshold": 0.15, "tag_threshold": 0.75, "max_distance": 0.3}
     (root / f"metrics/{TASK}.json").write_text(json.dumps(scores))
     step = np.arange(10, 501, 10)
     terms = {"heatmap": 1 / step, "pull": 0.1 / step, "push": 0.5 / step, "loss": 2 / step}
     pd.DataFrame({"step": step, "lr": 1e-3, **terms}).to_csv(plots / "train.csv", index=False)
     step = np.arange(100, 501, 100)
     valid = {"step": step, "epoch": step / 100, "AP": step / 1000, "AP50": step / 600, "AR": step / 800}
-    pd.DataFrame(valid).to_csv(plots / "valid.csv", index=False)
+    pd.DataFrame(valid).to_csv(plots / "val.csv", index=False)
     write_clock(root, TASK, step, step * 0.5)
     return root
 
@@ -208,7 +209,8 @@ def bare(copy: Path) -> Path:
     return bared(copy)
 
 
-# --- the page as a whole -----------------------------------------------------------------------------------------------
+# --- the page as a whole
+# -----------------------------------------------------------------------------------------------
 
 
 def test_it_says_what_the_stages_found(whole):
@@ -300,7 +302,8 @@ def test_the_network_is_described_as_it_is(bare):
     assert "associative-embedding hourglass of 4, 256 features" in page_of(bare, given).text
 
 
-# --- drawn images ------------------------------------------------------------------------------------------------------
+# --- drawn images
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_the_best_and_the_worst_images_of_several_people_are_drawn_in_order(whole):
@@ -364,7 +367,8 @@ def test_names_of_images_are_text_and_never_markup(tmp_path):
     assert len(pictures(page)) == 4
 
 
-# --- what is missing or strange ----------------------------------------------------------------------------------------
+# --- what is missing or strange
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["absent", "empty", "noise"])
@@ -427,7 +431,8 @@ def test_joints_without_a_score_were_not_found(tmp_path):
     assert people.score_P.tolist() == [0.6, 0.2]  # the surest first
 
 
-# --- honest words ------------------------------------------------------------------------------------------------------
+# --- honest words
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_drawn_and_few_images_are_said_not_to_be_comparable(whole):

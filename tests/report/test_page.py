@@ -22,10 +22,12 @@ from pose.report.charts import INK, SERIES, Line, line_chart, smoothed
 from pose.report.published import PUBLISHED
 from pose.report.single import caution
 
-# --- what the stages leave ---------------------------------------------------------------------------------------------
+# --- what the stages leave
+# ---------------------------------------------------------------------------------------------
 
 
-# --- reading the page --------------------------------------------------------------------------------------------------
+# --- reading the page
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     return root, report(root)
 
 
-# --- the page as a whole -----------------------------------------------------------------------------------------------
+# --- the page as a whole
+# -----------------------------------------------------------------------------------------------
 
 
 def test_the_page_is_whole_and_needs_no_other_file(whole):
@@ -191,7 +194,8 @@ def test_names_are_text_and_never_markup(tmp_path):
     assert "\\|" in (root / "report/summary.md").read_text()
 
 
-# --- what is missing or short ------------------------------------------------------------------------------------------
+# --- what is missing or short
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["absent", "empty", "header", "noise"])
@@ -222,7 +226,7 @@ def test_what_one_missing_file_does_not_touch_is_shown(tmp_path):
 def test_a_history_of_one_row_is_drawn(tmp_path):
     plots = workspace(tmp_path) / "metrics/plots/hgpose"
     (plots / "train.csv").write_text("step,lr,heatmap,loss\n10,0.001,0.5,0.5\n")
-    (plots / "valid.csv").write_text("step,epoch,PCKh@0.5\n10,0.1,1.5\n")
+    (plots / "val.csv").write_text("step,epoch,PCKh@0.5\n10,0.1,1.5\n")
     page = report(tmp_path)
     assert "Validation accuracy over steps" in page.text
     assert "Missing here" not in page.text
@@ -233,7 +237,7 @@ def test_gaps_words_and_repeated_steps_in_a_history_do_no_harm(tmp_path):
     (plots / "train.csv").write_text(
         "step,lr,heatmap,note\n10,0.001,,x\n20,0.001,inf,y\n10,0.001,0.5,z\n30,,0.2,\n"
     )
-    (plots / "valid.csv").write_text("step,epoch,PCKh@0.5,PCK@0.2\n10,0.1,,\n20,0.2,nan,5\n")
+    (plots / "val.csv").write_text("step,epoch,PCKh@0.5,PCK@0.2\n10,0.1,,\n20,0.2,nan,5\n")
     page = report(tmp_path)
     assert "Training loss: heatmap" in page.text
     assert "note" not in [word.strip() for word in page.words]
@@ -270,7 +274,8 @@ def test_only_torso_figures_still_make_a_page(tmp_path):
     assert "within half a head size" not in page.text
 
 
-# --- honest words ------------------------------------------------------------------------------------------------------
+# --- honest words
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_drawn_and_small_data_are_said_not_to_be_comparable(whole):
@@ -295,7 +300,8 @@ def test_crops_around_labelled_joints_are_owned_up_to(whole):
     assert "LSPET people are cropped around their labelled joints" in whole[1].text
 
 
-# --- charts ------------------------------------------------------------------------------------------------------------
+# --- charts
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_chart_takes_its_colours_from_the_page_and_keeps_its_ids_apart():
@@ -335,7 +341,8 @@ def test_smoothing_keeps_a_level_and_calms_noise():
     assert smoothed(noise).std() < 0.4 * noise.std()
 
 
-# --- where it was made -------------------------------------------------------------------------------------------------
+# --- where it was made
+# -------------------------------------------------------------------------------------------------
 
 
 def test_outside_of_a_checkout_the_revision_is_unknown(tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
-"""The game: what each side of it descends, what stays untouched, what moves k_t. The references are the formulas written out."""
+"""The game: what each side of it descends, what stays untouched, what moves k_t.
+
+The references are the formulas written out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The multi-person problem: its losses by hand, its networks, who trains and who is watched, and that it learns what it is shown."""
+"""The multi-person problem.
+
+Its losses by hand, its networks, who trains and who is watched, and that it learns what it is shown.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +100,7 @@ def test_the_heatmap_loss_is_what_its_formula_gives_cell_by_cell(
     maps = (
         2 * 2 * JOINTS
     )  # the mean is over images, stacks and joints; of squared errors over the cells of a map too
-    chosen = {"loss": "mse"} if loss == "mse" else {"loss": "focal", "focus": loss}
+    chosen = {"loss": "mse"} if loss == "mse" else {"loss": "focal", "focal_gamma": loss}
     found = problem(params, foreground=foreground, **chosen).losses(output, batch)["heatmap"]
     assert found.item() == pytest.approx(total / (maps * 16 if loss == "mse" else maps), rel=1e-5)
 
@@ -342,13 +345,13 @@ def memorising(params: Params) -> Params:
         "sigma": 1.0,
         "target": "subcell",
         "loss": "focal",
-        "focus": 1.0,
+        "focal_gamma": 1.0,
         "foreground": 0.0,
     }
     values["multi"] |= {
         "tag_gain": 4.0,
         "held_out": 0,
-        "thresholds": {"choose": False, "detection": 0.1, "tag": 1.0, "reach": 0.5},
+        "thresholds": {"tune": False, "detection": 0.1, "tag": 1.0, "max_distance": 0.5},
     }
     values["multi"]["augment"] |= {"rotation": 3.0, "scale": 0.025, "shift": 0.01, "flip": 0.5}
     values["multi"]["augment"] |= {"hue": 0.0, "saturation": 0.0, "brightness": 0.0, "contrast": 0.0}
@@ -382,7 +385,8 @@ def large_people(images: ImageSet, count: int) -> list[int]:
 
 @pytest.mark.slow
 def test_a_small_network_learns_four_pictures_by_heart_mirrored_or_not(params: Params, tmp_path: Path):
-    # What this proves is the whole way: crops, flips, targets, masks, tags, grouping, refinement, and back to the pictures' pixels.
+    # What this proves is the whole way: crops, flips, targets, masks, tags, grouping, refinement, and back to
+    # the pictures' pixels.
     chosen = memorising(params)
     synthesize_coco(train=80, validation=4, seed=1, root=tmp_path, workers=1)
     prepare_coco(tmp_path, tmp_path / "prepared", params=params.prepare.coco, seed=1, workers=1)

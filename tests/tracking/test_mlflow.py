@@ -1,4 +1,7 @@
-"""Runs in MLflow: what is kept, what a restart goes on with, and what happens where the store fails. With real stores."""
+"""Runs in MLflow: what is kept, what a restart goes on with, and what happens where the store fails.
+
+With real stores.
+"""
 
 from __future__ import annotations
 
@@ -376,7 +379,8 @@ def test_a_model_that_cannot_be_kept_costs_one_line(capfd):
     assert capfd.readouterr().err.count("\n") == 1
 
 
-# A training from its state to a step: saves every tenth, as pose.training.trainer does, and perishes as it is told.
+# A training from its state to a step: saves every tenth, as pose.training.trainer does, and perishes as it is
+# told.
 TRAINING = """
 import os, resource, signal, sys
 from pathlib import Path

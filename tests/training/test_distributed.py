@@ -1,6 +1,9 @@
-"""Several processes that train one network: what they learn is what one would, and they end together. Real torchrun, gloo, CPU.
+"""Several processes that train one network.
 
-By hand, for longer: POSE_HANG_STEPS and POSE_HANG_REPEATS, and POSE_HANG_DATA, a folder that holds a prepared `coco`, for other pictures.
+What they learn is what one would, and they end together. Real torchrun, gloo, CPU.
+
+By hand, for longer: POSE_HANG_STEPS and POSE_HANG_REPEATS, and POSE_HANG_DATA, a folder that holds a prepared
+`coco`, for other pictures.
 """
 
 from __future__ import annotations
@@ -239,7 +242,7 @@ def process_of_rank(process: subprocess.Popen, rank: int) -> psutil.Process:
 
 def once_saved(process: subprocess.Popen, folder: Path, *, beyond: int = 0) -> None:
     """Wait until a run has saved a state after this step."""
-    state, deadline = folder / "checkpoints/advpose/state.pt", time.monotonic() + 300
+    state, deadline = folder / "checkpoints/advpose/latest.pt", time.monotonic() + 300
     while not state.exists() or load_checkpoint(state)["progress"]["step"] <= beyond:
         assert process.poll() is None, process.communicate()[1]
         if time.monotonic() > deadline:
@@ -255,7 +258,7 @@ def killed(process: subprocess.Popen, rank: int) -> tuple[int, str, str]:
 
 def end_soon(folder: Path) -> int:
     """Let the run end in the epoch that it is in; the step that it is at."""
-    step = load_checkpoint(folder / "checkpoints/advpose/state.pt")["progress"]["step"]
+    step = load_checkpoint(folder / "checkpoints/advpose/latest.pt")["progress"]["step"]
     set_param(folder, "tasks.advpose.epochs", step // 11 + 1)
     return step
 
@@ -275,7 +278,7 @@ def test_when_one_process_is_killed_all_end_at_once_and_the_run_goes_on_with_two
     once_saved(process, workspace)
     result = killed(process, 1)
     assert only_error(result) == "error: stages.train advpose: process 1 of 2 was ended by SIGKILL"
-    step = load_checkpoint(workspace / "checkpoints/advpose/state.pt")["progress"]["step"]
+    step = load_checkpoint(workspace / "checkpoints/advpose/latest.pt")["progress"]["step"]
 
     process = start_stage("train", "advpose", folder=workspace)
     once_saved(process, workspace, beyond=step)

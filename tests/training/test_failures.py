@@ -1,4 +1,7 @@
-"""What goes wrong while training: one line that says what, and nothing that was saved is lost. Real processes, disks and signals."""
+"""What goes wrong while training.
+
+One line that says what, and nothing that was saved is lost. Real processes, disks and signals.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def test_a_loss_that_is_no_number_ends_training_and_on_two_processes_at_once(tra
         r"error: hgpose: (heatmap is (nan|-?inf) at|weights are not finite after) step \d+, of ", line
     )
     assert line.count("(row ") == 4  # the whole batch, on whichever process
-    state = training / "checkpoints/hgpose/state.pt"
+    state = training / "checkpoints/hgpose/latest.pt"
     if state.exists():  # a state that stays is one that training can go on from
         assert all(tensor.isfinite().all() for tensor in load_checkpoint(state)["net"].values())
 
@@ -104,7 +107,7 @@ def test_a_loss_that_is_no_number_is_named_at_its_step(
     ) as error:
         train(params, "hgpose", prepared=prepared, record=NullTracker())
     assert "\n" not in str(error.value)
-    assert step_of(Path("checkpoints/hgpose/state.pt")) == 3
+    assert step_of(Path("checkpoints/hgpose/latest.pt")) == 3
 
 
 def test_weights_that_are_not_finite_are_never_saved(
@@ -117,7 +120,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     )
     with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
         train(params, "hgpose", prepared=prepared, record=NullTracker())
-    assert not Path("checkpoints/hgpose/state.pt").exists()
+    assert not Path("checkpoints/hgpose/latest.pt").exists()
 
 
 class Slow(Dataset):
@@ -142,7 +145,7 @@ def test_a_worker_that_dies_while_the_step_is_computed_is_named_too():
 @pytest.mark.slow
 def test_a_loader_worker_that_dies_is_one_line_and_the_run_goes_on_afterwards(training: Path):
     set_param(training, "train.workers", 1)
-    state = training / "checkpoints/hgpose/state.pt"
+    state = training / "checkpoints/hgpose/latest.pt"
     process = start_stage("train", "hgpose", folder=training)
     until(state.exists)
     [worker] = [
@@ -164,12 +167,13 @@ def test_a_loader_worker_that_dies_is_one_line_and_the_run_goes_on_afterwards(tr
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_last_state_stays(training: Path, monkeypatch: pytest.MonkeyPatch):
     enter_folder(training, monkeypatch)
-    state = training / "checkpoints/hgpose/state.pt"
+    state = training / "checkpoints/hgpose/latest.pt"
     set_param(training, "tasks.hgpose.epochs", 1)
     train(load_params(), "hgpose", record=NullTracker())
     step = step_of(state)
     set_param(training, "tasks.hgpose.epochs", 4000)
-    # No disk of our own to fill: files may not grow beyond a size that the state is larger than, which fails in the same places.
+    # No disk of our own to fill: files may not grow beyond a size that the state is larger than, which fails
+    # in the same places.
     most = state.stat().st_size // 2
     done = subprocess.run(
         [sys.executable, "-m", "stages.train", "hgpose"],
@@ -182,7 +186,8 @@ def test_a_full_disk_is_one_line_and_the_last_state_stays(training: Path, monkey
     )
     line = only_error((done.returncode, done.stdout, done.stderr))
     assert (
-        "checkpoints/hgpose/state.pt: cannot be written (File too large); what was saved before stays" in line
+        "checkpoints/hgpose/latest.pt: cannot be written (File too large); what was saved before stays"
+        in line
     )
     assert step_of(state) == step
     assert not list(state.parent.glob(".[0-9]*.*"))
@@ -194,7 +199,7 @@ def test_annotations_that_vanish_while_training_are_named(training: Path, prepar
     shutil.copytree(prepared_coco, training / "data/prepared/coco")
     set_param(training, "train.validate_every", 10)
     process = start_stage("train", "hgpose-ae", folder=training)
-    until((training / "checkpoints/hgpose-ae/state.pt").exists)
+    until((training / "checkpoints/hgpose-ae/latest.pt").exists)
     file = annotation_file(training / "data/prepared/coco", "train")
     file.unlink()
     assert f"error: {file.relative_to(training)}: " in ended(process)
@@ -207,6 +212,6 @@ def test_a_prepared_file_that_is_cut_short_while_training_is_named(training: Pat
     shutil.copyfile(prepared, file)
     set_param(training, "train.workers", 1)
     process = start_stage("train", "hgpose", folder=training)
-    until((training / "checkpoints/hgpose/state.pt").exists)
+    until((training / "checkpoints/hgpose/latest.pt").exists)
     os.truncate(file, file.stat().st_size // 8)
     assert "data/prepared/lsp_mpii.h5" in ended(process)

@@ -1,4 +1,7 @@
-"""One writer per folder; no trainer outlives the make or dvc that it runs under. With real processes, really killed."""
+"""One writer per folder; no trainer outlives the make or dvc that it runs under.
+
+With real processes, really killed.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +143,8 @@ def test_a_trainer_ends_when_a_killed_make_is_left_as_a_zombie(workshop):
 
 
 def test_a_trainer_without_make_or_dvc_above_it_goes_on(workshop):
-    # A shell that leaves its child behind, in a session of its own: nothing of `make test` stands above it then.
+    # A shell that leaves its child behind, in a session of its own: nothing of `make test` stands above it
+    # then.
     start("setsid", "sh", "-c", "sh -c 'python trainer.py &'", folder=workshop).wait()
     process, watched = trainer(workshop)
     assert eventually(lambda: not {parent.pid for parent in process.parents()} & {os.getpid()})

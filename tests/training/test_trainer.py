@@ -1,4 +1,7 @@
-"""Training as the stage runs it: outputs, resume, locks, wrong inputs. Real processes, real files, real MLflow."""
+"""Training as the stage runs it.
+
+Outputs, resume, locks, wrong inputs. Real processes, real files, real MLflow.
+"""
 
 from __future__ import annotations
 
@@ -92,13 +95,13 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
     game = GAME if params.task(task).adversary else []
     assert list(history.columns) == ["step", "lr", *TERMS[problem.kind], "loss", *game]
     assert history[game].iloc[-1].notna().all()
-    valid = pd.read_csv(folders[0] / f"metrics/plots/{task}/valid.csv")
+    valid = pd.read_csv(folders[0] / f"metrics/plots/{task}/val.csv")
     figures = FIGURES[problem.kind]
     assert list(valid.columns)[: 2 + len(figures)] == ["step", "epoch", *figures]
     assert {f"train {name}" for name in figures} <= set(valid.columns)
     assert len(valid) == params.tasks[task].epochs
     assert len((folders[0] / f"checkpoints/{task}/run_id").read_text()) == 32
-    assert set(load_checkpoint(folders[0] / f"checkpoints/{task}/state.pt")) == {
+    assert set(load_checkpoint(folders[0] / f"checkpoints/{task}/latest.pt")) == {
         "format",
         *KEYS[STATE_FORMAT],
     }
@@ -112,7 +115,7 @@ def test_a_run_writes_weights_history_and_metrics_and_twice_the_same_bits(
 def test_being_asked_to_end_saves_first(workspace: Path):
     set_param(workspace, "tasks.hgpose.epochs", 400)
     process = start_stage("train", "hgpose", folder=workspace)
-    state = workspace / "checkpoints/hgpose/state.pt"
+    state = workspace / "checkpoints/hgpose/latest.pt"
     deadline = time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -145,7 +148,7 @@ def test_a_picture_too_small_to_be_normalised_alone_is_refused(
 @pytest.mark.slow
 def test_two_processes_share_the_pictures_of_several_people_and_choose_thresholds_once(workspace: Path):
     set_param(workspace, "train.processes", 2)
-    set_param(workspace, "multi.thresholds.choose", True)
+    set_param(workspace, "multi.thresholds.tune", True)
     status, out, err = run_stage("train", "hgpose-ae", folder=workspace)
     assert status == 0, err
     assert "2 processes on" in out
@@ -154,7 +157,7 @@ def test_two_processes_share_the_pictures_of_several_people_and_choose_threshold
         2,
     )  # of the last weights, and of the best if they are others
     assert load_weights(workspace / "models/hgpose-ae/last.pt").task == "hgpose-ae"
-    valid = pd.read_csv(workspace / "metrics/plots/hgpose-ae/valid.csv")
+    valid = pd.read_csv(workspace / "metrics/plots/hgpose-ae/val.csv")
     assert valid["AP"].between(0, 1).all()
 
 
@@ -164,12 +167,12 @@ def test_epochs_may_be_raised_to_train_on(
 ):
     enter_folder(workspace, monkeypatch)
     train(load_params(), "hgpose", record=NullTracker())
-    step = load_checkpoint(Path("checkpoints/hgpose/state.pt"))["progress"]["step"]
+    step = load_checkpoint(Path("checkpoints/hgpose/latest.pt"))["progress"]["step"]
     set_param(workspace, "tasks.hgpose.epochs", 3)
     capsys.readouterr()
     train(load_params(), "hgpose", record=NullTracker())
     assert f"goes on from step {step} of {step // 2 * 3}" in capsys.readouterr().out
-    valid = pd.read_csv("metrics/plots/hgpose/valid.csv")
+    valid = pd.read_csv("metrics/plots/hgpose/val.csv")
     assert valid["epoch"].tolist() == [1, 2, 3]
 
 
@@ -230,7 +233,7 @@ SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}
         ("multi.sigma", 1.7, MULTI),
         ("multi.held_out", 3, MULTI),
         ("multi.augment.flip", 0.1, MULTI),
-        ("multi.thresholds.choose", False, MULTI),
+        ("multi.thresholds.tune", False, MULTI),
         ("tasks.hgpose-ae.weights.pull", 0.7, {"hgpose-ae"}),
         ("single.sigma", 1.7, SINGLE),
         ("tasks.hgpose.batch", 5, {"hgpose"}),
@@ -245,7 +248,7 @@ SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}
 def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(
     params: Params, key: str, value: object, restarted: set[str]
 ):
-    params = with_values(params, {"train.precision": "float32", "multi.thresholds.choose": True})
+    params = with_values(params, {"train.precision": "float32", "multi.thresholds.tune": True})
     other = with_values(params, {key: value})
     assert {
         task for task in params.tasks if fingerprint(params, task, "hash") != fingerprint(other, task, "hash")
@@ -278,7 +281,7 @@ def test_evaluating_a_multi_person_task_writes_figures_curves_and_people(
         "train": len(images.rows("train")) - params.multi.held_out,
     }
     thresholds = params.multi.thresholds
-    assert figures["grouping"].keys() == {"detection_threshold", "tag_threshold", "reach"}
+    assert figures["grouping"].keys() == {"detection_threshold", "tag_threshold", "max_distance"}
     assert figures["grouping"]["detection_threshold"] == thresholds.detection
     assert figures["grouping"]["tag_threshold"] == thresholds.tag
     precision = pd.read_csv("metrics/plots/hgpose-ae/precision.csv")
@@ -319,14 +322,14 @@ def test_the_figures_without_tags_are_those_of_grouping_by_distance_at_the_reach
     monkeypatch.chdir(tmp_path)
     params = with_values(params, {"multi.thresholds.reach": 0.12345})
     figures = evaluated(params, prepared_coco, tmp_path)
-    assert figures["grouping"]["reach"] in REACH
+    assert figures["grouping"]["max_distance"] in REACH
     model = load_model("models/hgpose-ae/last.pt", "cpu")
     assert isinstance(model.problem, MultiPerson)
-    data = model.problem.data(prepared_coco, watched=params.train.validation_people)
+    data = model.problem.data(prepared_coco, watched=params.train.val_samples)
     best = {}
     for detection in DETECTION:  # the one that was chosen is not written: one of them gives what is
         chosen = model.problem.params.thresholds.model_copy(
-            update={"detection": detection, "reach": figures["grouping"]["reach"]}
+            update={"detection": detection, "max_distance": figures["grouping"]["max_distance"]}
         )
         problem = replace(
             model.problem,

@@ -1,4 +1,6 @@
-"""COCO's `person_keypoints_*.json` and the list `valid_id`, read and checked: pycocotools trusts what it is given.
+"""COCO's `person_keypoints_*.json` and the list `valid_id`, read and checked.
+
+Pycocotools trusts what it is given.
 
 H W image px. RLE is a region as run lengths, see `pose.data.rle`.
 """
@@ -38,9 +40,12 @@ POLYGON_FAR = 1e5  # px; a corner beyond it would make pycocotools trace an outl
 
 @dataclass(frozen=True)
 class RawCoco:
-    """One annotation file, checked. images: in the file's order. people_of: annotations of people and crowds by image id.
+    """One annotation file, checked.
 
-    rest: what else the file holds, to be copied (info, licenses, categories). num_others: annotations of no person, left out.
+    Images: in the file's order. people_of: annotations of people and crowds by image id.
+
+    rest: what else the file holds, to be copied (info, licenses, categories). num_others: annotations of no
+    person, left out.
     """
 
     path: Path
@@ -51,7 +56,10 @@ class RawCoco:
 
 
 def read_annotations(path: str | Path) -> RawCoco:
-    """Read a `person_keypoints_*.json`. UserError, naming file and entry, for whatever could not be trained or scored on."""
+    """Read a `person_keypoints_*.json`.
+
+    UserError, naming file and entry, for whatever could not be trained or scored on.
+    """
     path = Path(path)
     found = read_json(path)
     if not isinstance(found, dict):
@@ -245,7 +253,10 @@ def _is_whole(value: Any) -> bool:
 
 
 def _are_numbers(values: Sequence[Any], far: float = 1e12) -> bool:
-    """Whether all are numbers within `far` of 0. JSON as Python reads it also has NaN and infinity, and no largest whole number."""
+    """Whether all are numbers within `far` of 0.
+
+    JSON as Python reads it also has NaN and infinity, and no largest whole number.
+    """
     return all(type(value) in (int, float) and -far < value < far for value in values)
 
 

@@ -1,4 +1,7 @@
-"""Leeds Sports Pose and its extension: `joints.mat` -> rows of people. One person an image, images numbered from 1."""
+"""Leeds Sports Pose and its extension.
+
+`joints.mat` -> rows of people. One person an image, images numbered from 1.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,16 @@ from pose.io.matlab import read_mat
 from pose.keypoints.skeleton import LSP, LSP_TO_MPII
 
 ANNOTATIONS = "joints.mat"
-# The published centre and scale of training people came from a table that is not to be had: ours span the labelled joints.
+# The published centre and scale of training people came from a table that is not to be had: ours span the
+# labelled joints.
 SCALE_OVER_BOX = 1.1
 
 
 def read_lsp(folder: str | Path) -> PersonTable:
-    """LSP: joints (3, 14, N), all annotated, third number 1 where OCCLUDED. The first half trains, the second is the test set."""
+    """LSP: joints (3, 14, N), all annotated, third number 1 where OCCLUDED.
+
+    The first half trains, the second is the test set.
+    """
     path = Path(folder) / ANNOTATIONS
     joint_3KN = _read_joints(path, (3, len(LSP), None))
     num_people = joint_3KN.shape[2]
@@ -65,7 +72,10 @@ def _read_joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 def _people(
     source: str, names: list[str], joint_NK2: np.ndarray, visible_NK: np.ndarray, istrain_N: np.ndarray
 ) -> PersonTable:
-    """Rows from joints in LSP order. Centre and scale come from the box of the labelled joints, NaN where there is no box."""
+    """Rows from joints in LSP order.
+
+    Centre and scale come from the box of the labelled joints, NaN where there is no box.
+    """
     num_people = len(names)
     part_NK2, visible_in_mpii_NK = np.zeros((num_people, JOINTS, 2)), np.zeros((num_people, JOINTS))
     part_NK2[:, LSP_TO_MPII], visible_in_mpii_NK[:, LSP_TO_MPII] = joint_NK2, visible_NK

@@ -1,7 +1,8 @@
 """MPII Human Pose: the published `.mat`, and the peers' `mpii_annotations.json`, -> rows of people in raw one-based numbers.
 
-The published file misses something nearly everywhere: images without people, people without scale, objpos or joints, joints
-fewer than 16, `is_visible` empty, a number or a string. What is missing becomes NaN (or 0, for a joint), never an error.
+The published file misses something nearly everywhere: images without people, people without scale, objpos or
+joints, joints fewer than 16, `is_visible` empty, a number or a string. What is missing becomes NaN (or 0, for
+a joint), never an error.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
 
 
 def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
-    """People of the training images, as peers ship them, and (N,) bool: the published validation people. No head boxes."""
+    """People of the training images, as peers ship them, and (N,) bool.
+
+    The published validation people. No head boxes.
+    """
     people = read_json(path)
     if not isinstance(people, list) or not people or not isinstance(people[0], dict):
         raise UserError(
@@ -191,7 +195,10 @@ def _field(structs: np.ndarray, field: str) -> list[Any]:
 
 
 def _numbers(structs: np.ndarray, field: str) -> np.ndarray:
-    """The number in a field of each structure, also one written as text: NaN where it is missing, empty or no number."""
+    """The number in a field of each structure, also one written as text.
+
+    NaN where it is missing, empty or no number.
+    """
     return np.array([_number(value) for value in _field(structs, field)], dtype=np.float64)
 
 

@@ -1,8 +1,10 @@
-"""Tables of annotated people, one row a person, in raw numbers: what the readers of LSP, LSPET and MPII return.
+"""Tables of annotated people, one row a person, in raw numbers.
 
-N rows, K = 16 joints in MPII order. Raw numbers are those of the annotations and of the published layout: MPII's are
-one-based, LSP's and LSPET's are taken as they are. Only `PersonSet`, the reader of the prepared file, turns them into
-zero-based pixels.
+What the readers of LSP, LSPET and MPII return.
+
+N rows, K = 16 joints in MPII order. Raw numbers are those of the annotations and of the published layout:
+MPII's are one-based, LSP's and LSPET's are taken as they are. Only `PersonSet`, the reader of the prepared
+file, turns them into zero-based pixels.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ TRAIN, LSP_TEST, MPII_TEST, INCOMPLETE = 1, 0, 2, -1
 class PersonTable:
     """Annotated people in raw numbers, before anything is known about their images.
 
-    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg` (str objects). centre_N2, scale_N: NaN where
-    not annotated; scale is height / 200 px. part_NK2: 0 or less where absent. visible_NK: 1 seen, 0 occluded or absent.
-    istrain_N: published code. head_size_N: px, 0.6 * diagonal of MPII's head box, else NaN. person_N: index in its image.
+    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg` (str objects). centre_N2,
+    scale_N: NaN where not annotated; scale is height / 200 px. part_NK2: 0 or less where absent. visible_NK:
+    1 seen, 0 occluded or absent. istrain_N: published code. head_size_N: px, 0.6 * diagonal of MPII's head
+    box, else NaN. person_N: index in its image.
     """
 
     source_N: np.ndarray
@@ -71,9 +74,12 @@ class PersonTable:
 
 
 def is_labelled(part_NK2: np.ndarray) -> np.ndarray:
-    """(N, K) bool from raw joints (N, K, 2): published files mark an absent joint by a number that is not positive.
+    """(N, K) bool from raw joints (N, K, 2).
 
-    `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not have.
+    Published files mark an absent joint by a number that is not positive.
+
+    `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not
+    have.
     """
     labelled_NK: np.ndarray = (np.greater(part_NK2, 0) & np.less(part_NK2, FAR)).all(axis=2)
     return labelled_NK

@@ -1,7 +1,9 @@
-"""From COCO 2014 or 2017 as it comes to the prepared folder: a subset of its images in one file, and its annotations by split.
+"""From COCO 2014 or 2017 as it comes to the prepared folder.
 
-Images that are missing or damaged are left out and counted. Pictures are packed into the file, so that training needs nothing
-of the raw set; which of their pixels the loss must not look at is kept as run lengths.
+A subset of its images in one file, and its annotations by split.
+
+Images that are missing or damaged are left out and counted. Pictures are packed into the file, so that
+training needs nothing of the raw set; which of their pixels the loss must not look at is kept as run lengths.
 """
 
 from __future__ import annotations
@@ -54,8 +56,10 @@ FEW_PEOPLE, NOT_CHOSEN, TOO_SMALL, OTHER_SIZE = (
 
 @dataclass
 class CocoSummary(Summary):
-    """What became of the listed images. counts: by (split, what): listed and kept images, people, crowds. left_out: images by
-    (split, reason)."""
+    """What became of the listed images.
+
+    Counts: by (split, what): listed and kept images, people, crowds. left_out: images by (split, reason).
+    """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -180,8 +184,9 @@ def find_sources(coco: Path) -> tuple[list[Source], list[str]]:
 def split_images(coco: Path, sources: Sequence[Source]) -> tuple[list[Image], str]:
     """All annotated images in the split that they are in, and a line that says by which rule.
 
-    The ids in `valid_id` validate, whatever file holds them, and all others train. Where it is not there, or nearly all of the images
-    that it lists are not (a list of the whole set beside a small part of it), the val file's images validate.
+    The ids in `valid_id` validate, whatever file holds them, and all others train. Where it is not there, or
+    nearly all of the images that it lists are not (a list of the whole set beside a small part of it), the
+    val file's images validate.
     """
     there = (coco / VALID_ID).exists()
     listed = read_valid_ids(coco / VALID_ID) if there else set()
@@ -217,9 +222,12 @@ def split_images(coco: Path, sources: Sequence[Source]) -> tuple[list[Image], st
 
 
 def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: CocoSummary) -> list[Image]:
-    """The images to use, by id: of those that show enough people and have a file, the first ones by a hash of the id.
+    """The images to use, by id.
 
-    So it matters little which others there are, and more images never replace but only join those chosen before.
+    Of those that show enough people and have a file, the first ones by a hash of the id.
+
+    So it matters little which others there are, and more images never replace but only join those chosen
+    before.
     """
     chosen: list[Image] = []
     for split in SPLITS:
@@ -329,7 +337,10 @@ def _write_columns(file: h5py.File, images: Sequence[Image]) -> None:
 
 
 def _annotations(sources: Sequence[Source], images: Sequence[Image]) -> Entry:
-    """A file's content for these images: all their annotations, also the crowds and people without joints, as they were."""
+    """A file's content for these images.
+
+    All their annotations, also the crowds and people without joints, as they were.
+    """
     return sources[0].raw.rest | {
         "images": [image.entry for image in images],
         "annotations": [annotation for image in images for annotation in image.annotations],

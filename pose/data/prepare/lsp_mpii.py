@@ -1,7 +1,8 @@
 """From LSP, LSPET and MPII as they come, or a published `lsp_mpii.h5`, to the prepared person file.
 
-Whatever of the three sets is there is used. A person whose image is missing or damaged is left out and counted. Each person's
-surroundings are packed into the file as a small JPEG, so that training reads few bytes and decodes few pixels a person.
+Whatever of the three sets is there is used. A person whose image is missing or damaged is left out and
+counted. Each person's surroundings are packed into the file as a small JPEG, so that training reads few bytes
+and decodes few pixels a person.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
 
 PUBLISHED = "lsp_mpii.h5"
-# Side of the packed surroundings over the person's height: the crop of 1.25 and room to turn it by 30 degrees (x 1.37) and
-# to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
+# Side of the packed surroundings over the person's height: the crop of 1.25 and room to turn it by 30 degrees
+# (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
 SURROUNDINGS = 1.25 * 1.7
-# An image is kept as it came, which costs no second compression, if little of it and few of its pixels could be saved.
+# An image is kept as it came, which costs no second compression, if little of it and few of its pixels could
+# be saved.
 KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
 
 OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no joints"
@@ -50,7 +52,10 @@ OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no 
 
 @dataclass
 class LspMpiiSummary(Summary):
-    """What became of the annotated people. annotated, kept: people by (source, split). left_out: people by (source, reason)."""
+    """What became of the annotated people.
+
+    Annotated, kept: people by (source, split). left_out: people by (source, reason).
+    """
 
     annotated: Counter[tuple[str, str]] = field(default_factory=Counter)
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -82,7 +87,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Packed:
-    """The pictures of an image's people: JPEG bytes and affine (2, 3), None for a person outside the image."""
+    """The pictures of an image's people.
+
+    JPEG bytes and affine (2, 3), None for a person outside the image.
+    """
 
     size: tuple[int, int]  # width, height of the image
     pictures: list[tuple[bytes, np.ndarray] | None]
@@ -93,8 +101,8 @@ def prepare_lsp_mpii(
 ) -> LspMpiiSummary:
     """Write the prepared person file and say what is in it. The same input gives the same bytes.
 
-    root: folder with LSP, LSPET, mpii, or a published lsp_mpii.h5, which is then taken instead. workers: threads, all cores if None.
-    UserError if nothing usable is there. The file appears whole or not at all.
+    root: folder with LSP, LSPET, mpii, or a published lsp_mpii.h5, which is then taken instead. workers:
+    threads, all cores if None. UserError if nothing usable is there. The file appears whole or not at all.
     """
     root, path = Path(root), Path(path)
     table, listed_validation_N, summary = collect(root)
@@ -228,9 +236,12 @@ def split_people(
     mpii_held_out: float,
     seed: int,
 ) -> np.ndarray:
-    """(N,) uint8 index in SPLITS. listed_validation_N: the published MPII validation people, None if no list of them is at hand.
+    """(N,) uint8 index in SPLITS.
 
-    All people of an image are on the same side: training people in a validation image (the list leaves out some) are unused.
+    Listed_validation_N: the published MPII validation people, None if no list of them is at hand.
+
+    All people of an image are on the same side: training people in a validation image (the list leaves out
+    some) are unused.
     """
     train, validation, test, unused = range(len(SPLITS))
     lsp, lspet, mpii = (table.source_N == index for index in range(len(SOURCES)))
@@ -264,7 +275,8 @@ def pack(
 ) -> tuple[bytes, np.ndarray] | None:
     """The square of `side` px around a person, as JPEG bytes of at most about `pack_size` px a side, and the affine (2, 3) to it.
 
-    data: the image's file; image_HW3: the same, decoded; centre_xy: zero-based px. None if the square lies outside the image.
+    data: the image's file; image_HW3: the same, decoded; centre_xy: zero-based px. None if the square lies
+    outside the image.
     """
     size_wh = np.array(image_HW3.shape[1::-1])
     # Half-pixel centres: pixel i reaches from i - 0.5 to i + 0.5.
@@ -286,7 +298,8 @@ def _unusable(table: PersonTable) -> np.ndarray:
     """(N,) str objects: why a person cannot be used whatever the image, else empty."""
     reason_N = np.full(len(table), "", dtype=object)
     reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
-    # MPII's people without joints have a code of their own in the published layout; one of LSP without any is of no use.
+    # MPII's people without joints have a code of their own in the published layout; one of LSP without any is
+    # of no use.
     reason_N[(table.source_N != SOURCES.index("mpii")) & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
     return reason_N
 
@@ -302,7 +315,8 @@ def _write_pictures(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write `packed`, a row per person kept, and fill in `reason_N` for the others.
 
-    Returns (N,) bool, who is kept, (N, 2) width and height of the image, (N, 2, 3) affine to the packed picture.
+    Returns (N,) bool, who is kept, (N, 2) width and height of the image, (N, 2, 3) affine to the packed
+    picture.
     """
     pictures = create_images(file, len(table))
     size_N2 = np.zeros((len(table), 2), dtype=np.int64)

@@ -14,8 +14,8 @@ LISTED = 10  # unusable images named
 class Summary(ABC):
     """What became of a raw set. `str()` of it is what the stage prints.
 
-    notes: lines to be said beside the table. left_out: how many by (row of the table, reason). unusable: what is wrong with each image
-    that was left out for what its file holds.
+    notes: lines to be said beside the table. left_out: how many by (row of the table, reason). unusable: what
+    is wrong with each image that was left out for what its file holds.
     """
 
     title: str

@@ -1,8 +1,9 @@
 """Clothes, skin and hair of drawn people: functions that colour points on the surface of a body part.
 
-A paint takes surface points q (3, N), in the part's own units (about -1 to 1; x to the person's left, y up on trunk and head but
-from start to end on limbs, z to the front), and gives (N, 3) RGB, 0 to 255. Left and right limbs share one paint, so no joint
-has a colour of its own; front and back differ as they do on real people: face and hair, collar, buttons, pockets, print.
+A paint takes surface points q (3, N), in the part's own units (about -1 to 1; x to the person's left, y up on
+trunk and head but from start to end on limbs, z to the front), and gives (N, 3) RGB, 0 to 255. Left and right
+limbs share one paint, so no joint has a colour of its own; front and back differ as they do on real people:
+face and hair, collar, buttons, pockets, print.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _HAIR = np.array(
 
 @dataclass(frozen=True)
 class HeadExtra:
-    """Something on the head: an ellipsoid with its centre and half axes in half axes of the head, tilted forwards by degrees."""
+    """Something on the head.
+
+    An ellipsoid with its centre and half axes in half axes of the head, tilted forwards by degrees.
+    """
 
     centre: tuple[float, float, float]
     half: tuple[float, float, float]
@@ -262,7 +266,10 @@ def _print(
 def _draw_shirt(
     rng: np.random.Generator, weave: Weave, skin: np.ndarray, accent: np.ndarray, straps: np.ndarray | None
 ) -> Shirt:
-    """What is on the front: a neckline and buttons, a zip, a tie, an open jacket, a pocket or a print. On the back: little."""
+    """What is on the front.
+
+    A neckline and buttons, a zip, a tie, an open jacket, a pocket or a print. On the back: little.
+    """
     style = pick(
         rng,
         {
@@ -370,7 +377,10 @@ def _sleeve(
     sock: np.ndarray | None = None,
     sock_from: float = 9.0,
 ) -> Paint:
-    """A limb's segment that runs from `start` to start + 1: cloth as far as `until`, then skin, then perhaps a sock."""
+    """A limb's segment that runs from `start` to start + 1.
+
+    Cloth as far as `until`, then skin, then perhaps a sock.
+    """
 
     def sleeve(q: np.ndarray) -> np.ndarray:
         along = start + (q[1] + 1) / 2

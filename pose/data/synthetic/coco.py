@@ -1,7 +1,8 @@
 """The COCO-style set: nobody to many people in a picture, overlapping, cut off, tiny; crowds annotated as one region.
 
-Written as COCO 2017 comes: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`, and `valid_id`, the ids of
-the pictures to validate on. Coordinates are zero-based px, to a tenth: COCO's are whole, of pictures about three times as large.
+Written as COCO 2017 comes: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/`, and
+`valid_id`, the ids of the pictures to validate on. Coordinates are zero-based px, to a tenth: COCO's are
+whole, of pictures about three times as large.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ PEOPLE = {
     6: 0.02,
 }  # how often a picture has so many people
 BESIDE = 0.85  # share of those who join others that stand close to one of them
-# Of those beside somebody upright so many stand on their hands, their legs as high as the other's trunk: distance alone gives them to
-# the wrong one, which is what tags are there for.
+# Of those beside somebody upright so many stand on their hands, their legs as high as the other's trunk:
+# distance alone gives them to the wrong one, which is what tags are there for.
 UPSIDE_DOWN = 0.6
 FACING = 1.0  # share of the people who look about into the camera
 CLUTTER = 0.25  # in the background, of what stands behind a single person: minutes of training are to be enough for several people
@@ -110,7 +111,8 @@ def _draw_picture(
     return {"id": picture.id, "file_name": name, "width": width, "height": height}, annotations
 
 
-# --- where people stand -----------------------------------------------------------------------------------------------
+# --- where people stand
+# -----------------------------------------------------------------------------------------------
 
 
 def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
@@ -186,7 +188,8 @@ def _crowd(rng: np.random.Generator, width: int, horizon: float, height: int) ->
     return [placements[k] for k in rng.permutation(len(placements))]
 
 
-# --- how they are annotated -------------------------------------------------------------------------------------------
+# --- how they are annotated
+# -------------------------------------------------------------------------------------------
 
 
 def _annotate(scene: Scene, k: int, rng: np.random.Generator) -> dict[str, Any] | None:
@@ -212,8 +215,8 @@ def _annotate(scene: Scene, k: int, rng: np.random.Generator) -> dict[str, Any] 
 def _keypoints(person: Drawn, rng: np.random.Generator) -> list[float]:
     """x, y, v of the 17 joints: v = 2 seen, 1 hidden but given, 0 not given (x and y are 0 then).
 
-    As COCO's annotators do, hidden joints of the face are hardly ever given, about four in ten of the hidden others are: 13 % of all
-    joints given are hidden ones, as in photographs.
+    As COCO's annotators do, hidden joints of the face are hardly ever given, about four in ten of the hidden
+    others are: 13 % of all joints given are hidden ones, as in photographs.
     """
     chance_K = rng.random(len(COCO))
     given_if_hidden_K = np.where(np.arange(len(COCO)) < 5, 0.06, 0.38)
@@ -232,7 +235,8 @@ def _keypoints(person: Drawn, rng: np.random.Generator) -> list[float]:
 def _polygons(mask_hw: np.ndarray) -> list[list[float]]:
     """Outlines of a canvas mask, in px counted as COCO's polygons are: a pixel covers 0 to 1."""
     x, y, width, height = cv2.boundingRect(mask_hw.astype(np.uint8))
-    # OpenCV's contours run through the centres of border pixels: on a finer grid that is nearer to the border itself.
+    # OpenCV's contours run through the centres of border pixels: on a finer grid that is nearer to the border
+    # itself.
     fine = cv2.resize(
         mask_hw[y : y + height, x : x + width].astype(np.uint8),
         None,

@@ -1,7 +1,8 @@
 """A canvas with depth: solids drawn by their exact surface, backgrounds, things in front, and what the camera adds.
 
-Frames. canvas: pixels of the canvas, x right, y down, z towards the viewer (pixels as well); the canvas is larger than the picture
-by `oversample`, and is shrunk at the end, which smooths all edges. Pixel centres are at whole numbers in both.
+Frames. canvas: pixels of the canvas, x right, y down, z towards the viewer (pixels as well); the canvas is
+larger than the picture by `oversample`, and is shrunk at the end, which smooths all edges. Pixel centres are
+at whole numbers in both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Canvas:
         self.colour = np.zeros((height, width, 3), np.uint8)
         self.depth = np.full((height, width), -np.inf, np.float32)
         self.identity = np.zeros((height, width), np.uint8)
-        # Where each pixel is in the flattened canvas, and its x and y there: looking these up is cheaper than computing them.
+        # Where each pixel is in the flattened canvas, and its x and y there: looking these up is cheaper than
+        # computing them.
         self.place = np.arange(height * width, dtype=np.int32).reshape(height, width)
         self.x_flat = np.tile(np.arange(width, dtype=np.float32), height)
         self.y_flat = np.repeat(np.arange(height, dtype=np.float32), width)
@@ -47,10 +49,11 @@ def draw_parts(
     light: unit vector towards the light, canvas frame. dim: brightness of the side away from it, 0 to 1.
 
     Every solid is a quadric: with q = M^-1 p for a point p = (x, y, z) relative to its centre, its surface is
-    q^T D q + 2 e.q - 1 = 0, where D = 1 and e = 0 for an ellipsoid and D = diag(1, -k^2, 1), e = (0, -k, 0) for a tube of taper k.
-    For a pixel this is a quadratic equation in z, A z^2 + 2 B z + C = 0, whose larger root is the point that is seen. The pixels of
-    all parts are worked on together (P parts, N pixels of their boxes, H pixels that they cover, V of which are seen): the parts
-    are small, and numpy's cost is one of calls.
+    q^T D q + 2 e.q - 1 = 0, where D = 1 and e = 0 for an ellipsoid and D = diag(1, -k^2, 1), e = (0, -k, 0)
+    for a tube of taper k. For a pixel this is a quadratic equation in z, A z^2 + 2 B z + C = 0, whose larger
+    root is the point that is seen. The pixels of all parts are worked on together (P parts, N pixels of their
+    boxes, H pixels that they cover, V of which are seen): the parts are small, and numpy's cost is one of
+    calls.
     """
     turn = np.array([1.0, -1.0, 1.0])
     axes_P33 = zoom * turn[:, None] * np.stack([part.axes_33 for part in parts])
@@ -133,7 +136,8 @@ def draw_parts(
     canvas.identity.reshape(-1)[pixel_V] = identity
 
 
-# --- what is behind and in front ------------------------------------------------------------------------------------
+# --- what is behind and in front
+# ------------------------------------------------------------------------------------
 
 
 def draw_background(canvas: Canvas, rng: np.random.Generator, *, clutter: float = 1.0) -> None:
@@ -235,7 +239,10 @@ def _pole(picture: np.ndarray, rng: np.random.Generator, unit: int) -> None:
 
 
 def _bars(picture: np.ndarray, rng: np.random.Generator, unit: int) -> None:
-    """Two bars with a bend and round ends, of the colours of skin and cloth: what an arm or a leg might be."""
+    """Two bars with a bend and round ends, of the colours of skin and cloth.
+
+    What an arm or a leg might be.
+    """
     x, y = _spot(picture, rng)
     thick = int(unit * rng.uniform(0.03, 0.07)) + 1
     angle = rng.uniform(0, 2 * np.pi)
@@ -279,7 +286,10 @@ _THING_SHARE = np.cumsum((0.2, 0.14, 0.16, 0.16, 0.14, 0.07, 0.13))[:-1]
 
 
 def draw_cover(canvas: Canvas, rng: np.random.Generator, *, spot: np.ndarray, unit: float) -> None:
-    """Something in front of everybody near `spot` (canvas px): a table, a post, a board, leaves. unit: a person's stature, canvas px."""
+    """Something in front of everybody near `spot` (canvas px).
+
+    A table, a post, a board, leaves. unit: a person's stature, canvas px.
+    """
     mask = np.zeros((canvas.height, canvas.width), np.uint8)
     x, y = int(spot[0]), int(spot[1])
     kind = rng.random()
@@ -312,7 +322,10 @@ def draw_cover(canvas: Canvas, rng: np.random.Generator, *, spot: np.ndarray, un
 
 
 def develop(canvas: Canvas, rng: np.random.Generator, *, width: int, height: int) -> np.ndarray:
-    """The picture (height, width, 3) uint8 RGB: shrunk, with the blur, the exposure and the noise of a camera."""
+    """The picture (height, width, 3) uint8 RGB.
+
+    Shrunk, with the blur, the exposure and the noise of a camera.
+    """
     picture = cv2.resize(canvas.colour, (width, height), interpolation=cv2.INTER_AREA)
     kind = rng.random()
     if kind < 0.2:

@@ -45,7 +45,8 @@ def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
         with one_opencv_thread():  # by which pictures this small are drawn faster
             yield None
         return
-    # Not `fork`: a child of a process in which OpenCV has already started its threads waits for them for ever.
+    # Not `fork`: a child of a process in which OpenCV has already started its threads waits for them for
+    # ever.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":

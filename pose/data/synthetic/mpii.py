@@ -22,7 +22,10 @@ MPII_SET = 2  # keeps this set's random stream apart from the others'
 
 @dataclass(frozen=True)
 class MpiiPicture:
-    """What one picture of the MPII-style set is to hold. role: train, validation, test (no joints given) or bare (nobody annotated)."""
+    """What one picture of the MPII-style set is to hold.
+
+    Role: train, validation, test (no joints given) or bare (nobody annotated).
+    """
 
     index: int
     role: str
@@ -157,7 +160,10 @@ def _struct(**fields: Any) -> np.ndarray:
 
 
 def _structs(rows: Sequence[dict[str, Any]]) -> np.ndarray:
-    """A MATLAB structure array (1, N): as there, every element has every field, empty where it was not given."""
+    """A MATLAB structure array (1, N).
+
+    As there, every element has every field, empty where it was not given.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = np.empty((1, len(rows)), dtype=[(name, "O") for name in names])
     for n, row in enumerate(rows):
@@ -202,8 +208,11 @@ def _place(person: Drawn) -> dict[str, Any]:
 
 
 def _points(person: Drawn, style: str) -> np.ndarray:
-    """`annopoints` with the joints that are in the picture, one-based. style: `is_visible` as a number, as text, or left empty for the
-    head's joints (as the real file does, where they count as visible)."""
+    """`annopoints` with the joints that are in the picture, one-based.
+
+    Style: `is_visible` as a number, as text, or left empty for the head's joints (as the real file does,
+    where they count as visible).
+    """
     rows = []
     for k in np.flatnonzero(person.mpii_inside_16):
         seen = int(not person.mpii_hidden_16[k])
@@ -254,7 +263,10 @@ def _json_joints(person: Drawn) -> list[list[float]]:
 
 
 def _others(values: list[Any], k: int) -> Any:
-    """The other people's values as MATLAB's JSON writer leaves them: the only one bare, none as a described empty array."""
+    """The other people's values as MATLAB's JSON writer leaves them.
+
+    The only one bare, none as a described empty array.
+    """
     rest = values[:k] + values[k + 1 :]
     if not rest:
         return {"_ArrayType_": "double", "_ArraySize_": [0, 0], "_ArrayData_": None}

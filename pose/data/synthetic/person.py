@@ -1,7 +1,8 @@
 """People in space: the solid parts that a build, a pose and an outfit make, and where the joints are.
 
-Frames. body: x to the person's left, y up, z to the person's front. camera: x to the right, y up, z towards the viewer, pelvis at
-the origin. The unit of length is the person's stature. Angles are degrees. Side 0 is the right one, side 1 the left one.
+Frames. body: x to the person's left, y up, z to the person's front. camera: x to the right, y up, z towards
+the viewer, pelvis at the origin. The unit of length is the person's stature. Angles are degrees. Side 0 is
+the right one, side 1 the left one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pose.keypoints.skeleton import COCO, MPII
 
 SIDES = ((0, "r", -1.0), (1, "l", 1.0))  # row in the pose, letter in joint names, sign of body x
 
-# How far in front of a joint, in statures, the body's own skin or cloth may lie where the joint still counts as seen.
+# How far in front of a joint, in statures, the body's own skin or cloth may lie where the joint still counts
+# as seen.
 DEPTH_TOLERANCE = {
     "ankle": 0.045, "knee": 0.055, "hip": 0.085, "pelvis": 0.11, "thorax": 0.095, "upper_neck": 0.07, "head_top": 0.05,
     "wrist": 0.035, "elbow": 0.04, "shoulder": 0.06, "nose": 0.02, "eye": 0.02, "ear": 0.02,
@@ -29,8 +31,8 @@ DEPTH_TOLERANCE = {
 class Part:
     """A solid: the points centre + axes @ q with |q| = 1, or, for a tube, |(q_x, q_z)| = 1 + taper * q_y and |q_y| <= 1.
 
-    centre_3 and the columns of axes_33 are in the camera frame. paint: (3, N) surface points q -> (N, 3) RGB, 0 to 255.
-    keep: which surface points exist at all, where not all do.
+    centre_3 and the columns of axes_33 are in the camera frame. paint: (3, N) surface points q -> (N, 3) RGB,
+    0 to 255. keep: which surface points exist at all, where not all do.
     """
 
     centre_3: np.ndarray
@@ -86,7 +88,10 @@ class Figure:
 def draw_figure(
     rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF
 ) -> Figure:
-    """A person of random build, pose, clothes and direction of view. kinds: how often each kind of pose comes. facing: `Pose.draw`."""
+    """A person of random build, pose, clothes and direction of view.
+
+    Kinds: how often each kind of pose comes. facing: `Pose.draw`.
+    """
     build, outfit = Build.draw(rng), Outfit.draw(rng)
     for _ in range(4):  # arms that run through the trunk are drawn again
         pose = Pose.draw(rng, kinds, facing=facing)
@@ -96,13 +101,17 @@ def draw_figure(
     return _dress(build, outfit, bones, pose.kind)
 
 
-# --- bones ------------------------------------------------------------------------------------------------------------
+# --- bones
+# ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Bones:
-    """Where every bone is: camera frame. joint: by MPII name, and `waist`, `head` (its centre). turn: (3, 3) body -> camera of each
-    bone, by name: hips, waist, chest, neck, head, and with r_ or l_ before: upper_arm, forearm, thigh, shank, foot."""
+    """Where every bone is: camera frame.
+
+    Joint: by MPII name, and `waist`, `head` (its centre). turn: (3, 3) body -> camera of each bone, by name:
+    hips, waist, chest, neck, head, and with r_ or l_ before: upper_arm, forearm, thigh, shank, foot.
+    """
 
     joint: dict[str, np.ndarray]
     turn: dict[str, np.ndarray]
@@ -159,7 +168,8 @@ def place_bones(build: Build, pose: Pose) -> Bones:
     return Bones(joint, turn)
 
 
-# --- flesh and cloth --------------------------------------------------------------------------------------------------
+# --- flesh and cloth
+# --------------------------------------------------------------------------------------------------
 
 
 def _solid(

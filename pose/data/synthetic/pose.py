@@ -1,7 +1,7 @@
 """Builds and poses of drawn people: lengths and joint angles, drawn at random within what bodies can do.
 
-Frame. body: x to the person's left, y up, z to the person's front. The unit of length is the person's stature. Angles are degrees.
-Side 0 is the right one, side 1 the left one.
+Frame. body: x to the person's left, y up, z to the person's front. The unit of length is the person's
+stature. Angles are degrees. Side 0 is the right one, side 1 the left one.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ class Build:
 class Pose:
     """Angles of every joint, within what joints allow, and how the camera sees the body.
 
-    arm: per side (flexion forwards, abduction, spread, twist inwards, elbow). leg: per side (flexion, abduction, spread, knee,
-    ankle). trunk: (forwards, sideways, twist). neck: (forwards, sideways, turn). body: rotation that lays the upright body down or
-    turns it over. yaw: 0 faces the viewer, 180 turns the back, 90 shows the person's right side.
+    arm: per side (flexion forwards, abduction, spread, twist inwards, elbow). leg: per side (flexion,
+    abduction, spread, knee, ankle). trunk: (forwards, sideways, twist). neck: (forwards, sideways, turn).
+    body: rotation that lays the upright body down or turns it over. yaw: 0 faces the viewer, 180 turns the
+    back, 90 shows the person's right side.
     """
 
     kind: str
@@ -103,7 +104,10 @@ class Pose:
 
     @staticmethod
     def draw(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF) -> Pose:
-        """A pose of a random kind, seen from a random direction: the share `facing` looks about into the camera."""
+        """A pose of a random kind, seen from a random direction.
+
+        The share `facing` looks about into the camera.
+        """
         kind = pick(rng, kinds)
         arm, leg, trunk = _POSES[kind](rng)
         neck = np.clip(rng.normal(0, [12, 7, 22]), [-35, -25, -60], [35, 25, 60])
@@ -144,7 +148,8 @@ def _draw_yaw(rng: np.random.Generator, facing: float) -> float:
     return float(rng.uniform(-180, 180))
 
 
-# --- poses: each gives angles of the arms, the legs and the trunk ---------------------------------------------------
+# --- poses: each gives angles of the arms, the legs and the trunk
+# ---------------------------------------------------
 
 _ARM_SD = np.array([9.0, 7.0, 8.0, 15.0, 10.0])
 _ARMS = {  # flexion, abduction, spread, twist inwards, elbow

@@ -1,6 +1,7 @@
 """Scenes: people placed in a picture, drawn from the farthest to the nearest, and the truth about what is seen of them.
 
-Frames. px: picture pixels, zero-based, pixel centres at whole numbers. The canvas is OVERSAMPLE times as large.
+Frames. px: picture pixels, zero-based, pixel centres at whole numbers. The canvas is OVERSAMPLE times as
+large.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ MOST_PEOPLE = THING - 1  # identities on the canvas are bytes
 
 @dataclass(frozen=True)
 class Placement:
-    """A figure in a picture: where its pelvis is (px) and how many px its stature has. Those named later are nearer."""
+    """A figure in a picture.
+
+    Where its pelvis is (px) and how many px its stature has. Those named later are nearer.
+    """
 
     figure: Figure
     pelvis_xy: np.ndarray
@@ -32,8 +36,9 @@ class Placement:
 class Drawn:
     """The truth about one person of a scene, in px.
 
-    mpii_16x2, coco_17x2: joints. *_hidden: behind the person's own body, another person or a thing. *_inside: within the picture.
-    head_box: x1 y1 x2 y2 around the head. joint_box: around the 16 joints. centre_2: about the middle of the person. stature: px.
+    mpii_16x2, coco_17x2: joints. *_hidden: behind the person's own body, another person or a thing. *_inside:
+    within the picture. head_box: x1 y1 x2 y2 around the head. joint_box: around the 16 joints. centre_2:
+    about the middle of the person. stature: px.
     """
 
     kind: str
@@ -61,8 +66,11 @@ class Scene:
 
 
 def fit(figure: Figure, *, longer_side: float, margin: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """How to fill a picture with a figure: (px per stature, pelvis_xy, picture size (w, h)) so that the picture's longer side has
-    `longer_side` px, of which the share `margin` stays free at each end."""
+    """How to fill a picture with a figure.
+
+    (px per stature, pelvis_xy, picture size (w, h)) so that the picture's longer side has `longer_side` px,
+    of which the share `margin` stays free at each end.
+    """
     low, high = figure.extent()
     span = high - low
     stature = longer_side * (1 - 2 * margin) / float(span.max())
@@ -82,8 +90,8 @@ def draw_scene(
 ) -> Scene:
     """Draw a picture of `width` x `height` px.
 
-    placements: from the farthest to the nearest. covers: things in front of everybody, (spot in px, size in px of a stature).
-    clutter: how much stands in the background, 1 being usual.
+    placements: from the farthest to the nearest. covers: things in front of everybody, (spot in px, size in
+    px of a stature). clutter: how much stands in the background, 1 being usual.
     """
     assert len(placements) <= MOST_PEOPLE
     canvas = Canvas(round(width * OVERSAMPLE), round(height * OVERSAMPLE))
@@ -137,7 +145,8 @@ def _truth(
     coco, coco_hidden, coco_inside = look(figure.coco_17x3, figure.coco_tolerance_17)
     pelvis = np.asarray(placed.pelvis_xy)
     head = pelvis + placed.stature * figure.head_3[:2] * (1, -1)
-    # MPII's box runs from the upper neck to the top of the head: the head's own box, and the neck's upper end.
+    # MPII's box runs from the upper neck to the top of the head: the head's own box, and the neck's upper
+    # end.
     reach = placed.stature * np.sqrt((figure.head_axes_33**2).sum(axis=1))[:2] * 1.08
     neck = mpii[8]
     head_box = np.concatenate([np.minimum(head - reach, neck), np.maximum(head + reach, neck)])
@@ -172,7 +181,10 @@ _COVERED = [MPII.index(joint) for joint in MPII.joints if joint not in ("thorax"
 
 
 def cover_for(rng: np.random.Generator, placed: Placement) -> tuple[np.ndarray, float]:
-    """A place for a thing that hides some of a person: near one of the joints other than those of the head."""
+    """A place for a thing that hides some of a person.
+
+    Near one of the joints other than those of the head.
+    """
     joint = placed.figure.mpii_16x3[_COVERED[int(rng.integers(len(_COVERED)))]]
     spot = placed.pelvis_xy + placed.stature * (joint[:2] * (1, -1) + rng.normal(0, 0.06, 2))
     return spot, placed.stature

@@ -1,7 +1,8 @@
 """The embedded data: drawn people, written as the real sets come, so that the real readers are what gets exercised.
 
-Every picture comes from `numpy.random.default_rng([seed, set, index])`: it is the same for any number of processes. A set is written
-into a folder beside its own and renamed when whole, so an interrupted run leaves no half set.
+Every picture comes from `numpy.random.default_rng([seed, set, index])`: it is the same for any number of
+processes. A set is written into a folder beside its own and renamed when whole, so an interrupted run leaves
+no half set.
 """
 
 from __future__ import annotations
@@ -62,16 +63,23 @@ def synthesize(params: SyntheticParams, *, seed: int, root: str | Path, workers:
 def synthesize_coco(
     *, train: int, validation: int, seed: int, root: str | Path, workers: int | None = None
 ) -> None:
-    """Write `coco` under the folder `root`: as many pictures with annotations as asked for. workers: as in `synthesize`."""
+    """Write `coco` under the folder `root`.
+
+    As many pictures with annotations as asked for. workers: as in `synthesize`.
+    """
     with drawing_pool(workers) as pool, atomic_folder(Path(root) / "coco") as folder:
         write_coco(folder, train=train, validation=validation, seed=seed, pool=pool)
 
 
-# --- LSP and LSPET: one person fills a picture ------------------------------------------------------------------------
+# --- LSP and LSPET: one person fills a picture
+# ------------------------------------------------------------------------
 
 
 def write_lsp(folder: Path, *, people: int, size: int, seed: int, pool: Executor | None) -> None:
-    """`joints.mat` with `joints` (3, 14, N): x, y, 1 = OCCLUDED; `images/im0001.jpg`... The first half is for training."""
+    """`joints.mat` with `joints` (3, 14, N).
+
+    X, y, 1 = OCCLUDED; `images/im0001.jpg`... The first half is for training.
+    """
     draw = partial(
         _draw_lsp_picture, folder=str(folder / "images"), digits=4, set_number=LSP_SET, size=size, seed=seed
     )
@@ -84,7 +92,10 @@ def write_lsp(folder: Path, *, people: int, size: int, seed: int, pool: Executor
 
 
 def write_lspet(folder: Path, *, people: int, size: int, seed: int, pool: Executor | None) -> None:
-    """`joints.mat` with `joints` (14, 3, N): x, y, 1 = annotated, meaningless x, y elsewhere; `images/im00001.jpg`..."""
+    """`joints.mat` with `joints` (14, 3, N).
+
+    X, y, 1 = annotated, meaningless x, y elsewhere; `images/im00001.jpg`...
+    """
     draw = partial(
         _draw_lsp_picture, folder=str(folder / "images"), digits=5, set_number=LSPET_SET, size=size, seed=seed
     )
