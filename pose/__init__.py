@@ -5,7 +5,14 @@ Stacked hourglasses, associative embedding, self-adversarial training.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenCV reads these as it is first imported, by whatever module. More pixels than this are refused before any
+# memory is taken for them; our own errors say in one line what OpenCV and FFmpeg would say beside them.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "250000000")  # `pose.io.images.MAX_PIXELS`
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 if TYPE_CHECKING:
     from pose.inference.predictor import Predictor

@@ -1,17 +1,13 @@
-"""Reading pictures safely.
+"""Images read safely: one that is missing, damaged, cut short or too large is a UserError that names it.
 
-A file that is missing, damaged, cut short or too large is the user's to know, by name.
-
-OpenCV fills the lost part of a truncated JPEG with grey and says nothing, so that people would be trained on
-grey boxes. It makes room for whatever size a few bytes declare, so that is looked at first; formats whose
-sizes are not known here are not decoded.
+OpenCV refuses an image of more pixels than `pose/__init__.py` allows before it asks for memory. It does not
+refuse a JPEG or PNG that is cut short: the lost part turns grey, and people would be trained on grey boxes.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,58 +15,56 @@ import cv2
 import numpy as np
 
 from pose.io.errors import UserError
-from pose.io.files import read_bytes
+from pose.io.files import atomic_write, read_bytes
 
-_JPEG_START = b"\xff\xd8\xff"
-_JPEG_END = b"\xff\xd9"
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-FAR = 1e6  # px; no place in a picture is further from its corner
+MAX_PIXELS = 250_000_000  # of an image, as `pose/__init__.py` sets it; cameras have 200 million
+FAR = 1e6  # px; no place in an image is further from its corner
 LONGEST_NAME = 200  # characters: file systems refuse longer ones
-MAX_PIXELS = 250_000_000  # of a picture: cameras have 200 million; it takes three bytes each
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FORMATS = (_JPEG, _PNG, b"BM", b"II*\0", b"MM\0*", b"RIFF")  # what files of known formats begin with
+_JPEG_END, _JPEG_SCAN = b"\xff\xd9", 0xDA
+_LOST = 128  # what libjpeg fills the lost part of an image with
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
-    """Read a picture as (H, W, 3) uint8 RGB.
-
-    UserError, naming the file, if it is missing, not a picture or cut short.
-
-    upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they are
-    stored: False.
-    """
-    return decode_image(read_picture(path), str(path), upright=upright)
+    """Read an image file; arguments, result and errors as of `decode_image`."""
+    return decode_image(read_encoded(path), str(path), upright=upright)
 
 
-def read_picture(path: str | Path) -> bytes:
-    """An encoded picture; UserError, naming it, if it cannot be had."""
-    return read_bytes(path, "a picture")
+def read_encoded(path: str | Path) -> bytes:
+    """The content of an image file; UserError, naming it, if it cannot be read."""
+    return read_bytes(path, "an image")
 
 
 def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray:
-    """Decode an encoded picture to (H, W, 3) uint8 RGB.
+    """Decode an image to (H, W, 3) uint8 RGB; UserError, naming it as `name`, if it is damaged or cut short.
 
-    UserError, naming it as `name`, if it is damaged or cut short.
+    upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they
+    are stored: False.
     """
     if not data:
-        raise UserError(f"{name}: found an empty file, expected a picture")
-    size_of = next((size_of for start, size_of in _SIZES.items() if data.startswith(start)), None)
-    if size_of is None:
-        raise UserError(f"{name}: cannot be decoded, expected a picture (JPEG, PNG, BMP, TIFF or WebP)")
-    if data.startswith(_JPEG_START) and not _jpeg_is_whole(data):
-        raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
-    if data.startswith(_PNG_START):
+        raise UserError(f"{name}: found an empty file, expected an image")
+    if not data.startswith(_FORMATS):
+        raise UserError(f"{name}: cannot be decoded, expected an image (JPEG, PNG, BMP, TIFF or WebP)")
+    if data.startswith(_PNG):
         _check_png(data, name)
-    try:
-        width, height = size_of(data)
-    except (struct.error, StopIteration):
-        raise UserError(f"{name}: cannot be decoded, its size is missing") from None
-    if not 0 < width * height <= MAX_PIXELS:
-        raise UserError(
-            f"{name}: found {width} x {height} px, expected at least one and at most {MAX_PIXELS:,} in all"
-        )
+    if is_jpeg(data) and not _jpeg_has_end(data):
+        raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
+    image_HW3 = _decode(data, name, upright)
+    if is_jpeg(data) and _jpeg_has_gap(data, image_HW3, name, upright):
+        raise UserError(f"{name}: damaged JPEG, data is missing before its end")
+    return image_HW3
+
+
+def _decode(data: bytes, name: str, upright: bool) -> np.ndarray:
     flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image_HW3 = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise UserError(
+                f"{name}: found more than {MAX_PIXELS:,} px, expected an image of fewer"
+            ) from None
         raise UserError(f"{name}: cannot be decoded ({' '.join(str(error).split())})") from None
     if image_HW3 is None:
         raise UserError(f"{name}: cannot be decoded, damaged")
@@ -79,23 +73,34 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray
 
 def is_jpeg(data: bytes) -> bool:
     """Whether the data begins as a JPEG does."""
-    return data.startswith(_JPEG_START)
+    return data.startswith(_JPEG)
 
 
 def encode_jpeg(image_HW3: np.ndarray, quality: int) -> bytes:
-    """Encode an (H, W, 3) uint8 RGB picture; quality 1 to 100."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
-    assert done, f"JPEG encoder refused a picture of shape {image_HW3.shape}"
-    return data.tobytes()
+    """Encode an (H, W, 3) uint8 RGB image; quality 1 to 100."""
+    return _encode(image_HW3, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def write_image(path: Path, image_HW3: np.ndarray) -> None:
+    """Write an (H, W, 3) uint8 RGB image in the suffix's format; UserError if that has no room for it."""
+    data = _encode(image_HW3, path.suffix)  # in memory: OpenCV crashes at file names that are not UTF-8
+    if not data:
+        size = f"{image_HW3.shape[1]} x {image_HW3.shape[0]} px"
+        raise UserError(f"{path}: an image of {size} cannot be written as {path.suffix}")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
+    done, data = cv2.imencode(suffix, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), flags)
+    return data.tobytes() if done else b""
 
 
 def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
-    """The picture `zoom` times as large, and the affine (2, 3) to it, exact although its sides are whole numbers of px.
+    """The image `zoom` times as large, and the affine (2, 3) to it, exact although its sides are whole px.
 
     Every pixel counts, unlike in a bilinear warp, which skips most of them. A zoom of 1 or more leaves the
-    picture as it is.
+    image as it is.
     """
     size_wh = np.array(image_HW3.shape[1::-1])
     small_wh = np.clip(np.rint(size_wh * zoom), 1, size_wh).astype(int)
@@ -107,7 +112,7 @@ def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def relative_name(name: Any, where: str) -> str:
-    """A picture's name as annotations give it, tidied; UserError, beginning with `where`, if it leads out of the folder it is relative to.
+    """An image's name in annotations, normalized; UserError beginning with `where` if it leads elsewhere.
 
     Either kind of separator counts, so that it leads nowhere on any system. Links within the folder are
     followed: annotations cannot make any, and data sets are often linked to where there is room for them.
@@ -119,20 +124,8 @@ def relative_name(name: Any, where: str) -> str:
     return str(posix)
 
 
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Whether an end marker follows the picture's own data, in which a 0xFF is always followed by a zero or a restart marker."""
-    start = next((at for marker, at in _jpeg_segments(data) if marker == _SCAN), None)
-    return start is not None and data.rfind(_JPEG_END, start) >= 0
-
-
-_SCAN = 0xDA  # start of the picture's data
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and place of each segment up to the picture's data.
-
-    They are stepped over: a thumbnail in one of them has segments too.
-    """
+def _jpeg_has_end(data: bytes) -> bool:
+    """Whether an end marker follows the image's own data: a thumbnail in a segment before it has one too."""
     at = 2
     while 0 <= at <= len(data) - 4:
         marker = data[at + 1]
@@ -142,16 +135,26 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
             at += 1
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content
             at += 2
+        elif marker == _JPEG_SCAN:
+            return data.rfind(_JPEG_END, at) >= 0
         else:
-            yield marker, at
-            if marker == _SCAN:
-                return
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _jpeg_has_gap(data: bytes, image_HW3: np.ndarray, name: str, upright: bool) -> bool:
+    """Whether data ran out before the end marker: the decoder would then use more, and the image differ."""
+    corner_43 = image_HW3[[0, 0, -1, -1], [0, -1, 0, -1]]  # if turned upright, the last pixel is in any
+    if not (corner_43 == _LOST).all(axis=1).any():
+        return False
+    end = data.rfind(_JPEG_END)
+    longer_HW3 = _decode(data[:end] + b"\0" + b"\x55" * 999 + data[end:], name, upright)
+    return not np.array_equal(longer_HW3, image_HW3)
 
 
 def _check_png(data: bytes, name: str) -> None:
     """UserError if a PNG's end is missing, or a checksum is wrong: OpenCV would show what comes before."""
-    at = len(_PNG_START)
+    at = len(_PNG)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
@@ -163,62 +166,3 @@ def _check_png(data: bytes, name: str) -> None:
             return
         at = end
     raise UserError(f"{name}: truncated PNG, its end is missing ({len(data)} bytes found)")
-
-
-# Width and height, px, as a picture's first bytes declare them; struct.error or StopIteration if they do not.
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    # Every frame header, whatever its coding; three markers among theirs are tables.
-    frame = next(
-        at
-        for marker, at in _jpeg_segments(data)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
-    )
-    height, width = struct.unpack_from(">HH", data, frame + 5)
-    return width, height
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
-
-
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    old = data[14:18] == b"\x0c\0\0\0"
-    width, height = struct.unpack_from("<HH" if old else "<ii", data, 18)
-    return width, abs(height)  # below 0: its rows go from the top down
-
-
-def _tiff_size(data: bytes) -> tuple[int, int]:
-    order = "<" if data.startswith(b"II") else ">"
-    (directory,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    values: dict[int, int] = {}
-    for number in range(count):
-        tag, kind, _, long = struct.unpack_from(f"{order}HHII", data, directory + 2 + 12 * number)
-        short: int = struct.unpack_from(f"{order}H", data, directory + 10 + 12 * number)[0]
-        values[tag] = max(values.get(tag, 0), short if kind == 3 else long)
-    return values.get(256, 0), values.get(257, 0)
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    if data[8:12] != b"WEBP":
-        return 0, 0
-    if data[12:16] == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-    if data[12:16] == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack_from("<HH", data, 26)
-    return width & 0x3FFF, height & 0x3FFF
-
-
-_SIZES: dict[bytes, Callable[[bytes], tuple[int, int]]] = {
-    _JPEG_START: _jpeg_size,
-    _PNG_START: _png_size,
-    b"BM": _bmp_size,
-    b"II*\0": _tiff_size,
-    b"MM\0*": _tiff_size,
-    b"RIFF": _webp_size,
-}

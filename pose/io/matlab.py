@@ -1,16 +1,15 @@
-"""Reading MATLAB files.
+"""MATLAB files, read by SciPy once what they declare has been checked: a UserError in place of gigabytes.
 
-UserError in place of the reader's dozen kinds of exception, and nothing larger than what the file holds.
-
-The reader makes room for whatever shape an array declares, and unpacks whatever was packed; both are looked
-at before it begins.
+SciPy makes room for whatever shape an array declares, at any depth, and unpacks whatever was packed.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,15 @@ import numpy as np
 from pose.io.errors import UserError
 from pose.io.files import read_bytes
 
-MOST_UNPACKED = 2**29  # bytes of a file's arrays: MPII's are about 200 million
-MOST_NESTED = 100  # arrays in arrays
+MAX_UNPACKED = 2**29  # bytes of a file's arrays: MPII's are about 200 million
+MAX_ENTRIES = 2**26  # that all arrays of a file declare together
+MAX_NESTED = 100  # arrays in arrays: SciPy would run out of its stack
 _HEAD = 128  # bytes before the first array
-MOST_AXES = 32  # of an array, as the reader has it
-_SHAPE, _FLAGS, _ARRAY, _PACKED = 5, 6, 14, 15  # kinds of element
+_SHAPES, _ARRAY, _PACKED = (5, 6), 14, 15  # kinds of element: a shape's are int32 or uint32
 
 
 def read_mat(path: str | Path, name: str, expected: str) -> np.ndarray:
-    """An array of a MATLAB file; UserError if file or array is missing, cut short, too large, or of no MATLAB version from 5 to 7.
+    """An array of a MATLAB file of version 5 to 7; UserError if either is missing, damaged or too large.
 
     expected: what the array is, for a message.
     """
@@ -39,16 +38,8 @@ def read_mat(path: str | Path, name: str, expected: str) -> np.ndarray:
     if data[_HEAD - 2 : _HEAD] != b"IM":  # in the order of bytes that nearly all machines have
         raise UserError(f"{damaged}, or older than version 5")
     try:
-        arrays = _unpacked(data)
-        if len(arrays) > MOST_UNPACKED:
-            raise UserError(f"{path}: unpacks to more than {MOST_UNPACKED:,} bytes, expected fewer")
-        _check_shapes(arrays, path)
-        variables = scipy.io.loadmat(io.BytesIO(data[:_HEAD] + arrays))
-    except UserError:
-        raise
-    except (
-        Exception
-    ) as error:  # a damaged file raises what its damage leads to: ValueError, TypeError, zlib.error, ...
+        variables = scipy.io.loadmat(io.BytesIO(data[:_HEAD] + b"".join(_unpacked(data))))
+    except Exception as error:  # damage raises whatever it leads to: ValueError, TypeError, zlib.error, ...
         raise UserError(f"{damaged} ({' '.join(str(error).split())[:200]})") from None
     found = variables.get(name)
     if not isinstance(found, np.ndarray):
@@ -57,49 +48,42 @@ def read_mat(path: str | Path, name: str, expected: str) -> np.ndarray:
     return found
 
 
-def _unpacked(data: bytes) -> bytes:
-    """The elements after the head, none of them packed; more than MOST_UNPACKED bytes if they are too many."""
-    parts: list[bytes] = []
-    at, room = _HEAD, MOST_UNPACKED + 1
-    while at < len(data) and room > 0:
+def _unpacked(data: bytes) -> Iterator[bytes]:
+    """The variables after the head, unpacked and checked; ValueError where they declare too much."""
+    at, unpacked, entries = _HEAD, 0, 0
+    while at < len(data):
         kind, size = struct.unpack_from("<II", data, at)
-        end = at + 8 + size
-        if end > len(data) or kind not in (_PACKED, _ARRAY):
-            raise ValueError(f"an element of kind {kind} and {size} bytes")
-        parts.append(
-            zlib.decompressobj().decompress(data[at + 8 : end], room) if kind == _PACKED else data[at:end]
-        )
-        room -= len(parts[-1])
-        at = end
-    return b"".join(parts)
+        variable = data[at : at + 8 + size]
+        if kind == _PACKED:
+            unpacker = zlib.decompressobj()
+            variable = unpacker.decompress(variable[8:], MAX_UNPACKED - unpacked + 1)
+            if not unpacker.eof and len(variable) <= MAX_UNPACKED - unpacked:
+                raise ValueError("a packed array is cut short")
+        unpacked += len(variable)
+        if unpacked > MAX_UNPACKED:
+            raise ValueError(f"unpacks to more than {MAX_UNPACKED:,} bytes, expected fewer")
+        entries += _count_entries(variable)
+        if entries > MAX_ENTRIES:
+            raise ValueError(f"declares {entries:,} entries, expected at most {MAX_ENTRIES:,}")
+        yield variable
+        at += 8 + size
 
 
-def _check_shapes(arrays: bytes, path: str | Path) -> None:
-    """UserError for an array of more entries than it has bytes, or one nested so deep that reading it would take all of the stack."""
-    word_N2 = np.frombuffer(arrays[: len(arrays) // 8 * 8], dtype="<i4").reshape(-1, 2)
-    # Every array begins alike: its tag, that of its flags, these, the tag of its shape, its shape.
-    at_A = np.flatnonzero((word_N2[:-1, 0] == _ARRAY) & (word_N2[1:] == (_FLAGS, 8)).all(axis=1))
-    at_A = at_A[at_A + 3 < len(word_N2)]
-    for size in np.unique(word_N2[at_A + 3, 1]).tolist():
-        axes, words = size // 4, (size + 7) // 8
-        at_B = at_A[(word_N2[at_A + 3] == (_SHAPE, size)).all(axis=1) & (at_A + 4 + words <= len(word_N2))]
-        if axes > MOST_AXES or not len(at_B):
-            continue  # the reader refuses it
-        shape_BX = (
-            word_N2[at_B[:, None] + 4 + np.arange(words)].reshape(len(at_B), -1)[:, :axes].astype(np.float64)
-        )
-        wrong_B = (shape_BX < 0).any(axis=1) | (shape_BX.prod(axis=1) > word_N2[at_B, 1].astype(np.uint32))
-        if wrong_B.any():
-            shape = " x ".join(f"{length:.0f}" for length in shape_BX[wrong_B.argmax()])
-            raise UserError(
-                f"{path}: found an array of shape {shape}, expected no more entries than it has bytes"
-            )
-    ends: list[int] = []
-    for at, end in zip(
-        (8 * at_A).tolist(), (8 * at_A + 8 + word_N2[at_A, 1].astype(np.uint32)).tolist(), strict=True
-    ):
+def _count_entries(variable: bytes) -> int:
+    """Entries that an array and all arrays within it declare; ValueError if they are nested too deep."""
+    word_N = np.frombuffer(variable[: len(variable) // 8 * 8], dtype="<u4")
+    kind_N = word_N[::2]  # of whatever begins at every eighth byte
+    # An array: its kind and size in bytes, 16 bytes of flags, then kind, size and lengths of its shape.
+    array_A = np.flatnonzero((kind_N[:-3] == _ARRAY) & np.isin(kind_N[3:] & 0xFFFF, _SHAPES))
+    words, entries, ends = word_N.data, 0, list[int]()
+    for at in (2 * array_A).tolist():
+        is_short = words[at + 6] >> 16  # a shape of one length, in the place of its size
+        shape = words[at + 7 : at + 8] if is_short else words[at + 8 : at + 8 + words[at + 7] // 4]
+        if len(shape) <= 32:  # the reader refuses others
+            entries += math.prod(shape.tolist())
         while ends and at >= ends[-1]:
             ends.pop()
-        ends.append(end)
-        if len(ends) > MOST_NESTED:
-            raise UserError(f"{path}: found arrays nested more than {MOST_NESTED} deep, expected fewer")
+        ends.append(at + 2 + words[at + 1] // 4)
+        if len(ends) > MAX_NESTED:
+            raise ValueError(f"arrays are nested more than {MAX_NESTED} deep, expected fewer")
+    return entries

@@ -33,7 +33,7 @@ from pose.data.threads import in_threads
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, write_text
 from pose.io.hdf5 import create_images, write_columns
-from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_picture, shrink
+from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_encoded, shrink
 from pose.keypoints.skeleton import COCO
 from pose.params import CocoParams
 
@@ -250,7 +250,7 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Coco
 def pack(image: Image, params: CocoParams) -> Packed | tuple[str, str]:
     """The image as it goes into the file, or why it does not: the reason, and a line that names it."""
     try:
-        data = read_picture(image.path)
+        data = read_encoded(image.path)
         image_HW3 = decode_image(data, str(image.path))
     except UserError as error:
         return IMAGE_UNREADABLE, str(error)

@@ -35,7 +35,7 @@ from pose.data.threads import in_threads
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.io.hdf5 import create_images, write_columns
-from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_picture, shrink
+from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_encoded, shrink
 from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
 
@@ -364,7 +364,7 @@ def _jobs(table: PersonTable, reason_N: np.ndarray, root: Path) -> tuple[list[np
 def _pack_image(job: Job, params: PrepareParams) -> Packed | str:
     """The packed pictures of an image's people, or what is wrong with the image."""
     try:
-        data = read_picture(job.path)
+        data = read_encoded(job.path)
         image_HW3 = decode_image(data, str(job.path))
     except UserError as error:
         return str(error)
