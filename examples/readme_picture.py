@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import h5py
 import numpy as np
 
 from pose.data.person_set import PersonSet
 from pose.data.single_samples import PERSON_PX, crop
-from pose.inference.draw import draw_people, sheet
+from pose.inference.draw import draw_people
+from pose.io.images import encode_jpeg
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import compose, crop_affine, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import MPII
 
 COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
-SURE = 0.35  # mean confidence from which a person is shown: the picture is to show what it does, the report shows where it fails
+GAP = ((4, 4), (4, 4), (0, 0))  # px of white around each person
+SURE = 0.35  # mean confidence from which a person is shown; the report also shows where the network fails
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
     sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))
     chosen = np.random.default_rng(SEED).choice(sure, COLUMNS * ROWS, replace=False)
-    pictures = []
+    tiles = []
     for k in chosen:
         row = int(row_N[k])
         affine = crop_affine(people.centre_N2[row], 1.3 * PERSON_PX * people.scale_N[row], SIDE)
@@ -39,10 +40,11 @@ def main() -> None:
         found = People(
             transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True)
         )
-        pictures.append(draw_people(shown, found, MPII))
+        tiles.append(np.pad(draw_people(shown, found, MPII), GAP, constant_values=255))
     path = Path("docs/people.jpg")
     path.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(path), sheet(pictures, COLUMNS)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    rows = [np.concatenate(tiles[first : first + COLUMNS], axis=1) for first in range(0, len(tiles), COLUMNS)]
+    path.write_bytes(encode_jpeg(np.concatenate(rows), 85))
     print(path)
 
 

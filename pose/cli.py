@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of pose and its base")
+    parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show versions")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_pipeline(commands)
     _add_predict(commands)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from helpers import ROOT, write_active_weights, write_initial_weights
@@ -24,8 +23,7 @@ from pose.cli import run
 from pose.experiments.gate import judge, read_tolerance
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
-from pose.io.images import encode_jpeg, read_image
-from pose.keypoints.skeleton import COCO, MPII
+from pose.io.images import encode_jpeg
 from pose.models.discriminator import Discriminator
 from pose.models.published import write_exported
 from pose.models.weights import load_weights, save_weights
@@ -71,13 +69,6 @@ def pose(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def frames(path: Path) -> int:
-    capture, count = cv2.VideoCapture(str(path)), 0
-    while capture.read()[0]:
-        count += 1
-    return count
-
-
 def test_help_names_every_command_and_loads_nothing_heavy():
     done = pose("--help")
     assert done.returncode == 0
@@ -90,116 +81,6 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     )
 
 
-def test_a_picture_is_drawn_and_its_joints_are_those_of_the_network(weights, photos, tmp_path, capsys):
-    run(["predict", str(photos / "a.jpg"), "--weights", str(weights), "--out", str(tmp_path / "out")])
-    content = json.loads((tmp_path / "out/joints.json").read_text())
-    assert (content["task"], content["skeleton"]) == ("hgpose", "mpii")
-    (image,) = content["images"]
-    assert (image["file"], image["width"], image["height"]) == (str(photos / "a.jpg"), 48, 60)
-    (person,) = image["people"]
-    assert [joint["joint"] for joint in person["joints"]] == list(MPII.joints)
-    picture = read_image(photos / "a.jpg")
-    (people,) = Predictor.load(weights).people([picture])
-    np.testing.assert_allclose(
-        [(joint["x"], joint["y"]) for joint in person["joints"]], people.joint_PK2[0], atol=0.005
-    )
-    drawn = read_image(tmp_path / "out/a.jpg")
-    assert drawn.shape == picture.shape
-    assert (drawn != picture).any()
-    assert "1 of 1 sources" in capsys.readouterr().out
-
-
-def test_a_folder_stands_for_its_pictures_and_videos(weights, photos, tmp_path):
-    run(
-        ["predict", str(photos), "--weights", str(weights), "--out", str(tmp_path / "out"), "--format", "csv"]
-    )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "a.jpg",
-        "b.png",
-        "clip.mp4",
-        "joints.csv",
-    ]
-    assert frames(tmp_path / "out/clip.mp4") == 9
-    table = pd.read_csv(tmp_path / "out/joints.csv")
-    assert list(table.columns) == ["file", "frame", "person", "score", "joint", "x", "y", "confidence"]
-    assert len(table) == (1 + 1 + 9) * 16
-    assert table.groupby("file")["frame"].agg(lambda frame: frame.nunique()).tolist() == [0, 0, 9]
-
-
-def test_centre_and_scale_are_the_box_of_200_times_scale(weights, photos, tmp_path):
-    ask = ["predict", str(photos / "a.jpg"), "--weights", str(weights)]
-    run([*ask, "--out", str(tmp_path / "one"), "--centre", "20,30", "--scale", "0.2"])
-    run([*ask, "--out", str(tmp_path / "two"), "--box=0.5,10.5,40,40"])
-    run([*ask, "--out", str(tmp_path / "whole")])
-    one, two, whole = ((tmp_path / name / "joints.json").read_text() for name in ("one", "two", "whole"))
-    assert one == two != whole
-
-
-def test_what_cannot_be_read_is_named_and_the_others_are_done(weights, photos, tmp_path):
-    (photos / "cut.jpg").write_bytes((photos / "a.jpg").read_bytes()[:900])
-    (photos / "broken.mp4").write_bytes(b"not a video")
-    done = pose("predict", photos, "--weights", weights, "--out", tmp_path / "out")
-    assert done.returncode == 1
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2
-    assert "broken.mp4: cannot be read as a video" in errors[0]
-    assert "cut.jpg: truncated JPEG" in errors[1]
-    assert "3 of 5 sources" in done.stdout
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "a.jpg",
-        "b.png",
-        "clip.mp4",
-        "joints.json",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["missing.jpg"], r"missing.jpg: no such file or folder"),
-        (["."], r"\.: found no pictures or videos in this folder"),
-        (
-            ["photos/a.jpg", "--out", "photos"],
-            r"photos/a.jpg: would be overwritten by its drawn copy, expected another folder than photos",
-        ),
-        (
-            ["photos/a.jpg", "more/a.jpg"],
-            r"more/a.jpg: photos/a.jpg would be drawn as drawn/a.jpg too, expected different names",
-        ),
-        (["photos/a.jpg", "--weights", "photos/b.png"], r"photos/b.png: cannot be read as weights for use"),
-        (["photos/a.jpg", "--weights", "none.pt"], r"none.pt: no such file"),
-        (
-            ["photos/a.jpg", "--scale", "1"],
-            r"--centre and --scale: found one of them, expected both or neither",
-        ),
-        (["photos/a.jpg", "--centre", "1,2", "--scale", "0"], r"--scale: found 0, expected a number above 0"),
-        (
-            ["photos/a.jpg", "--centre", "1,2", "--scale", "1e300"],
-            r"--scale: found 1e\+300, expected a number above 0 and at most 5000",
-        ),
-        (
-            ["photos/a.jpg", "--box", "1,2,0,4"],
-            r"--box: found 0 x 4 pixels, expected a width and a height above 0",
-        ),
-        (
-            ["photos/a.jpg", "--box", "1,2,3,4", "--centre", "1,2", "--scale", "1"],
-            r"--box: found with --centre and --scale",
-        ),
-        (["photos/a.jpg", "--device", "warp"], r"device: found 'warp', expected cpu, cuda"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
-    arguments, message, weights, photos, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    Path("more").mkdir()
-    Path("more/a.jpg").write_bytes((photos / "a.jpg").read_bytes())
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=message):
-        run(["predict", "--weights", str(weights), *arguments])
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 @pytest.mark.parametrize(
     ("stage", "arguments", "expected"),
     [("train", [], "TASK"), ("evaluate", ["a", "b"], "TASK"), ("report", ["a"], "none")],
@@ -210,133 +91,6 @@ def test_a_stage_says_what_it_is_called_with(stage, arguments, expected, capsys)
         run_main(main, *arguments)
     assert error.value.code == 1
     assert capsys.readouterr().err == f"error: found {len(arguments)} arguments, expected {expected}\n"
-
-
-def test_a_box_of_words_is_refused_by_the_parser(weights, photos):
-    done = pose("predict", photos, "--weights", weights, "--box", "1,2,wide,4")
-    assert done.returncode == 2
-    assert (
-        "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them"
-        in done.stderr.splitlines()[-1]
-    )
-
-
-# --- pose predict, all people of a picture ---
-
-
-def people_in(folder: Path) -> list[dict]:
-    (one,) = json.loads((folder / "joints.json").read_text())["images"]
-    return one["people"]
-
-
-def test_all_people_of_a_picture_are_drawn_and_written_but_the_unlikely_ones(multi_weights, photos, tmp_path):
-    ask = ["predict", str(photos / "a.jpg"), "--weights", str(multi_weights)]
-    run([*ask, "--out", str(tmp_path / "out")])
-    content = json.loads((tmp_path / "out/joints.json").read_text())
-    assert (content["task"], content["skeleton"]) == ("hgpose-ae", "coco")
-    picture = read_image(photos / "a.jpg")
-    [everyone] = Predictor.load(multi_weights).people([picture])
-    assert [person["score"] for person in people_in(tmp_path / "out")] == everyone.above(0.1).score_P.round(
-        4
-    ).tolist()
-    written_PK2 = [
-        [(joint["x"], joint["y"]) for joint in person["joints"]] for person in people_in(tmp_path / "out")
-    ]
-    np.testing.assert_allclose(np.array(written_PK2, dtype=float), everyone.above(0.1).joint_PK2, atol=0.005)
-    assert (read_image(tmp_path / "out/a.jpg") != picture).any()
-    middle = float(np.median(everyone.score_P))
-    run([*ask, "--out", str(tmp_path / "sure"), "--min-score", str(middle)])
-    assert (
-        0
-        < len(people_in(tmp_path / "sure"))
-        == (everyone.score_P >= middle).sum()
-        < len(people_in(tmp_path / "out"))
-    )
-
-
-def test_a_picture_of_nobody_is_written_as_it_is(multi_weights, photos, tmp_path, capsys):
-    run(
-        [
-            "predict",
-            str(photos / "b.png"),
-            "--weights",
-            str(multi_weights),
-            "--out",
-            str(tmp_path / "out"),
-            "--min-score",
-            "2",
-        ]
-    )
-    assert people_in(tmp_path / "out") == []
-    assert (read_image(tmp_path / "out/b.png") == read_image(photos / "b.png")).all()
-    assert "1 of 1 sources" in capsys.readouterr().out
-
-
-def test_people_of_folders_and_videos_are_numbered_by_picture_and_frame(multi_weights, photos, tmp_path):
-    run(
-        [
-            "predict",
-            str(photos),
-            "--weights",
-            str(multi_weights),
-            "--out",
-            str(tmp_path / "out"),
-            "--format",
-            "csv",
-        ]
-    )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "a.jpg",
-        "b.png",
-        "clip.mp4",
-        "joints.csv",
-    ]
-    assert frames(tmp_path / "out/clip.mp4") == 9
-    table = pd.read_csv(tmp_path / "out/joints.csv")
-    assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
-    for _, one in table.groupby(["file", "frame"], dropna=False):
-        assert one["person"].tolist() == sorted(list(range(one["person"].max() + 1)) * 17)
-        assert one["joint"].tolist() == list(COCO.joints) * one["person"].nunique()
-        assert one.groupby("person")["score"].first().is_monotonic_decreasing
-    assert table["score"].min() >= 0.1
-
-
-def test_a_picture_is_looked_at_in_further_sizes_if_asked_to(multi_weights, photos, tmp_path):
-    ask = ["predict", str(photos / "a.jpg"), "--weights", str(multi_weights)]
-    for name, scales in (("one", "1"), ("two", "1,2")):
-        run([*ask, "--out", str(tmp_path / name), "--scales", scales])
-    run([*ask, "--out", str(tmp_path / "plain")])
-    assert people_in(tmp_path / "one") == people_in(tmp_path / "plain") != people_in(tmp_path / "two")
-
-
-@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""])
-def test_sizes_that_make_no_sense_are_refused_by_the_parser(multi_weights, photos, scales, capsys):
-    with pytest.raises(SystemExit) as error:
-        run(["predict", str(photos), "--weights", str(multi_weights), f"--scales={scales}"])
-    assert error.value.code == 2
-    assert (
-        f"argument --scales: found {scales!r}, expected numbers above 0"
-        in capsys.readouterr().err.splitlines()[-1]
-    )
-
-
-def test_a_box_is_refused_where_a_network_finds_all_people_itself(multi_weights, photos, tmp_path):
-    with pytest.raises(
-        UserError, match="box: weights of hgpose-ae find all people themselves, expected no box"
-    ):
-        run(
-            [
-                "predict",
-                str(photos),
-                "--weights",
-                str(multi_weights),
-                "--out",
-                str(tmp_path / "out"),
-                "--box",
-                "1,2,3,4",
-            ]
-        )
-    assert not (tmp_path / "out").exists()
 
 
 # --- pose import-weights, pose export-weights ---

@@ -1,4 +1,4 @@
-"""People drawn on their image, and sheets of such images.
+"""People drawn on their image.
 
 Legend: P people, K joints, H W image px. Images are (H, W, 3) uint8 RGB. Colours are those of Okabe and Ito,
 which people of any colour vision can tell apart. Left and right differ in two ways: left limbs are light with
@@ -9,7 +9,7 @@ each has a hue, in a light and a deep shade.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, hypot
+from math import hypot
 from typing import NamedTuple, Self
 
 import cv2
@@ -57,7 +57,7 @@ def draw_people(
     canvas = _enlarged(image_HW3, zoom)
     true_PK2 = [] if truth is None else [_zoomed(joint_K2, skeleton, zoom) for joint_K2 in truth.joint_PK2]
     for joint_K2 in true_PK2:
-        _draw_truth(canvas, joint_K2, skeleton)
+        _draw_true_limbs(canvas, joint_K2, skeleton)
     for number in range(len(people)):
         joint_K2 = _zoomed(people.joint_PK2[number], skeleton, zoom)
         score_K = np.nan_to_num(np.asarray(people.score_PK[number], dtype=np.float64))
@@ -68,7 +68,7 @@ def draw_people(
         for joint in range(len(skeleton)):
             _draw_joint(canvas, joint_K2[joint], _pen((joint,), skeleton, score_K, colours, thickness))
     for joint_K2 in true_PK2:
-        _mark_truth(canvas, joint_K2, skeleton)
+        _draw_true_joints(canvas, joint_K2, skeleton)
     return canvas
 
 
@@ -82,54 +82,31 @@ def shades(hue: Colour) -> dict[str, Colour]:
     return {LEFT: mix(255, 0.45), RIGHT: mix(0, 0.35), MIDDLE: hue}
 
 
-def sheet(images: Sequence[np.ndarray], columns: int, *, gap: int = 8) -> np.ndarray:
-    """Images on white, side by side in rows of `columns`, each in the middle of its cell."""
-    if not len(images) or columns < 1:
-        raise ValueError(
-            f"sheet: found {len(images)} images in {columns} columns, expected at least one of each"
-        )
-    cell_h, cell_w = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    rows, columns = ceil(len(images) / columns), min(columns, len(images))
-    page = np.full((rows * (cell_h + gap) + gap, columns * (cell_w + gap) + gap, 3), 255, dtype=np.uint8)
-    for number, image in enumerate(images):
-        row, column = divmod(number, columns)
-        y = gap + row * (cell_h + gap) + (cell_h - image.shape[0]) // 2
-        x = gap + column * (cell_w + gap) + (cell_w - image.shape[1]) // 2
-        page[y : y + image.shape[0], x : x + image.shape[1]] = image
-    return page
-
-
 def _enlarged(image: np.ndarray, zoom: float) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"image: found {image.dtype} of shape {image.shape}, expected uint8 RGB of shape (height, width, 3)"
-        )
+        found = f"{image.dtype} of shape {image.shape}"
+        raise ValueError(f"image: found {found}, expected uint8 RGB of shape (height, width, 3)")
     if not zoom > 0:
         raise ValueError(f"zoom: found {zoom}, expected a number above 0")
     if zoom == 1:
         return np.array(image)  # contiguous and ours to draw on
     height, width = (max(1, round(side * zoom)) for side in image.shape[:2])
-    return np.asarray(
-        cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)
-    )
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)
 
 
 def _zoomed(joint_K2: np.ndarray, skeleton: Skeleton, zoom: float) -> np.ndarray:
     joint = np.asarray(joint_K2, dtype=np.float64)
     if joint.shape != (len(skeleton), 2):
-        raise ValueError(
-            f"joints: found shape {joint.shape} a person, expected {(len(skeleton), 2)} of skeleton {skeleton.name}"
-        )
+        expected = f"{(len(skeleton), 2)} of skeleton {skeleton.name}"
+        raise ValueError(f"joints: found shape {joint.shape} a person, expected {expected}")
     joint = np.where(np.isfinite(joint).all(axis=1, keepdims=True), joint, np.nan)
     return np.clip((joint + 0.5) * zoom - 0.5, -_FAR, _FAR)
 
 
 def _side(names: Sequence[str]) -> str:
-    """The one side that the joints are on; those in the middle go with either, and both sides together are the middle."""
-    sides = {
-        {"l": LEFT, "left": LEFT, "r": RIGHT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE)
-        for name in names
-    } - {MIDDLE}
+    """The side of joints of one side, or of one side and the middle; MIDDLE for others."""
+    side_of = {"l": LEFT, "left": LEFT, "r": RIGHT, "right": RIGHT}
+    sides = {side_of.get(name.partition("_")[0], MIDDLE) for name in names} - {MIDDLE}
     return sides.pop() if len(sides) == 1 else MIDDLE
 
 
@@ -172,18 +149,16 @@ def _draw_joint(canvas: np.ndarray, joint_2: np.ndarray, pen: _Pen) -> None:
         patch.dot(joint_2, pen.colour, radius)
 
 
-def _draw_truth(canvas: np.ndarray, joint_K2: np.ndarray, skeleton: Skeleton) -> None:
+def _draw_true_limbs(canvas: np.ndarray, joint_K2: np.ndarray, skeleton: Skeleton) -> None:
     thickness = max(1.0, 0.3 * _thickness(joint_K2, canvas))
     for limb in skeleton.limbs:
         _draw_limb(canvas, joint_K2[list(limb)], _Pen(PALE, DARK, thickness, 1.0, dashed=False))
 
 
-def _mark_truth(canvas: np.ndarray, joint_K2: np.ndarray, skeleton: Skeleton) -> None:
-    thickness = max(1.0, 0.3 * _thickness(joint_K2, canvas))
-    for joint, name in enumerate(skeleton.joints):
-        _draw_joint(
-            canvas, joint_K2[joint], _Pen(ALONE[_side([name])], PALE, 1.5 * thickness, 1.0, dashed=False)
-        )
+def _draw_true_joints(canvas: np.ndarray, joint_K2: np.ndarray, skeleton: Skeleton) -> None:
+    thickness = 1.5 * max(1.0, 0.3 * _thickness(joint_K2, canvas))
+    for joint_2, name in zip(joint_K2, skeleton.joints, strict=True):
+        _draw_joint(canvas, joint_2, _Pen(ALONE[_side([name])], PALE, thickness, 1.0, dashed=False))
 
 
 def _rim(thickness: float) -> float:
@@ -193,15 +168,14 @@ def _rim(thickness: float) -> float:
 def _dashes(end_22: np.ndarray, dash: float, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Pieces of a line, as long as the gaps between them."""
     length = hypot(*(end_22[1] - end_22[0]))
-    # A line that leaves the image by far would be cut into millions: no more pieces than the image could
-    # show.
+    # A line that ends far outside would be cut into millions: no more pieces than the image could show.
     count = int(min(max(2, length / (2 * dash)), max(shape)))
     share_N2 = np.linspace(0, 1, 2 * count).reshape(count, 2)  # start and end of each piece along the line
     return [end_22[0] + share_2[:, None] * (end_22[1] - end_22[0]) for share_2 in share_N2]
 
 
 class _Patch:
-    """The part of a canvas around some points, drawn on aside and then mixed in: only that part is copied."""
+    """The part of a canvas around some points: drawn on in a copy, which is then blended in."""
 
     def __init__(self, canvas: np.ndarray, point_N2: np.ndarray, margin: float, opacity: float):
         height, width = canvas.shape[:2]
@@ -215,12 +189,9 @@ class _Patch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.drawn.size:
-            self.part[:] = (
-                self.drawn
-                if self.opacity >= 1
-                else cv2.addWeighted(self.drawn, self.opacity, self.part, 1 - self.opacity, 0)
-            )
+        if self.drawn.size and self.opacity < 1:
+            self.drawn = cv2.addWeighted(self.drawn, self.opacity, self.part, 1 - self.opacity, 0)
+        self.part[:] = self.drawn
 
     def line(self, end_22: np.ndarray, colour: Colour, thickness: float) -> None:
         if self.drawn.size:
@@ -229,10 +200,9 @@ class _Patch:
 
     def dot(self, centre_2: np.ndarray, colour: Colour, radius: float) -> None:
         if self.drawn.size:
-            (centre,) = self._fixed(centre_2[None])
-            cv2.circle(
-                self.drawn, centre, max(1, round(radius * 2**_SHIFT)), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT
-            )
+            [centre] = self._fixed(centre_2[None])
+            fixed_radius = max(1, round(radius * 2**_SHIFT))
+            cv2.circle(self.drawn, centre, fixed_radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
     def _fixed(self, point_N2: np.ndarray) -> list[tuple[int, int]]:
         return [(int(x), int(y)) for x, y in np.round((point_N2 - self.origin) * 2**_SHIFT)]

@@ -122,8 +122,10 @@ class Predictor:
 
 
 def select_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default a GPU where there is one. UserError for an unknown name."""
+    """The device of that name; by default a GPU where there is one. UserError if there is no such device."""
     try:
+        torch.empty(1, device=name)
         return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise UserError(f"device: found {name!r}, expected cpu, cuda or cuda:0 ...") from None
+    except (RuntimeError, AssertionError):  # an unknown name, a GPU that is not there, a torch without CUDA
+        expected = "expected cpu, cuda or cuda:0 ..., where this machine and its PyTorch have it"
+        raise UserError(f"device: found {name!r}, {expected}") from None

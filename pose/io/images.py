@@ -82,7 +82,7 @@ def encode_jpeg(image_HW3: np.ndarray, quality: int) -> bytes:
 
 
 def write_image(path: Path, image_HW3: np.ndarray) -> None:
-    """Write an (H, W, 3) uint8 RGB image in the suffix's format; UserError if that has no room for it."""
+    """Write an (H, W, 3) uint8 RGB image in the format of its suffix; UserError if that cannot be done."""
     data = _encode(image_HW3, path.suffix)  # in memory: OpenCV crashes at file names that are not UTF-8
     if not data:
         size = f"{image_HW3.shape[1]} x {image_HW3.shape[0]} px"
@@ -92,7 +92,10 @@ def write_image(path: Path, image_HW3: np.ndarray) -> None:
 
 
 def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
-    done, data = cv2.imencode(suffix, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), flags)
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), flags)
+    except cv2.error:  # an unknown suffix
+        return b""
     return data.tobytes() if done else b""
 
 

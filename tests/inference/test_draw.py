@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pose.inference.draw import ALONE, HUES, LEFT, RIGHT, SURE, draw_people, sheet
+from pose.inference.draw import ALONE, HUES, LEFT, RIGHT, SURE, draw_people
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import COCO, LSP, MPII
 
@@ -193,17 +193,3 @@ def test_joints_of_another_skeleton_are_refused():
         draw_people(grey(), person({}), COCO)
     with pytest.raises(ValueError, match="zoom: found 0"):
         draw_people(grey(), person({}), MPII, zoom=0)
-
-
-def test_a_sheet_holds_every_image_in_rows():
-    images = [np.full((20 + number, 30, 3), number + 1, dtype=np.uint8) for number in range(5)]
-    page = sheet(images, 2)
-    assert page.shape[1] == 2 * 30 + 3 * 8
-    for number, image in enumerate(images):
-        assert (page == number + 1).all(axis=2).sum() == image.shape[0] * image.shape[1]
-
-
-@pytest.mark.parametrize(("images", "columns"), [([], 2), ([grey()], 0)])
-def test_a_sheet_that_cannot_be_is_refused(images, columns):
-    with pytest.raises(ValueError, match="sheet: found"):
-        sheet(images, columns)

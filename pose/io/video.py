@@ -1,0 +1,117 @@
+"""Videos, read and written by FFmpeg as OpenCV has it: a few frames at a time, and nothing but videos.
+
+Legend: H W frame px. Frames are (H, W, 3) uint8 RGB. File names go to OpenCV as bytes: it crashes at a string
+that is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pose.io.errors import UserError
+from pose.io.files import atomic_write
+
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+BATCH = 8  # frames in memory at once; fewer where they are large
+MAX_FRAME_PIXELS = 2**26  # twice an 8K film's
+MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length
+FPS_RANGE, DEFAULT_FPS = (1, 240), 25.0  # what a video may declare, and what is taken for any other
+# What videos begin with, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg would also open a
+# playlist of whatever name, and read the files that it lists.
+CONTAINERS = (
+    *((4, start) for start in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    *((8, start) for start in (b"AVI ", b"AVIX")),
+    *((0, start) for start in (b"\x1a\x45\xdf\xa3", b"\0\0\1\xba", b"\0\0\1\xb3")),
+)
+
+
+class VideoReader:
+    """An open video. fps: frames a second. num_frames: as the file declares it, None where it does not.
+
+    UserError naming the file if it is not a video of a known container, or its frames are too large.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _check_container(path)
+        self._path = path
+        self._capture = cv2.VideoCapture(os.fsencode(path))  # type: ignore[call-overload]
+        if not self._capture.isOpened():
+            raise UserError(f"{path}: cannot be read as a video")
+        width, height = (
+            self._declared(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if width * height > MAX_FRAME_PIXELS:
+            found = f"frames of {width:.0f} x {height:.0f} px"
+            raise UserError(f"{path}: found {found}, expected at most {MAX_FRAME_PIXELS:,} px")
+        fps, frames = self._declared(cv2.CAP_PROP_FPS), self._declared(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else DEFAULT_FPS
+        self.num_frames = int(frames) if 0 < frames < MAX_FRAMES else None
+
+    def _declared(self, prop: int) -> float:
+        return self._capture.get(prop)
+
+    def read_frames(self) -> Iterator[list[np.ndarray]]:
+        """All frames in their order, a batch at a time; UserError if there are none, or one is damaged."""
+        frames: list[np.ndarray] = []
+        found = pixels = 0
+        while (frame_HW3 := self._read()) is not None:
+            frames.append(frame_HW3)
+            found, pixels = found + 1, pixels + frame_HW3.shape[0] * frame_HW3.shape[1]
+            if len(frames) == BATCH or pixels > MAX_FRAME_PIXELS // 2:
+                yield frames
+                frames, pixels = [], 0
+        if frames:
+            yield frames
+        if not found:
+            raise UserError(f"{self._path}: found no frames in this video")
+
+    def _read(self) -> np.ndarray | None:
+        try:
+            found, frame_HW3 = self._capture.read()
+        except cv2.error as error:
+            raise UserError(f"{self._path}: cannot be decoded ({' '.join(str(error).split())})") from None
+        return cv2.cvtColor(frame_HW3, cv2.COLOR_BGR2RGB) if found else None
+
+
+@contextmanager
+def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends a frame to an MP4 file, which appears at the end of the block.
+
+    All frames are of the first one's size. UserError, naming the file, if it cannot be written.
+    """
+    writer: cv2.VideoWriter | None = None
+    with atomic_write(path) as temporary:
+
+        def write(frame_HW3: np.ndarray) -> None:
+            nonlocal writer
+            if writer is None:
+                size, code = frame_HW3.shape[1::-1], cv2.VideoWriter.fourcc(*"mp4v")
+                writer = cv2.VideoWriter(os.fsencode(temporary), code, fps, size)  # type: ignore[call-overload]
+                if not writer.isOpened():
+                    raise UserError(f"{path}: cannot be written as a video of {size[0]} x {size[1]} px")
+            writer.write(cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR))
+
+        try:
+            yield write
+        finally:
+            if writer:
+                writer.release()
+
+
+def _check_container(path: Path) -> None:
+    if not path.is_file():  # opening a pipe may take for ever
+        raise UserError(f"{path}: is not a regular file, expected a video")
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not any(start.startswith(word, at) for at, word in CONTAINERS):
+        expected = "expected one in MP4, QuickTime, AVI, Matroska, WebM or MPEG"
+        raise UserError(f"{path}: cannot be read as a video, {expected}")
