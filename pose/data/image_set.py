@@ -18,7 +18,7 @@ from pose.data.rle import region_of
 from pose.io.errors import UserError
 from pose.io.hdf5 import (
     IMAGES,
-    MOST_NUMBERS,
+    MAX_NUMBERS,
     OncePerProcess,
     check_images,
     checked_dataset,
@@ -66,10 +66,10 @@ class ImageSet:
             )
             self._name_I = read_column(file, "name", (images,), kinds="OS")
             self._affine_I23 = read_affine_column(file, "packed_affine", images)
-            people_I = read_whole_column(file, "people", (images,), least=0, most=MOST_NUMBERS)
+            people_I = read_whole_column(file, "people", (images,), least=0, most=MAX_NUMBERS)
             keypoint_NK3 = read_number_column(file, "keypoint", (int(people_I.sum()), len(self.skeleton), 3))
             self.annotation_N: np.ndarray = read_whole_column(file, "annotation", (len(keypoint_NK3),))
-            runs_I = read_whole_column(file, "runs", (images,), least=0, most=MOST_NUMBERS)
+            runs_I = read_whole_column(file, "runs", (images,), least=0, most=MAX_NUMBERS)
             checked_dataset(file, "run", (int(runs_I.sum()),))
             check_images(file, images)
         if (self.image_size_I2.prod(axis=1) > MAX_PIXELS).any():

@@ -1,4 +1,4 @@
-"""How commands run: arguments from a function's signature, log lines on standard error, errors in one line."""
+"""How commands run: arguments from a function's signature, log lines and errors on standard error."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
 
 
 def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Call `main`; a UserError exits with `error.
-
-    ...` on standard error and status 1, Ctrl-C with status 130.
-    """
+    """Call `main`; a UserError exits with status 1 and one line on standard error, Ctrl-C with status 130."""
     configure_logging()
     try:
         main(*args, **kwargs)
@@ -53,7 +50,7 @@ def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
 
 
 def configure_logging() -> None:
-    """Show the log lines of `pose`, from INFO on, on standard error; a library user decides for themselves."""
+    """Show the log lines of `pose` from INFO on. Only commands do: users of the library decide themselves."""
     logger = logging.getLogger("pose")
     if not logger.handlers:
         logger.addHandler(_ProgressBarHandler())

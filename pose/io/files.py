@@ -1,4 +1,4 @@
-"""Files read or refused by name, and written so that they appear whole or not at all, whenever the writer ends."""
+"""Files read, or refused by name, and written so that they appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ import psutil
 
 from pose.io.errors import UserError
 
-MAX_BYTES = 2**30  # of a file that is read whole: twice COCO's longest list of annotations
-MAX_UNPACKED = 2**28  # bytes that a gzip file may unpack to: it packs a thousand into one
+MAX_BYTES = 2**30  # of a file that is read at once: twice COCO's longest list of annotations
+MAX_UNPACKED = 2**26  # bytes that a gzip file may unpack to, twice MPII's: it packs a thousand into one
+MAX_CONTAINERS = 2**22  # lists and objects of a JSON file, three times COCO's: each takes 70 bytes or more
 
 
 @contextmanager
 def atomic_write(path: str | Path, *, sync: bool = False, backup: Path | None = None) -> Iterator[Path]:
-    """A path to write to, whose file replaces `path` at the end of the block, or is removed if the block fails.
+    """A path to write to: its file replaces `path` at the end of the block, or is removed if the block fails.
 
-    It lies beside `path`, so that the rename is one step, and ends like it, for writers that go by the
-    suffix. A link is replaced, not followed: behind it may lie a file of DVC's cache. Missing folders are
-    made. sync: flushed to the disk before the rename, so that a power failure leaves the old file or the new
-    one. backup: where the replaced file is kept. UserError, naming `path`, if the disk is full or not
-    writable.
+    It lies beside `path`, so that the rename is one step, and has its suffix. A link is replaced, not
+    followed: behind it may lie a file of DVC's cache. Missing folders are made. sync: flushed to the disk
+    before the rename, so that a power failure leaves the old file or the new one. backup: where the replaced
+    file is kept. UserError, naming `path`, if the disk is full or not writable.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -72,9 +72,9 @@ def remove_stale_temp_files(folder: str | Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """An empty folder to fill, which replaces `folder` at the end of the block, or is removed if the block fails."""
+    """An empty folder, which replaces `folder` at the end of the block, or is removed if the block fails."""
     folder = Path(folder)
-    # No process id in the names: what a killed process leaves is large, and is removed by the next one.
+    # No process id in the names: what a killed process leaves is large, and the next one removes it.
     unfinished, old = folder.with_name(f".{folder.name}.unfinished"), folder.with_name(f".{folder.name}.old")
     for leftover in (unfinished, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -102,10 +102,7 @@ def write_json(path: str | Path, values: Any) -> None:
 
 
 def file_hash(*paths: str | Path) -> str:
-    """MD5 of a file, as DVC's lock file has it; of several, of one after the other.
-
-    UserError if one is unreadable.
-    """
+    """MD5 of a file, as DVC's lock file has it, or of several one after the other."""
     digest = hashlib.md5(usedforsecurity=False)
     for path in paths:
         try:
@@ -122,10 +119,8 @@ def read_bytes(path: str | Path, expected: str = "") -> bytes:
     instead = f", expected {expected}" if expected else ""
     try:
         status = Path(path).stat()
-        if not (
-            stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
-        ):  # a pipe or device may never end
-            raise UserError(f"{path}: is no regular file{instead}")
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe may never end
+            raise UserError(f"{path}: is not a regular file{instead}")
         if status.st_size > MAX_BYTES:
             raise UserError(f"{path}: found {status.st_size:,} bytes, expected at most {MAX_BYTES:,}")
         return Path(path).read_bytes()
@@ -144,13 +139,15 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file, gzip-packed if its suffix is `.gz`; UserError if it cannot be read as that."""
+    """The content of a JSON file, packed if its suffix is `.gz`; UserError if it is damaged or too large."""
     data = read_bytes(path)
     try:
         if Path(path).suffix == ".gz":
             data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_UNPACKED + 1)
             if len(data) > MAX_UNPACKED:
                 raise UserError(f"{path}: unpacks to more than {MAX_UNPACKED:,} bytes, expected fewer")
+        if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS:
+            raise UserError(f"{path}: found more than {MAX_CONTAINERS:,} lists and objects, expected fewer")
         return json.loads(data)
     except UserError:
         raise

@@ -14,11 +14,13 @@ from ruamel.yaml.error import YAMLError
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, read_text
 
+MAX_VALUES = 100_000  # of a file; lists that share lists, as YAML's aliases make them, can hold billions
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Immutable values. Missing and unknown keys are errors, and numbers are not made from strings or booleans."""
+    """Immutable values. Missing and unknown keys are errors; numbers are not made from texts or booleans."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -46,11 +48,23 @@ def write_yaml(path: str | Path, values: Mapping[str, Any]) -> None:
 
 
 def parse(schema: type[Schema], values: Any, source: str) -> Schema:
-    """Plain values as an instance of `schema`; UserError naming the source, the keys, what was found and expected."""
+    """Plain values as an instance of `schema`; UserError naming source, keys, what was found and expected."""
+    _check_count(values, source)
     try:
         return schema.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error, values)}") from None
+
+
+def _check_count(values: Any, source: str) -> None:
+    count, waiting = 0, [values]
+    while waiting:
+        inner = waiting.pop()
+        children = inner.values() if isinstance(inner, Mapping) else inner if isinstance(inner, list) else ()
+        waiting.extend(children)
+        count += len(children)
+        if count > MAX_VALUES:
+            raise UserError(f"{source}: found more than {MAX_VALUES:,} values, expected fewer")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -81,29 +95,18 @@ def _explain(error: ValidationError, values: Any) -> str:
             lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
-            lines.append(f"{key}: found {_shortened(problem['input'])}, {message}")
+            lines.append(f"{key}: found {reprlib.repr(problem['input'])}, {message}")
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return "; ".join(lines) + more
 
 
 def _kinds(values: Any) -> set[str]:
     """The values of all keys named `kind`, by which unions of schemas are told apart."""
-    kinds, seen, waiting = set(), set(), [values]
+    kinds, waiting = set(), [values]
     while waiting:
         inner = waiting.pop()
-        if (
-            isinstance(inner, Mapping) and id(inner) not in seen
-        ):  # YAML's aliases can repeat one a billion times
-            seen.add(id(inner))
+        if isinstance(inner, Mapping):
             waiting += inner.values()
             if isinstance(inner.get("kind"), str):
                 kinds.add(inner["kind"])
     return kinds
-
-
-def _shortened(value: Any) -> str:
-    """A value for a message.
-
-    Not the whole of a list, which YAML's aliases can make longer than any memory.
-    """
-    return (reprlib.repr(value) if isinstance(value, list | dict) else repr(value))[:80]

@@ -1,16 +1,11 @@
-"""Files written by `torch.save`.
-
-Atomic and synced when written; read without running code, and only if undamaged.
-"""
+"""Files written by `torch.save`: atomic and synced; read without running code, and only if undamaged."""
 
 from __future__ import annotations
 
 import io
 import pickle
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +16,9 @@ from torch import Tensor, nn
 from pose.io.errors import DamagedFileError, UserError
 from pose.io.files import atomic_write
 
-_ZIP_START = b"PK\x03\x04"
-
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:
-    """`torch.save`, synced and renamed.
-
-    Equal content gives equal bytes. backup: where the replaced file is kept.
-    """
+    """`torch.save`, atomic and synced; equal content gives equal bytes. backup: where the old file is kept."""
     # Through memory, since torch.save writes the file's own name into what it saves.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -37,70 +27,50 @@ def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) ->
 
 
 def load_torch(path: str | Path, kind: str) -> Any:
-    """Tensors and plain values of a file, on the CPU; nothing whose loading runs code.
+    """Tensors and plain values of a file, on the CPU; kind: what it should be, for messages.
 
-    Kind: what it should be.
-
-    UserError naming the file if it cannot be read, DamagedFileError if it holds something else or is not
-    whole.
+    Nothing whose loading runs code: that, and whatever is damaged or something else, is a DamagedFileError.
+    UserError if the file cannot be read at all.
     """
-    damaged = f"{path}: cannot be read as {kind}: damaged, or not written by torch"
+    failed = f"{path}: cannot be read as {kind}"
     try:
-        if _has_wrong_checksum(Path(path)):
-            raise DamagedFileError(damaged)
+        if _has_wrong_checksum(path):
+            raise DamagedFileError(f"{failed}: damaged, or not written by torch")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, expected {kind}") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder, expected {kind}") from None
-    except pickle.UnpicklingError as error:
-        found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
-        if found is None:
-            raise DamagedFileError(damaged) from None
-        raise DamagedFileError(
-            f"{path}: found a Python object ({found[1]}), expected tensors and plain values, for loading other things"
-            " can run code: save the state dict alone with the code that wrote it"
-        ) from None
+    except MemoryError:
+        raise UserError(f"{failed}: larger than the memory") from None
     except UserError:
         raise
-    except (
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OverflowError,
-        AssertionError,
-    ):
-        raise DamagedFileError(damaged) from None
-    except MemoryError:
-        raise UserError(f"{path}: cannot be read as {kind}: larger than the memory") from None
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        from_system = isinstance(error, OSError) and error.errno  # torch's own errors have no number
-        raise (UserError if from_system else DamagedFileError)(
-            f"{path}: cannot be read as {kind}: {reason}"
-        ) from None
+    except Exception as error:  # damage raises whatever it leads to: EOFError, KeyError, UnpicklingError, ...
+        if isinstance(error, OSError) and error.errno:  # torch's own errors have no number
+            raise UserError(f"{failed}: {error.strerror}") from None
+        found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and found:
+            expected = "expected tensors and plain values, since loading others can run code"
+            raise DamagedFileError(f"{path}: found a Python object ({found[1]}), {expected}") from None
+        raise DamagedFileError(f"{failed}: damaged, or not written by torch") from None
 
 
-def _has_wrong_checksum(path: Path) -> bool:
-    """Whether a checksum in torch's zip archive is wrong; torch does not look at them, and would load wrong numbers.
+def _has_wrong_checksum(path: str | Path) -> bool:
+    """Whether a checksum of a zip archive is wrong: torch ignores them, and would load wrong numbers.
 
-    Files that are no such archive (torch before 1.6 wrote them) have none.
+    Files of torch before 1.6 are not archives and have none.
     """
-    with path.open("rb") as file:
-        if file.read(len(_ZIP_START)) != _ZIP_START:
+    with open(path, "rb") as file:
+        if not file.read(4).startswith(b"PK\x03\x04"):
             return False
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; a zip bomb is compressed
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
             return packed or archive.testzip() is not None
-    except (
-        *(zipfile.BadZipFile, zlib.error, struct.error, EOFError),
-        *(ValueError, NotImplementedError, OverflowError, RuntimeError),
-    ):
+    except OSError:
+        raise
+    except Exception:  # damage raises whatever it leads to: BadZipFile, struct.error, ...
         return True
 
 
@@ -115,20 +85,17 @@ def check_tensors(tensors: Any, source: str | Path) -> None:
         )
     declared, held = 0, dict[int, int]()
     for name, tensor in tensors.items():
+        where = f"{source}: tensor {name}"
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise UserError(
-                f"{source}: tensor {name!r}: found a {type(tensor).__name__}, expected a tensor by name"
-            )
+            raise UserError(f"{where}: found a {type(tensor).__name__}, expected a tensor by name")
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-            kind = "without numbers" if tensor.is_meta else f"of {tensor.dtype}, {tensor.layout}"
-            raise UserError(f"{source}: tensor {name}: found one {kind}, expected plain numbers")
+            found = "one without numbers" if tensor.is_meta else f"one of {tensor.dtype}, {tensor.layout}"
+            raise UserError(f"{where}: found {found}, expected plain numbers")
         declared += tensor.numel() * tensor.element_size()
         held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     if declared > sum(held.values()):
-        found = f"tensors that declare {declared:,} bytes"
-        raise UserError(
-            f"{source}: found {found}, expected at most the {sum(held.values()):,} that are in the file"
-        )
+        expected = f"expected at most the {sum(held.values()):,} that are in the file"
+        raise UserError(f"{source}: found tensors that declare {declared:,} bytes, {expected}")
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{source}: tensor {name}: found numbers that are not finite, expected weights")
@@ -142,13 +109,12 @@ def load_tensors(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Pa
 
 def check_architecture(net: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
     """UserError naming the file and the first tensor that does not fit the network."""
+    where = f"{source}: of another architecture: tensor"
     expected = net.state_dict()
     for name, tensor in expected.items():
         found = tuple(tensors[name].shape) if name in tensors else "nothing"
         if found != tuple(tensor.shape):
-            raise UserError(
-                f"{source}: of another architecture: tensor {name}: found {found}, expected {tuple(tensor.shape)}"
-            )
+            raise UserError(f"{where} {name}: found {found}, expected {tuple(tensor.shape)}")
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
-        raise UserError(f"{source}: of another architecture: tensor {unknown[0]} is not part of the network")
+        raise UserError(f"{where} {unknown[0]} is not part of the network")

@@ -91,8 +91,9 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None
         def write(frame_HW3: np.ndarray) -> None:
             nonlocal writer
             if writer is None:
-                size, code = frame_HW3.shape[1::-1], cv2.VideoWriter.fourcc(*"mp4v")
-                writer = cv2.VideoWriter(os.fsencode(temporary), code, fps, size)  # type: ignore[call-overload]
+                name, size = os.fsencode(temporary), frame_HW3.shape[1::-1]
+                code = cv2.VideoWriter.fourcc(*"mp4v")
+                writer = cv2.VideoWriter(name, code, fps, size)  # type: ignore[call-overload]
                 if not writer.isOpened():
                     raise UserError(f"{path}: cannot be written as a video of {size[0]} x {size[1]} px")
             writer.write(cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR))

@@ -17,7 +17,7 @@ import numpy as np
 from pose.data.rle import decompress, region_of
 from pose.io.errors import UserError
 from pose.io.files import read_json, read_text
-from pose.io.hdf5 import LARGEST
+from pose.io.hdf5 import MAX_INTEGER
 from pose.io.images import relative_name
 from pose.keypoints.skeleton import COCO
 
@@ -249,7 +249,7 @@ def _counts(rle: Entry) -> list[int]:
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
 
 
 def _are_numbers(values: Sequence[Any], far: float = 1e12) -> bool:
