@@ -114,18 +114,27 @@ def file_hash(*paths: str | Path) -> str:
     return digest.hexdigest()
 
 
-def read_bytes(path: str | Path, expected: str = "") -> bytes:
-    """The content of a file; UserError if it cannot be read or is too large. expected: such as `an image`."""
-    instead = f", expected {expected}" if expected else ""
+def check_regular_file(path: str | Path, expected: str = "a file") -> None:
+    """UserError for what does not exist, or is a folder, a pipe or a device: those may never end."""
     try:
-        status = Path(path).stat()
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe may never end
-            raise UserError(f"{path}: is not a regular file{instead}")
-        if status.st_size > MAX_BYTES:
-            raise UserError(f"{path}: found {status.st_size:,} bytes, expected at most {MAX_BYTES:,}")
-        return Path(path).read_bytes()
+        mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file{instead}") from None
+        raise UserError(f"{path}: no such file, expected {expected}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise UserError(f"{path}: is {found}, expected {expected}")
+
+
+def read_bytes(path: str | Path, expected: str = "a file") -> bytes:
+    """The content of a file; UserError if it cannot be read or is too large. expected: such as `an image`."""
+    check_regular_file(path, expected)
+    try:
+        size = Path(path).stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: found {size:,} bytes, expected at most {MAX_BYTES:,}")
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 

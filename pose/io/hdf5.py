@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from pose.io.errors import UserError
+from pose.io.files import check_regular_file
 
 CHUNK = 256  # images whose places in the file lie together
 MAX_NUMBERS = 2**26  # of a column: room for five times COCO's people
@@ -25,8 +26,7 @@ _PLACE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])  # of
 
 def open_h5(path: str | Path) -> h5py.File:
     """Open an HDF5 file for reading; UserError if there is none, or if it is something else or cut short."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file, expected an HDF5 file of annotated people")
+    check_regular_file(path, "an HDF5 file of annotated people")
     try:
         return h5py.File(path, "r")
     except (OSError, RuntimeError, ValueError) as error:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from pose.io.errors import DamagedFileError, UserError
-from pose.io.files import atomic_write
+from pose.io.files import atomic_write, check_regular_file
+
+_SIZED = b"bytearray"  # a type that torch loads, of any length that the file declares; no weights have one
 
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:
-    """`torch.save`, atomic and synced; equal content gives equal bytes. backup: where the old file is kept."""
+    """`torch.save`, atomic and synced; equal content gives equal bytes. backup: where the old file goes."""
     # Through memory, since torch.save writes the file's own name into what it saves.
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -33,14 +35,11 @@ def load_torch(path: str | Path, kind: str) -> Any:
     UserError if the file cannot be read at all.
     """
     failed = f"{path}: cannot be read as {kind}"
+    check_regular_file(path, kind)
     try:
-        if _has_wrong_checksum(path):
+        if _is_damaged(path):
             raise DamagedFileError(f"{failed}: damaged, or not written by torch")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, expected {kind}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder, expected {kind}") from None
     except MemoryError:
         raise UserError(f"{failed}: larger than the memory") from None
     except UserError:
@@ -55,19 +54,21 @@ def load_torch(path: str | Path, kind: str) -> Any:
         raise DamagedFileError(f"{failed}: damaged, or not written by torch") from None
 
 
-def _has_wrong_checksum(path: str | Path) -> bool:
-    """Whether a checksum of a zip archive is wrong: torch ignores them, and would load wrong numbers.
+def _is_damaged(path: str | Path) -> bool:
+    """Whether a checksum is wrong, which torch ignores, or loading could take more memory than the file.
 
-    Files of torch before 1.6 are not archives and have none.
+    Files of torch before 1.6 are not zip archives and have no checksums.
     """
     with open(path, "rb") as file:
-        if not file.read(4).startswith(b"PK\x03\x04"):
-            return False
+        if file.read(4) != b"PK\x03\x04":
+            return _SIZED in file.read()
     try:
         with zipfile.ZipFile(path) as archive:
             # torch compresses nothing; a zip bomb is compressed
-            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-            return packed or archive.testzip() is not None
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                return True
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+            return archive.testzip() is not None or any(_SIZED in one for one in pickles)
     except OSError:
         raise
     except Exception:  # damage raises whatever it leads to: BadZipFile, struct.error, ...

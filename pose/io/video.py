@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from pose.io.errors import UserError
-from pose.io.files import atomic_write
+from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 BATCH = 8  # frames in memory at once; fewer where they are large
@@ -106,8 +106,7 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None
 
 
 def _check_container(path: Path) -> None:
-    if not path.is_file():  # opening a pipe may take for ever
-        raise UserError(f"{path}: is not a regular file, expected a video")
+    check_regular_file(path, "a video")
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -45,7 +45,7 @@ def read_metrics(path: Path) -> dict[str, float]:
     for name, value in figures.items():
         if not isinstance(value, int | float) or not abs(value) < LARGEST:
             raise UserError(
-                f"{path}: {name[:100]} is {str(value)[:100]}, expected a number within {LARGEST:g} of 0"
+                f"{path}: {name[:100]} is {repr(value)[:100]}, expected a number within {LARGEST:g} of 0"
             )
     return figures
 

@@ -82,7 +82,7 @@ def test_missing_empty_and_foreign_files_are_refused_by_name(tmp_path: Path) -> 
         "missing.jpg": "no such file",
         "empty.jpg": "empty file",
         "text.jpg": "cannot be decoded",
-        "folder.jpg": "cannot be read",
+        "folder.jpg": "is a folder, expected an image",
     }.items():
         with pytest.raises(UserError, match=f"{name}: .*{what}") as caught:
             read_image(tmp_path / name)
