@@ -27,7 +27,7 @@ ALONE: dict[str, Colour] = {LEFT: (86, 180, 233), RIGHT: (213, 94, 0), MIDDLE: (
 HUES: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 SURE = 0.05  # joints below this confidence are drawn dashed
 
-_SHIFT = 4  # cv2 draws at fractions of a pixel if it is given whole numbers of 1/16 px
+_SHIFT = 4  # cv2 draws at fractions of a pixel if it is given integers of 1/16 px
 _FAR = 1e6  # coordinates beyond this are drawn as if here: they would overflow cv2's integers
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +27,6 @@ Finder = Callable[[list[np.ndarray]], list[People]]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One image or video, to be drawn as `target`."""
-
-    source: Path
-    target: Path
-
-    @property
-    def is_video(self) -> bool:
-        return self.source.suffix.lower() in VIDEO_SUFFIXES
-
-
 def predict(
     sources: Sequence[Path],
     *,
@@ -57,17 +44,18 @@ def predict(
     """
     if box and predictor.problem != "single":
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
-    jobs = plan(sources, out)
+    target_of = plan(sources, out)
     predictions: list[FramePrediction] = []
     errors: list[str] = []
 
     def find(images: list[np.ndarray]) -> list[People]:
         return [people.above(min_score) for people in predictor.predict(images, [box] * len(images))]
 
-    for job in tqdm(jobs, desc=predictor.task, unit="file", disable=None if len(jobs) > 1 else True):
-        run = _predict_video if job.is_video else _predict_image
+    hidden = None if len(target_of) > 1 else True  # None: where there is no terminal
+    for source, target in tqdm(target_of.items(), desc=predictor.task, unit="file", disable=hidden):
+        run = _predict_video if source.suffix.lower() in VIDEO_SUFFIXES else _predict_image
         try:
-            predictions += run(job, find, predictor.skeleton)
+            predictions += run(source, target, find, predictor.skeleton)
         except UserError as error:
             errors.append(str(error))
             log.error("%s", error)
@@ -77,24 +65,22 @@ def predict(
     return sorted({one.source for one in predictions}), errors
 
 
-def plan(sources: Sequence[Path], out: Path) -> list[Job]:
-    """What is to be drawn where; a folder stands for the images and videos in it.
+def plan(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """The file that each source is to be drawn as; a folder stands for the images and videos in it.
 
     UserError for a source that does not exist or would be overwritten, or for two of one name.
     """
-    jobs: dict[Path, Job] = {}
+    source_of: dict[Path, Path] = {}
     for source in _files(sources):
-        target = out / source.name
-        if source.suffix.lower() in VIDEO_SUFFIXES:
-            target = out / f"{source.stem}.mp4"
+        is_video = source.suffix.lower() in VIDEO_SUFFIXES
+        target = out / (f"{source.stem}.mp4" if is_video else source.name)
         if target.resolve() == source.resolve():
             expected = f"expected another folder than {out} for the results"
             raise UserError(f"{source}: would be overwritten by its drawn copy, {expected}")
-        if target in jobs and jobs[target].source.resolve() != source.resolve():
-            other = jobs[target].source
+        other = source_of.setdefault(target, source)
+        if other.resolve() != source.resolve():
             raise UserError(f"{source}: {other} would be drawn as {target} too, expected different names")
-        jobs[target] = Job(source, target)
-    return list(jobs.values())
+    return {source: target for target, source in source_of.items()}
 
 
 def _files(sources: Sequence[Path]) -> Iterator[Path]:
@@ -111,23 +97,23 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _predict_image(job: Job, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
-    image_HW3 = read_image(job.source, upright=True)
+def _predict_image(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
+    image_HW3 = read_image(source, upright=True)
     [people] = find([image_HW3])
-    write_image(job.target, draw_people(image_HW3, people, skeleton))
+    write_image(target, draw_people(image_HW3, people, skeleton))
     height, width = image_HW3.shape[:2]
-    return [FramePrediction(job.source, None, width, height, people)]
+    return [FramePrediction(source, None, width, height, people)]
 
 
-def _predict_video(job: Job, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
-    video = VideoReader(job.source)
+def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
+    video = VideoReader(source)
     predictions: list[FramePrediction] = []
-    bar = tqdm(total=video.num_frames, desc=job.source.name, unit="frame", leave=False, disable=None)
-    with bar, video_writer(job.target, video.fps) as write:
+    bar = tqdm(total=video.num_frames, desc=source.name, unit="frame", leave=False, disable=None)
+    with bar, video_writer(target, video.fps) as write:
         for frames in video.read_frames():
             for frame_HW3, people in zip(frames, find(frames), strict=True):
                 write(draw_people(frame_HW3, people, skeleton))
                 height, width = frame_HW3.shape[:2]
-                predictions.append(FramePrediction(job.source, len(predictions), width, height, people))
+                predictions.append(FramePrediction(source, len(predictions), width, height, people))
             bar.update(len(frames))
     return predictions

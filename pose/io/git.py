@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-# What a run of the pipeline itself writes and git tracks: whether it differs says nothing of what the run was
-# made by.
+# Written by the pipeline and tracked by git: what a run is made by does not depend on them.
 OUTPUTS = ("dvc.lock", "metrics")
 
 

@@ -78,9 +78,8 @@ def checked_dataset(file: h5py.File, name: str, shape: tuple[int | None, ...]) -
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             raise UserError(f"{file.filename}: {name!r} is not a dataset within this file, {expected}")
         found_shape = dataset.shape or ()
-    if len(found_shape) != len(shape) or any(
-        want not in (None, have) for want, have in zip(shape, found_shape, strict=True)
-    ):
+    fits = [want in (None, have) for want, have in zip(shape, found_shape, strict=False)]
+    if len(found_shape) != len(shape) or not all(fits):
         has = f"has shape {found_shape}, expected {shown_shape(shape)}"
         raise UserError(f"{file.filename}: dataset {name!r} {has}")
     return dataset
@@ -128,8 +127,8 @@ def read_whole_column(
 def read_affine_column(file: h5py.File, name: str, rows: int) -> np.ndarray:
     """A column of invertible affines (rows, 2, 3); UserError as of `read_column`, or for others."""
     affine_N23 = read_number_column(file, name, (rows, 2, 3))
-    with np.errstate(over="ignore", invalid="ignore"):
-        determinant_N = affine_N23[:, 0, 0] * affine_N23[:, 1, 1] - affine_N23[:, 0, 1] * affine_N23[:, 1, 0]
+    with np.errstate(all="ignore"):
+        determinant_N = np.linalg.det(affine_N23[:, :, :2])
     if not (np.isfinite(affine_N23).all() and np.isfinite(determinant_N).all() and determinant_N.all()):
         raise UserError(f"{file.filename}: dataset {name!r} holds others than invertible affines")
     return affine_N23

@@ -100,7 +100,7 @@ def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
 
 
 def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
-    """The image `zoom` times as large, and the affine (2, 3) to it, exact although its sides are whole px.
+    """The image `zoom` times as large, and the affine (2, 3) to it, exact although its sides are rounded.
 
     Every pixel counts, unlike in a bilinear warp, which skips most of them. A zoom of 1 or more leaves the
     image as it is.

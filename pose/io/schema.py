@@ -91,7 +91,7 @@ def _explain(error: ValidationError, values: Any) -> str:
             lines.append(f"unknown key {key[:100]}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")
-        elif problem["type"] == "value_error":  # of a validator of ours, which says itself what it found
+        elif problem["type"] == "value_error":  # of a validator of ours, which names what it found
             lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and those that cannot be read."""
+"""Files that appear complete or not at all, and those that cannot be read."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def inside(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("synced", [False, True])
-def test_a_file_appears_when_it_is_whole(tmp_path: Path, synced: bool) -> None:
+def test_a_file_appears_when_it_is_complete(tmp_path: Path, synced: bool) -> None:
     path = tmp_path / "a" / "b" / "net.pt"
     with atomic_write(path, sync=synced) as temporary:
         temporary.write_bytes(b"half")
         assert not path.exists()
-        temporary.write_bytes(b"whole")
-    assert path.read_bytes() == b"whole"
+        temporary.write_bytes(b"complete")
+    assert path.read_bytes() == b"complete"
     assert inside(path.parent) == ["net.pt"]
 
 
@@ -64,7 +64,7 @@ def test_a_failure_leaves_the_former_file_and_no_rest(tmp_path: Path, error: typ
 
 
 def test_a_process_that_is_killed_leaves_the_former_file(tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
+    path = tmp_path / "metrics.json"
     write_json(path, {"AP": 0.5})
     code = f"""
 import os, signal
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
     os.truncate(tmp_path / "large", 2**31)
     for read, name, message in (
         (read_bytes, "nothing", "nothing: no such file"),
-        (lambda path: read_bytes(path, "a picture"), "nothing", "nothing: no such file, expected a picture"),
+        (lambda path: read_bytes(path, "an image"), "nothing", "nothing: no such file, expected an image"),
         (read_bytes, "folder", "folder: is a folder, expected a file"),
         (read_bytes, "large", "large: found 2,147,483,648 bytes, expected at most"),
         (read_text, "latin", "latin: cannot be read"),

@@ -1,4 +1,4 @@
-"""Pictures: read whole, or refused by name."""
+"""Images: decoded completely, or refused by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pose.keypoints.geometry import transform
 
 
 @pytest.fixture
-def picture_HW3() -> np.ndarray:
+def image_HW3() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
@@ -31,44 +31,57 @@ def test_colours_come_as_red_green_blue(tmp_path: Path) -> None:
     assert (image == (255, 0, 0)).all()
 
 
-def test_an_encoded_picture_is_decoded_with_its_colours() -> None:
+def test_an_encoded_image_is_decoded_with_its_colours() -> None:
     image = np.full((16, 16, 3), (200, 100, 30), dtype=np.uint8)
     assert np.abs(decode_image(encode_jpeg(image, 95), "x").astype(int) - image).max() <= 4
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.999])
 def test_a_jpeg_cut_short_anywhere_is_refused_by_name(
-    tmp_path: Path, picture_HW3: np.ndarray, share: float
+    tmp_path: Path, image_HW3: np.ndarray, share: float
 ) -> None:
-    data = encode_jpeg(picture_HW3, 90)
+    data = encode_jpeg(image_HW3, 90)
     (tmp_path / "cut.jpg").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(UserError, match=r"cut\.jpg: truncated JPEG"):
         read_image(tmp_path / "cut.jpg")
 
 
-def test_the_end_of_a_thumbnail_does_not_stand_for_the_end_of_the_picture(picture_HW3: np.ndarray) -> None:
-    whole = with_segment(
-        encode_jpeg(picture_HW3, 90), 0xE1, b"Exif\0\0 thumbnail " + encode_jpeg(picture_HW3[:8, :8], 90)
+def test_the_end_of_a_thumbnail_does_not_stand_for_the_end_of_the_image(image_HW3: np.ndarray) -> None:
+    complete = with_segment(
+        encode_jpeg(image_HW3, 90), 0xE1, b"Exif\0\0 thumbnail " + encode_jpeg(image_HW3[:8, :8], 90)
     )
-    assert decode_image(whole, "x").shape == picture_HW3.shape
+    assert decode_image(complete, "x").shape == image_HW3.shape
     with pytest.raises(UserError, match="truncated JPEG"):
-        decode_image(whole[:-500], "x")
+        decode_image(complete[:-500], "x")
 
 
-def test_a_progressive_jpeg_cut_between_its_scans_is_refused(picture_HW3: np.ndarray) -> None:
-    _, data = cv2.imencode(".jpg", picture_HW3, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
-    whole = data.tobytes()
-    assert decode_image(whole, "x").shape == picture_HW3.shape
+def test_a_progressive_jpeg_cut_between_its_scans_is_refused(image_HW3: np.ndarray) -> None:
+    _, data = cv2.imencode(".jpg", image_HW3, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
+    complete = data.tobytes()
+    assert decode_image(complete, "x").shape == image_HW3.shape
     with pytest.raises(UserError, match="truncated JPEG"):
-        decode_image(whole[: whole.rfind(b"\xff\xda")], "x")
+        decode_image(complete[: complete.rfind(b"\xff\xda")], "x")
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm(picture_HW3: np.ndarray) -> None:
-    assert decode_image(encode_jpeg(picture_HW3, 90) + b"\0camera notes", "x").shape == picture_HW3.shape
+def test_bytes_after_the_end_of_a_jpeg_do_no_harm(image_HW3: np.ndarray) -> None:
+    assert decode_image(encode_jpeg(image_HW3, 90) + b"\0camera notes", "x").shape == image_HW3.shape
 
 
-def test_a_png_cut_short_is_refused_by_name(tmp_path: Path, picture_HW3: np.ndarray) -> None:
-    data = cv2.imencode(".png", picture_HW3)[1].tobytes()
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(image_HW3: np.ndarray, kept: float) -> None:
+    data = encode_jpeg(image_HW3, 90)
+    scan = data.index(b"\xff\xda") + 30
+    with pytest.raises(UserError, match="damaged JPEG, data is missing before its end"):
+        decode_image(data[: scan + int(kept * (len(data) - scan))] + data[-2:], "x")
+
+
+def test_a_jpeg_that_is_grey_to_its_corners_is_not_taken_for_one_that_lacks_data() -> None:
+    grey_HW3 = np.full((40, 50, 3), 128, dtype=np.uint8)
+    assert (decode_image(encode_jpeg(grey_HW3, 90), "x") == grey_HW3).all()
+
+
+def test_a_png_cut_short_is_refused_by_name(tmp_path: Path, image_HW3: np.ndarray) -> None:
+    data = cv2.imencode(".png", image_HW3)[1].tobytes()
     (tmp_path / "cut.png").write_bytes(data[:-100])
     with pytest.raises(UserError, match=r"cut\.png: truncated PNG"):
         read_image(tmp_path / "cut.png")
@@ -76,7 +89,7 @@ def test_a_png_cut_short_is_refused_by_name(tmp_path: Path, picture_HW3: np.ndar
 
 def test_missing_empty_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "folder.jpg").mkdir()
     for name, what in {
         "missing.jpg": "no such file",
@@ -98,24 +111,24 @@ def test_missing_empty_and_foreign_files_are_refused_by_name(tmp_path: Path) -> 
         np.zeros((1, 1), np.uint8),
     ],
 )
-def test_grey_transparent_deep_and_tiny_pictures_come_as_rgb_bytes(stored: np.ndarray) -> None:
+def test_grey_transparent_deep_and_tiny_images_come_as_rgb_bytes(stored: np.ndarray) -> None:
     image = decode_image(cv2.imencode(".png", stored)[1].tobytes(), "x")
     assert image.dtype == np.uint8
     assert image.shape == (*stored.shape[:2], 3)
 
 
-def test_pixels_lie_as_stored_and_are_turned_only_on_request(picture_HW3: np.ndarray) -> None:
+def test_pixels_lie_as_stored_and_are_turned_only_on_request(image_HW3: np.ndarray) -> None:
     # A TIFF header and one entry: tag 0x0112 (orientation), SHORT, one value: 6, to be turned by 90 degrees.
     orientation = (
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + bytes.fromhex("0112 0003 00000001 0006 0000") + b"\0\0\0\0"
     )
-    data = with_segment(encode_jpeg(picture_HW3, 90), 0xE1, orientation)
+    data = with_segment(encode_jpeg(image_HW3, 90), 0xE1, orientation)
     assert decode_image(data, "x").shape == (60, 90, 3)
     assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.31])
-def test_a_shrunk_picture_shows_things_where_its_affine_says(zoom: float) -> None:
+def test_a_shrunk_image_shows_things_where_its_affine_says(zoom: float) -> None:
     y, x = np.mgrid[:120, :170]
     spot = 255 * np.exp(-((x - 61) ** 2 + (y - 83) ** 2) / (2 * 8**2))
     small, affine = shrink(np.repeat(spot[..., None], 3, axis=2).astype(np.uint8), zoom)
@@ -130,7 +143,7 @@ def test_a_shrunk_picture_shows_things_where_its_affine_says(zoom: float) -> Non
     "name",
     ["../a.jpg", "images/../../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "..\\a.jpg", "a\nb.jpg", "", ".", None, 7],
 )
-def test_a_picture_s_name_that_leads_elsewhere_is_refused(name: Any) -> None:
+def test_the_name_of_an_image_that_leads_elsewhere_is_refused(name: Any) -> None:
     with pytest.raises(
         UserError, match=r"list.json: name .* is not usable, expected a relative path"
     ) as caught:
@@ -138,5 +151,5 @@ def test_a_picture_s_name_that_leads_elsewhere_is_refused(name: Any) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_s_name_is_tidied() -> None:
+def test_the_name_of_an_image_is_tidied() -> None:
     assert relative_name("val2017//./1.jpg", "x") == "val2017/1.jpg"
