@@ -2,8 +2,10 @@
 
 Is it the CPU's, does it repeat itself bit by bit, does the host never wait, and how long does it take.
 
-    python benchmarks/gpu_tag_loss.py check [--sizes few]     stops at the first difference; few: for compute-sanitizer, which is slow
-    python benchmarks/gpu_tag_loss.py time [--to FOLDER]      writes FOLDER/gpu_tag_loss.{json,md} (default: benchmarks/results)
+    python benchmarks/gpu_tag_loss.py check [--sizes few]   stops at the first difference
+    python benchmarks/gpu_tag_loss.py time [--to FOLDER]    writes FOLDER/gpu_tag_loss.{json,md}
+
+few: for compute-sanitizer, which is slow. FOLDER: benchmarks/results by default.
 
 `benchmarks/gpu.sh` runs all of it. Legend: B images, K joints, P people, h w map cells.
 """
@@ -84,7 +86,7 @@ def check(sizes: list[tuple[int, ...]]) -> None:
 
 
 def check_launches() -> None:
-    """One kernel forward, one backward, nothing else on the device, no waiting; hence both can be captured into a CUDA graph."""
+    """One kernel forward, one backward, no waiting: both can be captured into a CUDA graph."""
     tag_BKhw, cell_BPK, weight_2B = (tensor.cuda() for tensor in case(FEW[0], torch.float32, seed=0))
     forward = torch.ops.pose.tag_loss.default
     backward = torch.ops.pose.tag_loss_backward.default
@@ -162,8 +164,9 @@ def take_times(folder: Path) -> None:
     names = list(rows[0]["milliseconds"])
     text = f"""# Tag loss on a GPU
 
-{B} images, {K} joints, maps of {h} x {w}, float32; milliseconds by the device's clock, {ROUNDS} rounds in turns: median (range of the
-middle half). `ours` and `formula` are forward and backward through autograd, so mostly the time that Python needs to launch them.
+{B} images, {K} joints, maps of {h} x {w}, float32; milliseconds by the device's clock, {ROUNDS}
+rounds in turns: median (range of the middle half). `ours` and `formula` are forward and backward through
+autograd, so mostly the time that Python needs to launch them.
 
 | people | {" | ".join(names)} |
 |---|{"---|" * len(names)}
