@@ -77,8 +77,8 @@ def main() -> None:
     text = f"""# Tag loss, forward and backward
 
 {B} images, {K} joints, maps of {h} x {w}, float32, {MISSING:.0%} of the joints absent; one thread, CPU time,
-{ROUNDS} rounds in turns: median of the ratio within a round (range of the middle half of the rounds). Memory: held by the
-process, or fresh from the system.
+{ROUNDS} rounds in turns: median of the ratio within a round (range of the middle half of the rounds). Memory:
+held by the process, or fresh from the system.
 
 | people | memory | zero-filling one gradient (limit) | operator, times it | PyTorch, times it |
 |---|---|---|---|---|
