@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: int) -> dict[str, Any]:
-    """Take all contestants through the same people, in turns."""
+    """Take all variants through the same people, in turns."""
     people = PersonSet(prepared)
     files, data, rows = same_bytes(prepared, people, root, most)
     single, batch = params.single, params.task("hgpose").batch
@@ -176,7 +176,7 @@ def report(sets: dict[str, Any]) -> str:
     lines = [
         "# Training data path",
         "",
-        "One thread, contestants in turns. Ratios are of CPU time within a round: median (middle half of the"
+        "One thread, variants in turns. Ratios are of CPU time within a round: median (middle half of the"
         " rounds).",
     ]
     for title, result in sets.items():

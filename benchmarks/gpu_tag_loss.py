@@ -134,7 +134,7 @@ def take_times(folder: Path) -> None:
         tag_BKhw, cell_BPK = draw(people, device="cuda")
         plain_BKhw = tag_BKhw.detach()
         slopes = torch.ops.pose.tag_loss(plain_BKhw, cell_BPK)[2:]
-        contestants: dict[str, Callable[[], object]] = {
+        variants: dict[str, Callable[[], object]] = {
             "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
             "forward kernel": lambda tag=plain_BKhw, cell=cell_BPK: torch.ops.pose.tag_loss(tag, cell),
             "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: (
@@ -147,9 +147,9 @@ def take_times(folder: Path) -> None:
                 ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
             ),
         }
-        times: dict[str, list[float]] = {name: [] for name in contestants}
+        times: dict[str, list[float]] = {name: [] for name in variants}
         for number in range(ROUNDS + 20):
-            for name, work in contestants.items():
+            for name, work in variants.items():
                 torch.cuda.synchronize()
                 took = milliseconds(work)
                 if number >= 20:  # clocks and allocator have settled

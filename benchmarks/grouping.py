@@ -103,7 +103,7 @@ def measured(people: int, size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure all cases, print the table, write it and the figures."""
+    """Measure all cases, print the table, write it and the numbers."""
     cv2.setNumThreads(1)
     rows = [measured(people, size) for size in SIZES for people in PEOPLE]
     versions = {
@@ -132,8 +132,8 @@ def main() -> None:
     ])  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "grouping.md").write_text(text, encoding="utf-8")
-    figures = {"versions": versions, "rounds": ROUNDS, "rows": rows}
-    (RESULTS / "grouping.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    numbers = {"versions": versions, "rounds": ROUNDS, "rows": rows}
+    (RESULTS / "grouping.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     print(text)
 
 

@@ -61,7 +61,7 @@ def main() -> None:
         f"# A small network's training step: {TASK}",
         "",
         f"Stem {params.task(TASK).network.stem}, {setting}.",
-        f"One thread, contestants in turns, {options.rounds} rounds. Ratios are of CPU time an image in"
+        f"One thread, variants in turns, {options.rounds} rounds. Ratios are of CPU time an image in"
         " a round: median (middle half).",
         "",
         "| | images per second | share of the demo's rate |",

@@ -56,7 +56,7 @@ def main() -> None:
             tag_BKhw, cell_BPK = draw(people)
             plain_BKhw = tag_BKhw.detach()
             keep_memory(memory == "held")
-            contestants = {
+            variants = {
                 "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
                 "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
                     ops.tag_loss(tag, cell), tag, (one_B, one_B)
@@ -65,7 +65,7 @@ def main() -> None:
                     ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
                 ),
             }
-            seconds = in_turns(contestants, ROUNDS)
+            seconds = in_turns(variants, ROUNDS)
             row = {
                 "memory": memory,
                 "people": people,

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: int) -> dict[str, Any]:
-    """`steps` batches of each contestant a round, in turns. batch: of one process."""
+    """`steps` batches of each variant a round, in turns. batch: of one process."""
     ready = noise(params, "hgpose", batch)
 
     def task(**train: Any) -> Task:
@@ -76,7 +76,7 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
         return built
 
     own = task()
-    contestants: dict[str, Callable[[], object]] = {
+    variants: dict[str, Callable[[], object]] = {
         "forward alone": lambda: forward(own, ready, steps),
         LIMIT: lambda: forward_backward(own, ready, steps),
         "step": lambda: step(own, cycle([ready]), steps),
@@ -90,7 +90,7 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
     keys = ResumableBatchSampler(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
     dataset = data.dataset(rows, seed=params.seed)
     batches = (raw.to(CPU) for raw in Loader(dataset, keys, workers=0))
-    seconds = in_turns(contestants, rounds)
+    seconds = in_turns(variants, rounds)
     return {
         "network": params.task("hgpose").network.model_dump(),
         "weights": sum(parameter.numel() for parameter in own.net.parameters()),
@@ -130,7 +130,7 @@ def report(networks: dict[str, Any]) -> str:
     lines = [
         "# Training step",
         "",
-        "One thread, contestants in turns. Ratios are of CPU time within a round: median (middle half of the"
+        "One thread, variants in turns. Ratios are of CPU time within a round: median (middle half of the"
         " rounds).",
     ]
     for name, result in networks.items():
@@ -146,9 +146,9 @@ def report(networks: dict[str, Any]) -> str:
             "| | images per second | share of the limit's rate |",
             "|---|---|---|",
         ]
-        for contestant, rate in result["images_per_second"].items():
-            share = "1 (the limit)" if contestant == LIMIT else shown(result["share_of_limit"][contestant])
-            lines.append(f"| {contestant} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
+        for variant, rate in result["images_per_second"].items():
+            share = "1 (the limit)" if variant == LIMIT else shown(result["share_of_limit"][variant])
+            lines.append(f"| {variant} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
     return "\n".join(lines) + "\n"
 
 

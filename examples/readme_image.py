@@ -1,6 +1,6 @@
 """Draws docs/img/people.jpg, the README's image: people of the test set as the trained `hgpose` sees them.
 
-Run after `make repro`:  .venv/bin/python examples/readme_picture.py
+Run after `make repro`:  .venv/bin/python examples/readme_image.py
 """
 
 from __future__ import annotations
