@@ -146,9 +146,9 @@ def report(networks: dict[str, Any]) -> str:
             "| | images per second | share of the limit's rate |",
             "|---|---|---|",
         ]
-        for variant, rate in result["images_per_second"].items():
-            share = "1 (the limit)" if variant == LIMIT else shown(result["share_of_limit"][variant])
-            lines.append(f"| {variant} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
+        for label, rate in result["images_per_second"].items():
+            share = "1 (the limit)" if label == LIMIT else shown(result["share_of_limit"][label])
+            lines.append(f"| {label} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
     return "\n".join(lines) + "\n"
 
 
