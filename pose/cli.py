@@ -137,9 +137,9 @@ def _evaluate(task: str) -> None:
 
 def _report() -> None:
     from pose.params import load_params
-    from pose.report import machine_facts, revision, write_report
+    from pose.report import write_report
 
-    shown = write_report(load_params(), revision=revision(), machine=machine_facts())
+    shown = write_report(load_params())
     print(f"report/index.html: {', '.join(shown)}")
 
 
