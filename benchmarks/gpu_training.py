@@ -30,7 +30,7 @@ from pose.data.multi_samples import MultiTargets
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.single_samples import Batch
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.experiments.verify import verify
 from pose.inference.evaluate import evaluate
 from pose.inference.predictor import select_device

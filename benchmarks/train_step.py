@@ -28,7 +28,7 @@ from torch import Tensor
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.single_samples import Batch
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.params import Params, SyntheticParams, parse
 from pose.tasks.task import Task, build_task
 

@@ -141,6 +141,6 @@ def identity_collate(batch: Any) -> Any:
 
 def _init_worker(_: int) -> None:
     cv2.setNumThreads(0)  # one core a worker; OpenCV's own threads would compete with the others
-    # Torch passes on the data set's errors. The hook is left with those of threads that hand over batches while
-    # the main process or another worker dies, of which one line is enough.
+    # Torch passes on the data set's errors. The hook is left with those of threads that hand over batches as
+    # another process dies, of which one line tells.
     sys.excepthook = lambda *_: None
