@@ -76,7 +76,7 @@ def read_annotations(path: str | Path) -> RawCoco:
     num_others = 0
     for number, annotation in enumerate(content["annotations"], start=1):
         category = annotation.get("category_id")
-        if _is_whole(category) and category in other_ids:
+        if _is_integer(category) and category in other_ids:
             num_others += 1
             continue
         where = _where(path, "annotation", annotation, number)
@@ -101,9 +101,7 @@ def read_valid_ids(path: str | Path) -> set[int]:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         word = line.strip()
         if word and not (word.isascii() and word.isdecimal() and len(word) < 20):
-            raise UserError(
-                f"{path}: line {number}: found {word[:40]!r}, expected an image id (a whole number)"
-            )
+            raise UserError(f"{path}: line {number}: found {word[:40]!r}, expected an image id (an integer)")
         if word:
             ids.add(int(word))
     return ids
@@ -132,14 +130,14 @@ def region(annotation: Entry, height: int, width: int) -> np.ndarray:
     return inside_HW
 
 
-def _is_whole(value: Any, least: int = -LARGEST) -> bool:
+def _is_integer(value: Any, least: int = -LARGEST) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST
 
 
 def _are_numbers(values: Any, far: float = MAX_NUMBER) -> bool:
     """Whether it is a list of numbers within `far` of 0.
 
-    JSON as Python reads it also has NaN, infinity, and whole numbers of any size.
+    JSON as Python reads it also has NaN, infinity, and integers of any size.
     """
     if not isinstance(values, list) or not set(map(type, values)) <= {int, float}:
         return False
@@ -148,19 +146,19 @@ def _are_numbers(values: Any, far: float = MAX_NUMBER) -> bool:
 
 
 IMAGE: Checks = {
-    "id": (lambda value: _is_whole(value, 0), "a whole number"),
+    "id": (lambda value: _is_integer(value, 0), "an integer"),
     "file_name": (lambda value: isinstance(value, str), "a relative path"),
-    "width": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
-    "height": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),
+    "width": (lambda value: _is_integer(value, 1), "an integer of at least 1"),
+    "height": (lambda value: _is_integer(value, 1), "an integer of at least 1"),
 }
 ANNOTATION: Checks = {  # all that pycocotools reads
-    "id": (lambda value: _is_whole(value, 1), "a whole number of at least 1"),  # 0 marks who was not found
-    "image_id": (lambda value: _is_whole(value, 0), "a whole number"),
-    "category_id": (lambda value: _is_whole(value, 0), "a whole number"),
+    "id": (lambda value: _is_integer(value, 1), "an integer of at least 1"),  # 0 marks who was not found
+    "image_id": (lambda value: _is_integer(value, 0), "an integer"),
+    "category_id": (lambda value: _is_integer(value, 0), "an integer"),
     "iscrowd": (lambda value: value in (0, 1), "0 or 1"),
     "bbox": (lambda value: _are_numbers(value) and len(value) == 4, "x, y, width, height"),
     "area": (lambda value: _are_numbers([value]), "a number"),
-    "num_keypoints": (lambda value: _is_whole(value, 0), "a whole number"),
+    "num_keypoints": (lambda value: _is_integer(value, 0), "an integer"),
     "keypoints": (
         lambda value: isinstance(value, list) and len(value) == 3 * len(COCO),
         f"{3 * len(COCO)} numbers: x, y, flag of {len(COCO)} joints",
@@ -219,8 +217,8 @@ def _run_lengths(rle: Entry) -> list[int]:
     counts = rle["counts"]
     if isinstance(counts, str):
         return decompress(counts.encode("ascii"))
-    if not isinstance(counts, list) or not all(_is_whole(count) for count in counts):
-        raise TypeError("counts are no list of whole numbers")
+    if not isinstance(counts, list) or not all(_is_integer(count) for count in counts):
+        raise TypeError("counts are no list of integers")
     return counts
 
 
@@ -229,10 +227,8 @@ def _category_ids(categories: Sequence[Entry], path: Path) -> tuple[set[int], se
     ids: tuple[set[int], set[int]] = set(), set()
     for category in categories:
         name, number = category.get("name"), category.get("id")
-        if not _is_whole(number):
-            raise UserError(
-                f"{path}: category {_shown(name)} has id {_shown(number)}, expected a whole number"
-            )
+        if not _is_integer(number):
+            raise UserError(f"{path}: category {_shown(name)} has id {_shown(number)}, expected an integer")
         ids[name != "person"].add(category["id"])
         joints = category.get("keypoints", list(COCO.joints))
         if name == "person" and joints != list(COCO.joints):
