@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pose.data.formats.person_table import PERSON_HEIGHT, SOURCES, SPLITS, is_labelled, is_placed, zero_based
 from pose.data.formats.published_h5 import NAME_LENGTH, decode_name
-from pose.data.person_table import PERSON_HEIGHT, SOURCES, SPLITS, is_labelled, is_placed, zero_based
 from pose.io.errors import UserError
 from pose.io.hdf5 import (
     IMAGES,

@@ -13,8 +13,8 @@ import torch
 
 from pose.data.augment import Augment
 from pose.data.batch import Batch, Inputs, SingleTargets
+from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT
 from pose.data.person_set import PersonSet
-from pose.data.person_table import FEET_SHIFT, PERSON_HEIGHT
 from pose.data.samples import SampleDataset
 from pose.keypoints.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
 from pose.keypoints.heatmap import encode

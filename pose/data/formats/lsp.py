@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.person_table import (
+from pose.data.formats.person_table import (
     JOINTS,
     LSP_TEST,
     PERSON_HEIGHT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.person_table import (
+from pose.data.formats.person_table import (
     INCOMPLETE,
     JOINTS,
     MPII_TEST,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.person_table import JOINTS, SOURCES, PersonTable, image_name
+from pose.data.formats.person_table import JOINTS, SOURCES, PersonTable, image_name
 from pose.io.errors import UserError
 from pose.io.hdf5 import open_h5, read_number_column, read_whole_column
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from pose.data.formats import lsp as raw_lsp
 from pose.data.formats import mpii as raw_mpii
-from pose.data.formats.published_h5 import encode_name, read_published
-from pose.data.person_table import (
+from pose.data.formats.person_table import (
     FEET_SHIFT,
     LSP_TEST,
     PERSON_HEIGHT,
@@ -29,6 +28,7 @@ from pose.data.person_table import (
     is_placed,
     zero_based,
 )
+from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.summary import IMAGE_MISSING, IMAGE_UNREADABLE, Summary
 from pose.data.threads import in_threads
 from pose.io.errors import UserError

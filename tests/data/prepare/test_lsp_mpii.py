@@ -14,7 +14,7 @@ import pytest
 import raw_sets as raw
 from helpers import noise
 
-from pose.data.person_table import FEET_SHIFT
+from pose.data.formats.person_table import FEET_SHIFT
 from pose.data.prepare.lsp_mpii import chosen, pack
 from pose.io.errors import UserError
 from pose.io.images import decode_image, encode_jpeg
