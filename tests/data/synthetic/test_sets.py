@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pose.data.formats.lsp import read_lsp, read_lspet
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
+from pose.data.formats.person_table import INCOMPLETE, MPII_TEST, TRAIN
 from pose.data.synthetic import synthesize
 from pose.io.errors import UserError
 from pose.keypoints.skeleton import COCO, LSP_TO_MPII, MPII
@@ -93,35 +94,30 @@ def test_the_real_readers_find_the_people_and_both_annotations_agree(mpii: Path)
     row_N = [rows[key] for key in zip(people.name_N, people.person_N, strict=True)]
     for field in ("centre_N2", "scale_N", "part_NK2", "visible_NK"):
         np.testing.assert_allclose(getattr(table, field)[row_N], getattr(people, field))
-    validation = {str(name) for name in people.name_N[validation_N]}
-    assert not validation & {
-        str(name) for name in people.name_N[~validation_N]
-    }  # images with all their people
+    assert not set(people.name_N[validation_N]) & set(people.name_N[~validation_N])
     share_N = table.head_size_N / (200 * table.scale_N)
     assert 0.1 < np.nanmin(share_N) <= np.nanmedian(share_N) < 0.14  # MPII's own: about 0.125
     assert 0.15 <= np.mean(people.visible_NK[people.labelled_NK] == 0) <= 0.45  # occluded
 
 
 def test_the_mat_file_has_the_gaps_of_the_real_one(mpii: Path) -> None:
-    file = scipy.io.loadmat(mpii / "mpii_human_pose_v1_u12_1.mat", struct_as_record=False)
-    release = file["RELEASE"][0, 0]
-    images, training = release.annolist[0], release.img_train[0]
-    assert len(images) == len(training) == len(release.single_person)
-    rects = [rect for image in images for rect in image.annorect.ravel()]
-    with_points = [rect for rect in rects if getattr(rect, "annopoints", np.empty(0)).size]
-    points = [rect.annopoints[0, 0].point[0] for rect in with_points]
-    visible = [joint.is_visible for joints in points for joint in joints]
-    assert any(image.annorect.size == 0 for image in images)
-    assert any(image.annorect.size > 1 for image in images)
-    for field in ("annopoints", "scale", "objpos"):
-        assert any(getattr(rect, field).size == 0 for rect in rects if field in rect._fieldnames)
-    assert any(len(joints) < 16 for joints in points)
-    assert {value.dtype.kind for value in visible} >= {"u", "U", "f"}  # number, text, an empty array
-    assert any(value.size == 0 for value in visible)
-    tested = [image for image, train in zip(images, training, strict=True) if not train]
-    assert tested
-    assert not any("annopoints" in rect._fieldnames for image in tested for rect in image.annorect.ravel())
-    assert all((mpii / "images" / str(image.image[0, 0].name[0])).is_file() for image in images)
+    path = mpii / "mpii_human_pose_v1_u12_1.mat"
+    table = read_mpii_mat(path)
+    joints_N = table.labelled_NK.sum(axis=1)
+    assert set(table.istrain_N) == {TRAIN, MPII_TEST, INCOMPLETE}
+    assert not joints_N[table.istrain_N == MPII_TEST].any()
+    assert {0, 16} < set(joints_N[table.istrain_N != MPII_TEST])  # none, some or all joints
+    for gaps_N in (np.isnan(table.scale_N), np.isnan(table.centre_N2).any(axis=1)):
+        assert gaps_N[joints_N > 0].any()  # joints without a scale, or a place
+        assert gaps_N[joints_N == 0].any()
+    images = {f"mpii/images/{image.name}" for image in (mpii / "images").iterdir()}
+    assert set(table.name_N) < images  # some show nobody who is annotated
+    release = scipy.io.loadmat(path, struct_as_record=False)["RELEASE"][0, 0]
+    assert len(release.annolist[0]) == len(release.img_train[0]) == len(release.single_person) == len(images)
+    rects = [rect for image in release.annolist[0] for rect in image.annorect.ravel()]
+    annotated = [rect.annopoints[0, 0] for rect in rects if getattr(rect, "annopoints", np.empty(0)).size]
+    visible = [joint.is_visible for annopoints in annotated for joint in annopoints.point[0]]
+    assert {value.dtype.kind for value in visible} >= {"u", "U", "f"}  # a number, text, an empty array
 
 
 def test_the_json_has_the_fields_of_the_real_one(mpii: Path, real_data: Path) -> None:
