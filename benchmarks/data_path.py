@@ -27,7 +27,7 @@ from pose.data.loader import Loader, sequential_batches
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.single_samples import PersonDataset, crop, person_affine
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.io.images import decode_image
 from pose.io.schema import parse
 from pose.params import Params, SyntheticParams, load_params

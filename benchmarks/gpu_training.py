@@ -29,7 +29,7 @@ from noise import CPU, noise, noise_task, preset, variant
 from pose.data.batch import Batch
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.experiments.verify import verify
 from pose.inference.evaluate import evaluate
 from pose.inference.predictor import select_device

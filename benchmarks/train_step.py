@@ -28,7 +28,7 @@ from torch import Tensor
 from pose.data.batch import Batch
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.io.schema import parse
 from pose.params import Params, SyntheticParams
 from pose.tasks.task import Task, open_data

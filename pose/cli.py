@@ -90,7 +90,7 @@ def _add_pipeline(commands: Commands) -> None:
 
 
 def _synthesize(folder: str) -> None:
-    from pose.data.synthetic.sets import synthesize
+    from pose.data.synthetic import synthesize
     from pose.params import load_params
 
     params = load_params()
