@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pose.keypoints.geometry import to_cell, to_px
-from pose.keypoints.heatmap import decode, encode, encode_people, flip_back, located
+from pose.keypoints.heatmap import decode, encode, encode_people, flip_back, peak_positions
 from pose.keypoints.skeleton import MPII
 
 
@@ -98,7 +98,7 @@ def test_a_little_noise_moves_a_joint_little():
 def test_a_cell_that_is_no_peak_moves_towards_its_larger_neighbour(target: str):
     heatmap = np.zeros((1, 8, 8), dtype=np.float32)
     heatmap[0, 3, 2:6] = 0.1, 0.3, 0.5, 0.9
-    found = located(heatmap, np.array([0, 0]), np.array([3 * 8 + 3, 3 * 8 + 4]), target=target)
+    found = peak_positions(heatmap, np.array([0, 0]), np.array([3 * 8 + 3, 3 * 8 + 4]), target=target)
     assert found.tolist() == ([[3.5, 3], [4.5, 3]] if target == "subcell" else [[3.25, 3], [4.25, 3]])
 
 
@@ -107,8 +107,10 @@ def test_arrays_and_tensors_are_read_alike(target: str):
     rng = np.random.default_rng(0)
     heatmap = rng.normal(0.2, 1, (3, 7, 5)).astype(np.float32)
     maps, cells = rng.integers(0, 3, 60), rng.integers(0, 35, 60)
-    found = located(torch.from_numpy(heatmap), torch.from_numpy(maps), torch.from_numpy(cells), target=target)
-    np.testing.assert_allclose(found.numpy(), located(heatmap, maps, cells, target=target), atol=1e-5)
+    found = peak_positions(
+        torch.from_numpy(heatmap), torch.from_numpy(maps), torch.from_numpy(cells), target=target
+    )
+    np.testing.assert_allclose(found.numpy(), peak_positions(heatmap, maps, cells, target=target), atol=1e-5)
 
 
 def test_flipping_back_undoes_a_mirrored_image_joint_by_joint():
