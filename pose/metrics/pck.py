@@ -231,8 +231,8 @@ def _counted(distance_NK: np.ndarray) -> np.ndarray:
     return (~np.isnan(distance_NK)).sum(axis=0)
 
 
-def _percent(part_K: np.ndarray, whole_K: np.ndarray) -> np.ndarray:
-    return np.divide(100.0 * part_K, whole_K, out=np.full(len(whole_K), np.nan), where=whole_K > 0)
+def _percent(part_K: np.ndarray, total_K: np.ndarray) -> np.ndarray:
+    return np.divide(100.0 * part_K, total_K, out=np.full(len(total_K), np.nan), where=total_K > 0)
 
 
 def _groups(percent_K: np.ndarray, skeleton: Skeleton) -> dict[str, float]:

@@ -180,8 +180,8 @@ def _translate(found: ExternalTensors) -> Published:
         tensors[internal_name] = copied.contiguous()
     unknown = sorted(set(found.tensors) - {found.name(name) for name in tensors})
     if unknown:
-        whole = f"{format.name} of {settings['stacks']} stacks"
-        raise UserError(f"{source}: tensor {unknown[0]}: not part of {whole}")
+        network = f"{format.name} of {settings['stacks']} stacks"
+        raise UserError(f"{source}: tensor {unknown[0]}: not part of {network}")
     return Published(format, settings, tensors)
 
 

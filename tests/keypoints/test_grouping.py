@@ -215,13 +215,6 @@ def test_a_person_has_the_mean_tag_of_their_joints():
     assert len(group(*dots(nose | eye | hip), BARE, skeleton=FOUR)) == 1  # 1.3 is within 1 of 0.4, not of 0
 
 
-def test_all_matches_together_cost_the_least():
-    # Matching the nearest pair first (1 and 1.2) would leave the peak at 2.6 with the person at 0.
-    dot = {(1, 1, 1): (0.9, 0), (1, 1, 5): (0.9, 1.2), (2, 5, 1): (0.9, 1), (2, 5, 5): (0.9, 2.6)}
-    found = group(*dots(dot), replace(BARE, tag_threshold=3), skeleton=FOUR)
-    assert found.joint_PK2[:, [1, 2]].tolist() == [[[1, 1], [1, 5]], [[5, 1], [5, 5]]]
-
-
 def test_a_person_who_is_not_there_yet_takes_no_joints_of_others():
     # People at 0, 3 and 6 have noses, one at -3 has none: at the same total cost, each hip could move on to
     # the next nose.
@@ -235,18 +228,6 @@ def test_a_person_who_is_not_there_yet_takes_no_joints_of_others():
     assert (found.score_PK > 0).sum() == np.isfinite(crowd[:, :, 0]).sum()
 
 
-def test_between_peaks_of_rounded_equal_distance_the_score_decides():
-    dot = {(1, 1, 1): (0.9, 0), (2, 5, 1): (0.5, 0.1), (2, 5, 5): (0.8, 0.4)}
-    assert group(*dots(dot), BARE, skeleton=FOUR).joint_PK2[:, 2].tolist() == [[5, 5], [1, 5]]
-
-
-def test_two_people_who_share_a_cell_stay_two():
-    joint_PK2 = np.array([[[4.0, 4], [8, 8], [4, 12], [12, 4]], [[20, 20], [8, 8], [20, 12], [12, 20]]])
-    found = group(*maps(joint_PK2, np.array([0, 5]), size=24), BARE, skeleton=FOUR)
-    assert np.isnan(found.joint_PK2[:, 1, 0]).tolist() == [False, True]  # the shared cell has one tag
-    np.testing.assert_array_equal(np.delete(found.joint_PK2, 1, axis=1), np.delete(joint_PK2, 1, axis=1))
-
-
 def test_refinement_takes_the_weak_peak_of_the_persons_own_tag():
     dot = {(1, 1, 1): (0.9, 0), (1, 1, 6): (0.8, 5), (2, 5, 1): (0.05, 0.4), (2, 5, 6): (0.95, 5)}
     bare, found = group(*dots(dot), BARE, skeleton=FOUR), group(*dots(dot), skeleton=FOUR)
@@ -254,14 +235,6 @@ def test_refinement_takes_the_weak_peak_of_the_persons_own_tag():
     assert found.score_PK[:, 2].tolist() == pytest.approx([0.95, 0.05])
     np.testing.assert_array_equal(found.score_P, bare.score_P)  # filled-in joints do not count
     assert np.isnan(bare.joint_PK2[1, 2]).all()
-
-
-def test_a_joint_stays_missing_where_the_heatmap_is_not_positive():
-    heatmap, tag = dots({(1, 1, 1): (0.9, 0)})
-    heatmap[2] = -0.01
-    found = group(heatmap, tag, skeleton=FOUR)
-    assert np.isnan(found.joint_PK2[0]).any(axis=1).tolist() == [True, False, True, True]
-    assert found.score_PK[0, 2] == 0
 
 
 def test_more_than_one_counts_as_one_and_makes_no_plateau():
@@ -280,16 +253,6 @@ def test_a_plateau_is_one_joint_unless_its_tags_differ():
     assert len(group(heatmap, tag, BARE, skeleton=FOUR)) == 2
     flat = group(np.full((17, 128, 128), 0.5), np.zeros((17, 128, 128, 1)))
     assert flat.joint_PK2.tolist() == [[[0, 0]] * 17]
-
-
-def test_peaks_at_opposite_edges_do_not_touch():
-    dot = {(1, 3, 8): (0.9, 0), (1, 4, 0): (0.9, 0), (1, 8, 8): (0.9, 0), (2, 0, 0): (0.9, 0)}
-    assert (group(*dots(dot), BARE, skeleton=FOUR).score_PK > 0).sum() == 4
-
-
-def test_people_are_sorted_by_falling_score():
-    dot = {(1, 1, 1): (0.2, 0), (1, 5, 5): (0.9, 5), (1, 5, 1): (0.6, 9)}
-    assert group(*dots(dot), skeleton=FOUR).score_P.tolist() == pytest.approx([0.225, 0.15, 0.05])
 
 
 # Without tags

@@ -11,7 +11,6 @@ from pose.keypoints.skeleton import COCO, MPII, Skeleton
 from pose.metrics.pck import (
     PersonTruth,
     accuracy_curve,
-    joint_accuracy,
     joint_area,
     normalised_distance,
     per_joint_table,
@@ -56,18 +55,15 @@ def test_perfect_predictions_score_100_everywhere():
     assert found["people"] == {"all": 5} | counts
 
 
-def test_a_joint_exactly_at_the_threshold_is_right_and_one_beyond_is_wrong():
-    true = np.zeros((2, 16, 2))
+def test_a_joint_exactly_at_the_threshold_of_its_persons_head_is_right_and_one_beyond_is_wrong():
+    true = np.zeros((3, 16, 2))
     predicted = true.copy()
     predicted[0, :, 0] = 5.0  # half of a head size of 10
     predicted[1, :, 0] = 5.001
-    assert scores(predicted, true)["PCKh"]["0.5"] == 50.0
-
-
-def test_distances_are_in_the_persons_own_reference_length():
-    predicted, true = np.full((2, 1, 2), [3.0, 4.0]), np.zeros((2, 1, 2))
-    distance = normalised_distance(predicted, true, np.ones((2, 1), bool), np.array([10.0, 2.0]))
-    assert distance.ravel().tolist() == [0.5, 2.5]
+    predicted[2] = [3.0, 4.0]
+    assert scores(predicted, true, head=[10.0, 10.0, 2.0])["PCKh"]["0.5"] == pytest.approx(100 / 3)
+    distance = normalised_distance(predicted, true, everything(3), np.array([10.0, 10.0, 2.0]))
+    assert distance[:, 0].tolist() == [0.5, pytest.approx(0.5001), 2.5]
 
 
 def test_nan_and_infinite_predictions_are_wrong_not_missing():
@@ -154,11 +150,6 @@ def test_pck_counts_lsp_people_with_a_torso_within_a_fifth_of_it():
 
 
 # Curves and tables
-
-
-def test_joints_are_counted_where_they_can_be_compared():
-    distance = np.array([[0.1, np.nan], [0.9, np.nan], [np.inf, np.nan]])
-    np.testing.assert_allclose(joint_accuracy(distance, 0.5), [100 / 3, np.nan])
 
 
 def test_area_under_the_curve_is_that_of_steps_at_each_distance():

@@ -110,38 +110,26 @@ def test_gradients_of_people_who_share_a_cell_add_up(device: str, dtype: torch.d
     assert_equal_formula(ops.tag_loss, tag_BKhw, cell_BPK, 1e-5 if dtype == torch.float32 else 1e-2)
 
 
-def test_absent_people_change_nothing(device: str) -> None:
+def test_absent_people_change_nothing_and_without_any_everything_is_zero(device: str) -> None:
     tag_BKhw, cell_BPK = draw(2, 4, 3, 6, 6, device=device)
     absent_BPK = torch.full_like(cell_BPK, -1)
     more_BPK = torch.cat([absent_BPK, cell_BPK[:, :2], absent_BPK, cell_BPK[:, 2:]], dim=1)
     more, fewer = (with_gradient(ops.tag_loss, tag_BKhw, some) for some in (more_BPK, cell_BPK))
     torch.testing.assert_close(more, fewer)
-
-
-def test_without_people_losses_and_gradients_are_zero(device: str) -> None:
-    for people in (0, 3):
-        tag_BKhw, _ = draw(2, 4, 1, 6, 6, device=device)
-        for found in with_gradient(ops.tag_loss, tag_BKhw, torch.full((2, people, 4), -1, device=device)):
+    for nobody_BPK in (absent_BPK, absent_BPK[:, :0]):
+        for found in with_gradient(ops.tag_loss, tag_BKhw, nobody_BPK):
             assert torch.count_nonzero(found) == 0
 
 
-def test_a_single_person_is_pushed_from_nobody(device: str) -> None:
-    tag_BKhw, cell_BPK = draw(3, 5, 1, 6, 6, device=device)
-    _, push_B = ops.tag_loss(tag_BKhw, cell_BPK)
-    assert push_B.tolist() == [0, 0, 0]
-
-
-def test_pull_is_zero_when_a_persons_tags_agree(device: str) -> None:
-    _, cell_BPK = draw(1, 5, 2, 6, 6, device=device)
-    pull_B, push_B = ops.tag_loss(torch.full((1, 5, 6, 6), 3.0, device=device), cell_BPK)
-    assert pull_B.item() == 0
-    assert push_B.item() == 0.5  # all tags equal: as near as two people can be
-
-
-def test_push_falls_with_the_square_of_the_distance_between_means(device: str) -> None:
-    tag_BKhw = torch.tensor([1.0, 3.0], device=device).reshape(1, 1, 1, 2)
-    _, push_B = ops.tag_loss(tag_BKhw, torch.tensor([[[0], [1]]], device=device))
-    assert push_B.item() == pytest.approx(0.5 * math.exp(-4))
+def test_equal_tags_one_person_and_two_apart_have_the_known_losses(device: str) -> None:
+    tag_BKhw, cell_BPK = draw(3, 5, 2, 6, 6, device=device)
+    pull_B, push_B = ops.tag_loss(torch.full_like(tag_BKhw, 3.0), cell_BPK)
+    assert pull_B.tolist() == [0, 0, 0]  # each person's tags agree
+    assert push_B.tolist() == [0.5, 0.5, 0.5]  # and so do those of both people
+    assert ops.tag_loss(tag_BKhw, cell_BPK[:, :1])[1].tolist() == [0, 0, 0]  # one person is pushed by nobody
+    two_BKhw = torch.tensor([1.0, 3.0], device=device).reshape(1, 1, 1, 2)
+    _, push_B = ops.tag_loss(two_BKhw, torch.tensor([[[0], [1]]], device=device))
+    assert push_B.item() == pytest.approx(0.5 * math.exp(-4))  # falls with the square of the distance
 
 
 def test_maps_may_lie_in_memory_in_any_way(device: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import build_cpu_task, with_values
 from torch import Tensor, nn
 
@@ -80,16 +79,6 @@ def test_it_does_not_see_what_is_masked_in_the_loss(params: Params, batches: dic
         assert heatmap_BKhw[1:].any()
 
 
-def test_true_and_predicted_heatmaps_are_compared_on_one_scale(params: Params, batches: dict[str, Batch]):
-    task, targets = build_cpu_task(params, "advpose"), batches["single"].targets
-    assert params.single.loss == "cross_entropy"
-    logits = targets.heatmap_BKhw.clamp(min=1e-30).log()  # the ideal output
-    real, fake = task.problem.adversarial_inputs(logits[:, None], targets)
-    inside = (targets.mask_BK > 0) & (targets.heatmap_BKhw.sum(dim=(2, 3)) > 6)  # all of the Gaussian
-    assert inside.sum() > 10
-    assert F.l1_loss(real[inside], fake[inside]) < 1e-3
-
-
 # Alone, in float64
 
 
@@ -156,16 +145,3 @@ def test_k_follows_the_balance_and_stays_between_zero_and_one(params: Params):
         adversary, image, real, fake = alone(params, balance_rate=1e6, gamma=gamma)
         adversary.step(image, real, fake)
         assert float(adversary.k) == end
-
-
-def test_a_restored_adversary_goes_on_as_the_saved_one(params: Params):
-    adversary, image, real, fake = alone(params, balance_rate=0.5)
-    adversary.step(image, real, fake)
-    restored, *_ = alone(params, balance_rate=0.5)
-    state = copy.deepcopy(adversary.state_dict())
-    restored.net.load_state_dict(state["net"])
-    restored.load_state_dict(state)
-    expected, found = (one.step(image, real, fake)[0] for one in (adversary, restored))
-    assert found == expected
-    assert equal(restored.net, adversary.net)
-    assert float(restored.k) == float(adversary.k)

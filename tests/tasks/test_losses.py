@@ -125,10 +125,3 @@ def test_cross_entropy_leaves_out_joints_outside_the_crop_and_mse_trains_them_to
         kind.loss(output, target, ALL_JOINTS).backward()
         assert output.grad is not None
         assert bool(output.grad[0, :, 1].any()) == bool(counts[0, 1])
-
-
-def test_focal_maps_begin_nearly_empty():
-    bias = MultiFocal().empty_bias
-    assert bias is not None
-    assert float(torch.tensor(bias).sigmoid()) == pytest.approx(0.018, abs=1e-3)
-    assert MultiMSE().empty_bias is None

@@ -30,7 +30,6 @@ from pose.inference.predictor import predict_dataset
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import COCO
-from pose.metrics.monitored import monitored
 from pose.models.networks import HourglassParams
 from pose.ops.tag_loss import tag_loss
 from pose.params import Params, parse_params
@@ -198,13 +197,6 @@ def test_people_at_their_annotated_joints_score_one_in_every_subset(data: MultiD
     assert scores["COCO"]["AP"] > 0.95  # unlabelled joints are predicted in the middle
     people = sum(len(data.images.joints(row)[0]) for row in rows.tolist())
     assert scores["images"] == {"all": len(rows), "with people": len(rows), "people": people}
-
-
-def test_where_nobody_is_found_the_monitored_metrics_are_zero(data: MultiData):
-    rows = data.rows("val")
-    nobody = People(np.empty((0, JOINTS, 2)), np.empty((0, JOINTS)), np.empty(0))
-    scores = data.score([nobody] * len(rows), rows)
-    assert monitored("multi", scores) == {"AP": 0, "AP50": 0, "AR": 0}
 
 
 def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: MultiData, tmp_path: Path):
