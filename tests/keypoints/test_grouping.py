@@ -201,7 +201,7 @@ def test_a_joint_belongs_to_the_person_of_its_tag_wherever_it_is():
     np.testing.assert_allclose(found.score_P, [1.5 / 4, 1.5 / 4], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("distance", "people"), [(0.9, 1), (1.1, 2)])
+@pytest.mark.parametrize(("distance", "people"), [(0.999, 1), (1.001, 2)])
 def test_tags_further_apart_than_the_threshold_are_two_people(distance: float, people: int):
     heatmap, tag = dots({(1, 1, 1): (0.9, 0), (2, 7, 7): (0.9, distance)})
     assert len(group(heatmap, tag, BARE, skeleton=FOUR)) == people

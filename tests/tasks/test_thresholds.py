@@ -23,14 +23,14 @@ from pose.tasks.thresholds import DETECTION, MAX_DISTANCE, TAG, tune_thresholds
 # Known scores
 
 
-def test_the_pair_of_the_highest_score_is_found_and_no_pair_is_scored_twice():
+def test_the_two_are_tuned_in_turns_until_neither_changes_and_no_pair_is_scored_twice():
     scored = []
 
     def score(detection: float, tag: float) -> float:
         scored.append((detection, tag))
-        return -abs(detection - 0.25) - abs(tag - 1.4) - 0.1 * abs(detection - tag / 4)
+        return -100 * (detection - tag / 4) ** 2 - (tag - 1.5) ** 2  # each depends strongly on the other
 
-    assert tune_thresholds(score, 0.25, by_tags=True) == (0.25, 1.5)
+    assert tune_thresholds(score, 0.25, by_tags=True) == (0.25, 1.0)
     assert len(set(scored)) == len(scored) < len(DETECTION) * len(TAG)
 
 
