@@ -4,8 +4,8 @@ A step of each adversarial task beside one of the task that it is like, on one t
 
     python benchmarks/adversary.py [--rounds 15] [--name adversary]
 
-The game is on in every step, which it is not in the demo before `start` of the run. Pictures are noise: their
-content makes no difference.
+The adversary is active in every step, which in the demo it is not before `start_fraction`. Images are
+noise: their content makes no difference.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def report(tasks: dict[str, Any]) -> str:
     lines = [
         "# Steps with and without an adversary",
         "",
-        "One thread, the demo's networks, the game on in every step.",
+        "One thread, the demo's networks, the adversary active in every step.",
         "",
     ]
     lines += [

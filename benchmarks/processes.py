@@ -5,8 +5,8 @@ Images per second of one process of one thread, one of two threads, and two of o
     python benchmarks/processes.py [--rounds 5] [--steps 40] [--name processes]
 
 All four tasks at the demo's sizes, the batch shared by the processes as in training, gradients exchanged over
-gloo, the game on in every step. Wall clock, since processes wait for each other: run it on a machine that
-does nothing else. The limit is twice the first.
+gloo, the adversary active in every step. Wall clock, since processes wait for each other: run it on a
+machine that does nothing else. The limit is twice the first.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def rate(params: Params, name: str, ranks: Ranks, steps: int) -> float:
         for _ in range(count):
             task.step(
                 ready, done=999_999, steps=1_000_000
-            )  # far on: the game is on, the rate next to nothing
+            )  # late in the run: the adversary is active, the rate next to nothing
         return time.perf_counter() - started
 
     seconds(3)
