@@ -22,7 +22,8 @@ from ruamel.yaml import YAML
 from torch import nn
 
 from pose.data.image_set import ImageSet
-from pose.data.prepare.coco import CocoSummary, prepare_coco
+from pose.data.prepare.coco import prepare_coco
+from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.keypoints.skeleton import COCO, MPII
 from pose.models.published import EXTERNAL_FORMATS
@@ -261,7 +262,7 @@ def coco_params(**values: Any) -> CocoParams:
 
 def prepare_images(
     root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1
-) -> tuple[ImageSet, CocoSummary]:
+) -> tuple[ImageSet, Summary]:
     folder = root / "prepared" / "coco"
     summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
     return ImageSet(folder), summary

@@ -38,7 +38,7 @@ from pose.io.images import read_image
 from pose.io.video import VideoReader
 from pose.models.published import export_weights, import_file
 from pose.params import Params, load_params
-from pose.report.files import read_history, read_metrics, read_predictions, read_results
+from pose.report.files import read_coco_results, read_history, read_metrics, read_single_predictions
 from pose.training.checkpoint import CheckpointManager, load_checkpoint
 
 SECONDS, MEMORY = 20, 1100 * 2**20  # that a file may take: no sound one here takes a tenth
@@ -51,14 +51,14 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "lsp_mpii.h5": lambda path: list((people := PersonSet(path)).images(range(len(people)))),
     "coco.h5": lambda path: [((images := ImageSet(path)).image(0), images.mask(0))],
     "published.h5": read_published,
-    "predictions.h5": lambda path: read_predictions(path, joints=16),
+    "predictions.h5": lambda path: read_single_predictions(path, joints=16),
     "joints.mat": lambda path: read_lsp(path.parent),
     "mpii.mat": read_mpii_mat,
     **dict.fromkeys(("mpii.json", "mpii.json.gz"), read_mpii_json),
     "coco.json": read_annotations,
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,
-    "results.json": lambda path: read_results(path, joints=17),
+    "results.json": lambda path: read_coco_results(path, joints=17),
     "train.csv": lambda path: read_history(path, "step"),
     "params.yaml": load_params,
 }

@@ -27,8 +27,8 @@ from pose.io.files import file_hash, read_json
 from pose.io.git import run_git
 from pose.io.paths import TaskPaths
 from pose.io.schema import Frozen, parse
+from pose.metrics.monitored import MONITORED, monitored_in
 from pose.models.weights import load_weights
-from pose.report import multi, single
 from pose.report.files import read_metrics
 
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, a task, or an MLflow run"
@@ -222,7 +222,7 @@ def _of_training(
 
 def _headline(figures: Mapping[str, float]) -> Fact | None:
     """The figures that a task is known by, of those in a metrics file or a run."""
-    found = {name: figures[key] for key, name in (single.HEADLINE | multi.HEADLINE).items() if key in figures}
+    found = {name: value for kind in MONITORED for name, value in monitored_in(kind, figures).items()}
     return (
         _known("figures", found, ", ".join(f"{name} {value:g}" for name, value in found.items()))
         if found

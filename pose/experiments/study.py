@@ -13,10 +13,10 @@ from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.io.paths import TaskPaths
 from pose.io.schema import Frozen, parse, read_yaml
+from pose.metrics.monitored import MONITORED, TRAIN_PREFIX, monitored
 from pose.params import Params, load_params
 
 LAST = 0.9  # the game's figures are means over what follows this share of the run
-HEADLINE = {"single": "PCKh@0.5", "multi": "AP"}
 
 
 class Experiment(Frozen):
@@ -80,9 +80,9 @@ def figures(experiment: Experiment, params: Params) -> dict[str, Any]:
     """One row of the table, from what the experiment left in the workspace."""
     folders, spec = TaskPaths(experiment.task), params.task(experiment.task)
     scores = json.loads(folders.metrics.read_text(encoding="utf-8"))
-    train, valid = (pd.read_csv(folders.plots / f"{name}.csv") for name in ("train", "valid"))
+    train, valid = (pd.read_csv(folders.plots / f"{name}.csv") for name in ("train", "val"))
     end = train[train["step"] > LAST * train["step"].max()]
-    figure, game = HEADLINE[spec.problem], spec.adversary
+    metric, game = MONITORED[spec.problem][0].name, spec.adversary
     return {
         "study": experiment.study,
         "experiment": experiment.name,
@@ -94,9 +94,9 @@ def figures(experiment: Experiment, params: Params) -> dict[str, Any]:
         "start": game and game.start_fraction,
         "gamma": game and game.gamma,
         "balance_rate": game and game.balance_rate,
-        "figure": figure,
-        "value": scores["PCKh"]["0.5"] if spec.problem == "single" else scores["COCO"].get("AP", 0.0),
-        "train_value": float(valid[f"train {figure}"].iloc[-1]),
+        "metric": metric,
+        "value": monitored(spec.problem, scores)[metric],
+        "train_value": float(valid[TRAIN_PREFIX + metric].iloc[-1]),
         **{
             name: round(float(end[name].mean()), 6) if name in end else None
             for name in ("E_real", "E_fake", "k")

@@ -88,7 +88,8 @@ def check_tensors(tensors: Any, source: str | Path) -> None:
     for name, tensor in tensors.items():
         where = f"{source}: tensor {name}"
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise UserError(f"{where}: found a {type(tensor).__name__}, expected a tensor by name")
+            found = f"found a {type(tensor).__name__}"
+            raise UserError(f"{source}: tensor {name!r}: {found}, expected a tensor by name")
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
             found = "one without numbers" if tensor.is_meta else f"one of {tensor.dtype}, {tensor.layout}"
             raise UserError(f"{where}: found {found}, expected plain numbers")

@@ -173,7 +173,7 @@ def _check_weights(task: Task, state: TrainerState, run: Callbacks) -> None:
 
 def _append_history_row(task: Task, state: TrainerState, run: Callbacks) -> None:
     """The recent steps become one row of the history: their means."""
-    of_term: dict[str, list[float]] = {}  # an adversary's begin with its game, perhaps in the middle
+    of_term: dict[str, list[float]] = {}  # an adversary's begin when it is active, perhaps in the middle
     for row in state.recent:
         for name, value in row.items():
             of_term.setdefault(name, []).append(value)
