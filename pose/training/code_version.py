@@ -17,17 +17,20 @@ OPERATOR = ROOT / "csrc"  # absent where the package is installed without its re
 FOLDERS = ("io", "keypoints", "models", "ops", "data", "metrics", "tasks", "inference", "training")
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
-    *("data/formats/", "data/prepare/", "data/synthetic/", "data/threads.py"),
+    *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/synthetic/", "data/threads.py"),
     *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/results.py"),
     *("io/command.py", "io/errors.py", "io/git.py", "io/matlab.py", "io/paths.py", "io/video.py"),
     *("models/published.py", "training/code_version.py", "training/launch.py", "training/lock.py"),
 )
 EXCLUDED_BY_PROBLEM = {
     "single": (
-        *("data/image_set.py", "data/multi_samples.py", "data/rle.py", "keypoints/grouping.py"),
-        *("metrics/oks.py", "ops/", "tasks/multi.py", "tasks/thresholds.py"),
+        *("data/formats/coco_json.py", "data/image_set.py", "data/multi_samples.py", "data/rle.py"),
+        *("keypoints/grouping.py", "metrics/oks.py", "ops/", "tasks/multi.py", "tasks/thresholds.py"),
     ),
-    "multi": ("data/person_set.py", "tasks/single.py"),
+    "multi": (
+        *("data/formats/person_table.py", "data/formats/published_h5.py", "data/person_set.py"),
+        "tasks/single.py",
+    ),
 }
 
 
