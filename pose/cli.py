@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of pose and its base")
+    hidden: Any = {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}  # no argument of any command
+    about = "show the versions of pose and its base"
+    parser.add_argument("--version", action=_Version, nargs=0, help=about, **hidden)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_pipeline(commands)
     _add_predict(commands)

@@ -1,4 +1,4 @@
-"""One writer per folder; no trainer outlives the make or dvc that started it. Real processes, really killed."""
+"""One writer per folder; no trainer outlives the make or dvc that started it. Real processes and signals."""
 
 from __future__ import annotations
 
