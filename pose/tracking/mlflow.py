@@ -95,21 +95,19 @@ class MlflowTracker:
     def finish(self, status: Status) -> None:
         """End the run. Waits for as long as the store takes what is left; logs what it did not take."""
         if status == "FINISHED":
-            rows = [row for _, row in self._rows]
-            self._jobs.append(("curves.png", lambda run_id: _log_curves(run_id, rows)))
+            history = [row for _, row in self._rows]
+            self._jobs.append(("curves.png", lambda run_id: _log_curves(run_id, history)))
         self._status = status
         self._finished.set()
-        before = None
-        while self._thread.is_alive() and before != self._missing():
-            before = self._missing()
+        before: object = None
+        while self._thread.is_alive() and before != (now := (self.run_id, self._sent, len(self._jobs))):
+            before = now
             self._thread.join(FINISH_SECONDS)
-        if missing := self._missing():
+        missing = [name for name, _ in self._jobs]
+        if rows := self._rows[self._sent :]:
+            missing.insert(0, f"{len(rows):,} rows of the history")
+        if missing:
             log.warning("%s could not be written to %s", ", ".join(missing), store_name())
-
-    def _missing(self) -> list[str]:
-        """What the store lacks."""
-        rows = len(self._rows) - self._sent
-        return [*([f"{rows:,} rows of the history"] if rows else []), *(name for name, _ in self._jobs)]
 
     # In the thread
 
@@ -256,8 +254,8 @@ def _log_curves(run_id: str, rows: Sequence[Row]) -> None:
     for name in dict.fromkeys(name for row in val for name in row if name not in NO_METRICS):
         points = [(row["step"], row[name]) for row in val if name in row]
         right.plot(*zip(*points, strict=True), marker=".", label=name)
+        right.legend()
     right.set(xlabel="step", ylim=(0, None))
-    right.legend()
     mlflow.MlflowClient().log_figure(run_id, figure, "figures/curves.png")
 
 

@@ -48,6 +48,7 @@ def workshop(tmp_path: Path) -> Iterator[Path]:
 def start(*command: str, folder: Path) -> subprocess.Popen[bytes]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "SHELL": "/bin/sh"}
+    environment["DVC_NO_ANALYTICS"] = "true"
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, cwd=folder, env=environment, **silent)
 
