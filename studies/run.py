@@ -94,7 +94,7 @@ def result_row(experiment: Experiment, params: Params) -> dict[str, Any]:
         "start": adversary and adversary.start_fraction,
         "gamma": adversary and adversary.gamma,
         "balance_rate": adversary and adversary.balance_rate,
-        "figure": metric.name,
+        "metric": metric.name,
         "value": scores.get(metric.name, metric.default),
         "train_value": float(val[TRAIN_PREFIX + metric.name].iloc[-1]),
         **{

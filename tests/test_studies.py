@@ -85,5 +85,5 @@ def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
     pd.DataFrame(train).to_csv(plots / "train.csv", index=False)
     pd.DataFrame({"step": [50, 100], "train PCKh@0.5": [40.0, 63.0]}).to_csv(plots / "val.csv", index=False)
     row = studies.result_row(studies.Experiment(study="game", task="advpose", set={}), params)
-    assert (row["figure"], row["value"], row["train_value"], row["steps"]) == ("PCKh@0.5", 61.5, 63.0, 100)
+    assert (row["metric"], row["value"], row["train_value"], row["steps"]) == ("PCKh@0.5", 61.5, 63.0, 100)
     assert (row["E_real"], row["E_fake"], row["k"]) == (95.5, 2.0, 0.25)
