@@ -28,7 +28,7 @@ from pose.params import Params, load_params
 from pose.tasks.base import Problem
 from pose.training.distributed import Ranks, process_group
 
-STEPS = {"frozen": 20, "sync": 6}  # the latter exchange a thousand small tensors each
+STEPS = {"frozen": 12, "sync": 3}  # the latter exchange a thousand small tensors each
 TOTAL_BATCH = 4  # two images a process at the least: the deepest maps of the tiny networks have a single cell
 
 # (task, batch normalisation): frozen, or learning and synchronised.

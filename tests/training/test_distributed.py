@@ -133,8 +133,8 @@ def played(
     changes: dict[str, object] = {
         "train.precision": "float32",
         "lr": 1e-4,  # at a higher one tiny networks are chaotic: rounding grows tenfold with every step
-        "tasks.advpose-ae.epochs": 30,
-        "train.validate_every": 10,
+        "tasks.advpose-ae.epochs": 15,
+        "train.validate_every": 5,
         "multi.thresholds.tune": True,
     }
     for task in ("advpose", "advpose-ae"):
