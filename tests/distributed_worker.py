@@ -72,8 +72,8 @@ def play(params: Params, name: str, norm: str, ranks: Ranks) -> dict[str, Any]:
         terms = task.step(Batch(inputs, targets.map(ranks.share)), done=step, steps=STEPS[norm])
         logged.append(ranks.mean(torch.stack([term.double() for term in terms.values()])))
     state = {"net": task.net.state_dict(), "optimizer": task.optimizer.state_dict()}
-    game = {"adversary": adversary.state_dict()} if adversary else {}
-    return state | game | {"logged": torch.stack(logged)}
+    state |= {"adversary": adversary.state_dict()} if adversary else {}
+    return state | {"logged": torch.stack(logged)}
 
 
 def tensors(state: Any, path: str = "") -> dict[str, Tensor]:

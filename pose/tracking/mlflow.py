@@ -116,9 +116,11 @@ class MlflowTracker:
         while not finishing:
             finishing = self._finished.is_set()
             try:
-                self._sync()
-                if finishing:
-                    mlflow.end_run(self._status)
+                try:
+                    self._sync()
+                finally:
+                    if finishing:
+                        mlflow.end_run(self._status)
             except Exception as error:  # whatever it is, it must not end the training
                 if not self._offline:
                     reason = reason_of(error)

@@ -20,12 +20,12 @@ from pose.training.distributed import Ranks
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The prepared set of a run. rows: trained on; val: validated on; shown: of `rows`, those scored too."""
+    """The prepared set of a run. rows: trained on; val: validated on; scored: of `rows`, those scored too."""
 
     data: ProblemData
     rows: np.ndarray
     val: np.ndarray
-    shown: np.ndarray
+    scored: np.ndarray
     batch: int
     seed: int
     workers: int
@@ -50,8 +50,8 @@ class TrainingData:
         if batch % processes:
             expected = f"a multiple of the {processes} processes (train.processes)"
             raise UserError(f"tasks.{name}.batch: found {batch}, expected {expected}")
-        shown = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
-        return TrainingData(data, rows, val, shown, batch, params.seed, train.workers)
+        scored = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
+        return TrainingData(data, rows, val, scored, batch, params.seed, train.workers)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,7 +85,7 @@ class Validator:
     def validate(self) -> dict[str, float]:
         """Metrics on the val rows, and, with the prefix `train `, on some rows that are trained on."""
         self.ranks.broadcast_buffers(self.task.net)  # so that the metrics are those of what is saved
-        return self._metrics(self.data.val, "") | self._metrics(self.data.shown, TRAIN_PREFIX)
+        return self._metrics(self.data.val, "") | self._metrics(self.data.scored, TRAIN_PREFIX)
 
     def _metrics(self, rows: np.ndarray, prefix: str) -> dict[str, float]:
         if not len(rows):

@@ -82,7 +82,7 @@ def train(
         except Interrupted:
             if ranks.is_main:
                 raise
-            sys.exit(1)  # the first process says so
+            sys.exit(1)  # the first process prints why
 
 
 class Trainer:

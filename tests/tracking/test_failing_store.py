@@ -127,17 +127,17 @@ def test_a_locked_store_delays_the_end_by_so_many_seconds_and_gets_everything_on
 def test_a_store_that_is_slow_but_takes_everything_is_waited_for(runs, monkeypatch):
     tracker = runs.begin()
     wait_until(lambda: tracker.run_id is not None)
-    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 1.0)
+    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 2.0)
     log_batch = mlflow.MlflowClient.log_batch
 
     def slow(*args: Any, **kwargs: Any) -> None:
-        time.sleep(0.4)
+        time.sleep(0.3)
         log_batch(*args, **kwargs)
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", slow)
-    runs.log(tracker, 1, 200)
+    runs.log(tracker, 1, 400)
     tracker.finish("KILLED")
-    assert runs.curve(tracker.run_id) == runs.losses(200)
+    assert runs.curve(tracker.run_id) == runs.losses(400)
     assert runs.lines() == []
 
 

@@ -159,7 +159,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(played: Played
         floor = 1e-15 if "optimizer" in path else 1e-9
         assert float((first[path] - expected).abs().max()) <= 1e-9 * float(expected.abs().max()) + floor, path
     if "adv" in task:
-        assert 0.01 < alone["/adversary/k"] < 0.99, "the game must move k_t, else nothing is tested"
+        assert 0.01 < alone["/adversary/k"] < 0.99, "k_t must move, else nothing is tested"
 
 
 @pytest.mark.slow

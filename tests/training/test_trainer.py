@@ -76,24 +76,24 @@ def test_a_run_of_several_people_writes_its_terms_and_equal_bits_twice(
 # --- resuming ---
 
 
-class Told(NullTracker):
+class RecordingTracker(NullTracker):
     """Keeps how runs began and ended."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.events: list[Any] = []
 
     def start(self, run: RunInfo) -> None:
-        self.told.append((run.resumed, [row["step"] for row in run.history]))
+        self.events.append((run.resumed, [row["step"] for row in run.history]))
 
     def finish(self, status: Any) -> None:
-        self.told.append(status)
+        self.events.append(status)
 
 
 def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
     params: Params, prepared: Path, tmp_path: Path, caplog
 ):
     settings: dict[str, Any] = {"prepared": prepared, "max_steps": 14}
-    tracker, signals = Told(), {3: signal.SIGTERM, 12: signal.SIGINT}
+    tracker, signals = RecordingTracker(), {3: signal.SIGTERM, 12: signal.SIGINT}
     handlers = [signal.getsignal(number) for number in signals.values()]
 
     def interrupt(step: int, _: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
     metrics = train(params, "hgpose", folder=tmp_path, tracker=tracker, **settings)
     assert steps == [14]
     assert "hgpose: resuming from step 13 of 14" in caplog.text
-    assert tracker.told == [(False, []), "KILLED", (True, []), "KILLED", (True, [11]), "FINISHED"]
+    assert tracker.events == [(False, []), "KILLED", (True, []), "KILLED", (True, [11]), "FINISHED"]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert metrics == train(params, "hgpose", folder=tmp_path / "undisturbed", **settings)
 
