@@ -41,9 +41,7 @@ def evaluated(params: Params, prepared: Path, folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics/hgpose-ae.json").read_text())
 
 
-def test_evaluating_several_people_writes_metrics_curves_and_people(
-    params: Params, prepared_coco: Path, tmp_path: Path
-):
+def test_evaluating_several_people_writes_metrics_curves_and_people(params, prepared_coco, tmp_path):
     metrics = evaluated(params, prepared_coco, tmp_path)
     images = ImageSet(prepared_coco)
     rows = images.rows("validation")

@@ -192,9 +192,7 @@ def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played
 
 
 @pytest.mark.slow
-def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_it_is(
-    params: Params, tmp_path: Path
-):
+def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_it_is(params, tmp_path):
     wider = with_values(params, {"tasks.hgpose.network.features": 16})
     write_params_file(tmp_path, wider.model_dump())
     assert run_worker(3, "repeat", tmp_path) == 3 * [{"first": True, "other": False}]

@@ -46,9 +46,7 @@ def saved_step(folder: Path, task: str = "hgpose") -> int:
     return load_checkpoint(folder / f"checkpoints/{task}/latest.pt").state["step"]
 
 
-def test_a_loss_that_is_no_number_is_named_at_its_step(
-    eager: Params, prepared: Path, tmp_path: Path, monkeypatch
-):
+def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path, monkeypatch):
     step = Task.step
 
     def spoilt(task: Task, batch: Batch, *, done: int, steps: int) -> Terms:
@@ -138,9 +136,7 @@ def test_annotations_that_vanish_while_training_are_named(eager: Params, prepare
     assert saved_step(tmp_path, "hgpose-ae") == 1
 
 
-def test_a_prepared_file_that_is_cut_short_while_training_is_named(
-    eager: Params, prepared: Path, tmp_path: Path
-):
+def test_a_prepared_file_that_is_cut_short_while_training_is_named(eager, prepared, tmp_path):
     file = Path(shutil.copy(prepared, tmp_path))
     params = with_values(eager, {"train.workers": 1})
     cut = at_step(1, lambda: os.truncate(file, file.stat().st_size // 8))

@@ -59,9 +59,7 @@ def test_the_stages_write_weights_history_metrics_and_predictions(trained: Path,
     assert weights.provenance["processes"] == 1
 
 
-def test_a_run_of_several_people_writes_its_terms_and_equal_bits_twice(
-    params: Params, prepared_coco: Path, tmp_path: Path
-):
+def test_a_run_of_several_people_writes_its_terms_and_equal_bits_twice(params, prepared_coco, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     found = [train(params, "advpose-ae", folder=folder, prepared=prepared_coco) for folder in folders]
     assert found[0] == found[1]
