@@ -44,6 +44,7 @@ from pose.training.loop import TrainerConfig, TrainerState, fit
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20  # steps that a row of train.csv is the mean of
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
 StepCallback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -315,11 +316,11 @@ def compute_settings(params: Params) -> Iterator[None]:
     threads, image_threads = torch.get_num_threads(), cv2.getNumThreads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(CUBLAS_WORKSPACE)
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
     if params.train.deterministic:  # no kernel whose result may differ from call to call
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+        os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when CUDA is first used
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:
@@ -329,3 +330,5 @@ def compute_settings(params: Params) -> Iterator[None]:
         cv2.setNumThreads(image_threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(CUBLAS_WORKSPACE, None)
