@@ -44,9 +44,7 @@ def missing(module: str, deps: set[str]) -> list[str]:
             waiting += imported_sources(name) if name not in ("pose.params", "pose.tracking.mlflow") else ()
     paths = {SOURCES[name].relative_to(ROOT).as_posix() for name in found - SHAPES_NOTHING}
     return sorted(
-        path
-        for path in paths - counted
-        if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)
+        path for path in paths - counted if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)
     )
 
 

@@ -175,14 +175,14 @@ def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder)
 
-    def answers() -> bool:
+    def is_up() -> bool:
         assert process.poll() is None, (folder / "server.log").read_text()
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
             return True
         return False
 
     try:
-        wait_until(answers)
+        wait_until(is_up)
         yield process
     finally:
         os.killpg(process.pid, signal.SIGKILL)
