@@ -2,9 +2,9 @@
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make repro      the small download of PyTorch, without CUDA
 SHELL := /bin/sh
 PYTHON ?= python3
-REAL_DATA ?= ../shared/data
+export REAL_DATA ?= ../shared/data
 KILLS ?= 50
-# Tests on two cores; who has none left takes from the other: some files take minutes.
+# Two test processes; one that has no tests left takes some from the other.
 SHARED := -n 2 --dist worksteal
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -16,7 +16,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test soak format check real-data lock clean
+.PHONY: help setup repro test soak format check real-data docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,7 @@ test: $(STAMP) ## all tests, the fast ones first
 	$(BIN)/python -m pytest $(SHARED) -m slow || slow=$$?; \
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
 
-# Small networks spend their time where a kill may hurt: in states, not in convolutions. The data is the demo's.
+# Tiny networks spend their time where a kill may hurt: in checkpoints, not in convolutions. The data is the demo's.
 soak: $(STAMP) ## each task killed KILLS (50) times and compared with a run that was not: three quarters of an hour
 	@$(BIN)/dvc repro prepare_lsp_mpii prepare_coco build_ext
 	@for task in hgpose advpose hgpose-ae advpose-ae; do \
@@ -59,28 +59,12 @@ check: $(STAMP) ## ruff and mypy, changing nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# A link for each file, in folders of our own: behind a link to a folder DVC sees nothing, and would miss every change.
-LINK := import os, shutil, sys; shutil.copytree(sys.argv[1], sys.argv[2], copy_function=os.symlink)
+real-data: $(STAMP) ## link real images (REAL_DATA=folder) into data/real, laid out as the stages expect them
+	@$(BIN)/pose link-data "$$REAL_DATA"
 
-# COCO is known by its annotations: beside a small set in `coco-mini` there may be a `coco` that holds nothing but valid_id.
-real-data: ## link real images (REAL_DATA=folder) into data/real, laid out as the stages expect them
-	@mkdir -p data/real; found=; \
-	for names in "LSP lsp" "LSPET lspet" "mpii MPII" "coco COCO coco-mini"; do name=$${names%% *}; \
-	  for folder in $$names; do folder="$(REAL_DATA)/$$folder"; \
-	    if [ ! -d "$$folder" ] || { [ $$name = coco ] && [ ! -d "$$folder/annotations" ]; }; then continue; fi; \
-	    if [ -n "$$(find "data/real/$$name" -type f 2>/dev/null | head -n 1)" ]; then \
-	      echo "error: data/real/$$name: found files that are no links, expected nothing of your own there" >&2; exit 1; fi; \
-	    rm -rf "data/real/$$name"; \
-	    $(PYTHON) -c '$(LINK)' "$$(cd "$$folder" && pwd -P)" "data/real/$$name" || exit 1; \
-	    chmod -R u+w "data/real/$$name"; \
-	    if [ $$name = coco ] && [ -f "$(REAL_DATA)/coco/valid_id" ] && [ ! -e data/real/coco/valid_id ]; then \
-	      ln -s "$$(cd "$(REAL_DATA)/coco" && pwd -P)/valid_id" data/real/coco/valid_id || exit 1; fi; \
-	    found="$$found $$name"; break; \
-	  done; \
-	done; \
-	if [ -z "$$found" ]; then echo "error: $(REAL_DATA): found no folder LSP, LSPET, mpii or coco (make real-data REAL_DATA=folder)" >&2; exit 1; fi; \
-	echo "data/real:$$found"; \
-	echo "train on them:  $(BIN)/dvc exp run -S data.root=data/real"
+docs: $(STAMP) ## the documentation as a site, build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 # PyTorch stays as it is pinned: a new release asks for other drivers and a rebuilt operator, so raise that line by hand.
 lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows

@@ -4,8 +4,8 @@ A step of each adversarial task beside one of the task that it is like, on one t
 
     python benchmarks/adversary.py [--rounds 15] [--name adversary]
 
-The game is on in every step, which it is not in the demo before `start` of the run. Pictures are noise: their
-content makes no difference.
+The adversary is active in every step, which in the demo it is not before `start_fraction`. Images are
+noise: their content makes no difference.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
-from noise import CPU, noise, preset
+from noise import noise, noise_task, preset
 from train_step import step
 
 from pose.params import Params
-from pose.tasks.task import Task, build_task
+from pose.tasks.task import Task
 
 PAIRS = {"advpose": "hgpose", "advpose-ae": "hgpose-ae"}
 
@@ -45,15 +45,13 @@ def compare(params: Params, played: str, plain: str, *, rounds: int) -> dict[str
     """Four steps of either a round, in turns."""
     spec = params.task(played)
     assert spec.adversary
-    always = spec.adversary.model_copy(update={"start": 0.0})
+    always = spec.adversary.model_copy(update={"start_fraction": 0.0})
     params = params.model_copy(
         update={"tasks": params.tasks | {played: spec.model_copy(update={"adversary": always})}}
     )
     batch = spec.batch // 2  # of one process
     ready = noise(params, played, batch)
-    seconds = in_turns(
-        {name: stepping(build_task(params, name, device=CPU), ready) for name in (plain, played)}, rounds
-    )
+    seconds = in_turns({name: stepping(noise_task(params, name), ready) for name in (plain, played)}, rounds)
     return {
         "network": always.network.model_dump(),
         "batch": batch,
@@ -74,7 +72,7 @@ def report(tasks: dict[str, Any]) -> str:
     lines = [
         "# Steps with and without an adversary",
         "",
-        "One thread, the demo's networks, the game on in every step.",
+        "One thread, the demo's networks, the adversary active in every step.",
         "",
     ]
     lines += [

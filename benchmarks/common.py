@@ -20,15 +20,15 @@ import torch
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def in_turns(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
-    """CPU seconds of each contestant in each round, (rounds,).
+def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, np.ndarray]:
+    """CPU seconds of each variant in each round, (rounds,).
 
     A B C A B C ...: other work on the machine slows all of them, so that ratios within a round hold. CPU
     time, not the clock's: what is measured runs in this process. A first round, not counted, fills caches.
     """
-    seconds = {name: np.empty(rounds + 1) for name in contestants}
+    seconds = {name: np.empty(rounds + 1) for name in variants}
     for number in range(rounds + 1):
-        for name, work in contestants.items():
+        for name, work in variants.items():
             started = time.process_time()
             work()
             seconds[name][number] = time.process_time() - started

@@ -2,10 +2,10 @@
 
 Samples per second and core.
 
-    python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name data_path]
+    python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name NAME]
 
 On drawn people (data/synthetic, or a few hundred drawn for the purpose) and, beside them, on those of FOLDER,
-which holds LSP, LSPET or mpii as published. Only people whose packed picture is their image's file, byte for
+which holds LSP, LSPET or mpii as published. Only people whose packed image is their image's file, byte for
 byte, take part: all decode the same bytes.
 """
 
@@ -27,9 +27,10 @@ from pose.data.loader import Loader, sequential_batches
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.single_samples import PersonDataset, crop, person_affine
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.io.images import decode_image
-from pose.params import Params, SyntheticParams, load_params, parse
+from pose.io.schema import parse
+from pose.params import Params, SyntheticParams, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWN = {
@@ -49,7 +50,9 @@ def main() -> None:
         "--root", type=Path, help="folder with LSP, LSPET or mpii as published, to be measured too"
     )
     parser.add_argument(
-        "--input", type=int, help="side of the network's input, px (default: single.input of params.yaml)"
+        "--input",
+        type=int,
+        help="side of the network's input, px (default: single.input_size of params.yaml)",
     )
     parser.add_argument("--people", type=int, default=500, help="at most so many take part")
     parser.add_argument("--rounds", type=int, default=15)
@@ -61,7 +64,7 @@ def main() -> None:
     params = load_params(ROOT / "params.yaml")
     if options.input:
         params = params.model_copy(
-            update={"single": params.single.model_copy(update={"input": options.input})}
+            update={"single": params.single.model_copy(update={"input_size": options.input})}
         )
     sets = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -78,11 +81,11 @@ def main() -> None:
 
 
 def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: int) -> dict[str, Any]:
-    """Take all contestants through the same people, in turns."""
+    """Take all variants through the same people, in turns."""
     people = PersonSet(prepared)
     files, data, rows = same_bytes(prepared, people, root, most)
     single, batch = params.single, params.task("hgpose").batch
-    dataset = PersonDataset(people, rows, single, seed=params.seed, augment=True)
+    dataset = PersonDataset(people, rows, single, seed=params.seed)
     augments = [
         Augment.draw(np.random.default_rng([params.seed, 0, row]), single.augment) for row in rows.tolist()
     ]
@@ -103,9 +106,9 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
 
     def warped() -> None:
         for file, affine in zip(files, affines, strict=True):
-            picture = cv2.imread(file)
-            assert picture is not None, file
-            cv2.warpAffine(picture, affine, (single.input, single.input))
+            image = cv2.imread(file)
+            assert image is not None, file
+            cv2.warpAffine(image, affine, (single.input_size, single.input_size))
 
     def sample() -> None:
         for _ in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
@@ -116,12 +119,12 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
             raw.to(torch.device("cpu"))
 
     def decoded() -> None:
-        for picture in data:
-            decode_image(picture, "packed picture")
+        for image in data:
+            decode_image(image, "packed image")
 
     def cropped() -> None:
-        for picture, affine in zip(data, affines, strict=True):
-            crop(decode_image(picture, "packed picture"), affine, single.input)
+        for image, affine in zip(data, affines, strict=True):
+            crop(decode_image(image, "packed image"), affine, single.input_size)
 
     parts = {"decode": decoded, "crop": cropped}
     seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats} | parts, rounds)
@@ -130,7 +133,7 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
         "people": len(rows),
         "sources": sorted(set(people.source_N[rows].tolist())),
         "image_px": people.image_size_N2[rows].mean(axis=0).round().astype(int).tolist(),
-        "input_px": single.input,
+        "input_px": single.input_size,
         "batch": batch,
         "rounds": rounds,
         "samples_per_second_and_core": {
@@ -162,7 +165,7 @@ def same_bytes(
             if size == len(data) and image.read_bytes() == data.tobytes():
                 rows.append(int(row))
     if not rows:
-        raise SystemExit(f"error: {root}: no person whose packed picture is the image's file")
+        raise SystemExit(f"error: {root}: no person whose packed image is the image's file")
     rows = [rows[place] for place in np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
     files = [str(root / people.name(row)) for row in rows]
     return files, [Path(file).read_bytes() for file in files], np.array(rows)
@@ -173,7 +176,8 @@ def report(sets: dict[str, Any]) -> str:
     lines = [
         "# Training data path",
         "",
-        "One thread, contestants in turns. Ratios are of CPU time within a round: median (middle half of the rounds).",
+        "One thread, variants in turns. Ratios are of CPU time within a round: median (middle half of the"
+        " rounds).",
     ]
     for title, result in sets.items():
         width, height = result["image_px"]
@@ -181,8 +185,8 @@ def report(sets: dict[str, Any]) -> str:
             "",
             f"## {title} ({', '.join(result['sources'])})",
             "",
-            f"{result['people']} people in images of {width} x {height} px on average, input {result['input_px']} px, "
-            f"batch {result['batch']}, {result['rounds']} rounds.",
+            f"{result['people']} people in images of {width} x {height} px on average, input"
+            f" {result['input_px']} px, batch {result['batch']}, {result['rounds']} rounds.",
             "",
             "| | samples per second and core | share of the rate of `imread` | of `imread` + warp |",
             "|---|---|---|---|",

@@ -25,7 +25,7 @@ echo "== build"
 
 if [ "$part" != training ]; then
     echo "== tests of the operator, on the CPU and on the GPU"
-    "$python" -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider -q tests/test_ops.py
+    "$python" -m pytest -c /dev/null --rootdir . --noconftest -p no:cacheprovider -q tests/ops/test_tag_loss.py
 
     echo "== CUDA operator against the CPU's; bit-equal runs; launches"
     "$python" benchmarks/gpu_tag_loss.py check
@@ -51,7 +51,7 @@ if [ "$part" != operator ]; then
         "$python" benchmarks/gpu_training.py check --preset "$preset"
     done
 
-    echo "== all tasks, from drawn pictures to figures"
+    echo "== all tasks, from synthetic images to metrics"
     "$python" benchmarks/gpu_training.py run
 
     data=${POSE_REAL_DATA:-../shared/data}

@@ -2,8 +2,10 @@
 
 Is it the CPU's, does it repeat itself bit by bit, does the host never wait, and how long does it take.
 
-    python benchmarks/gpu_tag_loss.py check [--sizes few]     stops at the first difference; few: for compute-sanitizer, which is slow
-    python benchmarks/gpu_tag_loss.py time [--to FOLDER]      writes FOLDER/gpu_tag_loss.{json,md} (default: benchmarks/results)
+    python benchmarks/gpu_tag_loss.py check [--sizes few]   stops at the first difference
+    python benchmarks/gpu_tag_loss.py time [--to FOLDER]    writes FOLDER/gpu_tag_loss.{json,md}
+
+few: for compute-sanitizer, which is slow. FOLDER: benchmarks/results by default.
 
 `benchmarks/gpu.sh` runs all of it. Legend: B images, K joints, P people, h w map cells.
 """
@@ -84,7 +86,7 @@ def check(sizes: list[tuple[int, ...]]) -> None:
 
 
 def check_launches() -> None:
-    """One kernel forward, one backward, nothing else on the device, no waiting; hence both can be captured into a CUDA graph."""
+    """One kernel forward, one backward, no waiting: both can be captured into a CUDA graph."""
     tag_BKhw, cell_BPK, weight_2B = (tensor.cuda() for tensor in case(FEW[0], torch.float32, seed=0))
     forward = torch.ops.pose.tag_loss.default
     backward = torch.ops.pose.tag_loss_backward.default
@@ -132,7 +134,7 @@ def take_times(folder: Path) -> None:
         tag_BKhw, cell_BPK = draw(people, device="cuda")
         plain_BKhw = tag_BKhw.detach()
         slopes = torch.ops.pose.tag_loss(plain_BKhw, cell_BPK)[2:]
-        contestants: dict[str, Callable[[], object]] = {
+        variants: dict[str, Callable[[], object]] = {
             "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
             "forward kernel": lambda tag=plain_BKhw, cell=cell_BPK: torch.ops.pose.tag_loss(tag, cell),
             "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: (
@@ -145,9 +147,9 @@ def take_times(folder: Path) -> None:
                 ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
             ),
         }
-        times: dict[str, list[float]] = {name: [] for name in contestants}
+        times: dict[str, list[float]] = {name: [] for name in variants}
         for number in range(ROUNDS + 20):
-            for name, work in contestants.items():
+            for name, work in variants.items():
                 torch.cuda.synchronize()
                 took = milliseconds(work)
                 if number >= 20:  # clocks and allocator have settled
@@ -162,8 +164,9 @@ def take_times(folder: Path) -> None:
     names = list(rows[0]["milliseconds"])
     text = f"""# Tag loss on a GPU
 
-{B} images, {K} joints, maps of {h} x {w}, float32; milliseconds by the device's clock, {ROUNDS} rounds in turns: median (range of the
-middle half). `ours` and `formula` are forward and backward through autograd, so mostly the time that Python needs to launch them.
+{B} images, {K} joints, maps of {h} x {w}, float32; milliseconds by the device's clock, {ROUNDS}
+rounds in turns: median (range of the middle half). `ours` and `formula` are forward and backward through
+autograd, so mostly the time that Python needs to launch them.
 
 | people | {" | ".join(names)} |
 |---|{"---|" * len(names)}

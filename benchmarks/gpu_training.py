@@ -1,9 +1,9 @@
-"""Training on a GPU: is a step the CPU's, does a run go through from data to figures, how long does a step take at the paper's sizes.
+"""Training on a GPU: is a step the CPU's, does a whole run work, how long does a step take.
 
     python benchmarks/gpu_training.py check                 stops at the first difference
-    python benchmarks/gpu_training.py run                   draws a few pictures, trains all tasks on them, evaluates
-    python benchmarks/gpu_training.py real [--data FOLDER]  trains hgpose and advpose on LSPET, writes gpu_real.json
-    python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md} (default: benchmarks/results)
+    python benchmarks/gpu_training.py run                   all tasks on a few synthetic images, evaluated
+    python benchmarks/gpu_training.py real [--data FOLDER]  hgpose and advpose on LSPET, writes gpu_real.json
+    python benchmarks/gpu_training.py time [--to FOLDER]    writes FOLDER/gpu_training.{json,md}
 
 `benchmarks/gpu.sh` runs all of it; neither dvc nor mlflow is needed. Without a GPU it runs on the CPU, to try
 the script itself: then with `--preset demo --rounds 1`.
@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,20 @@ import numpy as np
 import pandas as pd
 import torch
 from common import RESULTS, machine
-from noise import CPU, noise, preset, variant
+from noise import CPU, noise, noise_task, preset, variant
 
-from pose.data.multi_samples import MultiTargets
+from pose.data.batch import Batch
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.single_samples import Batch
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.experiments.verify import verify
 from pose.inference.evaluate import evaluate
 from pose.inference.predictor import select_device
 from pose.io.paths import PREPARED, TaskPaths
+from pose.io.schema import parse, write_yaml
 from pose.ops import tag_loss as ops
-from pose.params import SyntheticParams, parse, write_params
-from pose.tasks.task import Task, build_task
+from pose.params import SyntheticParams
+from pose.tasks.task import Task
 from pose.training.trainer import train
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
@@ -48,21 +48,16 @@ DRAWN = {
     "coco": {"train": 160, "validation": 16},
     "size": 160,
 }
-WARM, TOGETHER = (
-    5,
-    4,
-)  # steps before those that count (memory is asked for, kernels are chosen); steps between two looks at the clock
+WARM = 5  # steps before those that count: memory is asked for, kernels are chosen
+TOGETHER = 4  # steps between two looks at the clock
 DEVICE = select_device()
 
 
-def moved(
-    batch: Batch | MultiTargets, device: torch.device, image_type: torch.dtype = torch.float32
-) -> Batch | MultiTargets:
+def moved(batch: Batch, device: torch.device, image_type: torch.dtype = torch.float32) -> Batch:
     """All that a step reads, on the device."""
-    read = {
-        field.name: getattr(batch, field.name).to(device) for field in fields(batch) if field.name != "others"
-    }
-    return replace(batch, **read | {"image_B3HW": batch.image_B3HW.to(device, image_type)})
+    images = tuple(image.to(device, image_type) for image in batch.inputs.images)
+    targets = batch.targets.map(lambda tensor: tensor.to(device))
+    return Batch(replace(batch.inputs, images=images), targets)
 
 
 # --- check ---
@@ -78,7 +73,7 @@ def check(name: str) -> None:
     for task_name in TASKS:
         batch, outcomes = noise(params, task_name, batch=2), []
         for device in (CPU, DEVICE):
-            task = build_task(variant(params, precision="float32", compile=False), task_name, device=device)
+            task = noise_task(variant(params, precision="float32", compile=False), task_name, device)
             task.net.double().train()
             if task.adversary:
                 task.adversary.net.double()
@@ -104,7 +99,7 @@ def check(name: str) -> None:
 
 
 def whole_run() -> None:
-    """All tasks from drawn pictures to figures, with loader workers, in bfloat16, in a folder that goes away; then the same bits again."""
+    """All tasks from synthetic images to metrics, with loader workers, in bfloat16; then equal bits."""
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         params = variant(preset("demo", Path()), precision="bfloat16", workers=2, processes=1)
@@ -117,7 +112,7 @@ def whole_run() -> None:
         for name in TASKS:
             train(params, name)
             print(name, evaluate(params, name))
-        write_params(params)
+        write_yaml("params.yaml", params.model_dump())
         for name in TASKS:
             assert verify(name, steps=8, changes={"train.deterministic": "true"}), (
                 f"{name}: not the same bits, see above"
@@ -128,7 +123,7 @@ def whole_run() -> None:
 
 
 def real_run(data: Path, folder: Path, epochs: int) -> None:
-    """hgpose and advpose from the same weights on real people (LSPET), for as many epochs; PCK@0.2 over steps and seconds, and the end."""
+    """hgpose and advpose on real people (LSPET): PCK@0.2 over steps and seconds, and at the end."""
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         root = Path("root")
@@ -137,7 +132,7 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
         (root / "LSPET").symlink_to(source)
         params = variant(preset("real", Path()), precision="bfloat16", workers=8, processes=1)
         single = params.single.model_copy(
-            update={"input": 256}
+            update={"input_size": 256}
         )  # as published; so are the stem and a quarter of the stacks
         network = params.task("hgpose").network.model_copy(
             update={"stacks": 2, "features": 256, "stem": [64, 128, 128]}
@@ -151,8 +146,8 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
         found: dict[str, Any] = {}
         for name in tasks:
             train(params, name)
-            curve = pd.read_csv(TaskPaths(name).plots / "valid.csv").merge(
-                pd.read_csv(TaskPaths(name).clock), on="step"
+            curve = pd.read_csv(TaskPaths(name).plots / "val.csv").merge(
+                pd.read_csv(TaskPaths(name).train_time), on="step"
             )
             found[name] = {"test": evaluate(params, name), "curve": curve.to_dict(orient="list")}
         (folder / "gpu_real.json").write_text(
@@ -164,7 +159,7 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
 
 
 def take_times(folder: Path, name: str, rounds: int) -> None:
-    """A task after the other, each in float32 and bfloat16, as it is and compiled; files are written anew after each."""
+    """All tasks in float32 and bfloat16, as they are and compiled; files are written again after each."""
     with tempfile.TemporaryDirectory() as scratch:
         params = preset(name, Path(scratch))
     rows: list[dict[str, Any]] = []
@@ -173,9 +168,7 @@ def take_times(folder: Path, name: str, rounds: int) -> None:
         first: dict[str, float] = {}
         for precision in ("float32", "bfloat16"):
             for compiled in (False, True):
-                task = build_task(
-                    variant(params, precision=precision, compile=compiled), task_name, device=DEVICE
-                )
+                task = noise_task(variant(params, precision=precision, compile=compiled), task_name, DEVICE)
                 row: dict[str, Any] = {
                     "task": task_name,
                     "batch": len(batch),
@@ -200,7 +193,7 @@ def take_times(folder: Path, name: str, rounds: int) -> None:
                     torch.cuda.empty_cache()
 
 
-def measure(task: Task, batch: Batch | MultiTargets, rounds: int) -> dict[str, float]:
+def measure(task: Task, batch: Batch, rounds: int) -> dict[str, float]:
     """Seconds of the first step (which compiles), milliseconds of the later ones, memory at its peak."""
     on_gpu = DEVICE.type == "cuda"
     if on_gpu:
@@ -208,7 +201,7 @@ def measure(task: Task, batch: Batch | MultiTargets, rounds: int) -> dict[str, f
     task.net.train()
 
     def seconds(count: int) -> tuple[float, float]:
-        """The last loss, and the seconds of each of so many steps; as in training, the host waits for the GPU only to fetch that loss."""
+        """The last loss, and the seconds of a step; as in training, the host waits only to fetch a loss."""
         started = time.perf_counter()
         for _ in range(count):
             loss = task.step(batch, done=0, steps=1_000_000)["loss"]
@@ -235,12 +228,12 @@ def write(folder: Path, name: str, rounds: int, rows: list[dict[str, Any]]) -> N
         if DEVICE.type == "cuda"
         else {}
     )
-    tag_loss = "our operator" if DEVICE.type in ops.load() else "the plain torch formula"
+    tag_loss = "our operator" if DEVICE.type in ops.load() else "pure PyTorch"
     text = f"""# Training steps on {"a GPU" if DEVICE.type == "cuda" else "the CPU"}
 
-Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds of {TOGETHER} steps after {WARM + 1}: median
-(range of the middle half). The first step compiles. On a GPU float32 convolves with TF32, as torch does unasked. The tag loss of
-`hgpose-ae` is {tag_loss}.
+Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds of {TOGETHER} steps after
+{WARM + 1}: median (range of the middle half). The first step compiles. On a GPU float32 convolves
+with TF32, as torch does by default. The tag loss of `hgpose-ae` is {tag_loss}.
 
 | task | batch | precision | compiled | milliseconds a step | images per second | first step, s | memory, GB |
 |---|---|---|---|---|---|---|---|
@@ -252,7 +245,8 @@ Preset `{name}`, batches of noise that lie ready on the device; {rounds} rounds 
         if "error" in row:
             text += f"{row['error']} | | | |\n"
             continue
-        text += f"{row['milliseconds']:.1f} ({row['low']:.1f} to {row['high']:.1f}) | {row['images_per_second']:.1f} | "
+        text += f"{row['milliseconds']:.1f} ({row['low']:.1f} to {row['high']:.1f}) | "
+        text += f"{row['images_per_second']:.1f} | "
         text += f"{row['first_step_seconds']:.1f} | {row['gigabytes']:.1f} |\n"
     text += "\n" + ", ".join(f"{key} {value}" for key, value in facts.items()) + "\n"
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,13 +31,14 @@ RESULTS = Path(__file__).parent / "results"
 
 # A standing person, x and y in units of height, joints in COCO's order.
 STANDING_K2 = np.array([
-    [0, -0.42], [0.02, -0.44], [-0.02, -0.44], [0.05, -0.42], [-0.05, -0.42], [0.12, -0.3], [-0.12, -0.3], [0.17, -0.13], [-0.17, -0.13],
-    [0.18, 0.03], [-0.18, 0.03], [0.08, 0.02], [-0.08, 0.02], [0.09, 0.25], [-0.09, 0.25], [0.1, 0.47], [-0.1, 0.47],
+    [0, -0.42], [0.02, -0.44], [-0.02, -0.44], [0.05, -0.42], [-0.05, -0.42], [0.12, -0.3], [-0.12, -0.3],
+    [0.17, -0.13], [-0.17, -0.13], [0.18, 0.03], [-0.18, 0.03], [0.08, 0.02], [-0.08, 0.02],
+    [0.09, 0.25], [-0.09, 0.25], [0.1, 0.47], [-0.1, 0.47],
 ])  # fmt: skip
 
 
 def scene(people: int, size: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Heatmaps (K, h, w) and tags (K, h, w, 2) as a trained network gives them, of people who stand about and overlap.
+    """Heatmaps (K, h, w) and tags (K, h, w, 2) as a trained network gives them, of people who overlap.
 
     Gaussians of 2 cells and 0.4 to 1 high over noise. Around a joint there is its person's tag, elsewhere
     that of the person who has any joint nearest.
@@ -78,7 +79,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def measured(people: int, size: int) -> dict[str, float]:
-    """Medians over rounds in which the limit and the grouping take turns, so that a busy machine slows both."""
+    """Medians over rounds in which the limit and the grouping take turns: a busy machine slows both."""
     heatmap, tag = scene(people, size, seed=people)
     square, refined, bare = np.ones((3, 3), dtype=np.uint8), GroupingParams(), GroupingParams(refine=False)
     calls: dict[str, Callable[[], object]] = {
@@ -102,7 +103,7 @@ def measured(people: int, size: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure all cases, print the table, write it and the figures."""
+    """Measure all cases, print the table, write it and the numbers."""
     cv2.setNumThreads(1)
     rows = [measured(people, size) for size in SIZES for people in PEOPLE]
     versions = {
@@ -118,19 +119,21 @@ def main() -> None:
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}, {platform.machine()}.",
         "The limit is one dilation of each map. Ratios are medians of each round's own.",
         "",
-        "| map | people | peaks | filled in | limit, ms | grouping, ms | times the limit | without refinement, ms | times the limit |",
+        "| map | people | peaks | filled in | limit, ms | grouping, ms | times the limit |"
+        " without refinement, ms | times the limit |",
         "|---|---|---|---|---|---|---|---|---|",
         *(
-            f"| {row['size']} | {row['people']} | {row['peaks']} | {row['filled_in']} | {row['limit_ms']:.2f} | {row['grouping_ms']:.2f} "
-            f"| {row['ratio']:.1f} | {row['unrefined_ms']:.2f} | {row['ratio_unrefined']:.1f} |"
+            f"| {row['size']} | {row['people']} | {row['peaks']} | {row['filled_in']} |"
+            f" {row['limit_ms']:.2f} | {row['grouping_ms']:.2f} | {row['ratio']:.1f} |"
+            f" {row['unrefined_ms']:.2f} | {row['ratio_unrefined']:.1f} |"
             for row in rows
         ),
         "",
     ])  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "grouping.md").write_text(text, encoding="utf-8")
-    figures = {"versions": versions, "rounds": ROUNDS, "rows": rows}
-    (RESULTS / "grouping.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    numbers = {"versions": versions, "rounds": ROUNDS, "rows": rows}
+    (RESULTS / "grouping.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     print(text)
 
 

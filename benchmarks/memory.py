@@ -1,6 +1,6 @@
 """Does a long training grow? Memory, open files, threads and processes of one, watched from outside.
 
-    python benchmarks/memory.py [--task advpose-ae] [--minutes 30] [--prepared data/prepared/coco] [--to FOLDER]
+    python benchmarks/memory.py [--task advpose-ae] [--minutes 30] [--prepared PATH] [--to FOLDER]
 
 Trains with the parameters of params.yaml, one process and two loader workers, MLflow and checkpoints as ever,
 until the time is over; what the first fifth of it needs to warm up is left out. Writes
@@ -27,7 +27,8 @@ from common import RESULTS, machine
 from tqdm import tqdm
 
 from pose.io.paths import PREPARED, TaskPaths
-from pose.params import load_params, parse_params, write_params
+from pose.io.schema import write_yaml
+from pose.params import load_params, parse_params
 
 EVERY = 5.0  # seconds between two looks
 WARM = 0.2  # of the time
@@ -60,7 +61,7 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
     rows = []
     with tempfile.TemporaryDirectory(prefix="pose-memory-") as name:
         folder = Path(name)
-        write_params(parse_params(values), folder / "params.yaml")
+        write_yaml(folder / "params.yaml", parse_params(values).model_dump())
         place = PREPARED[params.task(task).problem]
         (folder / place).parent.mkdir(parents=True)
         (folder / place).symlink_to((prepared or ROOT / place).resolve())
@@ -76,9 +77,8 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
             with tqdm(total=round(60 * minutes), unit="s") as bar:
                 while (seconds := time.monotonic() - started) < 60 * minutes:
                     if process.poll() is not None:
-                        sys.exit(
-                            f"error: training ended with status {process.returncode}: {(folder / 'log.txt').read_text()[-500:]}"
-                        )
+                        said = (folder / "log.txt").read_text()[-500:]
+                        sys.exit(f"error: training ended with status {process.returncode}: {said}")
                     history = folder / TaskPaths(task).plots / "train.csv"
                     steps = (
                         int(pd.read_csv(history)["step"].max())
@@ -134,11 +134,13 @@ def main() -> None:
         "| | first fifth | last fifth | most | slope an hour |",
         "|---|---|---|---|---|",
         *(
-            f"| {name} | {row['first']:.1f} | {row['last']:.1f} | {row['most']:.1f} | {row['slope_per_hour']:+.2f} |"
+            f"| {name} | {row['first']:.1f} | {row['last']:.1f} | {row['most']:.1f} |"
+            f" {row['slope_per_hour']:+.2f} |"
             for name, row in rows.items()
         ),
         "",
-        f"Medians after a warm-up of {WARM:.0%} of the time. mb: resident memory of the training process, and of all its processes.",
+        f"Medians after a warm-up of {WARM:.0%} of the time. mb: resident memory of the training process,"
+        " and of all its processes.",
     ]
     (options.to / "memory.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

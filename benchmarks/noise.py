@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose.data.multi_samples import MultiTargets, RawMultiBatch
-from pose.data.single_samples import Batch, RawBatch
+from pose.data.batch import Batch, Inputs, MultiTargets, SingleTargets
 from pose.experiments.presets import apply_preset
 from pose.keypoints.geometry import STRIDE
-from pose.keypoints.skeleton import COCO, MPII
+from pose.keypoints.skeleton import COCO, MPII, Skeleton
 from pose.params import Params, load_params
+from pose.tasks.task import Task, build_task
 
 ROOT = Path(__file__).resolve().parents[1]
-PEOPLE = 5  # in each picture
+PEOPLE = 5  # in each image
 CPU = torch.device("cpu")
 
 
@@ -36,35 +36,27 @@ def variant(params: Params, **train: Any) -> Params:
     return params.model_copy(update={"train": params.train.model_copy(update=train)})
 
 
-def noise(params: Params, name: str, batch: int) -> Batch | MultiTargets:
+def skeleton(params: Params, name: str) -> Skeleton:
+    """Of the data set that a task trains on."""
+    return {"single": MPII, "multi": COCO}[params.task(name).problem]
+
+
+def noise_task(params: Params, name: str, device: torch.device = CPU) -> Task:
+    """A task as training builds it."""
+    return build_task(params, name, skeleton=skeleton(params, name), device=device)
+
+
+def noise(params: Params, name: str, batch: int) -> Batch:
     """A batch as the data path gives it, of noise, on the CPU."""
-    if params.task(name).problem == "single":
-        return one_person(params, batch)
-    size, joints, rng = params.multi.input, len(COCO), np.random.default_rng(0)
+    kind, joints, rng = params.task(name).problem, len(skeleton(params, name)), np.random.default_rng(0)
+    size = params.problem(kind).input_size
     cells = size // STRIDE
+    image_BHW3 = torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
+    inputs = Inputs((image_BHW3,), torch.eye(2, 3).expand(batch, 2, 3))
+    heatmap_BKhw = torch.from_numpy(rng.random((batch, joints, cells, cells), dtype=np.float32))
+    if kind == "single":
+        return Batch(inputs, SingleTargets(heatmap_BKhw, torch.ones(batch, joints))).to(CPU)
     cell_BPK = rng.integers(0, cells**2, (batch, PEOPLE, joints))
     cell_BPK[rng.random(cell_BPK.shape) < 0.2] = -1
-    raw = RawMultiBatch(
-        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
-        heatmap_BKhw=torch.from_numpy(rng.random((batch, joints, cells, cells), dtype=np.float32)),
-        mask_Bhw=torch.ones(batch, cells, cells, dtype=torch.uint8),
-        cell_BPK=torch.from_numpy(cell_BPK),
-        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
-        row_B=torch.arange(batch),
-        others=(),
-    )
-    return raw.to(CPU)
-
-
-def one_person(params: Params, batch: int) -> Batch:
-    """The same of a single-person task."""
-    size, joints, rng = params.single.input, len(MPII), np.random.default_rng(0)
-    cells = size // STRIDE
-    return RawBatch(
-        image_BHW3=torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8)),
-        gain_B3=torch.ones(batch, 3),
-        heatmap_BKhw=torch.from_numpy(rng.random((batch, joints, cells, cells), dtype=np.float32)),
-        mask_BK=torch.ones(batch, joints),
-        affine_B23=torch.eye(2, 3).expand(batch, 2, 3),
-        row_B=torch.arange(batch),
-    ).to(CPU)
+    mask_Bhw = torch.ones(batch, cells, cells, dtype=torch.uint8)
+    return Batch(inputs, MultiTargets(heatmap_BKhw, mask_Bhw, torch.from_numpy(cell_BPK))).to(CPU)

@@ -5,8 +5,8 @@ Images per second of one process of one thread, one of two threads, and two of o
     python benchmarks/processes.py [--rounds 5] [--steps 40] [--name processes]
 
 All four tasks at the demo's sizes, the batch shared by the processes as in training, gradients exchanged over
-gloo, the game on in every step. Wall clock, since processes wait for each other: run it on a machine that
-does nothing else. The limit is twice the first.
+gloo, the adversary active in every step. Wall clock, since processes wait for each other: run it on a
+machine that does nothing else. The limit is twice the first.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 from common import shown, spread, write
-from noise import CPU, noise, preset, variant
+from noise import noise, noise_task, preset, variant
 
 from pose.params import Params
-from pose.tasks.task import build_task
 from pose.training.distributed import Ranks, process_group
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
@@ -93,14 +92,14 @@ def work(threads: int, steps: int) -> None:
         params = variant(preset("demo", Path(scratch)), threads=threads)
     with process_group() as ranks:
         rates = {name: rate(params, name, ranks, steps) for name in TASKS}
-        if ranks.main:
+        if ranks.is_main:
             print(json.dumps(rates))
 
 
 def rate(params: Params, name: str, ranks: Ranks, steps: int) -> float:
     """Images a second that all processes take together."""
     batch = params.task(name).batch
-    task, ready = build_task(params, name, device=CPU), noise(params, name, batch // ranks.count)
+    task, ready = noise_task(params, name), noise(params, name, batch // ranks.count)
     task.net.train()
     task.run = ranks.wrap(task.net)
     if task.adversary:
@@ -111,7 +110,7 @@ def rate(params: Params, name: str, ranks: Ranks, steps: int) -> float:
         for _ in range(count):
             task.step(
                 ready, done=999_999, steps=1_000_000
-            )  # far on: the game is on, the rate next to nothing
+            )  # late in the run: the adversary is active, the rate next to nothing
         return time.perf_counter() - started
 
     seconds(3)
@@ -123,7 +122,8 @@ def report(tasks: dict[str, Any]) -> str:
     lines = [
         "# Processes",
         "",
-        "The demo's sizes. Ratios to one process of one thread within a round: median (middle half of the rounds).",
+        "The demo's sizes. Ratios to one process of one thread within a round: median (middle half of the"
+        " rounds).",
         "",
     ]
     lines += [

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
-from noise import CPU, noise, preset
+from noise import noise, noise_task, preset
 
 from pose.params import Params
-from pose.tasks.task import Task, build_task
+from pose.tasks.task import Task
 
 TASK = "hgpose-ae"
 DEMO = "the demo's"
@@ -54,12 +54,15 @@ def main() -> None:
     per_image = {name: seconds[name] / (STEPS * batch) for name, (_, batch) in tasks.items()}
     rate = {name: float(1 / np.median(values)) for name, values in per_image.items()}
     share_of_demo = {name: spread(per_image[DEMO] / values) for name, values in per_image.items()}
-    setting = f"input {params.multi.input} px, {params.train.precision}, batch {share}, one process's share"
+    setting = (
+        f"input {params.multi.input_size} px, {params.train.precision}, batch {share}, one process's share"
+    )
     lines = [
         f"# A small network's training step: {TASK}",
         "",
         f"Stem {params.task(TASK).network.stem}, {setting}.",
-        f"One thread, contestants in turns, {options.rounds} rounds. Ratios are of CPU time an image in a round: median (middle half).",
+        f"One thread, variants in turns, {options.rounds} rounds. Ratios are of CPU time an image in"
+        " a round: median (middle half).",
         "",
         "| | images per second | share of the demo's rate |",
         "|---|---|---|",
@@ -76,12 +79,11 @@ def build(params: Params, *, stem: list[int] | None = None) -> Task:
     """The task in training, with another stem if one is given."""
     spec = params.tasks[TASK]
     network = spec.network.model_copy(update={"stem": stem or spec.network.stem})
-    task = build_task(
+    task = noise_task(
         params.model_copy(
             update={"tasks": params.tasks | {TASK: spec.model_copy(update={"network": network})}}
         ),
         TASK,
-        device=CPU,
     )
     task.net.train()
     return task

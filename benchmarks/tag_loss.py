@@ -35,7 +35,10 @@ def draw(people: int, *, device: str = "cpu", seed: int = 0) -> tuple[Tensor, Te
 
 
 def keep_memory(keep: bool) -> None:
-    """Tell glibc to hold freed memory of this size, or to map it afresh each time (M_MMAP_THRESHOLD is -3, M_TRIM_THRESHOLD -1)."""
+    """Tell glibc to hold freed memory of this size, or to map it again each time.
+
+    M_MMAP_THRESHOLD is -3, M_TRIM_THRESHOLD -1.
+    """
     glibc = ctypes.CDLL(None)
     glibc.mallopt(-3, 32 << 20 if keep else 128 << 10)
     glibc.mallopt(-1, 1 << 30 if keep else 128 << 10)
@@ -53,7 +56,7 @@ def main() -> None:
             tag_BKhw, cell_BPK = draw(people)
             plain_BKhw = tag_BKhw.detach()
             keep_memory(memory == "held")
-            contestants = {
+            variants = {
                 "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
                 "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
                     ops.tag_loss(tag, cell), tag, (one_B, one_B)
@@ -62,7 +65,7 @@ def main() -> None:
                     ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
                 ),
             }
-            seconds = in_turns(contestants, ROUNDS)
+            seconds = in_turns(variants, ROUNDS)
             row = {
                 "memory": memory,
                 "people": people,
@@ -73,15 +76,17 @@ def main() -> None:
             )
     text = f"""# Tag loss, forward and backward
 
-{B} images, {K} joints, maps of {h} x {w}, float32, {MISSING:.0%} of the joints absent; one thread, CPU time, {ROUNDS} rounds in turns:
-median of the ratio within a round (range of the middle half of the rounds). Memory: held by the process, or fresh from the system.
+{B} images, {K} joints, maps of {h} x {w}, float32, {MISSING:.0%} of the joints absent; one thread, CPU time,
+{ROUNDS} rounds in turns: median of the ratio within a round (range of the middle half of the rounds). Memory:
+held by the process, or fresh from the system.
 
-| people | memory | zero-filling one gradient (limit) | operator, times the limit | plain torch formula, times the limit |
+| people | memory | zero-filling one gradient (limit) | operator, times it | PyTorch, times it |
 |---|---|---|---|---|
 """
     for row in rows:
         limit = f"{row['milliseconds']['zeros']:.2f} ms"
-        text += f"| {row['people']} | {row['memory']} | {limit} | {shown(row['ours'])} | {shown(row['formula'])} |\n"
+        text += f"| {row['people']} | {row['memory']} | {limit} | {shown(row['ours'])} |"
+        text += f" {shown(row['formula'])} |\n"
     write("tag_loss", {"rounds": ROUNDS, "threads": 1, "rows": rows}, text)
 
 

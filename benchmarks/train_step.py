@@ -22,15 +22,16 @@ import cv2
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
-from noise import CPU, noise, preset, variant
+from noise import CPU, noise, noise_task, preset, variant
 from torch import Tensor
 
+from pose.data.batch import Batch
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.single_samples import Batch
-from pose.data.synthetic.sets import synthesize
-from pose.params import Params, SyntheticParams, parse
-from pose.tasks.task import Task, build_task
+from pose.data.synthetic import synthesize
+from pose.io.schema import parse
+from pose.params import Params, SyntheticParams
+from pose.tasks.task import Task, open_data
 
 DRAWN = {
     "lsp": {"train": 60, "test": 60},
@@ -66,16 +67,16 @@ def main() -> None:
 
 
 def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: int) -> dict[str, Any]:
-    """`steps` batches of each contestant a round, in turns. batch: of one process."""
+    """`steps` batches of each variant a round, in turns. batch: of one process."""
     ready = noise(params, "hgpose", batch)
 
     def task(**train: Any) -> Task:
-        built = build_task(variant(params, **train), "hgpose", device=CPU)
+        built = noise_task(variant(params, **train), "hgpose")
         built.net.train()
         return built
 
     own = task()
-    contestants: dict[str, Callable[[], object]] = {
+    variants: dict[str, Callable[[], object]] = {
         "forward alone": lambda: forward(own, ready, steps),
         LIMIT: lambda: forward_backward(own, ready, steps),
         "step": lambda: step(own, cycle([ready]), steps),
@@ -84,16 +85,16 @@ def compare(params: Params, prepared: Path, *, batch: int, steps: int, rounds: i
         "step, bfloat16": lambda: step(half, cycle([ready]), steps),
     }
     contiguous, half = task(channels_last=False), task(precision="bfloat16")
-    data = own.problem.data(prepared, watched=0)
+    data = open_data(params.single, prepared)
     rows = data.rows("train")
     keys = ResumableBatchSampler(len(rows), batch, seed=params.seed, start=0, stop=steps * (rounds + 1))
-    dataset = data.dataset(rows, seed=params.seed, augment=True)
+    dataset = data.dataset(rows, seed=params.seed)
     batches = (raw.to(CPU) for raw in Loader(dataset, keys, workers=0))
-    seconds = in_turns(contestants, rounds)
+    seconds = in_turns(variants, rounds)
     return {
         "network": params.task("hgpose").network.model_dump(),
         "weights": sum(parameter.numel() for parameter in own.net.parameters()),
-        "input_px": params.single.input,
+        "input_px": params.single.input_size,
         "batch": batch,
         "rounds": rounds,
         "images_per_second": {
@@ -107,13 +108,13 @@ def forward(task: Task, batch: Batch, steps: int) -> None:
     """The network without gradients."""
     with torch.inference_mode():
         for _ in range(steps):
-            task(batch.image_B3HW)
+            task(batch.inputs.image_B3HW)
 
 
 def forward_backward(task: Task, batch: Batch, steps: int) -> None:
     """The network and its gradients, for the cheapest loss there is."""
     for _ in range(steps):
-        output: Tensor = task(batch.image_B3HW)
+        output: Tensor = task(batch.inputs.image_B3HW)
         task.net.zero_grad(set_to_none=True)
         output.sum().backward()
 
@@ -129,23 +130,25 @@ def report(networks: dict[str, Any]) -> str:
     lines = [
         "# Training step",
         "",
-        "One thread, contestants in turns. Ratios are of CPU time within a round: median (middle half of the rounds).",
+        "One thread, variants in turns. Ratios are of CPU time within a round: median (middle half of the"
+        " rounds).",
     ]
     for name, result in networks.items():
         network = result["network"]
         lines += [
             "",
-            f"## {name}: {network['stacks']} stack{'s' if network['stacks'] > 1 else ''}, {network['features']} features, "
-            f"stem {network['stem']}, {result['weights']:,} weights",
+            f"## {name}: {network['stacks']} stack{'s' if network['stacks'] > 1 else ''},"
+            f" {network['features']} features, stem {network['stem']}, {result['weights']:,} weights",
             "",
-            f"Input {result['input_px']} px, batch {result['batch']} (one process's share), {result['rounds']} rounds.",
+            f"Input {result['input_px']} px, batch {result['batch']} (one process's share),"
+            f" {result['rounds']} rounds.",
             "",
             "| | images per second | share of the limit's rate |",
             "|---|---|---|",
         ]
-        for contestant, rate in result["images_per_second"].items():
-            share = "1 (the limit)" if contestant == LIMIT else shown(result["share_of_limit"][contestant])
-            lines.append(f"| {contestant} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
+        for label, rate in result["images_per_second"].items():
+            share = "1 (the limit)" if label == LIMIT else shown(result["share_of_limit"][label])
+            lines.append(f"| {label} | {rate:.{1 if rate > 10 else 2}f} | {share} |")
     return "\n".join(lines) + "\n"
 
 

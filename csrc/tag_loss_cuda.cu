@@ -1,12 +1,14 @@
-// The operator's kernels for CUDA: one launch forward, one backward, on the current stream; no atomics, nothing read by the host.
+// The operator's kernels for CUDA: one launch forward, one backward, on the current stream; no atomics, and
+// nothing is read by the host.
 #include <cuda_runtime.h>
 
 #include <torch/csrc/stable/accelerator.h>
 
 #include "tag_loss_tensors.h"
 
-// Weak, so that the library loads on a torch without CUDA too (where it is never called): building and loading it is tested on any machine.
-extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
+// Weak, so that the library also loads in a torch without CUDA: any machine can test building and loading it.
+extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t device_index,
+                                                                             void** stream);
 
 namespace pose {
 namespace {
@@ -32,32 +34,37 @@ struct Warps {
 // One block an image.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    tag_loss_forward(TagMaps<T> maps, const int64_t* cell_BPK, int64_t people, int64_t joints, Person* person_BP, double* pull_slope_BPK,
-                     double* push_slope_BP, LossOf<T>* pull_B, LossOf<T>* push_B) {
+    tag_loss_forward(TagMaps<T> maps, const int64_t* cell_BPK, int64_t people, int64_t joints,
+                     Person* person_BP, double* pull_grad_BPK, double* push_grad_BP, LossOf<T>* pull_B,
+                     LossOf<T>* push_B) {
   const int64_t b = blockIdx.x;
   tag_loss_image(Warps{}, maps, b, cell_BPK + b * people * joints, people, joints, person_BP + b * people,
-                 pull_slope_BPK + b * people * joints, push_slope_BP + b * people, pull_B + b, push_B + b);
+                 pull_grad_BPK + b * people * joints, push_grad_BP + b * people, pull_B + b, push_B + b);
 }
 
-// Zeroes to part[0 .. size - 1], by all threads of the block, 16 bytes at a time where the part is aligned for it.
+// Fills part[0 .. size - 1] with zeros, by all threads of the block, 16 bytes at a time where it is aligned.
 template <class T>
 __device__ void fill_with_zero(T* part, int64_t size) {
   constexpr int64_t width = sizeof(uint4) / sizeof(T);
   int64_t done = 0;
   if (reinterpret_cast<uintptr_t>(part) % sizeof(uint4) == 0) {
     done = size / width * width;
-    for (int64_t i = threadIdx.x; i < size / width; i += blockDim.x) reinterpret_cast<uint4*>(part)[i] = make_uint4(0, 0, 0, 0);
+    for (int64_t i = threadIdx.x; i < size / width; i += blockDim.x) {
+      reinterpret_cast<uint4*>(part)[i] = make_uint4(0, 0, 0, 0);
+    }
   }
   for (int64_t i = done + threadIdx.x; i < size; i += blockDim.x) part[i] = static_cast<T>(0.0f);
 }
 
-// One block a part of one joint's map: it fills the part with zeros, then writes the cells of its people there. Of people who share a cell
-// the first one's thread writes the sum for all, in their order: no two threads write to one cell, and every run gives the same result.
+// Each block has a part of one joint's map: it fills the part with zeros, then writes the cells of people
+// there. Where people share a cell, the thread of the first one writes the sum over all, in their order: no
+// two threads write to one cell, and every run gives the same result.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    tag_loss_backward(const LossOf<T>* pull_grad_B, int64_t pull_grad_stride, const LossOf<T>* push_grad_B, int64_t push_grad_stride,
-                      const double* pull_slope_BPK, const double* push_slope_BP, const int64_t* cell_BPK, int64_t people, int64_t joints,
-                      int64_t cells, int64_t parts, T* grad_BKhw) {
+    tag_loss_backward(const LossOf<T>* grad_pull_B, int64_t grad_pull_stride, const LossOf<T>* grad_push_B,
+                      int64_t grad_push_stride, const double* pull_grad_BPK, const double* push_grad_BP,
+                      const int64_t* cell_BPK, int64_t people, int64_t joints, int64_t cells, int64_t parts,
+                      T* grad_BKhw) {
   const int64_t map = blockIdx.x / parts, begin = blockIdx.x % parts * kFill;
   const int64_t end = begin + kFill < cells ? begin + kFill : cells;
   const int64_t b = map / joints, k = map % joints;
@@ -65,20 +72,24 @@ __global__ void __launch_bounds__(kThreads)
   fill_with_zero(grad_hw + begin, end - begin);
   __syncthreads();
 
-  const ImageSlopes slopes{cell_BPK + b * people * joints, pull_slope_BPK + b * people * joints,
-                           push_slope_BP + b * people,     static_cast<double>(pull_grad_B[b * pull_grad_stride]),
-                           static_cast<double>(push_grad_B[b * push_grad_stride]), joints};
+  const ImageGrads grads{cell_BPK + b * people * joints,
+                         pull_grad_BPK + b * people * joints,
+                         push_grad_BP + b * people,
+                         static_cast<double>(grad_pull_B[b * grad_pull_stride]),
+                         static_cast<double>(grad_push_B[b * grad_push_stride]),
+                         joints};
   for (int64_t p = threadIdx.x; p < people; p += blockDim.x) {
-    const int64_t cell = slopes.cell(p, k);
+    const int64_t cell = grads.cell(p, k);
     if (cell < begin || cell >= end) continue;
     int64_t owner = 0;
-    while (slopes.cell(owner, k) != cell) ++owner;
-    if (owner == p) grad_hw[cell] = static_cast<T>(slopes.gradient(k, cell, p, people));
+    while (grads.cell(owner, k) != cell) ++owner;
+    if (owner == p) grad_hw[cell] = static_cast<T>(grads.gradient(k, cell, p, people));
   }
 }
 
 cudaStream_t current_stream(const Tensor& tensor) {
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "tag_loss: this torch was built without CUDA");
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr,
+                  "tag_loss: this torch was built without CUDA");
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
@@ -90,7 +101,8 @@ void check_launch(const char* kernel) {
 }
 
 unsigned int grid_of(int64_t blocks) {
-  STD_TORCH_CHECK(blocks <= 2147483647, "tag_loss: the maps are too large for one launch (", blocks, " blocks)");
+  STD_TORCH_CHECK(blocks <= 2147483647, "tag_loss: the maps are too large for one launch (", blocks,
+                  " blocks)");
   return static_cast<unsigned int>(blocks);
 }
 
@@ -106,17 +118,19 @@ Losses tag_loss_cuda(const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
   POSE_DISPATCH_MAPS(tag_BKhw.scalar_type(), [&] {
     tag_loss_forward<scalar_t><<<grid_of(images), kThreads, 0, stream>>>(
         maps_of<scalar_t>(tag_BKhw), cell_BPK.const_data_ptr<int64_t>(), people, joints,
-        reinterpret_cast<Person*>(person_BP.mutable_data_ptr()), std::get<2>(losses).mutable_data_ptr<double>(),
-        std::get<3>(losses).mutable_data_ptr<double>(), std::get<0>(losses).mutable_data_ptr<LossOf<scalar_t>>(),
+        reinterpret_cast<Person*>(person_BP.mutable_data_ptr()),
+        std::get<2>(losses).mutable_data_ptr<double>(), std::get<3>(losses).mutable_data_ptr<double>(),
+        std::get<0>(losses).mutable_data_ptr<LossOf<scalar_t>>(),
         std::get<1>(losses).mutable_data_ptr<LossOf<scalar_t>>());
   });
   check_launch("tag_loss");
   return losses;
 }
 
-Tensor tag_loss_backward_cuda(const Tensor& pull_grad_B, const Tensor& push_grad_B, const Tensor& pull_slope_BPK,
-                              const Tensor& push_slope_BP, const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
-  check_backward(pull_grad_B, push_grad_B, pull_slope_BPK, push_slope_BP, tag_BKhw, cell_given_BPK);
+Tensor tag_loss_backward_cuda(const Tensor& grad_pull_B, const Tensor& grad_push_B,
+                              const Tensor& pull_grad_BPK, const Tensor& push_grad_BP, const Tensor& tag_BKhw,
+                              const Tensor& cell_given_BPK) {
+  check_backward(grad_pull_B, grad_push_B, pull_grad_BPK, push_grad_BP, tag_BKhw, cell_given_BPK);
   const torch::stable::accelerator::DeviceGuard guard(tag_BKhw.get_device_index());
   const Tensor cell_BPK = torch::stable::contiguous(cell_given_BPK);
   const int64_t images = cell_BPK.size(0), people = cell_BPK.size(1), joints = cell_BPK.size(2);
@@ -127,9 +141,11 @@ Tensor tag_loss_backward_cuda(const Tensor& pull_grad_B, const Tensor& push_grad
   const cudaStream_t stream = current_stream(tag_BKhw);
   POSE_DISPATCH_MAPS(tag_BKhw.scalar_type(), [&] {
     tag_loss_backward<scalar_t><<<grid_of(images * joints * parts), kThreads, 0, stream>>>(
-        pull_grad_B.const_data_ptr<LossOf<scalar_t>>(), pull_grad_B.stride(0), push_grad_B.const_data_ptr<LossOf<scalar_t>>(),
-        push_grad_B.stride(0), pull_slope_BPK.const_data_ptr<double>(), push_slope_BP.const_data_ptr<double>(),
-        cell_BPK.const_data_ptr<int64_t>(), people, joints, cells, parts, grad_BKhw.mutable_data_ptr<scalar_t>());
+        grad_pull_B.const_data_ptr<LossOf<scalar_t>>(), grad_pull_B.stride(0),
+        grad_push_B.const_data_ptr<LossOf<scalar_t>>(), grad_push_B.stride(0),
+        pull_grad_BPK.const_data_ptr<double>(), push_grad_BP.const_data_ptr<double>(),
+        cell_BPK.const_data_ptr<int64_t>(), people, joints, cells, parts,
+        grad_BKhw.mutable_data_ptr<scalar_t>());
   });
   check_launch("tag_loss_backward");
   return grad_BKhw;

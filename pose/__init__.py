@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pose.training.trainer import train
 
 __all__ = ["Predictor", "__version__", "load_params", "train"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Predictor": "pose.inference.predictor",

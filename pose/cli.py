@@ -1,4 +1,4 @@
-"""The command `pose`. What a command needs is imported when it is run, so that `pose --help` answers at once."""
+"""The command `pose`. What a command needs is imported when it runs: `pose --help` is instant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pose.io.arguments import MAX_COORDINATE, Numbers, count, key_value, scales
 from pose.io.command import run_command
 from pose.io.errors import UserError
 
@@ -25,9 +26,6 @@ examples:
 The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=2e-4`.
 """
 
-MAX_COORDINATE = 1e6  # pixels; as `pose.io.images.MAX_COORDINATE`, which takes longer to import
-MAX_SCALE = 8.0  # as of `evaluate.scales`
-
 Commands = Any  # argparse has no public name for it
 
 
@@ -37,67 +35,64 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Parse the arguments and run the command that they name; SystemExit with status 1 where it failed in part."""
-    parser = _parser()
+    """Run the command that the arguments name; SystemExit with status 1 where it failed in part."""
     if not arguments:
-        parser.print_help()
+        parser().print_help()
         return
-    options = vars(parser.parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     if options.pop("function")(**options) is False:
         sys.exit(1)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `function` of what it returns runs the one that was named."""
+    root = argparse.ArgumentParser(
         prog="pose",
         description="2D human pose estimation: train, evaluate and use pose networks, reproducibly.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    hidden: Any = {"dest": argparse.SUPPRESS, "default": argparse.SUPPRESS}  # no argument of any command
+    hidden: Any = {"default": argparse.SUPPRESS}  # it is no argument of any command
     about = "show the versions of pose and its base"
-    parser.add_argument("--version", action=_Version, nargs=0, help=about, **hidden)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    root.add_argument("--version", action=_Version, nargs=0, help=about, **hidden)
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_pipeline(commands)
     _add_predict(commands)
     _add_experiments(commands)
     _add_published(commands)
-    return parser
+    return root
 
 
-def _add(
-    commands: Commands, name: str, function: Callable[..., Any], help: str, more: str = ""
-) -> argparse.ArgumentParser:
-    description = f"{help[0].upper()}{help[1:]}. {more}".strip()
+def _add(commands: Commands, name: str, function: Callable[..., Any], help: str, more: str) -> Any:
+    """Add a command; returns what adds its arguments."""
+    description = f"{help[0].upper()}{help[1:]}. {more}"
     command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=description)
     command.set_defaults(function=function)
-    return command
+    return command.add_argument
 
 
 # --- the pipeline, stage by stage ---
 
 
 def _add_pipeline(commands: Commands) -> None:
-    where = "Reads params.yaml in this folder; what DVC would run too, if its inputs have changed."
-    command = _add(commands, "synthesize", _synthesize, "draw the embedded data", where)
-    command.add_argument(
-        "folder", nargs="?", default="data/synthetic", metavar="FOLDER", help="default: %(default)s"
-    )
-    command = _add(commands, "prepare", _prepare, "make the prepared sets that training reads", where)
-    command.add_argument("set", nargs="?", choices=["lsp_mpii", "coco"], help="only one of them")
+    where = "Reads params.yaml in this folder. DVC runs the same when an input has changed."
+    arg = _add(commands, "synthesize", _synthesize, "draw the embedded data", where)
+    arg("folder", nargs="?", default="data/synthetic", metavar="FOLDER", help="default: %(default)s")
+    arg = _add(commands, "prepare", _prepare, "make the prepared sets that training reads", where)
+    arg("set", nargs="?", choices=["lsp_mpii", "coco"], help="only one of them")
+    link = "A link for each file; what `make real-data` runs."
+    arg = _add(commands, "link-data", _link_data, "link real data sets into data/real", link)
+    arg("folder", type=Path, metavar="FOLDER", help="with LSP, LSPET, mpii or coco in it")
     _add(commands, "build", _build, "build the operator for this machine", where)
-    for name, function, help in (
-        ("train", _train, "train a task"),
-        ("evaluate", _evaluate, "evaluate a task's weights on what training never saw"),
-    ):
-        _add(commands, name, function, help, where).add_argument(
-            "task", metavar="TASK", help="hgpose, advpose, ..."
-        )
-    _add(commands, "report", _report, "write report/index.html from what the other commands left", where)
+    arg = _add(commands, "train", _train, "train a task", where)
+    arg("task", metavar="TASK", help="hgpose, advpose, ...")
+    arg = _add(commands, "evaluate", _evaluate, "evaluate a task on what training never saw", where)
+    arg("task", metavar="TASK", help="hgpose, advpose, ...")
+    _add(commands, "report", _report, "write report/index.html from what the others left", where)
 
 
 def _synthesize(folder: str) -> None:
-    from pose.data.synthetic.sets import synthesize
+    from pose.data.synthetic import synthesize
     from pose.params import load_params
 
     params = load_params()
@@ -115,6 +110,13 @@ def _prepare(set: str | None) -> None:
         print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
     if set in (None, "coco"):
         print(prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
+
+
+def _link_data(folder: Path) -> None:
+    from pose.data.link import link_data
+
+    print(f"data/real: {', '.join(link_data(folder))}")
+    print("train on them: pose preset real && dvc repro, or dvc exp run -S data.root=data/real")
 
 
 def _build() -> None:
@@ -137,9 +139,9 @@ def _evaluate(task: str) -> None:
 
 def _report() -> None:
     from pose.params import load_params
-    from pose.report import machine_facts, revision, write_report
+    from pose.report import write_report
 
-    shown = write_report(load_params(), revision=revision(), machine=machine_facts())
+    shown = write_report(load_params())
     print(f"report/index.html: {', '.join(shown)}")
 
 
@@ -147,48 +149,39 @@ def _report() -> None:
 
 
 def _add_predict(commands: Commands) -> None:
-    command = _add(
-        commands,
-        "predict",
-        _predict,
-        "find people in images, folders and videos",
-        "Each image is drawn again as a file of its name in the folder of --out, a video as mp4; joints.json or "
-        "joints.csv there holds all joints, in pixels of the source, with their confidence. A single-person network "
-        "looks at one person in each image: in the box, or at the centre and scale, that is given, else in the whole "
-        "image. A multi-person network (hgpose-ae) finds all people of an image. A file that cannot be read is named; "
-        "the others are done, and the exit status is 1.",
+    more = (
+        "Each image is drawn again as a file of its name in the folder of --out, a video as mp4; joints.json"
+        " or joints.csv there holds all joints, in pixels of the source, with their confidence. A"
+        " single-person network looks at one person in each image: in the box, or at the centre and scale,"
+        " that is given, else in the whole image. A multi-person network (hgpose-ae) finds all people. A file"
+        " that cannot be read is named; the others are done, and the exit status is 1."
     )
-    command.add_argument(
-        "sources", nargs="+", type=Path, metavar="SOURCE", help="an image, a video, or a folder"
-    )
-    command.add_argument("--weights", type=Path, required=True, help="models/TASK/last.pt or best.pt")
-    command.add_argument(
-        "--out", type=Path, default=Path("drawn"), help="folder for the results (default: drawn)"
-    )
-    command.add_argument(
-        "--format", choices=["json", "csv"], default="json", help="of the joints (default: json)"
-    )
-    command.add_argument("--min-score", type=float, default=0.1, metavar="SCORE", help="leave out people below it,"
-                         " of multi-person weights (default: 0.1)")  # fmt: skip
-    command.add_argument("--scales", type=_scales, default=[1.0], metavar="1[,S...]",
-                         help="sizes at which an image is shown, of multi-person weights")  # fmt: skip
-    command.add_argument("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
-    place = command.add_argument_group("where the person is (single-person weights)")
-    place.add_argument(
-        "--box", type=_Numbers(4), metavar="X,Y,WIDTH,HEIGHT", help="box around the person, pixels"
-    )
-    place.add_argument(
-        "--centre", type=_Numbers(2), metavar="X,Y", help="middle of the person, pixels; with --scale"
-    )
-    place.add_argument(
-        "--scale", type=float, help="height of the person over 200 pixels, as MPII annotates it"
-    )
+    arg = _add(commands, "predict", _predict, "find people in images, folders and videos", more)
+    arg("sources", nargs="+", type=Path, metavar="SOURCE", help="an image, a video, or a folder")
+    arg("--weights", type=Path, required=True, help="models/TASK/last.pt or best.pt")
+    arg("--out", type=Path, default=Path("drawn"), help="folder for the results (default: drawn)")
+    arg("--format", choices=["json", "csv"], default="json", help="of the joints (default: json)")
+    few = "leave out people below it (multi-person weights; default: 0.1)"
+    arg("--min-score", type=float, default=0.1, metavar="SCORE", help=few)
+    sizes = "sizes at which an image is shown (multi-person weights)"
+    arg("--scales", type=scales, default=[1.0], metavar="1[,S...]", help=sizes)
+    arg("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
+    where = "(single-person weights)"
+    arg("--box", type=Numbers(4), metavar="X,Y,WIDTH,HEIGHT", help=f"around the person, pixels {where}")
+    arg("--centre", type=Numbers(2), metavar="X,Y", help=f"of the person, pixels; with --scale {where}")
+    arg("--scale", type=float, help=f"the person's height over 200 pixels, as in MPII {where}")
 
 
 def _predict(
-    sources: list[Path], weights: Path, out: Path, format: str, min_score: float, scales: list[float],
-    device: str | None, **place: Any,
-) -> bool:  # fmt: skip
+    sources: list[Path],
+    weights: Path,
+    scales: list[float],
+    device: str | None,
+    min_score: float,
+    out: Path,
+    format: str,
+    **place: Any,
+) -> bool:
     box = _box(**place)
     from pose.inference.predict import predict
     from pose.inference.predictor import Predictor
@@ -223,86 +216,42 @@ def _box(
     return x - (side - 1) / 2, y - (side - 1) / 2, side, side  # pixel centres are at whole numbers
 
 
-class _Numbers:
-    """Argument type: so many numbers with commas between them."""
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def __call__(self, text: str) -> tuple[float, ...]:
-        try:
-            numbers = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            numbers = ()
-        if len(numbers) != self.count or not all(abs(number) <= MAX_COORDINATE for number in numbers):
-            expected = f"{self.count} numbers with commas between them, none beyond {MAX_COORDINATE:g}"
-            raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
-        return numbers
-
-
-def _scales(text: str) -> list[float]:
-    try:
-        scales = [float(part) for part in text.split(",")]
-    except ValueError:
-        scales = []
-    if 1.0 not in scales or not all(0 < scale <= MAX_SCALE for scale in scales):
-        expected = f"numbers above 0 and at most {MAX_SCALE:g} with commas between them, 1 among them"
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
-    return scales
-
-
 # --- parameters, metrics, reproducibility ---
 
 
 def _add_experiments(commands: Commands) -> None:
-    command = _add(
-        commands, "preset", _preset, "write a preset's values into params.yaml",
-        "Its comments stay; `git diff` and `dvc params diff` show what changed. Without a name, list the presets.",
-    )  # fmt: skip
-    command.add_argument("name", nargs="?", metavar="NAME", help="demo, paper, ...")
-    command.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml"
+    more = "Its comments stay; `git diff` shows what changed. Without a name, list the presets."
+    arg = _add(commands, "preset", _preset, "write a preset's values into params.yaml", more)
+    arg("name", nargs="?", metavar="NAME", help="demo, paper, ...")
+    arg("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: %(default)s")
+
+    more = (
+        "By `dvc metrics diff`. The exit status is 1 if one is missing or has dropped by more than allowed."
     )
-    command = _add(
-        commands, "gate", _gate, "fail if the metrics have dropped against a revision",
-        "Compares the metrics in the workspace with those of a revision (`dvc metrics diff`). The exit status is 1 if "
-        "one of them is missing or has dropped by more than the tolerance file allows.",
-    )  # fmt: skip
-    command.add_argument(
-        "--base", required=True, metavar="REVISION", help="branch, tag or commit to compare with"
-    )
+    arg = _add(commands, "gate", _gate, "compare the metrics with those of a revision", more)
+    arg("--base", required=True, metavar="REVISION", help="branch, tag or commit to compare with")
     tolerance = Path(".github/tolerance.yaml")
-    command.add_argument(
-        "--tolerance", type=Path, default=tolerance, metavar="FILE", help="default: %(default)s"
+    arg("--tolerance", type=Path, default=tolerance, metavar="FILE", help="largest drops (%(default)s)")
+
+    more = "Back to revision, data, code, torch, device and parameters; what is unknown is named. Reads only."
+    arg = _add(commands, "show", _show, "say where metrics, weights or a run come from", more)
+    arg("what", metavar="WHAT", help="metrics/TASK.json, weights, a task, or an MLflow run: its name or id")
+    arg("--json", action="store_true", help="for machines")
+
+    more = (
+        "Trains the same steps of a task plainly, again, with other loader workers, and killed and resumed;"
+        " compares all that is left bit by bit. The exit status is 1 if anything differs."
     )
-    command = _add(
-        commands, "show", _show, "say where metrics, weights or a run come from",
-        "Back to revision, hashes of data and code, torch, device and parameters. What cannot be found out is said in "
-        "its line. Nothing is written, to the MLflow store neither.",
-    )  # fmt: skip
-    what = (
-        "metrics/TASK.json, models/TASK/last.pt, a task, or an MLflow run: its name, id or 6 characters of it"
-    )
-    command.add_argument("what", metavar="WHAT", help=what)
-    command.add_argument("--json", action="store_true", help="for machines")
-    command = _add(
-        commands, "verify", _verify, "check that training gives equal bits on this machine",
-        "Trains the same steps of a task again and again: plainly, with other loader workers, and killed and resumed; "
-        "compares all that is left bit by bit. The exit status is 1 if anything differs.",
-    )  # fmt: skip
-    command.add_argument("task", metavar="TASK", help="hgpose, advpose, ...")
-    command.add_argument("--steps", type=_count, default=8, metavar="N", help="of each training (default: 8)")
-    command.add_argument(
-        "--kills", type=_count, default=2, metavar="N", help="of the killed training (default: 2)"
-    )
-    command.add_argument(
-        "--preset", metavar="NAME", help="parameters of presets/NAME.yaml (default: params.yaml)"
-    )
-    command.add_argument("--batch", type=_count, metavar="N", help="a batch of this size")
-    command.add_argument("--set", type=_change, action="append", default=[], metavar="KEY=VALUE", dest="changes",
-                         help="change a parameter; repeatable")  # fmt: skip
-    command.add_argument("--prepared", type=Path, metavar="PATH", help="the prepared set, if elsewhere")
-    command.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
+    arg = _add(commands, "verify", _verify, "check that training gives equal bits here", more)
+    arg("task", metavar="TASK", help="hgpose, advpose, ...")
+    arg("--steps", type=count, default=8, metavar="N", help="of each training (default: 8)")
+    arg("--kills", type=count, default=2, metavar="N", help="of the training that is killed (default: 2)")
+    arg("--preset", metavar="NAME", help="parameters of presets/NAME.yaml (default: params.yaml as it is)")
+    arg("--batch", type=count, metavar="N", help="a batch of this size")
+    change = {"dest": "changes", "metavar": "KEY=VALUE", "help": "change a parameter; repeatable"}
+    arg("--set", type=key_value, action="append", default=[], **change)
+    arg("--prepared", type=Path, metavar="PATH", help="the prepared set, if it is elsewhere")
+    arg("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
 
 
 def _preset(name: str | None, params: Path) -> None:
@@ -340,44 +289,23 @@ def _verify(changes: list[tuple[str, str]], **settings: Any) -> bool:
     return verify(**settings, changes=dict(changes))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
-
-
-def _change(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected KEY=VALUE")
-    return key, value
-
-
 # --- published weights ---
 
 
 def _add_published(commands: Commands) -> None:
-    command = _add(
-        commands, "import-weights", _import, "read published weights of other projects",
-        "Writes a published checkpoint as model weights. Which network it is and of what size, its tensors tell. "
-        "Nothing of the file but tensors and plain values is loaded: no code in it can run.",
-    )  # fmt: skip
-    command.add_argument(
-        "source", type=Path, metavar="CHECKPOINT", help="a file as the other project saved it"
-    )
-    command.add_argument("--out", type=Path, required=True, help="for example models/imported/hgpose.pt")
-    command.add_argument(
-        "--kind", help="insist on this network, or choose it in the file: bearpaw_hg, umich_pose_ae, ..."
-    )
-    command.add_argument("--task", help="name to keep with the weights (default: hgpose or hgpose-ae)")
-    command = _add(
-        commands, "export-weights", _export, "write weights under the names of another project",
-        "Writes model weights as a checkpoint that a published code of the same architecture reads.",
-    )  # fmt: skip
-    command.add_argument("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
-    kinds = "bearpaw_hg, roytseng_hgpose, roytseng_hgpose_ae, umich_pose_ae"
-    command.add_argument("--kind", required=True, help=f"whose names: {kinds}")
-    command.add_argument("--out", type=Path, required=True)
+    more = "Which network it is, its tensors tell. Only tensors and plain values are loaded: no code can run."
+    arg = _add(commands, "import-weights", _import, "read published weights of other projects", more)
+    arg("source", type=Path, metavar="CHECKPOINT", help="a file as the other project saved it")
+    arg("--out", type=Path, required=True, help="for example models/imported/hgpose.pt")
+    arg("--kind", help="insist on this network, or choose it: bearpaw_hg, umich_pose_ae, ...")
+    arg("--task", help="name to keep with the weights (default: hgpose or hgpose-ae)")
+
+    more = "A published code of the same architecture reads them."
+    arg = _add(commands, "export-weights", _export, "write weights under another project's names", more)
+    arg("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
+    kinds = "bearpaw_hg, roytseng_hgpose, roytseng_hgpose_ae or umich_pose_ae"
+    arg("--kind", required=True, help=f"whose names: {kinds}")
+    arg("--out", type=Path, required=True, help="the file to write")
 
 
 def _import(source: Path, out: Path, kind: str | None, task: str | None) -> None:

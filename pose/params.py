@@ -1,7 +1,4 @@
-"""`params.yaml` -> typed, frozen, complete.
-
-The only place that parses it; no default hides behind a missing key.
-"""
+"""The parameters of `params.yaml`: typed, frozen and complete. No key has a default."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class SplitCounts(Frozen):
 
 
 class SyntheticParams(Frozen):
-    """How many people (coco: images) are drawn for each set. size: longer side of the LSP-type images, px."""
+    """How many synthetic people (coco: images) each set has. size: longer side of the LSP-type images, px."""
 
     lsp: LspCounts
     lspet: CountOrZero
@@ -51,10 +48,10 @@ class SyntheticParams(Frozen):
 
 
 class CocoParams(Frozen):
-    """images: at most so many, 0 for all.
+    """images: at most so many, 0 for all. min_people: people with joints that an image must show.
 
-    Min_people: people with joints that an image must show. longest: long side of the packed images, px.
-    ignore_unlabelled: people without joints are masked from the loss, as crowds are.
+    longest: long side of the packed images, px. ignore_unlabelled: people without joints are masked from the
+    loss, as crowds are.
     """
 
     images: SplitCounts
@@ -99,10 +96,10 @@ class AugmentParams(Frozen):
 
 
 class SingleInferenceParams(Frozen):
-    """What inference needs of a single-person problem, and model weights carry.
+    """What inference needs and model weights store.
 
-    input_size: side of the crop that the network sees, px. crop: its side over the person's height. sigma: of
-    the target Gaussian, heatmap cells.
+    input_size: side of the crop, px. crop: its side over the person's height. sigma: of the target Gaussian,
+    heatmap cells.
     """
 
     input_size: InputSize
@@ -113,9 +110,8 @@ class SingleInferenceParams(Frozen):
 
 
 class SingleParams(SingleInferenceParams):
-    """The single-person problem.
+    """unlabelled: leave joints without annotation out of the loss, or train them towards an empty map.
 
-    Unlabelled: whether joints without annotation are left out of the loss, or trained towards an empty map.
     foreground: the squared error of a cell is weighted by 1 + foreground * target.
     """
 
@@ -131,10 +127,10 @@ class SingleParams(SingleInferenceParams):
 
 
 class MultiAugmentParams(Frozen):
-    """Bounds of uniform draws.
+    """Bounds of uniform draws: rotation, hue: +- degrees. scale: of the square's side, 1 +- scale.
 
-    Rotation, hue: degrees. scale: of the square's side, 1 +- scale. shift: share of that side. saturation,
-    contrast: factors 1 +- these. brightness: +- this share of white. flip: probability.
+    shift: +- share of that side. saturation, contrast: factors 1 +- these. brightness: +- this share of
+    white. flip: probability.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)]
@@ -148,11 +144,10 @@ class MultiAugmentParams(Frozen):
 
 
 class ThresholdParams(Frozen):
-    """How peaks become people, see `pose.keypoints.grouping`.
+    """Of grouping, see `pose.keypoints.grouping`. max_distance: without tags.
 
-    Tune: at the end of training, detection and tag are replaced by the values of the highest AP on held-out
-    images, and the weights keep those. max_distance: of grouping without tags, a share of the map's longer
-    side.
+    tune: at the end of training, detection and tag are replaced by the values of the highest AP on held-out
+    images, which the model weights then store.
     """
 
     tune: bool
@@ -162,10 +157,9 @@ class ThresholdParams(Frozen):
 
 
 class MultiInferenceParams(Frozen):
-    """What inference needs of a multi-person problem, and model weights carry.
+    """What inference needs and model weights store.
 
-    input_size: side of the square that the network sees, px. tag_gain: the network's tag maps are multiplied
-    by it.
+    input_size: side of the square input, px. tag_gain: a factor for the network's tag maps.
     """
 
     input_size: InputSize
@@ -176,11 +170,10 @@ class MultiInferenceParams(Frozen):
 
 
 class MultiParams(MultiInferenceParams):
-    """The multi-person problem.
+    """sigma: of the target Gaussian, cells. people: of an image, whose tags are trained, at most.
 
-    Sigma: of the target Gaussian, cells. people: at most so many of an image have their tags trained.
-    foreground: the error of a cell is weighted by 1 + foreground * target. held_out: training images that are
-    not trained on, but used to validate and to tune thresholds.
+    foreground: the error of a cell is weighted by 1 + foreground * target. held_out: number of training
+    images used for validation and to tune thresholds instead.
     """
 
     sigma: Positive
@@ -193,18 +186,17 @@ class MultiParams(MultiInferenceParams):
     @model_validator(mode="after")
     def _focal_gradient_is_finite(self) -> MultiParams:
         if 0 < self.focal_gamma < 1:
-            why = "between them the gradient of a right cell is infinite"
+            why = "between them the gradient of a correct cell is infinite"
             raise ValueError(f"focal_gamma is {self.focal_gamma:g}, expected 0 or at least 1: {why}")
         return self
 
 
 class AdversaryParams(Frozen):
-    """The discriminator and its game, see `pose.tasks.adversary`.
+    """See `pose.tasks.adversary`. lr: of the discriminator. weight: of E(fake) in the pose loss (lambda_G).
 
-    Lr: of its Adam. weight: of E(fake) in the pose network's loss (lambda_G). gamma: E(fake) over E(real) in
-    balance. balance_rate: of k_t (lambda_k). start_fraction: share of the steps before the game begins.
-    gradient: whether E(fake) reaches the pose network through the discriminator's input alone (the authors')
-    or its target too (the PyTorch port's).
+    gamma: E(fake) over E(real) at balance. balance_rate: of k_t (lambda_k). start_fraction: share of the
+    steps that the pose network first trains alone. gradient: E(fake) reaches the pose network through the
+    discriminator's input alone (the authors' code) or its target too (the PyTorch port).
     """
 
     network: DiscriminatorParams
@@ -246,7 +238,7 @@ class TaskParams(Frozen):
 
 
 class TrainParams(Frozen):
-    """How every task is run, see the comments of params.yaml."""
+    """For every task, see the comments of params.yaml."""
 
     processes: Workers | Literal["auto"]
     threads: Workers
@@ -264,10 +256,7 @@ class TrainParams(Frozen):
 
 
 class EvaluateParams(Frozen):
-    """scales: sizes at which an image is shown.
-
-    Train_images: how many trained-on images are evaluated too.
-    """
+    """scales: of the input size. train_images: how many trained-on images are evaluated too."""
 
     weights: Literal["best", "last"]
     flip_test: bool
@@ -278,7 +267,7 @@ class EvaluateParams(Frozen):
     @model_validator(mode="after")
     def _one_is_a_scale(self) -> EvaluateParams:
         if 1.0 not in self.scales:
-            raise ValueError("scales: expected 1.0 among them: tags are read at that size")
+            raise ValueError("scales: expected 1.0 among them, the size at which tags are read")
         return self
 
 
@@ -287,7 +276,7 @@ class ReportParams(Frozen):
 
 
 class Params(Frozen):
-    """The whole of `params.yaml`."""
+    """All of `params.yaml`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     lr: Positive
@@ -304,7 +293,7 @@ class Params(Frozen):
     @field_validator("tasks", mode="before")
     @classmethod
     def _extend(cls, tasks: Any) -> Any:
-        """A task that `extends` another has all of its keys, but for those that it names itself."""
+        """A task that `extends` another has all of its keys, except for those that it sets itself."""
         if not isinstance(tasks, Mapping):
             return tasks
         return {name: _extended(name, task, tasks) for name, task in tasks.items()}
@@ -328,17 +317,16 @@ def _extended(name: str, task: Any, tasks: Mapping[str, Any]) -> Any:
     base = tasks.get(extended) if isinstance(extended, str) else None
     if not isinstance(base, Mapping) or "extends" in base:
         bases = [other for other, one in tasks.items() if isinstance(one, Mapping) and "extends" not in one]
-        raise ValueError(
-            f"{name}.extends: found {extended!r}, expected a task that extends none: {', '.join(bases)}"
-        )
+        expected = f"expected a task that extends none: {', '.join(bases)}"
+        raise ValueError(f"{name}.extends: found {extended!r}, {expected}")
     return {**base, **{key: value for key, value in task.items() if key != "extends"}}
 
 
 def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
-    """The whole of `params.yaml` from plain values; UserError in one line for a key that is wrong."""
+    """Parameters from plain values; UserError in one line for wrong keys."""
     return parse(Params, values, source)
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Read and check `params.yaml`; UserError in one line if a key is unknown, missing or of the wrong type."""
+    """Read `params.yaml`; UserError in one line for unknown, missing and wrong keys."""
     return parse_params(read_yaml(path), str(path))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pose.io.command import run_stage
 from pose.params import load_params
-from pose.report import machine_facts, revision, write_report
+from pose.report import write_report
 
 
 def main() -> None:
     """Write the report on all tasks that were evaluated."""
-    shown = write_report(load_params(), revision=revision(), machine=machine_facts())
+    shown = write_report(load_params())
     print(f"report/index.html: {', '.join(shown)}")
 
 

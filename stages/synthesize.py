@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.io.command import run_stage
 from pose.params import load_params
 

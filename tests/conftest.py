@@ -13,7 +13,7 @@ from helpers import ROOT, enter_folder, make_workspace, run_stage
 from pose.data.person_set import PersonSet
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.synthetic.sets import synthesize
+from pose.data.synthetic import synthesize
 from pose.io.schema import read_yaml
 from pose.params import Params, parse_params
 from pose.tracking.evaluation import evaluate_task

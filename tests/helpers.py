@@ -23,7 +23,8 @@ import torch
 from torch import nn
 
 from pose.data.image_set import ImageSet
-from pose.data.prepare.coco import CocoSummary, prepare_coco
+from pose.data.prepare.coco import prepare_coco
+from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import COCO, MPII
@@ -257,7 +258,7 @@ def coco_params(**values: Any) -> CocoParams:
 
 def prepare_images(
     root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1
-) -> tuple[ImageSet, CocoSummary]:
+) -> tuple[ImageSet, Summary]:
     folder = root / "prepared" / "coco"
     summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
     return ImageSet(folder), summary

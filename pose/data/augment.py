@@ -1,4 +1,4 @@
-"""Random draws of a sample as values: printed, tested and replayed before anything is applied."""
+"""Random draws of augmentation as values, which can be printed, tested and replayed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pose.params import AugmentParams, MultiAugmentParams, ScaleParams
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to one single-person sample.
+    """Augmentation of one single-person sample.
 
-    angle: degrees, counter-clockwise as seen. widen: the crop's side is multiplied by it. gain: of the RGB
-    channels.
+    angle: degrees, counter-clockwise as seen. widen: factor of the crop's side. gain: of the RGB channels.
     """
 
     angle: float = 0.0
@@ -27,8 +26,7 @@ class Augment:
     def draw(rng: np.random.Generator, params: AugmentParams) -> Augment:
         """Draw from the distributions of the published codes; `params` says which."""
         rotation, colour = params.rotation, params.colour
-        # Few calls of the generator, and Python's own arithmetic: on single numbers numpy's is ten times
-        # slower.
+        # Few calls of the generator, and Python's arithmetic: numpy's is ten times slower on single numbers.
         turn, widen = rng.standard_normal(2).tolist()
         turned, flip, *gain = rng.random(5).tolist()
         red, green, blue = (1 - colour + 2 * colour * share for share in gain)
@@ -42,11 +40,11 @@ class Augment:
 
 @dataclass(frozen=True)
 class MultiAugment:
-    """What is done to one image of many people.
+    """Augmentation of one image of several people.
 
-    angle: degrees, counter-clockwise as seen. widen: the square's side is multiplied by it. shift: of the
-    square's middle, as shares of its side, after widening. hue: degrees. saturation, contrast: factors.
-    brightness: share of white.
+    angle: degrees, counter-clockwise as seen. widen: factor of the square's side. shift: of the square's
+    middle, as shares of its widened side. hue: degrees. saturation, contrast: factors. brightness: share of
+    white.
     """
 
     angle: float = 0.0
@@ -77,7 +75,7 @@ class MultiAugment:
         )
 
     def recolour(self, image_HW3: np.ndarray) -> np.ndarray:
-        """The uint8 RGB image with hue, saturation, brightness and contrast (about its mean) changed, in this order."""
+        """The uint8 RGB image with hue, saturation, brightness and contrast (about its mean) changed."""
         if self.hue or self.saturation != 1:
             hsv_HW3 = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2HSV)
             level = np.arange(256)

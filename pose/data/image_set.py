@@ -1,10 +1,10 @@
-"""Images with many people: the prepared folder of a COCO set, and its reader.
+"""The prepared folder of a COCO set: images with any number of people.
 
-`coco.h5` holds what training reads, `annotations/{split}.json` what pycocotools scores by, image by image in
-the same order.
+`coco.h5` holds what training reads, `annotations/{split}.json` what pycocotools scores by; both list images
+in the same order.
 
 I images, N people with joints in all of them, P people of one image, K joints, H W image px. Coordinates are
-COCO's as they stand: zero-based image px.
+COCO's own: zero-based image px.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ FILE = "coco.h5"
 
 
 def annotation_file(folder: str | Path, split: str) -> Path:
-    """Where a split's annotations are, within the prepared folder."""
+    """The annotations of a split in the prepared folder."""
     return Path(folder) / "annotations" / f"{split}.json"
 
 
 class ImageSet:
-    """Reader of the prepared folder. Columns are whole numpy arrays; images and masks are read one at a time.
+    """Reader of the prepared folder: columns as numpy arrays, images and masks read one at a time.
 
     path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width,
     height. joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0.
@@ -74,13 +74,12 @@ class ImageSet:
             check_images(file, images)
         if (self.image_size_I2.prod(axis=1) > MAX_PIXELS).any():
             raise UserError(
-                f"{self.path}: dataset 'image_size' holds sizes of more than {MAX_PIXELS:,} px, expected fewer"
+                f"{self.path}: dataset 'image_size' holds an image above {MAX_PIXELS:,} px, expected fewer"
             )
-        self.labelled_NK: np.ndarray = (keypoint_NK3[..., 2] > 0) & (np.abs(keypoint_NK3[..., :2]) < FAR).all(
-            axis=2
-        )
-        self.visible_NK: np.ndarray = self.labelled_NK & (keypoint_NK3[..., 2] > 1)
-        self.joint_NK2: np.ndarray = np.where(self.labelled_NK[..., None], keypoint_NK3[..., :2], np.nan)
+        joint_NK2, flag_NK = keypoint_NK3[..., :2], keypoint_NK3[..., 2]
+        self.labelled_NK: np.ndarray = (flag_NK > 0) & (np.abs(joint_NK2) < FAR).all(axis=2)
+        self.visible_NK: np.ndarray = self.labelled_NK & (flag_NK > 1)
+        self.joint_NK2: np.ndarray = np.where(self.labelled_NK[..., None], joint_NK2, np.nan)
         self.row_N: np.ndarray = np.repeat(np.arange(images), people_I)
         self._people_I = np.concatenate([[0], np.cumsum(people_I)])
         self._runs_I = np.concatenate([[0], np.cumsum(runs_I)])
@@ -107,22 +106,21 @@ class ImageSet:
         return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
     def joints(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """joint_PK2, image px, NaN where unlabelled, and labelled_PK of the people with joints in an image."""
+        """joint_PK2, image px, NaN where unlabelled, and labelled_PK of an image's people with joints."""
         people = slice(self._people_I[row], self._people_I[row + 1])
         return self.joint_NK2[people], self.labelled_NK[people]
 
     def image(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """The image, (H, W, 3) uint8 RGB, made smaller or not, and the (2, 3) affine from image px to the px of this packed image."""
+        """The image as packed, (H, W, 3) uint8 RGB, and the affine (2, 3) from image px to its px."""
         with naming(self.path, IMAGES):
             data: np.ndarray = self._datasets[IMAGES][row]
-        return decode_image(data.tobytes(), f"{self.path}: image {self.id_I[row]}"), self._affine_I23[
-            row
-        ].copy()
+        image_HW3 = decode_image(data.tobytes(), f"{self.path}: image {self.id_I[row]}")
+        return image_HW3, self._affine_I23[row].copy()
 
     def mask(self, row: int) -> np.ndarray | None:
-        """(H, W) bool in image px.
+        """(H, W) bool in image px, False where the loss must not look (crowds, people without joints).
 
-        False where the loss must not look (crowds, people without joints). None if it may look everywhere.
+        None if it may look everywhere.
         """
         first, last = self._runs_I[row : row + 2].tolist()
         if first == last:

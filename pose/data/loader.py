@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import re
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +15,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pose.data.samples import SampleKey
 from pose.io.errors import UserError
 
-SampleKey = tuple[int, int]  # epoch, position
+SIGNAL_SECONDS = 1.0  # within which torch's signal handler names a dead worker
 
 
 class ResumableBatchSampler:
     """Endless shuffled epochs as batches of sample keys, from any step on.
 
-    The order within an epoch comes from (seed, epoch). What is left over at the end of an epoch is dropped,
-    so that all batches are of one size. rank, ranks: of every batch, this process takes every `ranks`-th
-    sample.
+    The order within an epoch comes from (seed, epoch). What is left over at its end is dropped, so that all
+    batches have one size. rank, ranks: of every batch, this process takes every `ranks`-th sample.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class ResumableBatchSampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch."""
+        """Full batches in an epoch."""
         return self.samples // self.batch
 
     def __len__(self) -> int:
@@ -59,8 +62,8 @@ def sequential_batches(samples: int, batch: int) -> list[list[SampleKey]]:
 class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
-    The data set makes whole batches: its `__getitems__` is called with the keys of one. UserError where it
-    raises one, in a worker too. See `raise_on_dead_worker`.
+    The data set's `__getitems__` is called with the keys of a batch. A UserError of it is raised here, also
+    from a worker. Use it within `raise_on_dead_worker`.
     """
 
     def __init__(
@@ -78,8 +81,7 @@ class Loader:
             collate_fn=identity_collate,
             worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
-            # Draws are made from each sample's own generator; without this one the loader would touch the
-            # global one.
+            # Samples have their own generators; without this one the loader would draw from the global one.
             generator=torch.Generator().manual_seed(0),
             prefetch_factor=4 if workers else None,
         )
@@ -96,19 +98,26 @@ class Loader:
 
 @contextmanager
 def raise_on_dead_worker() -> Iterator[None]:
-    """A UserError for a loader worker that dies.
+    """UserError where a loader worker dies, whichever way torch reports it.
 
-    Around all that goes on while there are workers: torch raises its RuntimeError wherever the main thread is
-    then.
+    Around everything that runs while there are workers: torch's signal handler raises a RuntimeError in the
+    main thread, wherever that is.
     """
     try:
-        yield
+        try:
+            yield
+        except (ConnectionError, EOFError, queue.Empty) as error:  # a worker died as it handed over a batch
+            if "in DataLoader worker process" in str(error):  # no: the data set raised this in a worker
+                raise
+            time.sleep(SIGNAL_SECONDS)  # in which the signal handler raises its error, which says more
+            raise RuntimeError(f"DataLoader worker (pid unknown) is gone: {error!r}") from None
     except RuntimeError as error:
-        if not (died := re.search(r"DataLoader worker \(pid.*?\).*", str(error))):
+        died = re.search(r"(DataLoader worker \(pid|DataLoader timed out|Pin memory thread).*", str(error))
+        if not died:
             raise
         death = died[0].strip().rstrip(".")
         raise UserError(
-            f"{death}: found a loader worker dead, out of memory perhaps (train.workers)"
+            f"{death}: found a loader worker dead, perhaps out of memory (train.workers)"
         ) from None
 
 
@@ -132,3 +141,6 @@ def identity_collate(batch: Any) -> Any:
 
 def _init_worker(_: int) -> None:
     cv2.setNumThreads(0)  # one core a worker; OpenCV's own threads would compete with the others
+    # Torch passes on the data set's errors. The hook is left with those of threads that hand over batches as
+    # another process dies, of which one line tells.
+    sys.excepthook = lambda *_: None

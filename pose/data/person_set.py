@@ -1,6 +1,6 @@
-"""The prepared file `lsp_mpii.h5`.
+"""The prepared file `lsp_mpii.h5`: people of LSP, LSPET and MPII with their surroundings in the image.
 
-People of LSP, LSPET and MPII with their images. N rows, K joints, H W pixels.
+N rows, K joints, H W pixels.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pose.data.formats.person_table import (
-    FEET_SHIFT,
-    PERSON_HEIGHT,
-    SOURCES,
-    SPLITS,
-    is_labelled,
-    is_placed,
-    zero_based,
-)
+from pose.data.formats.person_table import PERSON_HEIGHT, SOURCES, SPLITS, is_labelled, is_placed, zero_based
 from pose.data.formats.published_h5 import NAME_LENGTH, decode_name
 from pose.io.errors import UserError
 from pose.io.hdf5 import (
@@ -38,11 +30,11 @@ from pose.io.hdf5 import (
 from pose.io.images import MAX_PIXELS, decode_image
 from pose.keypoints.skeleton import read_skeleton
 
-__all__ = ["FEET_SHIFT", "PERSON_HEIGHT", "PersonSet"]
+__all__ = ["PERSON_HEIGHT", "PersonSet"]
 
 
 class PersonSet:
-    """Reader of the prepared file. Columns are whole numpy arrays; images are read one at a time.
+    """Reader of the prepared file: columns as numpy arrays, images read as they are asked for.
 
     joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded.
     centre_N2: zero-based image px (MPII's objpos; its crops lie 15 * scale px lower, see FEET_SHIFT).
@@ -80,7 +72,8 @@ class PersonSet:
         placed_N = is_placed(self.centre_N2, self.scale_N)
         if not placed_N.all():
             raise UserError(
-                f"{self.path}: row {placed_N.argmin()} has no place: expected numbers in 'center', and one above 0 in 'scale'"
+                f"{self.path}: row {placed_N.argmin()} has no place,"
+                " expected numbers in 'center' and one above 0 in 'scale'"
             )
 
     def __len__(self) -> int:
@@ -100,22 +93,17 @@ class PersonSet:
         return decode_name(self._code_N50[row], self.path)
 
     def image(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """The person's surroundings, (H, W, 3) uint8 RGB, and the (2, 3) affine from image px to the px of this packed image."""
+        """The person's surroundings, (H, W, 3) uint8 RGB, and the affine (2, 3) from image px to their px."""
         return next(self.images([row]))
 
     def images(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`image` of each of these rows, in their order.
-
-        Read in one go: HDF5 takes most of its time to begin.
-        """
+        """`image` of each of these rows, read at once, since most of HDF5's time is spent per call."""
         packed = self._datasets[IMAGES]
         with naming(self.path, IMAGES):
-            place = packed.id.get_space()
-            place.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])
+            selected = packed.id.get_space()
+            selected.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])
             data_B = np.empty(len(rows), dtype=packed.dtype)
-            packed.id.read(h5py.h5s.create_simple(data_B.shape), place, data_B)
+            packed.id.read(h5py.h5s.create_simple(data_B.shape), selected, data_B)
         for row, data in zip(rows, data_B, strict=True):
-            yield (
-                decode_image(data.tobytes(), f"{self.path}: image of row {row}"),
-                self._affine_N23[row].copy(),
-            )
+            image_HW3 = decode_image(data.tobytes(), f"{self.path}: image of row {row}")
+            yield image_HW3, self._affine_N23[row].copy()

@@ -25,12 +25,11 @@ def region_of(run_R: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def decompress(text: bytes) -> list[int]:
-    """COCO's compressed run lengths.
+    """COCO's compressed run lengths; ValueError for damaged text.
 
-    Five bits a character, lowest first, from '0' on; a sixth says that more follow.
-
-    From the fourth number on it is the difference to the one two places before. ValueError for damaged text.
-    Ours, since pycocotools' reads and writes beyond its memory if the text is damaged.
+    A character holds five bits of a number, the lowest first, and a sixth that is set where more follow. From
+    the fourth on, a number is the difference to the one two places before. pycocotools has the same, but
+    reads and writes beyond its memory if the text is damaged.
     """
     counts: list[int] = []
     value, shift = 0, 0

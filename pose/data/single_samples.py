@@ -1,4 +1,4 @@
-"""One person of a prepared set -> what the single-person network is shown and taught.
+"""Samples of the single-person problem: one person of a prepared set, cropped from the image.
 
 Legend: B people, K joints, H W input px, h w heatmap cells.
 """
@@ -10,15 +10,37 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pose.data.augment import Augment
 from pose.data.batch import Batch, Inputs, SingleTargets
-from pose.data.loader import SampleKey
-from pose.data.person_set import FEET_SHIFT, PERSON_HEIGHT, PersonSet
+from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT
+from pose.data.person_set import PersonSet
+from pose.data.samples import SampleDataset
 from pose.keypoints.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
 from pose.keypoints.heatmap import encode
 from pose.params import SingleInferenceParams, SingleParams
+
+
+class PersonDataset(SampleDataset):
+    """Batches of rows of a prepared set. params: SingleParams with a seed, to train."""
+
+    def __init__(
+        self, people: PersonSet, rows: np.ndarray, params: SingleInferenceParams, *, seed: int | None = None
+    ):
+        super().__init__(rows, seed)
+        self.people, self.params = people, params
+
+    def inference_batch(self, row_B: np.ndarray) -> Batch:
+        """Every person upright and centred."""
+        return Batch(person_inputs(self.people, row_B, self.params, [Augment()] * len(row_B)))
+
+    def training_batch(self, row_B: np.ndarray, rngs: Sequence[np.random.Generator]) -> Batch:
+        """Every person under an augmentation."""
+        assert isinstance(self.params, SingleParams)
+        augments = [Augment.draw(rng, self.params.augment) for rng in rngs]
+        inputs = person_inputs(self.people, row_B, self.params, augments)
+        targets = person_targets(self.people, row_B, self.params, augments, inputs.affine_B23.numpy())
+        return Batch(inputs, targets)
 
 
 def person_affine(
@@ -29,7 +51,7 @@ def person_affine(
     augment: Augment | None = None,
     feet: bool = False,
 ) -> np.ndarray:
-    """Affine from image px to the network's input px for a person at `centre_xy` (image px), `scale` * 200 px tall.
+    """Affine from image px to input px for a person at `centre_xy` (image px), `scale` * 200 px tall.
 
     feet: MPII's centre is the middle of the body without the feet; published code moves it down by 15 * scale
     px.
@@ -47,43 +69,7 @@ def crop(
 
     out: an array to put it in.
     """
-    flags = cv2.INTER_LINEAR
-    return cv2.warpAffine(
-        image_HW3, affine_23, (size, size), dst=out, flags=flags, borderMode=cv2.BORDER_CONSTANT
-    )
-
-
-class PersonDataset(Dataset[Batch]):
-    """Batches of some rows of a prepared set, to train on or, without `params.augment` and targets, to predict.
-
-    Indexed by (epoch, position): the draw of a sample depends on (seed, epoch, row) and nothing else, so
-    neither the number of workers nor a restart changes what a sample looks like. seed: None for inference:
-    every person upright, centred and unaltered, and no targets.
-    """
-
-    def __init__(
-        self, people: PersonSet, rows: np.ndarray, params: SingleInferenceParams, *, seed: int | None = None
-    ):
-        self.people, self.rows, self.params, self.seed = people, rows, params, seed
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, key: SampleKey) -> Batch:
-        return self.__getitems__([key])
-
-    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
-        """A whole batch at once, which is how torch's loader asks for one where a data set can do that."""
-        rows = self.rows[[position for _, position in keys]]
-        if self.seed is None:
-            return Batch(person_inputs(self.people, rows, self.params, [Augment()] * len(keys)))
-        assert isinstance(self.params, SingleParams)
-        seeds = [[self.seed, epoch, row] for (epoch, _), row in zip(keys, rows.tolist(), strict=True)]
-        augments = [Augment.draw(np.random.default_rng(seed), self.params.augment) for seed in seeds]
-        inputs = person_inputs(self.people, rows, self.params, augments)
-        return Batch(
-            inputs, person_targets(self.people, rows, self.params, augments, inputs.affine_B23.numpy())
-        )
+    return cv2.warpAffine(image_HW3, affine_23, (size, size), dst=out)
 
 
 # Step by step for all people, not person by person: a step's code is then still in the processor's caches,
@@ -98,13 +84,13 @@ def person_inputs(
     feet_B = people.source_N[row_B] == "mpii"
     placed = zip(people.centre_N2[row_B], people.scale_N[row_B].tolist(), augments, feet_B, strict=True)
     affines = [
-        person_affine(centre, scale, params=params, augment=one, feet=feet)
-        for centre, scale, one, feet in placed
+        person_affine(centre, scale, params=params, augment=augment, feet=feet)
+        for centre, scale, augment, feet in placed
     ]
     size = params.input_size
     image_BHW3 = np.empty((len(row_B), size, size, 3), dtype=np.uint8)
-    for (image, packed_affine), affine, shown in zip(people.images(row_B), affines, image_BHW3, strict=True):
-        crop(image, compose(affine, invert(packed_affine)), size, out=shown)
+    for (image, packed_affine), affine, out in zip(people.images(row_B), affines, image_BHW3, strict=True):
+        crop(image, compose(affine, invert(packed_affine)), size, out=out)
     return Inputs(
         images=(torch.from_numpy(image_BHW3),),
         affine_B23=torch.from_numpy(np.stack(affines)),
@@ -119,15 +105,12 @@ def person_targets(
     augments: Sequence[Augment],
     affine_B23: np.ndarray,
 ) -> SingleTargets:
-    """The targets of those crops; affine_B23.
-
-    Image px -> input px, by which the joints move as the pixels did.
-    """
-    flip_index = people.skeleton.flip_index
+    """The targets of those crops. affine_B23: image px -> input px, by which joints move as pixels did."""
     joints = zip(affine_B23, people.joint_NK2[row_B], strict=True)
     joint_BK2 = np.stack([transform(affine, joint_K2) for affine, joint_K2 in joints])
     labelled_BK = people.labelled_NK[row_B]
     flipped_B = np.array([augment.flip for augment in augments])
+    flip_index = people.skeleton.flip_index
     joint_BK2[flipped_B] = joint_BK2[flipped_B][:, flip_index]
     labelled_BK[flipped_B] = labelled_BK[flipped_B][:, flip_index]
     cells = params.input_size // STRIDE

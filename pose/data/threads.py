@@ -1,4 +1,4 @@
-"""Many pictures at a time, on the cores that this process may use."""
+"""Work on many images at a time, on the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -22,7 +22,7 @@ def cores() -> int:
 
 @contextmanager
 def one_opencv_thread() -> Iterator[None]:
-    """OpenCV computes each picture in the thread that asks: its own threads would only fight with ours."""
+    """OpenCV computes in the calling thread alone: its own threads would compete with ours."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -33,17 +33,16 @@ def one_opencv_thread() -> Iterator[None]:
 
 @contextmanager
 def in_threads(
-    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, *, doing: str
+    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, *, description: str
 ) -> Iterator[Iterator[Result]]:
-    """`work` of every job, in order, with a progress bar.
+    """The results of `work` on every job (one an image), in order, with a progress bar.
 
-    Workers: threads, all cores if None; jobs: one an image.
-
-    Threads, since decoding, resizing and encoding let go of Python's lock. Those still waiting when the block
-    ends are not begun.
+    Threads suffice, since decoding, resizing and encoding release Python's lock. workers: None for one per
+    core. Jobs that wait when the block ends are cancelled.
     """
     with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
         try:
-            yield iter(tqdm(pool.map(work, jobs), total=len(jobs), desc=doing, unit="image", disable=None))
+            results = pool.map(work, jobs)
+            yield iter(tqdm(results, total=len(jobs), desc=description, unit="image", disable=None))
         finally:
             pool.shutdown(cancel_futures=True)

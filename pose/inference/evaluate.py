@@ -1,7 +1,4 @@
-"""Trained weights -> metrics, curves and predictions on what training never saw.
-
-The stage `evaluate@TASK`.
-"""
+"""Stage `evaluate@TASK`: metrics, curves and predictions of trained weights on the evaluation rows."""
 
 from __future__ import annotations
 
@@ -36,14 +33,14 @@ def evaluated_weights(params: Params, name: str, folder: str | Path = ".") -> Pa
 
 
 def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: Path | None = None) -> Scores:
-    """Score one task on all that is kept for the evaluation; write metrics, provenance, curves and predictions.
+    """Evaluate one task; write its metrics, provenance, curves and predictions, and return the metrics.
 
     folder: workspace with the weights, where everything is written. prepared: the prepared set, if it is not
-    where the stages put it. UserError where the weights are missing, damaged or were trained for another
-    task.
+    where the stages put it. UserError if the weights are missing, damaged or of another task, or the data
+    cannot be used.
     """
     cv2.setNumThreads(0)
-    torch.set_num_threads(params.train.threads)  # as in training: their number moves last bits
+    torch.set_num_threads(params.train.threads)  # as in training, since their number changes the last bits
     paths, path = TaskPaths(name, Path(folder)), evaluated_weights(params, name, folder)
     for written in (paths.metrics.parent, paths.plots, paths.provenance.parent, paths.predictions("").parent):
         remove_stale_temp_files(written)
@@ -58,9 +55,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         raise UserError(f"{data.path}: found {found}, expected those of {path}, {problem.skeleton.name}")
     rows = data.rows("evaluation")
     if len(rows) == 0:
-        raise UserError(
-            f"{data.path}: found no {data.unit} to evaluate on, expected some of split validation or test"
-        )
+        expected = "expected some of split validation or test"
+        raise UserError(f"{data.path}: found no {data.unit} to evaluate on, {expected}")
     batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
 
     def predict(some: np.ndarray) -> Predictions:
@@ -83,11 +79,6 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()
     }
     write_json(paths.metrics, rounded)
-    provenance = {
-        "task": name,
-        "file": str(path),
-        "weights": weights_hash,
-        "trained": dict(weights.provenance),
-    }
-    write_json(paths.provenance, provenance)
+    provenance = {"task": name, "file": str(path), "weights": weights_hash}
+    write_json(paths.provenance, provenance | {"trained": dict(weights.provenance)})
     return scores

@@ -1,4 +1,4 @@
-"""Batches -> people. Validation, evaluation and `pose predict` all come through here."""
+"""Images or batches -> people: used by validation, evaluation and `pose predict`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pose.tasks.task import Model, load_model
 def tta_outputs(model: Model, images: Sequence[Tensor], *, flip: bool) -> list[TTAOutput]:
     """The network's outputs for a batch (B, 3, H, W) at one or several sizes, the input's own first.
 
-    flip: also for its mirror images.
+    flip: also for the mirrored images.
     """
     outputs = []
     for image_B3HW in images:
@@ -45,30 +45,26 @@ def predict_batches(
     workers: int = 0,
     progress: bool = False,
 ) -> Iterator[tuple[list[TTAOutput], Tensor]]:
-    """The outputs of a network in evaluation mode for rows of a prepared set, batch by batch, and affine_B23.
+    """The outputs of a network in evaluation mode and affine_B23, for each batch of rows of a prepared set.
 
-    scales: sizes at which an image is shown, for problems that know of sizes; 1, the input's own, is always
-    among them.
+    scales: of the input size, for problems that support several; 1 is always among them.
     """
     dataset = data.dataset(rows, scales=[scale for scale in scales if scale != 1])
     batches = Loader(dataset, sequential_batches(len(rows), batch), workers=workers)
-    disable = None if progress else True  # None: where there is no terminal
+    disable = None if progress else True  # None: disabled where there is no terminal
     for raw in tqdm(batches, desc=f"{model.name}: predicting {data.unit}", unit="batch", disable=disable):
         inputs = raw.inputs.to(model.device)
         yield tta_outputs(model, inputs.images, flip=flip), inputs.affine_B23
 
 
 def predict_dataset(model: Model, data: ProblemData, rows: np.ndarray, **settings: Any) -> list[People]:
-    """The people in rows of a prepared set, in their order, in image px.
-
-    Settings: as of `predict_batches`.
-    """
+    """The people in rows of a prepared set, in image px. settings: those of `predict_batches`."""
     batches = predict_batches(model, data, rows, **settings)
     return [people for outputs, affine_B23 in batches for people in model.problem.decode(outputs, affine_B23)]
 
 
 class Predictor:
-    """Model weights, ready to find people in images. scales: as of `predict_batches`."""
+    """Finds people in images. flip, scales: test-time augmentation, as of `predict_batches`."""
 
     def __init__(self, model: Model, *, flip: bool, batch: int = 16, scales: Sequence[float] = (1.0,)):
         self._model, self._flip, self._batch = model, flip, batch
@@ -84,7 +80,7 @@ class Predictor:
 
     @property
     def task(self) -> str:
-        """Name of the task that the weights were trained for."""
+        """The task that the weights were trained for."""
         return self._model.name
 
     @property
@@ -94,7 +90,7 @@ class Predictor:
 
     @property
     def skeleton(self) -> Skeleton:
-        """Joints that are found, in their order."""
+        """The joints that are found."""
         return self._model.problem.skeleton
 
     def predict(
@@ -102,27 +98,26 @@ class Predictor:
     ) -> list[People]:
         """The people of each image, in its own px.
 
-        images: HxWx3 uint8 RGB each. boxes: where the one person is, (x, y, width, height) px; None is the
-        whole image. UserError for an image of another kind.
+        images: (H, W, 3) uint8 RGB each. boxes: of the one person in each, (x, y, width, height) px, None for
+        the whole image. UserError for images or boxes that cannot be used.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
                 found = f"{image.dtype} of shape {image.shape}"
                 raise UserError(f"image: found {found}, expected uint8 of shape (height, width, 3)")
         boxes = boxes or [None] * len(images)
+        problem = self._model.problem
         people: list[People] = []
         for first in range(0, len(images), self._batch):
             some = slice(first, first + self._batch)
-            inputs = self._model.problem.preprocess(images[some], boxes[some], self._scales).to(
-                self._model.device
-            )
+            inputs = problem.preprocess(images[some], boxes[some], self._scales).to(self._model.device)
             outputs = tta_outputs(self._model, inputs.images, flip=self._flip)
-            people += self._model.problem.decode(outputs, inputs.affine_B23)
+            people += problem.decode(outputs, inputs.affine_B23)
         return people
 
 
 def select_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default a GPU where there is one. UserError for an unknown name."""
+    """The device of that name; by default a GPU if there is one. UserError for an unknown name."""
     try:
         return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:

@@ -1,6 +1,6 @@
 """One affine for pixels and joints.
 
-Frames. px: pixels of an image, zero-based, the centre of a pixel at whole numbers (as OpenCV counts), so an
+px: pixels of an image, zero-based, the centre of a pixel at whole numbers (as OpenCV counts), so that an
 image of width W covers -0.5 .. W - 0.5. cell: cells of a heatmap, counted likewise. One cell covers `stride`
 x `stride` pixels of the network's input, so cell = (px + 0.5) / stride - 0.5. Affines are (2, 3) float64
 matrices acting on columns (x, y, 1).
@@ -21,10 +21,9 @@ def crop_affine(
     """Affine from image pixels to the pixels of a square crop.
 
     centre_xy: middle of the crop, image px. side: its side in image px. size: its side in crop px. angle:
-    degrees by which the picture turns counter-clockwise as seen. flip: mirror left and right, after turning.
+    degrees by which the image turns counter-clockwise as seen. flip: mirror left and right, after turning.
     """
-    # Python's own arithmetic: on single numbers numpy's is five times slower, and every sample comes through
-    # here.
+    # Plain Python: on single numbers numpy is five times slower, and this is called for every sample.
     zoom, radians, mirror = size / side, math.radians(angle), -1.0 if flip else 1.0
     cos, sin = zoom * math.cos(radians), zoom * math.sin(radians)
     (x, y), middle = centre_xy, (size - 1) / 2

@@ -1,4 +1,4 @@
-"""What every network's output is decoded to, and what drawings, files and scores are made from."""
+"""The people found in one image: what every network's output is decoded to."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ class People:
         return len(self.joint_PK2)
 
     def above(self, score: float) -> People:
-        """Those who score at least so much."""
+        """The people whose score is at least `score`."""
         sure_P = self.score_P >= score
         return People(self.joint_PK2[sure_P], self.score_PK[sure_P], self.score_P[sure_P])

@@ -13,7 +13,7 @@ from pose.io.schema import Frozen, parse
 
 
 class Skeleton(Frozen):
-    """The joints of one annotation standard, in its own order. Other fields refer to joints by their index.
+    """The joints of one annotation standard in its own order; other fields refer to them by index.
 
     limbs: pairs of joints to draw. groups: named sets of joints, as tables print them. sigmas: annotators'
     spread of each joint (COCO's OKS), empty where the standard has none. scored: joints that means of PCK
@@ -34,15 +34,13 @@ class Skeleton(Frozen):
     def _is_consistent(self) -> Skeleton:
         count = len(self.joints)
         if not count or len(set(self.joints)) < count:
-            raise ValueError(
-                f"found joints {', '.join(self.joints)[:80] or 'none'}, expected a name of its own for each"
-            )
+            found = ", ".join(self.joints)[:80] or "none"
+            raise ValueError(f"found joints {found}, expected a name of its own for each")
         used = {*self.scored, *(self.torso or ()), *(joint for limb in self.limbs for joint in limb)}
         used |= {joint for group in self.groups.values() for joint in group}
         if used and not 0 <= min(used) <= max(used) < count:
-            raise ValueError(
-                f"found joint {min(used) if min(used) < 0 else max(used)}, expected 0 to {count - 1}"
-            )
+            found_joint = min(used) if min(used) < 0 else max(used)
+            raise ValueError(f"found joint {found_joint}, expected 0 to {count - 1}")
         if self.sigmas and (len(self.sigmas) != count or min(self.sigmas) <= 0):
             raise ValueError(f"found {len(self.sigmas)} sigmas, expected {count} numbers above 0, or none")
         return self
@@ -110,7 +108,9 @@ LSP = Skeleton(
         "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle",
         "r_wrist", "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist", "neck", "head_top",
     ),
-    limbs=((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 12), (12, 9), (9, 10), (10, 11), (12, 13)),
+    limbs=(
+        (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 12), (12, 9), (9, 10), (10, 11), (12, 13),
+    ),
     groups={
         "Head": (13,), "Shoulder": (8, 9), "Elbow": (7, 10), "Wrist": (6, 11),
         "Hip": (2, 3), "Knee": (1, 4), "Ankle": (0, 5),

@@ -1,7 +1,6 @@
-"""The monitored metrics of each problem: the few by which runs are known, and under which names.
+"""The monitored metrics of each problem and their names: the few that are logged, plotted and compared.
 
-One table, read by the history and the tracker, the report, studies and `pose show`; `dvc.yaml` plots the same
-columns.
+Read by history, tracker, report, studies and `pose show`; `dvc.yaml` plots the same columns.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 
 from pose.metrics.pck import Scores
 
-TRAIN_PREFIX = "train "  # of metrics over samples that were trained on
+TRAIN_PREFIX = "train "  # before the names of metrics over samples that were trained on
 
 
 @dataclass(frozen=True)
 class Metric:
     """name: in val.csv, MLflow and the report. table, key: its place in metrics/TASK.json.
 
-    best: the value of a perfect prediction. digits: shown after the decimal point. meaning: in words.
-    default: where the scores have none; None leaves it out.
+    best: the value of a perfect prediction. digits: after the decimal point. meaning: in words. default: used
+    where the scores lack the metric; None leaves it out.
     """
 
     name: str
@@ -41,12 +40,11 @@ def _pck(name: str, table: str, key: str, meaning: str) -> Metric:
 
 
 def _oks(name: str, meaning: str) -> Metric:
-    return Metric(
-        name, "COCO", name, 1.0, 3, meaning, default=0.0
-    )  # pycocotools gives none where nobody is found
+    # pycocotools gives none where nobody is found
+    return Metric(name, "COCO", name, 1.0, 3, meaning, default=0.0)
 
 
-# By problem; the first that a run has is the one by which weights are called best and runs are compared.
+# By problem. The first metric that a run has decides which weights are the best and compares runs.
 MONITORED: dict[str, tuple[Metric, ...]] = {
     "single": (
         _pck("PCKh@0.5", "PCKh", "0.5", "within half a head size"),
@@ -63,7 +61,7 @@ MONITORED: dict[str, tuple[Metric, ...]] = {
 
 
 def monitored(problem: str, scores: Scores, prefix: str = "") -> dict[str, float]:
-    """The monitored metrics among the scores of a problem, by name, `prefix` before each."""
+    """The monitored metrics among the scores of a problem, by name with this prefix."""
     found = {}
     for metric in MONITORED[problem]:
         value = scores.get(metric.table, {}).get(metric.key, metric.default)
@@ -73,5 +71,5 @@ def monitored(problem: str, scores: Scores, prefix: str = "") -> dict[str, float
 
 
 def monitored_in(problem: str, flat: Mapping[str, float]) -> dict[str, float]:
-    """The monitored metrics among those of a metrics file, by name; flat: by dotted place."""
+    """The monitored metrics of a metrics file, by name. flat: the file's metrics by dotted place."""
     return {metric.name: flat[metric.path] for metric in MONITORED[problem] if metric.path in flat}

@@ -1,30 +1,62 @@
 """PCKh, PCK and area under the curve, of predictions made by anyone: plain arrays in, percent out.
 
-Legend: N people, K joints, T thresholds. Predictions, truth and reference lengths share one frame (image px,
-usually).
-
-A joint is right at threshold t if it lies within t times its person's reference length of the truth: the head
-size for PCKh (0.6 times the diagonal of MPII's head box), the torso for the PCK of LSP. A predicted NaN is a
-wrong answer.
+N people, K joints. A joint is right at threshold t if it lies within t times its person's reference length of
+the truth: the head size for PCKh (0.6 times the diagonal of MPII's head box), the torso for LSP's PCK. A
+predicted NaN is wrong.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pose.keypoints.skeleton import Skeleton
 
-if TYPE_CHECKING:  # imported where tables are made, since training needs none and pandas takes long
+if TYPE_CHECKING:  # imported where tables are made: training does without pandas, which takes long to import
     import pandas as pd
 
 Scores = dict[str, dict[str, float]]  # table -> metric -> percent (people: counts)
 
-PCKH = 0.5  # the thresholds by which the tables of papers are made
+PCKH = 0.5  # the usual thresholds
 PCKH_FINE = 0.1
 PCK = 0.2
 AUC_END = 0.5
+
+
+@dataclass(frozen=True)
+class PersonTruth:
+    """Annotated people in the frame of the predictions (usually image px).
+
+    joint_NK2: NaN where unlabelled. labelled_NK: bool. head_size_N: NaN or 0 where unknown. lsp_N: bool,
+    people of LSP-type sets, the only ones that PCK is for.
+    """
+
+    joint_NK2: np.ndarray
+    labelled_NK: np.ndarray
+    head_size_N: np.ndarray
+    lsp_N: np.ndarray
+    skeleton: Skeleton
+
+    def __post_init__(self) -> None:
+        people, joints = len(self.joint_NK2), len(self.skeleton)
+        if self.joint_NK2.ndim > 1 and self.joint_NK2.shape[1] != joints:
+            expected = f"the {joints} of {self.skeleton.name}"
+            raise ValueError(f"joints: found {self.joint_NK2.shape[1]} a person, expected {expected}")
+        if self.lsp_N.shape != (people,) or self.lsp_N.dtype != bool:
+            found = f"{self.lsp_N.dtype} of shape {self.lsp_N.shape}"
+            raise ValueError(f"lsp_N: found {found}, expected bool of shape {(people,)}")
+
+    def head_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
+        """`normalised_distance` in head sizes."""
+        return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.head_size_N)
+
+    def torso_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
+        """`normalised_distance` in torsos, of LSP-type people."""
+        torso_N = torso_length(self.joint_NK2, self.labelled_NK, self.skeleton)
+        torso_N = np.where(self.lsp_N, torso_N, np.nan)
+        return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, torso_N)
 
 
 def normalised_distance(
@@ -39,9 +71,8 @@ def normalised_distance(
     predicted, true, labelled = _checked(predicted_NK2, true_NK2, labelled_NK)
     reference = np.asarray(reference_N, dtype=np.float64)
     if reference.shape != (len(true),):
-        raise ValueError(
-            f"reference lengths: found shape {reference.shape}, expected one a person: {(len(true),)}"
-        )
+        found, expected = f"found shape {reference.shape}", f"expected one a person: {(len(true),)}"
+        raise ValueError(f"reference lengths: {found}, {expected}")
     with np.errstate(invalid="ignore"):
         usable_NK = labelled & (np.isfinite(reference) & (reference > 0))[:, None]
         distance = np.hypot(*np.moveaxis(predicted - true, 2, 0))
@@ -50,10 +81,7 @@ def normalised_distance(
 
 
 def torso_length(true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """The reference length of PCK, (N,).
-
-    LSP's is left shoulder to right hip. NaN where either is unlabelled.
-    """
+    """(N,) the reference length of PCK (LSP: left shoulder to right hip); NaN where either is unlabelled."""
     if skeleton.torso is None:
         return np.full(len(true_NK2), np.nan)
     one, other = skeleton.torso
@@ -63,68 +91,47 @@ def torso_length(true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skelet
 
 
 def joint_accuracy(distance_NK: np.ndarray, threshold: float) -> np.ndarray:
-    """Percent of each joint's comparable distances that are at most `threshold`, (K,); NaN for a joint without any."""
+    """(K,) percent of each joint's comparable distances that are at most `threshold`; NaN if it has none."""
     return _percent((distance_NK <= threshold).sum(axis=0), _counted(distance_NK))
 
 
-def joint_area(distance_NK: np.ndarray, end: float = AUC_END) -> np.ndarray:
-    """Area under each joint's accuracy over thresholds 0 to `end`, (K,), percent of the largest possible.
+def joint_area(distance_NK: np.ndarray) -> np.ndarray:
+    """(K,) area under each joint's accuracy over thresholds 0 to AUC_END, percent of the largest possible.
 
-    NaN for a joint without any comparable distance. Exact rather than summed over a grid: a joint that is off
-    by d is right on the stretch from d to `end`.
+    NaN for a joint without any comparable distance. Exact: a joint that is off by d is right from d to
+    AUC_END.
     """
-    return _percent(np.nansum(np.clip(1 - distance_NK / end, 0, 1), axis=0), _counted(distance_NK))
+    return _percent(np.nansum(np.clip(1 - distance_NK / AUC_END, 0, 1), axis=0), _counted(distance_NK))
 
 
 def mean_of(percent_K: np.ndarray, joints: np.ndarray | tuple[int, ...]) -> float:
-    """Mean over joints, each counting the same however often it is labelled; NaN if none of them has a value."""
+    """Mean over joints, each with the same weight; NaN if none of them has a value."""
     found = percent_K[np.asarray(joints)]
     found = found[~np.isnan(found)]
     return float(found.mean()) if len(found) else float("nan")
 
 
 def weighted_mean_of(percent_K: np.ndarray, distance_NK: np.ndarray, joints: np.ndarray) -> float:
-    """Mean in which a joint counts as often as it was compared.
-
-    Other projects' convention, a little higher.
-    """
+    """Mean over joints, weighted by how often each was compared: other projects' convention, a bit higher."""
     count_K = _counted(distance_NK)[joints]
     return float(np.nansum(percent_K[joints] * count_K) / count_K.sum()) if count_K.sum() else float("nan")
 
 
-def single_person_scores(
-    predicted_NK2: np.ndarray,
-    true_NK2: np.ndarray,
-    labelled_NK: np.ndarray,
-    *,
-    head_size_N: np.ndarray,
-    lsp_N: np.ndarray,
-    skeleton: Skeleton,
-) -> Scores:
-    """The metrics of a single-person task, by table.
+def single_person_scores(predicted_NK2: np.ndarray, truth: PersonTruth) -> Scores:
+    """The metrics of a single-person task, by table; without NaN: what cannot be computed is absent.
 
     PCKh, over people with a head size: "0.5" and "0.1" (means over the skeleton's scored joints), "AUC" (0 to
-    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5 under their names. PCK,
-    over the people of `lsp_N` that have a torso: "0.2", "0.2 weighted" and the groups at 0.2. people: how
-    many were counted in each, and how many were left out. A table over nobody is absent, and so is a metric
-    over no joint: nothing here is NaN.
-
-    head_size_N: in the frame's unit; NaN or 0 where unknown. lsp_N: bool, people of LSP-type sets.
+    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5. PCK, over LSP-type
+    people with a torso: "0.2", "0.2 weighted" and the groups at 0.2. people: how many were counted in each,
+    and how many were left out.
     """
-    head_NK, torso_NK = _distances(predicted_NK2, true_NK2, labelled_NK, head_size_N, lsp_N, skeleton)
-    lsp, scored = np.asarray(lsp_N, dtype=bool), skeleton.scored_joints
-    has_head_N = np.isfinite(head_size_N) & (np.asarray(head_size_N) > 0)
-    torso_N = torso_length(true_NK2, labelled_NK, skeleton)
-    has_torso_N = lsp & np.isfinite(torso_N) & (torso_N > 0)
-    pckh, fine, pck = (
-        joint_accuracy(head_NK, PCKH),
-        joint_accuracy(head_NK, PCKH_FINE),
-        joint_accuracy(torso_NK, PCK),
-    )
+    head_NK, torso_NK = truth.head_distance(predicted_NK2), truth.torso_distance(predicted_NK2)
+    skeleton, scored = truth.skeleton, truth.skeleton.scored_joints
+    pckh, pck = joint_accuracy(head_NK, PCKH), joint_accuracy(torso_NK, PCK)
     tables: Scores = {
         "PCKh": {
             "0.5": mean_of(pckh, scored),
-            "0.1": mean_of(fine, scored),
+            "0.1": mean_of(joint_accuracy(head_NK, PCKH_FINE), scored),
             "AUC": mean_of(joint_area(head_NK), scored),
             "0.5 weighted": weighted_mean_of(pckh, head_NK, scored),
             **_groups(pckh, skeleton),
@@ -135,47 +142,39 @@ def single_person_scores(
             **_groups(pck, skeleton),
         },
     }
-    known = {
+    tables = {
         name: {key: value for key, value in row.items() if not np.isnan(value)}
         for name, row in tables.items()
     }
+    torso_N = torso_length(truth.joint_NK2, truth.labelled_NK, skeleton)
+    heads = int((np.isfinite(truth.head_size_N) & (truth.head_size_N > 0)).sum())
+    torsos = int((truth.lsp_N & np.isfinite(torso_N) & (torso_N > 0)).sum())
     people: dict[str, float] = {
-        "all": len(lsp),
-        "with head size": int(has_head_N.sum()),
-        "without head size": int((~has_head_N).sum()),
-        "LSP with torso": int(has_torso_N.sum()),
-        "LSP without torso": int((lsp & ~has_torso_N).sum()),
+        "all": len(truth.lsp_N),
+        "with head size": heads,
+        "without head size": len(truth.lsp_N) - heads,
+        "LSP with torso": torsos,
+        "LSP without torso": int(truth.lsp_N.sum()) - torsos,
     }
-    return {name: row for name, row in known.items() if row} | {"people": people}
+    return {name: row for name, row in tables.items() if row} | {"people": people}
 
 
-def per_joint_table(
-    predicted_NK2: np.ndarray,
-    true_NK2: np.ndarray,
-    labelled_NK: np.ndarray,
-    *,
-    head_size_N: np.ndarray,
-    lsp_N: np.ndarray,
-    skeleton: Skeleton,
-) -> pd.DataFrame:
+def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFrame:
     """One row a joint: its group, PCKh and PCK in percent, and over how many people.
 
-    "sides ignored" is PCKh@0.5 if a joint may also be where its left or right counterpart is: what lies
-    between the two columns is confusion of sides, the rest is joints that are nowhere near. Joints that no
-    mean counts are listed too. Columns for which nobody could be compared are absent.
+    "sides ignored" is PCKh@0.5 if a joint may also be where its left or right counterpart is: the difference
+    is confusion of sides. Columns for which nobody could be compared are absent.
     """
     import pandas as pd
 
-    head_NK, torso_NK = _distances(predicted_NK2, true_NK2, labelled_NK, head_size_N, lsp_N, skeleton)
-    flipped = skeleton.flip_index
-    twin_NK2, twin_labelled_NK = np.asarray(true_NK2)[:, flipped], np.asarray(labelled_NK)[:, flipped]
-    twin_NK = normalised_distance(predicted_NK2, twin_NK2, twin_labelled_NK, head_size_N)
+    head_NK, torso_NK = truth.head_distance(predicted_NK2), truth.torso_distance(predicted_NK2)
+    flip = truth.skeleton.flip_index
+    twin_NK2, twin_labelled_NK = truth.joint_NK2[:, flip], truth.labelled_NK[:, flip]
+    twin_NK = normalised_distance(predicted_NK2, twin_NK2, twin_labelled_NK, truth.head_size_N)
     either_NK = np.where(np.isnan(head_NK), np.nan, np.fmin(head_NK, twin_NK))
-    group = {joint: name for name, joints in skeleton.groups.items() for joint in joints}
-    table: dict[str, object] = {
-        "joint": skeleton.joints,
-        "group": [group.get(joint, "") for joint in range(len(skeleton))],
-    }
+    group = {joint: name for name, joints in truth.skeleton.groups.items() for joint in joints}
+    groups = [group.get(joint, "") for joint in range(len(truth.skeleton))]
+    table: dict[str, object] = {"joint": truth.skeleton.joints, "group": groups}
     if _counted(head_NK).any():
         table |= {
             "PCKh@0.5": joint_accuracy(head_NK, PCKH),
@@ -189,73 +188,34 @@ def per_joint_table(
     return pd.DataFrame(table)
 
 
-def accuracy_curve(
-    predicted_NK2: np.ndarray,
-    true_NK2: np.ndarray,
-    labelled_NK: np.ndarray,
-    *,
-    head_size_N: np.ndarray,
-    lsp_N: np.ndarray,
-    skeleton: Skeleton,
-    end: float = AUC_END,
-    points: int = 51,
-) -> pd.DataFrame:
-    """Accuracy over thresholds 0 to `end`: columns threshold, unit, one per group, Mean (percent).
+def accuracy_curve(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFrame:
+    """Accuracy over thresholds 0 to AUC_END: columns threshold, unit, one per group, Mean (percent).
 
-    In head sizes where anyone has one; else in torsos, of LSP-type people. `unit` says which: "head size" or
-    "torso".
+    unit: "head size" where anyone has one; else "torso", of LSP-type people.
     """
     import pandas as pd
 
-    head_NK, torso_NK = _distances(predicted_NK2, true_NK2, labelled_NK, head_size_N, lsp_N, skeleton)
-    unit, distance_NK = ("head size", head_NK) if _counted(head_NK).any() else ("torso", torso_NK)
+    unit, distance_NK = "head size", truth.head_distance(predicted_NK2)
+    if not _counted(distance_NK).any():
+        unit, distance_NK = "torso", truth.torso_distance(predicted_NK2)
     rows = []
-    for threshold in np.linspace(0, end, points).round(
-        9
-    ):  # 0.15, and not 0.15000000000000002, for human readers
+    for threshold in np.linspace(0, AUC_END, 51).round(9):  # 0.15 instead of 0.15000000000000002
         accuracy_K = joint_accuracy(distance_NK, threshold)
-        mean = mean_of(accuracy_K, skeleton.scored_joints)
-        rows.append({"threshold": threshold, "unit": unit, **_groups(accuracy_K, skeleton), "Mean": mean})
+        mean = mean_of(accuracy_K, truth.skeleton.scored_joints)
+        groups = _groups(accuracy_K, truth.skeleton)
+        rows.append({"threshold": threshold, "unit": unit, **groups, "Mean": mean})
     return pd.DataFrame(rows)
-
-
-def _distances(
-    predicted_NK2: np.ndarray,
-    true_NK2: np.ndarray,
-    labelled_NK: np.ndarray,
-    head_size_N: np.ndarray,
-    lsp_N: np.ndarray,
-    skeleton: Skeleton,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, K) distances in head sizes and, of LSP-type people, in torsos."""
-    _, true, labelled = _checked(predicted_NK2, true_NK2, labelled_NK)
-    if true.shape[1] != len(skeleton):
-        raise ValueError(
-            f"joints: found {true.shape[1]} a person, expected the {len(skeleton)} of {skeleton.name}"
-        )
-    lsp = np.asarray(lsp_N)
-    if lsp.shape != (len(true),) or lsp.dtype != bool:
-        raise ValueError(
-            f"lsp_N: found {lsp.dtype} of shape {lsp.shape}, expected bool of shape {(len(true),)}"
-        )
-    torso_N = np.where(lsp, torso_length(true, labelled, skeleton), np.nan)
-    return (
-        normalised_distance(predicted_NK2, true, labelled, head_size_N),
-        normalised_distance(predicted_NK2, true, labelled, torso_N),
-    )
 
 
 def _checked(
     predicted: np.ndarray, true: np.ndarray, labelled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     predicted, true = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    labelled = np.asarray(labelled)
     if true.ndim != 3 or true.shape[2] != 2:
         raise ValueError(f"true joints: found shape {true.shape}, expected (people, joints, 2)")
     if predicted.shape != true.shape:
-        raise ValueError(
-            f"predicted joints: found shape {predicted.shape}, expected that of the true: {true.shape}"
-        )
+        found, expected = f"found shape {predicted.shape}", f"expected that of the true: {true.shape}"
+        raise ValueError(f"predicted joints: {found}, {expected}")
     if labelled.shape != true.shape[:2] or labelled.dtype != bool:
         found = f"{labelled.dtype} of shape {labelled.shape}"
         raise ValueError(f"labelled: found {found}, expected bool of shape {true.shape[:2]}")
@@ -271,8 +231,8 @@ def _counted(distance_NK: np.ndarray) -> np.ndarray:
     return (~np.isnan(distance_NK)).sum(axis=0)
 
 
-def _percent(part_K: np.ndarray, whole_K: np.ndarray) -> np.ndarray:
-    return np.divide(100.0 * part_K, whole_K, out=np.full(len(whole_K), np.nan), where=whole_K > 0)
+def _percent(part_K: np.ndarray, total_K: np.ndarray) -> np.ndarray:
+    return np.divide(100.0 * part_K, total_K, out=np.full(len(total_K), np.nan), where=total_K > 0)
 
 
 def _groups(percent_K: np.ndarray, skeleton: Skeleton) -> dict[str, float]:

@@ -12,21 +12,18 @@ DEPTH = 4  # an hourglass halves its map four times
 
 
 class PoseNetwork(nn.Module):
-    """image_B3HW -> output_BSChw, h = H / 4. heads: the convolutions that make each stack's output."""
+    """image_B3HW -> output_BSChw, h = H / 4. heads: the convolution that makes each stack's output."""
 
     heads: nn.ModuleList
 
     def init_output_bias(self, channels: int, value: float) -> None:
-        """Let the first output channels of every stack begin at about this value instead of about 0."""
+        """Make the first output channels of every stack begin at about this value instead of about 0."""
         for head in self.heads:
             nn.init.constant_(head.bias[:channels], value)  # type: ignore[index]
 
 
 class Hourglass(nn.Module):
-    """One scale of an hourglass: down by max-pooling, up by nearest neighbour, a skip connection beside.
-
-    inner: the next smaller scale.
-    """
+    """One scale: down by max-pooling, up by nearest neighbour, and a skip. inner: the next smaller scale."""
 
     def __init__(self, *, skip: nn.Module, before: nn.Module, inner: nn.Module, after: nn.Module):
         super().__init__()
@@ -41,8 +38,7 @@ class Hourglass(nn.Module):
 class Stacked(PoseNetwork):
     """A stem, then hourglass, neck and head for each stack.
 
-    The features and the output of a stack are mapped back by 1x1 convolutions and added to the next one's
-    input.
+    Features and output of a stack are mapped back by 1x1 convolutions and added to the input of the next.
     """
 
     def __init__(
@@ -66,9 +62,8 @@ class Stacked(PoseNetwork):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         x = self.stem(image_BCHW)
         outputs = []
-        for stack, (hourglass, neck, head) in enumerate(
-            zip(self.hourglasses, self.necks, self.heads, strict=True)
-        ):
+        stacks = zip(self.hourglasses, self.necks, self.heads, strict=True)
+        for stack, (hourglass, neck, head) in enumerate(stacks):
             features = neck(hourglass(x))
             output = head(features)
             outputs.append(output)
@@ -112,10 +107,7 @@ def residual_hourglass(features: int, modules: int, depth: int = DEPTH) -> Hourg
 
 
 def residual_neck(features: int, modules: int) -> nn.Sequential:
-    """Between a residual hourglass and its heatmaps.
-
-    Residuals, 1x1 conv-BN-ReLU (arXiv 1603.06937, figure 4).
-    """
+    """Residuals and a 1x1 conv-BN-ReLU between an hourglass and its head (arXiv 1603.06937, figure 4)."""
     return nn.Sequential(
         residuals(features, modules),
         nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU()),

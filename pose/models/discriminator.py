@@ -1,7 +1,4 @@
-"""The discriminator of self-adversarial training (arXiv 1707.02439).
-
-Legend: B images, K joints, h w cells.
-"""
+"""The discriminator of self-adversarial training (arXiv 1707.02439). B images, K joints, h w cells."""
 
 from __future__ import annotations
 
@@ -13,11 +10,10 @@ from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_n
 
 
 class Discriminator(Stacked):
-    """image_heatmap_BChw, an image and after it K heatmaps (C = 3 + K) -> repainted_BKhw, by the last stack.
+    """image_heatmap_BChw, an image and K heatmaps (C = 3 + K) -> reconstructed_BKhw.
 
-    The pose network's hourglass, but its stem halves nothing: the image comes at the heatmaps' size, of which
-    h and w must be multiples of 16. stem: channels of its convolution and of the two residuals after it (64,
-    128, 128).
+    The hourglass of the pose network, but its stem keeps the size: the image comes at the heatmaps' size, h
+    and w being multiples of 16. stem: channels of its convolution and first two residuals (64, 128, 128).
     """
 
     def __init__(self, *, joints: int, stacks: int, modules: int, features: int, stem: Sequence[int]):
@@ -39,5 +35,5 @@ class Discriminator(Stacked):
         )
 
     def forward(self, image_heatmap_BChw: Tensor) -> Tensor:
-        repainted_BSKhw: Tensor = super().forward(image_heatmap_BChw)
-        return repainted_BSKhw[:, -1]
+        reconstructed_BSKhw: Tensor = super().forward(image_heatmap_BChw)
+        return reconstructed_BSKhw[:, -1]

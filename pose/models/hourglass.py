@@ -13,14 +13,11 @@ from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_n
 
 
 class StackedHourglass(Stacked):
-    """image_B3HW -> output_BSChw, h = H / 4.
+    """image_B3HW -> output_BSChw, h = H / 4. H and W are multiples of 64, as they are halved six times.
 
-    H and W are multiples of 64: two halvings in the stem, four within.
-
-    stem: its channels. Three are those of the published one, a convolution and two residuals (paper: 64, 128,
-    128). Most of it works at half of the input's size, where a small network spends nearly half of its time.
-    Two are those of two 3x3 convolutions of stride 2 (as in arXiv 1908.07919, section 3), with one residual
-    at a quarter of the size.
+    stem: its channels. Three: the published one, a convolution and two residuals (paper: 64, 128, 128), most
+    of it at half of the input's size, where a small network spends nearly half of its time. Two: two 3x3
+    convolutions of stride 2 (as in arXiv 1908.07919, section 3) and one residual at a quarter of the size.
     """
 
     def __init__(self, *, outputs: int, stacks: int, modules: int, features: int, stem: Sequence[int]):
@@ -35,7 +32,7 @@ class StackedHourglass(Stacked):
 
 
 def published_stem(stem: Sequence[int], features: int) -> nn.Sequential:
-    """A 7x7 convolution of stride 2, then residuals with a max-pooling between them (arXiv 1603.06937, section 3.2)."""
+    """A 7x7 convolution of stride 2, then residuals and max-pooling (arXiv 1603.06937, section 3.2)."""
     first, second, third = stem
     return nn.Sequential(
         nn.Conv2d(3, first, 7, stride=2, padding=3),

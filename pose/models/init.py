@@ -1,4 +1,4 @@
-"""Initial weights from a generator of one's own, since PyTorch's layers draw theirs from the global one."""
+"""Initial weights from a seed, without the global generator that PyTorch's layers draw from."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-DRAWING = (
-    "uniform_",
-    "normal_",
-)  # what names of `torch.nn.init` end in that draw: uniform_, kaiming_uniform_, xavier_normal_ ...
+# How the names of functions in `torch.nn.init` end that draw: kaiming_uniform_, xavier_normal_ ...
+DRAWING = ("uniform_", "normal_")
 
 
 class InitialWeights(TorchFunctionMode):
-    """Context in which layers draw their initial weights from a generator of this seed.
+    """Context in which layers draw their initial weights from a generator of their own, with this seed.
 
-    The numbers that `torch.manual_seed` would bring.
-
-    Only in the thread that enters it, and no generator of anybody else's is read or moved.
+    They are the numbers that `torch.manual_seed` would give. Global generators and other threads are not
+    affected.
     """
 
     def __init__(self, seed: int):
@@ -33,7 +30,7 @@ class InitialWeights(TorchFunctionMode):
         args: Any = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Hand the generator to what would draw; anything else is called as it is."""
+        """Give the generator to functions that draw."""
         given = dict(kwargs or {})
         if function.__name__.endswith(DRAWING):
             given["generator"] = self._generator

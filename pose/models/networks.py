@@ -1,10 +1,8 @@
 """The pose networks that `tasks.*.network` in params.yaml can name: one class of parameters each.
 
 A new network is a file beside this one and a class here, added to `NetworkParams`. This module does not
-import torch, so that parameters can be read without it.
-
-Every network maps image_B3HW to output_BSChw with h = H / 4: S stacks, each of C channels, of which the last
-is the result and the others are supervised too.
+import torch, so that parameters can be read without it. Every network maps image_B3HW to output_BSChw with
+h = H / 4: S stacks of C channels, all of them supervised, the last one being the result.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from pose.io.schema import Frozen
 if TYPE_CHECKING:
     from pose.models.blocks import PoseNetwork
 
-# Far above all that is of use: a file can ask for a network of terabytes.
+# Limits far above any use, because a file can ask for a network of terabytes.
 Channels = Annotated[int, Field(ge=1, le=4096)]
 EvenChannels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 Layers = Annotated[int, Field(ge=1, le=32)]
@@ -30,8 +28,7 @@ class HourglassParams(Frozen):
     """The stacked hourglass of residual modules (arXiv 1603.06937).
 
     stacks: hourglasses in a row. modules: residual modules at each place of an hourglass. features: channels
-    within. stem: channels before the first hourglass; three numbers as published, two for a stem of strided
-    convolutions.
+    within. stem: channels before the first hourglass; three as published, two for strided convolutions.
     """
 
     kind: Literal["hourglass"]
@@ -51,7 +48,7 @@ class HourglassParams(Frozen):
 
 
 class DiscriminatorParams(HourglassParams):
-    """The hourglass of an adversary; its stem does not reduce the size and has but the one form."""
+    """The hourglass of an adversary, whose stem has one form only and does not reduce the size."""
 
     stem: Stem
 
@@ -75,9 +72,8 @@ class AEHourglassParams(Frozen):
         from pose.models.ae_hourglass import AEHourglass
 
         if self.outputs < outputs:
-            raise UserError(
-                f"network.outputs: found {self.outputs}, expected at least the {outputs} channels needed"
-            )
+            expected = f"expected at least the {outputs} channels needed"
+            raise UserError(f"network.outputs: found {self.outputs}, {expected}")
         return AEHourglass(**self.model_dump(exclude={"kind"}))
 
     def __str__(self) -> str:
@@ -105,7 +101,8 @@ class SimpleBaselineParams(Frozen):
         return SimpleBaseline(outputs=outputs, **self.model_dump(exclude={"kind"}))
 
     def __str__(self) -> str:
-        return f"simple baseline of stages of {', '.join(map(str, self.widths))} channels, {self.blocks} blocks each"
+        widths = ", ".join(map(str, self.widths))
+        return f"simple baseline of {len(self.widths)} stages ({widths} channels), {self.blocks} blocks each"
 
 
 NetworkParams = Annotated[

@@ -12,13 +12,11 @@ from pose.models.blocks import PoseNetwork
 
 
 class SimpleBaseline(PoseNetwork):
-    """image_B3HW -> output_B1Chw, h = H / 4.
-
-    A residual encoder, then a transposed convolution for each halving.
+    """image_B3HW -> output_B1Chw, h = H / 4. H and W are multiples of 4 * 2 ** (stages - 1).
 
     The encoder is a ResNet of basic blocks (arXiv 1512.03385): a stem to a quarter of the size, then a stage
-    for each of `widths`, the first at that size and each further one at half of the one before. H and W are
-    multiples of 4 * 2 ** (stages - 1).
+    for each of `widths`, each at half the size of the one before. The decoder has a transposed convolution
+    for each of these halvings.
     """
 
     def __init__(self, *, outputs: int, stem: int, widths: Sequence[int], blocks: int, upsampled: int):

@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """`nn.SyncBatchNorm` for any device (torch's own runs on GPUs alone).
-
-    Every process must bring a batch of the same size.
-    """
+    """`nn.SyncBatchNorm` for any device (torch's own is for GPUs). All processes need batches of one size."""
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        """In training by the mean and variance of all processes' values, else by the running ones; computed in float32 at least."""
+        """Normalise, in training by the mean and variance over all processes, in float32 at least."""
         if not self.training:
             return super().forward(x_BChw)
         wide = x_BChw if x_BChw.dtype == torch.float64 else x_BChw.float()
@@ -39,10 +36,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes.
-
-    Each one's loss depends on it, so that the gradient is the sum of theirs.
-    """
+    """The sum over all processes, whose gradient is the sum of theirs: each one's loss depends on it."""
 
     @staticmethod
     def forward(ctx: Any, values_C: Tensor) -> Tensor:
@@ -56,7 +50,7 @@ class _Sum(torch.autograd.Function):
 
 
 def convert_sync_batch_norm(net: nn.Module) -> nn.Module:
-    """The network, its BatchNorms replaced in place by convert_sync_batch_norm ones of the same names, parameters and buffers."""
+    """Replace a network's BatchNorms in place, keeping names, parameters and buffers; returns it."""
     if any(parameter.is_cuda for parameter in net.parameters()):
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     for parent in list(net.modules()):

@@ -1,8 +1,6 @@
-"""Model weights: the file of a trained network and of all that inference needs with it.
+"""Model weights: a trained network with all that inference needs (`models/TASK/last.pt` and `best.pt`).
 
-`models/TASK/last.pt` and `best.pt` hold the network's tensors, the parameters that it is built from, the
-skeleton of its joints, how images are preprocessed and its output decoded, and by what it was trained. No
-time, no path and no run id, so that equal runs write equal files.
+A file holds no time, path or run id, so that equal runs write equal files.
 """
 
 from __future__ import annotations
@@ -10,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from torch import Tensor
 
 from pose.io.errors import DamagedFileError
@@ -33,10 +31,9 @@ class Weights:
     """Model weights of a task.
 
     problem: `single` (one person a crop) or `multi` (all people of an image). outputs: channels of the
-    network. inference: what the problem needs besides (input size, target convention, thresholds ...), plain
-    values. mean: colour (RGB, 0 to 1) that is subtracted from the images. provenance: by what they were
-    trained (parameters, hashes of data and code, torch, device), plain values by name; empty for weights from
-    elsewhere.
+    network. inference: the problem's inference parameters (input size, thresholds ...), plain values. mean:
+    colour (RGB, 0 to 1) that is subtracted from images. provenance: parameters, hashes of data and code,
+    torch and device of the training, plain values; empty for weights from elsewhere.
     """
 
     task: str
@@ -51,7 +48,7 @@ class Weights:
 
 
 class _Header(Frozen):
-    """All of a file but the tensors."""
+    """All of a file but its format and tensors."""
 
     task: str
     problem: ProblemKind
@@ -59,45 +56,33 @@ class _Header(Frozen):
     outputs: int
     skeleton: Skeleton
     inference: dict[str, JsonValue]
-    mean: list[float]
+    mean: Annotated[tuple[float, float, float], Field(strict=False)]  # torch.save keeps it as a list
     provenance: dict[str, JsonValue]
 
 
 def save_weights(path: str | Path, weights: Weights) -> None:
     """Write model weights; UserError if the file cannot be written."""
-    header = {
-        "task": weights.task,
-        "problem": weights.problem,
-        "network": weights.network.model_dump(),
-        "outputs": weights.outputs,
-        "skeleton": weights.skeleton.model_dump(mode="json"),
-        "inference": dict(weights.inference),
-        "mean": list(weights.mean),
-        "provenance": dict(weights.provenance),
-    }
+    header = _Header.model_validate({name: getattr(weights, name) for name in _Header.model_fields})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()}
-    save_torch(path, {"format": FORMAT, **header, "tensors": tensors})
+    save_torch(path, {"format": FORMAT, **header.model_dump(mode="json"), "tensors": tensors})
 
 
 def load_weights(path: str | Path) -> Weights:
-    """Read model weights; UserError naming the file where it is missing, damaged or something else."""
+    """Read model weights; UserError naming the file if it is missing, damaged or something else."""
     kind = "model weights (models/TASK/last.pt or best.pt)"
     content = load_torch(path, kind)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise DamagedFileError(f"{path}: found {found!r}, expected {kind} ({FORMAT})")
-    header = parse(
-        _Header, {key: value for key, value in content.items() if key not in ("format", "tensors")}, str(path)
-    )
+    values = {key: value for key, value in content.items() if key not in ("format", "tensors")}
+    header = parse(_Header, values, str(path))
     check_tensors(content.get("tensors"), path)
-    if len(header.mean) != 3:
-        raise DamagedFileError(f"{path}: mean: found {len(header.mean)} numbers, expected 3")
-    fields = {name: getattr(header, name) for name in _Header.model_fields} | {"mean": tuple(header.mean)}
+    fields = {name: getattr(header, name) for name in _Header.model_fields}
     return Weights(**fields, tensors=content["tensors"])
 
 
 def build_network(weights: Weights, source: str | Path, device: torch.device) -> PoseNetwork:
-    """The network of these weights, in evaluation mode; UserError, naming their source, if they do not fit it."""
+    """The network of these weights, in evaluation mode; UserError, naming the source, if they do not fit."""
     with torch.device("meta"):  # no memory yet: a file may ask for a larger network than it holds
         net = weights.network.build(weights.outputs)
     check_architecture(net, weights.tensors, source)

@@ -1,12 +1,10 @@
-"""Building the operator of `csrc/` for this machine.
-
-The CPU library wherever there is a C++ compiler, the CUDA one wherever nvcc is.
+"""Building the operator of `csrc/`: for the CPU where there is a C++ compiler, for CUDA where there is nvcc.
 
 The compilers are called directly: the sources use torch's stable ABI alone (torch 2.11 and later), and
-`torch.utils.cpp_extension` refuses CUDA sources where torch itself has no CUDA. torch is looked up, not
-imported, so that asking what is there takes a moment.
+`torch.utils.cpp_extension` refuses CUDA sources where torch itself has no CUDA. torch is located without
+importing it, which would take seconds.
 
-`CXX` and `NVCC` in the environment name other compilers; empty, they leave that library out. `POSE_BUILD`
+`CXX` and `NVCC` in the environment name other compilers; if empty, that library is not built. `POSE_BUILD`
 names another build folder.
 """
 
@@ -26,14 +24,14 @@ from pose.io.files import atomic_write, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc"
-# GPUs from Turing on; what is newer than Hopper compiles the PTX when it is first used.
+# GPUs from Turing on; those newer than Hopper compile the PTX when it is first used.
 CUDA_TARGETS = (
     "arch=compute_75,code=sm_75",
     "arch=compute_80,code=sm_80",
     "arch=compute_90,code=[sm_90,compute_90]",
 )
 # Only what torch 2.11 had: the library then loads in every later torch.
-TORCH_TARGET = "0x020b000000000000ULL"
+TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000ULL"
 
 
 def build_folder() -> Path:
@@ -47,7 +45,7 @@ def library_path(folder: Path, device: str) -> Path:
 
 
 def sources_digest() -> str | None:
-    """Hash of the operators' sources, the same on every machine; None where the sources did not come along (an installed package)."""
+    """Hash of the sources, the same on every machine; None in an installed package, which lacks them."""
     if not SOURCES.is_dir():
         return None
     hashed = hashlib.sha256()
@@ -57,7 +55,7 @@ def sources_digest() -> str | None:
 
 
 def built_digest(folder: Path) -> str | None:
-    """The hash of the sources that a build folder was built from; None if nothing (readable) is there."""
+    """Hash of the sources that a build folder was built from; None if it holds no complete build."""
     try:
         return str(json.loads((folder / "operator.json").read_text(encoding="utf-8"))["sources"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -65,12 +63,9 @@ def built_digest(folder: Path) -> str | None:
 
 
 def toolchain() -> dict[str, str]:
-    """What a library depends on besides its sources.
+    """What a library depends on besides its sources: a changed value means that it must be built again.
 
-    The platform, torch and the compilers, each by its own name for itself.
-
-    A changed value means: build again. The paths of the tools are left out, as they may differ where nothing
-    else does.
+    Versions of platform, torch and compilers, without paths, which may differ where nothing else does.
     """
     return {
         "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]),
@@ -83,93 +78,57 @@ def toolchain() -> dict[str, str]:
 def build(
     folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets: tuple[str, ...] = CUDA_TARGETS
 ) -> dict[str, str]:
-    """Build into `folder`, replacing what is there.
+    """Build into `folder`, replacing what is there; returns a line per device: what was built, or why not.
 
-    `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources).
-
-    Returns one line a device: what was built, or why not. A missing compiler is no error; UserError if a
-    compiler refuses the sources.
+    Writes `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources). A missing compiler
+    is no error; UserError if a compiler fails.
     """
     torch = _torch_folder()
     (folder / "operator").mkdir(parents=True, exist_ok=True)
-    # Gone first and back last: a build that is broken off, or a library left over from one, is never taken
-    # for a complete one.
+    # Removed first and written last, so that an interrupted build is never taken for a complete one.
     (folder / "operator.json").unlink(missing_ok=True)
-    said = {}
+    lines = {}
     for device, compiler, missing in (("cpu", _cxx(), "no C++ compiler"), ("cuda", _nvcc(), "no nvcc")):
         library = library_path(folder, device)
         if compiler is None or device not in devices:
             library.unlink(missing_ok=True)
             reason = missing if compiler is None else "not asked for"
-            said[device] = (
-                f"{device} operator: not built ({reason}); on this kind of device the plain torch formula serves"
-            )
+            lines[device] = f"{device} operator: not built ({reason}), falling back to pure PyTorch"
             continue
         with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder
-            on_cpu = device == "cpu"
+            if device == "cpu":
+                commands = [_cpu_command(compiler, torch, part)]
+            else:
+                commands = _cuda_commands(compiler, torch, part, cuda_targets)
             try:
-                for command in (
-                    _cpu_commands(compiler, torch, part)
-                    if on_cpu
-                    else _cuda_commands(compiler, torch, part, cuda_targets)
-                ):
+                for command in commands:
                     _run(command)
             finally:
                 part.with_suffix(".o").unlink(missing_ok=True)
-        said[device] = f"{device} operator: built {library} with {_version(compiler)}"
+        lines[device] = f"{device} operator: built {library} with {_version(compiler)}"
     write_json(folder / "operator.json", {"sources": sources_digest()})
-    return said
+    return lines
 
 
-def _cpu_commands(cxx: str, torch: Path, output: Path) -> list[list[str]]:
-    # The gradient's zeros are written by vector stores, not by memset, which on x86 starts anew at every page
-    # that is touched first.
+def _cpu_command(cxx: str, torch: Path, output: Path) -> list[str]:
+    # The gradient's zeros are written by vector stores: memset is slower on pages that are touched first.
     fill = "-fno-tree-loop-distribute-patterns"
-    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
-    return [
-        [
-            cxx,
-            *flags,
-            "-isystem",
-            f"{torch}/include",
-            "tag_loss_cpu.cpp",
-            f"-L{torch}/lib",
-            "-ltorch_cpu",
-            "-o",
-            f"{output}",
-        ]
-    ]
+    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, TORCH_TARGET]
+    paths = ["-isystem", f"{torch}/include", f"-L{torch}/lib"]
+    return [cxx, *flags, *paths, "tag_loss_cpu.cpp", "-ltorch_cpu", "-o", f"{output}"]
 
 
 def _cuda_commands(nvcc: str, torch: Path, output: Path, cuda_targets: tuple[str, ...]) -> list[list[str]]:
-    compiled = output.with_suffix(".o")
-    flags = [
-        "-O3",
-        "-std=c++17",
-        "-Xcompiler",
-        "-fPIC",
-        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
-        "--threads",
-        "0",
-    ]
+    compiled = str(output.with_suffix(".o"))
+    flags = ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", TORCH_TARGET, "--threads", "0"]
     flags += ["-frandom-seed", "pose"]  # this, and -s below: the same file from the same sources and tools
-    targets = [word for target in cuda_targets for word in ("-gencode", target)]
-    # Without -ltorch a CUDA torch's own symbols would not be found; --no-as-needed keeps it although nothing
+    flags += [word for target in cuda_targets for word in ("-gencode", target)]
+    # Without -ltorch the symbols of a CUDA torch are not found; --no-as-needed keeps it although nothing
     # refers to it by name.
     link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
     return [
-        [
-            nvcc,
-            *flags,
-            *targets,
-            "-isystem",
-            f"{torch}/include",
-            "-c",
-            "tag_loss_cuda.cu",
-            "-o",
-            f"{compiled}",
-        ],
-        [nvcc, "-shared", f"{compiled}", "-o", f"{output}", *link],
+        [nvcc, *flags, "-isystem", f"{torch}/include", "-c", "tag_loss_cuda.cu", "-o", compiled],
+        [nvcc, "-shared", compiled, "-o", f"{output}", *link],
     ]
 
 
@@ -191,31 +150,26 @@ def _nvcc() -> str | None:
 def _compiler(variable: str, *names: str) -> str | None:
     named = os.environ.get(variable)
     if named:
-        return shutil.which(named) or named  # one that is not there fails when it is run, by its name
+        return shutil.which(named) or named  # if missing, it is named in the error when it is run
     return None if named == "" else next((path for name in names if (path := shutil.which(name))), None)
 
 
 def _version(compiler: str | None) -> str:
-    """The line in which a compiler says its version."""
     if compiler is None:
         return "none"
-    said = _run([compiler, "--version"]).splitlines()
-    return next((line for line in said if "release" in line), said[0] if said else "unknown").strip()
+    lines = _run([compiler, "--version"]).splitlines()
+    return next((line for line in lines if "release" in line), lines[0] if lines else "unknown").strip()
 
 
 def _run(command: list[str]) -> str:
     try:
-        # Inside the sources, so that error messages name `tag_loss_cpu.cpp:27`, not the folder of whoever
-        # built it.
+        # In the folder of the sources, so that error messages name `tag_loss_cpu.cpp:27` without a path.
         done = subprocess.run(command, cwd=SOURCES, capture_output=True, text=True, check=False)
     except OSError as error:
         raise UserError(f"{command[0]}: cannot be run ({error.strerror})") from None
     if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip().splitlines()
-        first = next(
-            (line for line in said if "error" in line), said[-1] if said else f"exit status {done.returncode}"
-        )
-        raise UserError(
-            f"{command[0]} could not build the operator (an empty CXX or NVCC in the environment leaves it out): {first.strip()}"
-        )
+        lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
+        first = next((line for line in lines if "error" in line), lines[-1]).strip()
+        hint = "an empty CXX or NVCC in the environment skips it"
+        raise UserError(f"{command[0]}: could not build the operator ({hint}): {first}")
     return done.stdout

@@ -1,14 +1,13 @@
-"""The operator's face: the tag loss of associative embedding in one fused pass, by the libraries of `build_ext`, or by a plain formula.
+"""The tag loss of associative embedding as an operator: compiled (`csrc/`), or else in pure PyTorch.
 
-B images, K joints, P people, h w map cells. The libraries in `build/` (or in the folder that the
-environment's POSE_BUILD names) are loaded when this module is imported, because a call under
-`torch.compile(fullgraph=True)` could not load them; a library that is missing, does not load or was built
-from other sources is left out, which the first call says in one line.
+B images, K joints, P people, h w map cells. The libraries in `build/` (or the folder that POSE_BUILD names)
+are loaded when this module is imported, since `torch.compile(fullgraph=True)` could not load them later. A
+library that is missing, broken or built from other sources is not used; the first call logs why.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,34 @@ from torch import Tensor
 
 from pose.ops import build as build_ext
 
-SCHEMA = "pose::tag_loss(Tensor tag_BKhw, Tensor cell_BPK) -> (Tensor pull_B, Tensor push_B, Tensor pull_slope_BPK, Tensor push_slope_BP)"
+log = logging.getLogger(__name__)
+
+SCHEMA = (
+    "pose::tag_loss(Tensor tag_BKhw, Tensor cell_BPK) -> "
+    "(Tensor pull_B, Tensor push_B, Tensor pull_grad_BPK, Tensor push_grad_BP)"
+)
 MAP_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-# Types of device with a kernel of ours, and for the others why there is none: what this process has loaded,
-# which cannot be undone.
+# Device types with a loaded kernel, and for the others the reason. A library cannot be unloaded.
 _loaded: set[str] = set()
 _missing: dict[str, str] = {}
 
 
 def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
-    """Pull and push of associative embedding (arXiv 1611.05424), for each image apart: `(pull_B, push_B)`.
+    """Pull and push losses of each image (arXiv 1611.05424): `(pull_B, push_B)`.
 
-    `tag_BKhw`: a tag map a joint, float32 or float64, or float16/bfloat16 as autocast leaves them; any
-    strides. `cell_BPK`: int64, the flattened index row * w + column of the cell in which joint k of person p
-    lies, -1 where it is absent. Both on one device.
+    tag_BKhw: a tag map for each joint, float32, float64, float16 or bfloat16, any strides. cell_BPK: int64,
+    the flattened cell (y * w + x) of joint k of person p, -1 where it is absent. Both on one device.
 
-    With t_pk the tags read there, m_p the mean of person p's and N the people with at least one joint: pull =
-    1/N sum_p mean_k (t_pk - m_p)^2, push = 1/2 sum_{p<q} exp(-(m_p - m_q)^2) / (N (N - 1) / 2); push is 0 for
-    N < 2, both for N = 0. Differentiable (once) in the tags, through the means too; gradients of people who
-    share a cell add up. Sums are in float64; the losses are float64 for float64 maps, else float32. Equal
-    inputs give bit-equal results.
+    With t_pk the tags of these cells, m_p the mean of person p's and N the people with at least one joint:
+    pull = 1/N sum_p mean_k (t_pk - m_p)^2, push = 1/2 sum_{p<q} exp(-(m_p - m_q)^2) / (N (N - 1) / 2); push
+    is 0 for N < 2, both for N = 0. Differentiable once, through the means too; gradients of people who share
+    a cell add up. Sums are in float64, the losses in float32 (float64 for float64 maps). Equal inputs give
+    bit-equal results.
 
     ValueError or TypeError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the
-    CPU. On CUDA, where asking would make the host wait, both losses of that image are NaN, its tags get no
-    gradient, and nothing outside the map is read or written.
+    CPU. On CUDA, where checking would make the host wait, both losses of that image are NaN and its tags get
+    no gradient; nothing outside the map is read or written.
     """
     _check(tag_BKhw, cell_BPK)
     device = tag_BKhw.device.type
@@ -50,32 +52,28 @@ def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
         pull_B, push_B, _, _ = torch.ops.pose.tag_loss(tag_BKhw, cell_BPK)
         return pull_B, push_B
     if not torch.compiler.is_compiling():
-        _say_plain(device)
+        _warn_of_fallback(device)
     return _tag_loss_formula(tag_BKhw, cell_BPK)
 
 
 def tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
-    """`tag_loss` in vectorised torch operations.
+    """`tag_loss` in pure PyTorch, used where no library is.
 
-    What serves where no library is, and the measure of what the operator gains.
-
-    Sums are in float32 (float64 for float64 maps). On CUDA the order in which shared cells' gradients add up
-    varies, in the last bits.
+    Sums are in float32 (float64 for float64 maps). On CUDA the gradients of shared cells are added in a
+    varying order, which changes the last bits.
     """
     _check(tag_BKhw, cell_BPK)
     return _tag_loss_formula(tag_BKhw, cell_BPK)
 
 
 def load(folder: str | Path | None = None) -> frozenset[str]:
-    """Load the libraries of a build folder (default.
+    """Load the usable libraries of a build folder (by default `build/`, or POSE_BUILD).
 
-    `build/`, or POSE_BUILD) as far as they fit; returns the types of device now served.
-
-    Happens when this module is imported; call it after building in the same process. What is loaded stays: no
-    second library is taken.
+    Returns the device types that have a kernel now. Called when this module is imported, and to be called
+    after building in the same process. A device whose library is loaded already keeps it.
     """
     folder = build_ext.build_folder() if folder is None else Path(folder)
-    _load_library(folder, "cpu")  # first: it holds the schema
+    _load_library(folder, "cpu")  # first: it contains the schema
     if torch.version.cuda is None:
         _missing["cuda"] = "this torch has no CUDA"
     elif "cpu" not in _loaded:
@@ -90,35 +88,33 @@ def _load_library(folder: Path, device: str) -> None:
         return
     library = build_ext.library_path(folder, device)
     if not library.is_file():
-        _missing[device] = f"{library} is not there (`dvc repro build_ext` builds it)"
+        _missing[device] = f"{library} does not exist (`dvc repro build_ext` builds it)"
     elif build_ext.sources_digest() not in (None, build_ext.built_digest(folder)):
-        _missing[device] = f"{library} was built from other sources (`dvc repro build_ext` builds it anew)"
+        _missing[device] = f"{library} was built from other sources (`dvc repro build_ext` rebuilds it)"
     elif [int(number) for number in torch.__version__.split(".")[:2]] < [2, 11]:
         _missing[device] = f"torch {torch.__version__} is older than 2.11"
     else:
         try:
-            if device == "cpu" and hasattr(torch.ops.pose, "tag_loss"):
-                raise RuntimeError(
-                    "this process holds another one"
-                )  # torch would end the process over a second one
+            if device == "cpu" and hasattr(torch.ops.pose, "tag_loss"):  # torch would abort the process
+                raise RuntimeError("another one is loaded")
             torch.ops.load_library(str(library))
             if device == "cpu":
                 _register()
         except (OSError, RuntimeError) as error:
-            _missing[device] = f"{library} does not load: {' '.join(str(error).split())}"
+            _missing[device] = f"{library} cannot be loaded: {' '.join(str(error).split())}"
         else:
             _missing.pop(device, None)
             _loaded.add(device)
 
 
 def _register() -> None:
-    """Tell torch what the C++ side cannot: shapes without data, and the backward pass."""
+    """Register what C++ cannot: shapes without data, and the backward pass."""
     found = str(torch.ops.pose.tag_loss.default._schema)
     if found != SCHEMA:
         raise RuntimeError(f"its operator is {found}")
     torch.library.register_fake("pose::tag_loss")(_fake)
     torch.library.register_fake("pose::tag_loss_backward")(_fake_backward)
-    torch.library.register_autograd("pose::tag_loss", _backward, setup_context=_keep)
+    torch.library.register_autograd("pose::tag_loss", _backward, setup_context=_setup_context)
     torch.library.register_autograd("pose::tag_loss_backward", _refuse)
 
 
@@ -126,31 +122,29 @@ def _fake(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     _check(tag_BKhw, cell_BPK)
     B, P, K = cell_BPK.shape
     loss_B = tag_BKhw.new_empty(B, dtype=_loss_type(tag_BKhw))
-    slope_BPK = tag_BKhw.new_empty((B, P, K), dtype=torch.float64)
-    return loss_B, torch.empty_like(loss_B), slope_BPK, tag_BKhw.new_empty((B, P), dtype=torch.float64)
+    pull_grad_BPK = tag_BKhw.new_empty((B, P, K), dtype=torch.float64)
+    push_grad_BP = tag_BKhw.new_empty((B, P), dtype=torch.float64)
+    return loss_B, torch.empty_like(loss_B), pull_grad_BPK, push_grad_BP
 
 
 def _fake_backward(
-    pull_grad_B: Tensor,
-    push_grad_B: Tensor,
-    pull_slope_BPK: Tensor,
-    push_slope_BP: Tensor,
-    tag_BKhw: Tensor,
-    cell_BPK: Tensor,
-) -> Tensor:
+    grad_pull_B: Tensor, grad_push_B: Tensor, pull_grad_BPK: Tensor, push_grad_BP: Tensor,
+    tag_BKhw: Tensor, cell_BPK: Tensor,
+) -> Tensor:  # fmt: skip
     return tag_BKhw.new_empty(tag_BKhw.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
-    _, _, pull_slope_BPK, push_slope_BP = output
-    ctx.mark_non_differentiable(pull_slope_BPK, push_slope_BP)
-    ctx.save_for_backward(pull_slope_BPK, push_slope_BP, *inputs)
+def _setup_context(
+    ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> None:
+    _, _, pull_grad_BPK, push_grad_BP = output
+    ctx.mark_non_differentiable(pull_grad_BPK, push_grad_BP)
+    ctx.save_for_backward(pull_grad_BPK, push_grad_BP, *inputs)
 
 
-def _backward(ctx: Any, pull_grad_B: Tensor, push_grad_B: Tensor, *_: Tensor) -> tuple[Tensor, None]:
-    # Of the maps only size and type are read; but through them autograd knows of a second derivative, and
-    # _refuse hears of it.
-    return torch.ops.pose.tag_loss_backward(pull_grad_B, push_grad_B, *ctx.saved_tensors), None
+def _backward(ctx: Any, grad_pull_B: Tensor, grad_push_B: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+    # The kernel reads only size and type of the maps; passing them makes a second derivative call _refuse.
+    return torch.ops.pose.tag_loss_backward(grad_pull_B, grad_push_B, *ctx.saved_tensors), None
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> None:
@@ -158,30 +152,23 @@ def _refuse(ctx: Any, *grads: Tensor) -> None:
 
 
 def _check(tag_BKhw: Tensor, cell_BPK: Tensor) -> None:
+    tag_shape, cell_shape = tuple(tag_BKhw.shape), tuple(cell_BPK.shape)
     if tag_BKhw.dtype not in MAP_TYPES:
-        raise TypeError(
-            f"tag_BKhw is of type {tag_BKhw.dtype}, expected float32, float64, float16 or bfloat16"
-        )
+        expected = "expected float32, float64, float16 or bfloat16"
+        raise TypeError(f"tag_BKhw is of type {tag_BKhw.dtype}, {expected}")
     if cell_BPK.dtype != torch.int64:
         raise TypeError(f"cell_BPK is of type {cell_BPK.dtype}, expected int64")
     if tag_BKhw.ndim != 4 or cell_BPK.ndim != 3:
-        raise ValueError(
-            f"tag_BKhw has shape {_shape(tag_BKhw)} and cell_BPK {_shape(cell_BPK)}, expected (B, K, h, w) and (B, P, K)"
-        )
-    if tag_BKhw.shape[0] != cell_BPK.shape[0] or tag_BKhw.shape[1] != cell_BPK.shape[2]:
-        raise ValueError(
-            f"tag_BKhw has shape (B, K, h, w) = {_shape(tag_BKhw)}, but cell_BPK (B, P, K) = {_shape(cell_BPK)}: B and K must agree"
-        )
-    if tag_BKhw.shape[2] * tag_BKhw.shape[3] == 0:
-        raise ValueError(f"tag_BKhw has shape {_shape(tag_BKhw)}: maps without a cell")
+        expected = "expected (B, K, h, w) and (B, P, K)"
+        raise ValueError(f"tag_BKhw has shape {tag_shape} and cell_BPK {cell_shape}, {expected}")
+    if tag_shape[0] != cell_shape[0] or tag_shape[1] != cell_shape[2]:
+        found = f"tag_BKhw has shape (B, K, h, w) = {tag_shape}, but cell_BPK (B, P, K) = {cell_shape}"
+        raise ValueError(f"{found}: B and K must agree")
+    if tag_shape[2] * tag_shape[3] == 0:
+        raise ValueError(f"tag_BKhw has shape {tag_shape}: maps without a cell")
     if tag_BKhw.device != cell_BPK.device:
-        raise ValueError(
-            f"tag_BKhw is on {tag_BKhw.device} and cell_BPK on {cell_BPK.device}, expected one device"
-        )
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
+        found = f"tag_BKhw is on {tag_BKhw.device} and cell_BPK on {cell_BPK.device}"
+        raise ValueError(f"{found}, expected one device")
 
 
 def _loss_type(tag_BKhw: Tensor) -> torch.dtype:
@@ -193,18 +180,12 @@ def _tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tenso
     visible_BPK = (cell_BPK >= 0) & (cell_BPK < h * w)
     broken_B = (~visible_BPK & (cell_BPK != -1)).flatten(1).any(1)
     if not torch.compiler.is_compiling() and cell_BPK.device.type == "cpu" and broken_B.any():
-        raise RuntimeError(
-            f"cell_BPK holds {cell_BPK.min()} to {cell_BPK.max()}, expected -1 (absent) or 0 to {h * w - 1}"
-        )
+        found = f"cell_BPK has values from {cell_BPK.min()} to {cell_BPK.max()}"
+        raise RuntimeError(f"{found}, expected -1 (absent) or 0 to {h * w - 1}")
 
     index_BKP = cell_BPK.where(visible_BPK, 0).transpose(1, 2)
-    tag_BPK = (
-        tag_BKhw.flatten(2)
-        .gather(2, index_BKP)
-        .transpose(1, 2)
-        .to(_loss_type(tag_BKhw))
-        .where(visible_BPK, 0)
-    )
+    tag_BPK = tag_BKhw.flatten(2).gather(2, index_BKP).transpose(1, 2).to(_loss_type(tag_BKhw))
+    tag_BPK = tag_BPK.where(visible_BPK, 0)
     joints_BP = visible_BPK.sum(2)
     present_BP = joints_BP > 0
     people_B = present_BP.sum(1)
@@ -214,21 +195,15 @@ def _tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tenso
     pull_B = (away_BPK.square().sum(2) / joints_BP.clamp(min=1)).sum(1) / people_B.clamp(min=1)
 
     energy_BPP = torch.exp(-(mean_BP[:, :, None] - mean_BP[:, None, :]).square())
-    pair_BPP = (
-        present_BP[:, :, None]
-        & present_BP[:, None, :]
-        & ~torch.eye(cell_BPK.shape[1], dtype=torch.bool, device=cell_BPK.device)
-    )
+    other_PP = ~torch.eye(cell_BPK.shape[1], dtype=torch.bool, device=cell_BPK.device)
+    pair_BPP = present_BP[:, :, None] & present_BP[:, None, :] & other_PP
     push_B = 0.5 * energy_BPP.where(pair_BPP, 0).sum((1, 2)) / (people_B * (people_B - 1)).clamp(min=1)
     return pull_B.where(~broken_B, torch.nan), push_B.where(~broken_B, torch.nan)
 
 
 @cache
-def _say_plain(device: str) -> None:
-    print(
-        f"pose.ops.tag_loss: the plain torch formula serves on {device}: {_missing.get(device, 'no kernel for it')}",
-        file=sys.stderr,
-    )
+def _warn_of_fallback(device: str) -> None:
+    log.warning("falling back to pure PyTorch on %s: %s", device, _missing.get(device, "no kernel for it"))
 
 
 load()

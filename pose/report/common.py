@@ -4,160 +4,187 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
-from pose.report.content import Cell, Findings, Gallery, Picture, Row, Table
-from pose.report.files import read_table
-from pose.report.published import Published
+from pose.keypoints.skeleton import Skeleton
+from pose.report.charts import INK, SERIES, column_line, line_chart
+from pose.report.content import Block, Cell, Chart, LegendEntry, PageImage, Row, Table
+from pose.report.files import read_history, read_table
+from pose.report.published import PUBLISHED
+from pose.report.run import Run
+from pose.tasks.base import ProblemData
 
-Part = TypeVar("Part")
-Tested = TypeVar("Tested")
+Result = TypeVar("Result")
 
 JPEG_QUALITY = 85
 
 
-def add_from(found: Findings, path: Path, to: list[Part], make: Callable[[Path], Part]) -> None:
-    """Add what `make` makes of a file; where it cannot be used, say so on the page."""
-    try:
-        to.append(make(path))
-    except UserError as error:
-        found.missing.append(str(error))
+@dataclass(frozen=True)
+class ProblemReport:
+    """What is particular to the tasks of one problem; `pose.report.section` does the rest.
 
-
-def published_cells(row: Published, columns: Sequence[str], digits: int, *between: Cell) -> tuple[Cell, ...]:
-    """A published row: what it is and who says so, on what it was tested, whatever stands `between`, its figures by column."""
-    return (
-        Cell(row.what, source=row.source, url=row.url),
-        Cell(row.on),
-        *between,
-        *figure_cells(row.figures, columns, digits),
-    )
-
-
-def figure_cells(figures: Mapping[str, float], names: Sequence[str], digits: int) -> tuple[Cell, ...]:
-    """The figures of these names, an empty cell where there is none."""
-    return tuple(
-        Cell(f"{figures[name]:.{digits}f}" if name in figures else "", number=True) for name in names
-    )
-
-
-def not_comparable(root: str, trained: int, tested: int, things: str, published: str) -> str:
-    """Why figures of a run must not be ranked among published ones.
-
-    Things: what was counted, people or images.
-
-    published: a sentence on what the published networks learned from, and were tested on.
+    sample: what the network sees. curve: chart of `curve_file`. read_predictions: of the file with `suffix`,
+    whose people have so many joints, None for any number. images: the best and the worst.
     """
-    kind, why = (
-        ("drawn, not photographed", "pictures of another kind")
-        if is_drawn(root)
-        else ("photographed", "a small set")
-    )
+
+    sample: str
+    comparison: Callable[[Run, Any], Block]
+    curve_file: str
+    curve: Callable[[Path, Run], Chart]
+    joints: Callable[[Path, Skeleton | None], Table]
+    suffix: str
+    read_predictions: Callable[[Path, int | None], Any]
+    images: Callable[[Run, Any, Any], list[Block]]
+    data_table: Callable[[Any], Table]
+
+
+@dataclass(frozen=True)
+class OwnRow:
+    """A row of ours in the comparison: a table of metrics/TASK.json, and where the number of its samples is.
+
+    names: of metrics in that table, where they are not the columns'.
+    """
+
+    what: str
+    table: str
+    count: str
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def comparison_table(
+    run: Run, own: Sequence[OwnRow], columns: Sequence[str], digits: int, notes: Sequence[str]
+) -> Table:
+    """Our rows, then the published ones of the problem."""
+    rows, root = [], run.params.data.root
+    for row in own:
+        places = {column: f"{row.table}.{row.names.get(column, column)}" for column in columns}
+        ours = {column: run.metrics[place] for column, place in places.items() if place in run.metrics}
+        if ours:
+            count = f", {run.metrics[row.count]:,.0f} {run.unit}" if row.count in run.metrics else ""
+            cells = (Cell(f"{run.task}, {row.what}"), Cell(root + count), *_cells(ours, columns, digits))
+            rows.append(Row(cells, marked=True))
+    for other in PUBLISHED:
+        if other.problem == run.spec.problem:
+            network = Cell(other.network, below=other.source, url=other.url)
+            rows.append(Row((network, Cell(other.images), *_cells(other.metrics, columns, digits))))
+    return Table(("Network", "Evaluated on", *columns), rows, 2, notes)
+
+
+def caution(
+    root: str, data: ProblemData | None, *, as_published: bool, published: str, comparable: str
+) -> str:
+    """Why our metrics and the published ones must not be read as a ranking.
+
+    as_published: whether as much was trained on as by others. published: what they were trained and evaluated
+    on. comparable: what else must be equal.
+    """
+    if data is None:
+        return f"Not comparable as they stand: the data of this run is not known here. {published}"
+    trained, evaluated = (f"{len(data.rows(subset)):,}" for subset in ("train", "evaluation"))
+    synthetic = PurePath(root).name == "synthetic"  # the embedded default
+    if as_published and not synthetic:
+        return f"Trained on {trained} {data.unit} of {root}, evaluated on {evaluated}. {comparable}"
     return (
-        f"Not comparable: this run learned from {trained:,} {things} of {root} and was tested on {tested:,} others of it, "
-        f"all of them {kind}. {published} On {why}, figures say whether training works and which of two runs is better, "
-        "not how good the method is."
+        f"Not comparable: trained on {trained} {data.unit} of {root} and evaluated on {evaluated} others, "
+        f"{'all synthetic' if synthetic else 'a small set'}. {published} "
+        "These metrics tell whether training works and which of two runs is better, not how good a method is."
     )
+
+
+def curve_chart(path: Path, x: str, title: str, task: str, note: str, *, y_top: float) -> Chart:
+    """All columns of a CSV file over one of them; the one called mean stands out."""
+    table = read_history(path, x)
+    names = [str(name) for name in table.columns if name != x]
+    lines = []
+    for number, name in enumerate(names):
+        mean = name.lower() == "mean"
+        colour = INK if mean else SERIES[number % len(SERIES)]
+        lines.append(column_line(table, x, name, name, colour, bold=mean))
+    return line_chart(title, lines, task, x, note, y_limits=(0, y_top))
+
+
+def joint_table(
+    path: Path, skeleton: Skeleton | None, notes: Mapping[str, str], *, fractions: Sequence[str] = ()
+) -> Table:
+    """A task's `joints.csv`: a row a joint from the head down, with a bar behind each share.
+
+    notes: by the column that they explain. fractions: columns from 0 to 1. Columns with "people" in their
+    name are counts, other numbers percent.
+    """
+    table = read_table(path, "joint")
+    scored = set(table["joint"])
+    if skeleton is not None:
+        grouped = [joint for group in skeleton.groups.values() for joint in group]
+        order = dict.fromkeys([*grouped, *skeleton.scored_joints.tolist(), *range(len(skeleton))])
+        rank = {skeleton.joints[joint]: number for number, joint in enumerate(order)}
+        table = table.sort_values("joint", key=lambda names: names.map(rank), kind="stable")
+        scored = {skeleton.joints[joint] for joint in skeleton.scored_joints}
+    numbers = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    rows = []
+    for entry in table.to_dict(orient="records"):
+        cells = [_joint_cell(float(entry[name]), name, name in fractions) for name in numbers]
+        rows.append(Row((Cell(str(entry["joint"])), *cells), faint=entry["joint"] not in scored))
+    shown = tuple(note for column, note in notes.items() if column in table)
+    return Table(("Joint", *numbers), rows, notes=shown)
+
+
+def best_and_worst(
+    ranked: Sequence[Result],
+    most: int,
+    image: Callable[[Result], PageImage],
+    *,
+    unit: str,
+    order: str,
+    legend: tuple[LegendEntry, ...],
+) -> list[Block]:
+    """At most `most` from either end of `ranked`, best first; none is in both. order: how they are ranked."""
+    most = min(most, len(ranked) // 2)
+    if not most:
+        return []
+    best, worst = (tuple(image(one) for one in some) for some in (ranked[:most], ranked[::-1][:most]))
+    return [
+        Block(f"Best {unit}", f"The {most} best of {order}", legend=legend, images=best),
+        Block(f"Worst {unit}", f"The {most} worst of them, the worst first.", images=worst),
+    ]
+
+
+def page_image(image_HW3: np.ndarray, *, name: str, caption: str) -> PageImage:
+    """An image that is embedded in the page. name: of the file that it was made from."""
+    data = base64.b64encode(encode_jpeg(image_HW3, JPEG_QUALITY)).decode()
+    height, width = image_HW3.shape[:2]
+    return PageImage(f"data:image/jpeg;base64,{data}", caption, name, width, height)
+
+
+def number_row(name: str, numbers: Sequence[str]) -> Row:
+    """A name and numbers, as text."""
+    return Row([Cell(name), *(Cell(number, number=True) for number in numbers)])
+
+
+def number_cell(value: float, form: str) -> Cell:
+    """Empty for NaN."""
+    return Cell("" if np.isnan(value) else format(value, form), number=True)
 
 
 def signed(value: float, digits: int) -> str:
-    """A difference with its sign, none where it is rounded to nothing."""
+    """A difference with its sign; without one where it is rounded to 0."""
     rounded = round(value, digits)
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
-def is_drawn(root: str) -> bool:
-    """Whether a data root is the embedded default, which is drawn."""
-    return PurePath(root).name == "synthetic"
-
-
-def joint_table(
-    path: Path,
-    *,
-    order: Sequence[str],
-    counted: Sequence[str],
-    notes: Mapping[str, str],
-    fractions: Sequence[str] = (),
-) -> Table:
-    """A task's `joints.csv`: a row a joint, with a bar beside each share.
-
-    order: of the joints, from the top of the page down. counted: those that means are made of, others are
-    faint. notes: on columns, if they are there. fractions: columns from 0 to 1; columns with "people" in
-    their name are counts, other numbers percent.
-    """
-    table = read_table(path)
-    if "joint" not in table:
-        raise UserError(f"{path}: no column 'joint', found {', '.join(map(str, table.columns))}")
-    table = table.sort_values(
-        "joint", key=lambda names: names.map({name: place for place, name in enumerate(order)}), kind="stable"
-    )
-    numbers = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
-    words = [
-        str(name) for name in table.columns if name not in {*numbers, "group"}
-    ]  # a joint's name says its group
-    rows = []
-    for entry in table.to_dict(orient="records"):
-        cells = [Cell("" if pd.isna(entry[word]) else _spelt_out(str(entry[word]))) for word in words]
-        cells += [_joint_cell(float(entry[column]), column, column in fractions) for column in numbers]
-        rows.append(Row(tuple(cells), faint=entry["joint"] not in counted))
-    columns = tuple(name.capitalize() if name in words else name for name in (*words, *numbers))
-    return Table(
-        "Joint by joint",
-        columns,
-        tuple(rows),
-        len(words),
-        tuple(note for column, note in notes.items() if column in table),
-    )
-
-
-def best_and_worst(
-    order: Sequence[Tested], wanted: int, picture: Callable[[Tested], Picture], *, things: str, which: str
-) -> list[Gallery]:
-    """At most `wanted` from either end of `order`, which goes from the best to the worst; none is in both.
-
-    which: what they were chosen from, and by what.
-    """
-    wanted = min(wanted, len(order) // 2)
-    if not wanted:
-        return []
-    best, worst = (tuple(picture(one) for one in some) for some in (order[:wanted], order[::-1][:wanted]))
-    return [
-        Gallery(f"Best test {things}", best, f"The {wanted} best of {which}"),
-        Gallery(f"Worst test {things}", worst, f"The {wanted} worst of them, the worst first."),
-    ]
-
-
-def drawn_picture(image_HW3: np.ndarray, *, name: str, caption: str) -> Picture:
-    """A picture that lives in the page. name: of the file that it was made from."""
-    data = base64.b64encode(encode_jpeg(image_HW3, JPEG_QUALITY)).decode()
-    height, width = image_HW3.shape[:2]
-    return Picture(
-        uri=f"data:image/jpeg;base64,{data}",
-        caption=caption,
-        name=name,
-        alt=f"{name}: the true and the predicted skeleton; {caption}",
-        width=width,
-        height=height,
-    )
+def _cells(metrics: Mapping[str, float], columns: Sequence[str], digits: int) -> list[Cell]:
+    return [number_cell(metrics.get(column, np.nan), f".{digits}f") for column in columns]
 
 
 def _joint_cell(value: float, column: str, fraction: bool) -> Cell:
-    if np.isnan(value):
-        return Cell("", number=True)
-    if "people" in column:
-        return Cell(f"{value:,.0f}", number=True)
+    if "people" in column or np.isnan(value):
+        return number_cell(value, ",.0f")
     percent = 100 * value if fraction else value
     return Cell(
         f"{value:.3f}" if fraction else f"{value:.1f}", number=True, bar=min(max(percent, 0.0), 100.0)
     )
-
-
-def _spelt_out(name: str) -> str:
-    side, _, rest = name.partition("_")
-    return " ".join([{"r": "right", "l": "left"}.get(side, side), *rest.split("_")]).strip()

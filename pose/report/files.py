@@ -1,16 +1,13 @@
-"""Reading what the stages left.
-
-Figures, histories, predictions. A file that cannot be used is a UserError naming it.
-"""
+"""Reading metrics, histories and predictions. UserError names a file that cannot be used."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,122 +15,111 @@ import pandas as pd
 from pose.io.errors import UserError
 from pose.io.files import read_bytes, read_json
 from pose.io.hdf5 import open_h5, read_number_column, read_whole_column
-from pose.io.schema import flatten
 from pose.keypoints.people import People
 
-MOST_COLUMNS = 200  # of a table: each of a history is a chart
-LARGEST = 1e15  # of a figure: beyond it neither charts nor tables show anything
+T = TypeVar("T")
+
+MAX_COLUMNS = 200  # of a table: each column of a history is a chart
+MAX_VALUE = 1e15  # beyond it neither charts nor tables show anything
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """One person a row: joint_NK2 in zero-based image px, score_NK, row_N of the prepared file."""
+class SinglePredictions:
+    """One person a row: joint_NK2 in image px, score_NK, row_N of the prepared file."""
 
     joint_NK2: np.ndarray
     score_NK: np.ndarray
     row_N: np.ndarray
 
 
+def try_read(missing: list[str], read: Callable[[], T]) -> T | None:
+    """What `read` returns; None where a file cannot be used, which `missing` then names."""
+    try:
+        return read()
+    except UserError as error:
+        missing.append(str(error))
+        return None
+
+
 def read_metrics(path: Path) -> dict[str, float]:
-    """Figures of a task by their dotted names."""
+    """The metrics of `metrics/TASK.json` by their dotted place."""
     content = read_json(path)
-    if not isinstance(content, dict) or not all(
-        isinstance(value, int | float) or _is_table(value) for value in content.values()
-    ):
-        raise UserError(f"{path}: found something else than figures by table and name, expected those")
-    figures = flatten(content)
-    for name, value in figures.items():
-        if not isinstance(value, int | float) or not abs(value) < LARGEST:
+    if not isinstance(content, dict) or not all(isinstance(table, dict) for table in content.values()):
+        raise UserError(f"{path}: found something else, expected metrics by table and name")
+    metrics = {f"{table}.{name}": value for table, row in content.items() for name, value in row.items()}
+    for name, value in metrics.items():
+        if not isinstance(value, int | float) or not abs(value) < MAX_VALUE:
             raise UserError(
-                f"{path}: {name[:100]} is {str(value)[:100]}, expected a number within {LARGEST:g} of 0"
+                f"{path}: {name[:100]} is {str(value)[:100]}, expected a number below {MAX_VALUE:g}"
             )
-    return figures
+    return metrics
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping) and not any(isinstance(inner, Mapping) for inner in value.values())
+def read_history(path: Path, x: str, *others: str) -> pd.DataFrame:
+    """Columns of numbers over ascending `x`; of rows with the same `x` the later one, as after a restart.
 
-
-def read_history(path: Path, first: str) -> pd.DataFrame:
-    """Columns of numbers over ascending values of the column `first`; the later of two rows alike wins, as after a restart.
-
-    Rows without a number in `first` and columns without any number are left out; so are numbers that are
-    beyond all charts.
+    Rows without `x` or `others`, columns without any number, and numbers beyond MAX_VALUE are left out.
     """
-    table = _read_csv(path)
-    if first not in table:
-        raise UserError(f"{path}: no column {first!r}, found {', '.join(map(str, table.columns))[:200]}")
+    table = read_table(path, x, *others)
     numbers = table.apply(pd.to_numeric, errors="coerce").astype(np.float64)
-    numbers = numbers.where(numbers.abs() < LARGEST)
-    numbers = numbers.dropna(subset=[first]).drop_duplicates(subset=[first], keep="last").sort_values(first)
+    numbers = numbers.where(numbers.abs() < MAX_VALUE)
+    numbers = numbers.dropna(subset=[x, *others]).drop_duplicates(subset=[x], keep="last").sort_values(x)
     if numbers.empty:
         raise UserError(f"{path}: no rows yet")
     return numbers.dropna(axis="columns", how="all").reset_index(drop=True)
 
 
-def _read_csv(path: Path, **how: Any) -> pd.DataFrame:
+def read_table(path: Path, *columns: str) -> pd.DataFrame:
+    """A CSV file that has at least a row and these columns."""
     data = read_bytes(path)
     try:
-        table = pd.read_csv(io.BytesIO(data), **how)
+        table = pd.read_csv(io.BytesIO(data))
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())[:200]})") from None
-    if len(table.columns) > MOST_COLUMNS:
-        raise UserError(f"{path}: found {len(table.columns):,} columns, expected at most {MOST_COLUMNS}")
-    return table
-
-
-def read_text_column(path: Path, column: str) -> str:
-    """The first entry of a column of words, "" if there is none."""
-    try:
-        table = _read_csv(path, nrows=1, usecols=[column])
-    except UserError:
-        return ""
-    return str(table[column].iloc[0]) if len(table) else ""
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A table as it is."""
-    table = _read_csv(path)
+    if len(table.columns) > MAX_COLUMNS:
+        raise UserError(f"{path}: found {len(table.columns):,} columns, expected at most {MAX_COLUMNS}")
+    missing = [column for column in columns if column not in table]
+    if missing:
+        found = ", ".join(map(str, table.columns))[:200]
+        raise UserError(f"{path}: no column {', '.join(missing)}, found {found}")
     if table.empty:
         raise UserError(f"{path}: no rows")
     return table
 
 
-def read_predictions(path: Path, *, joints: int) -> Predictions:
-    """`predictions/{task}.h5` of a single-person task."""
+def read_single_predictions(path: Path, joints: int | None) -> SinglePredictions:
+    """`predictions/TASK.h5` of a single-person task. joints: expected of each person, None for any number."""
     with open_h5(path) as file:
         row_N = read_whole_column(file, "row", (None,), least=0)
         joint_NK2 = read_number_column(file, "joint", (len(row_N), joints, 2))
-        score_NK = read_number_column(file, "score", (len(row_N), joints))
-    joint_NK2[(np.abs(joint_NK2) >= LARGEST).any(axis=2)] = np.nan
-    return Predictions(joint_NK2, score_NK, row_N)
+        score_NK = read_number_column(file, "score", joint_NK2.shape[:2])
+    joint_NK2[(np.abs(joint_NK2) >= MAX_VALUE).any(axis=2)] = np.nan
+    return SinglePredictions(joint_NK2, score_NK, row_N)
 
 
-def read_results(path: Path, *, joints: int) -> dict[int, People]:
-    """`predictions/{task}.json` of a multi-person task, in COCO's result format.
+def read_coco_results(path: Path, joints: int | None) -> dict[int, People]:
+    """`predictions/TASK.json` of a multi-person task: the people of each image by its id, sorted by score.
 
-    The people of each image by its id, the surest first.
-
-    In image px; a joint of score 0 was not found, and is NaN wherever the file says that it lies.
+    In image px; a joint of score 0 was not found, and is NaN whatever its place in the file. joints: expected
+    of each person, None for any number.
     """
     data = read_bytes(path)
     try:
         results = json.loads(data)
         id_N = np.array([result["image_id"] for result in results], dtype=np.int64)
         score_N = np.array([result["score"] for result in results], dtype=np.float64)
-        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64).reshape(
-            len(results), joints, 3
+        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64)
+        keypoint_NK3 = keypoint_NK3.reshape(
+            len(results), joints or keypoint_NK3.size // max(3 * len(results), 1), 3
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        expected = f"COCO results of {joints or 'equally many'} joints a person"
         raise UserError(
-            f"{path}: cannot be read as results in COCO's format, of {joints} joints a person ({reason})"
+            f"{path}: cannot be read as {expected} ({' '.join(str(error).split())[:200]})"
         ) from None
     score_NK = keypoint_NK3[..., 2]
-    found_NK1 = (score_NK[..., None] > 0) & (np.abs(keypoint_NK3[..., :2]) < LARGEST).all(
-        axis=2, keepdims=True
-    )
-    joint_NK2 = np.where(found_NK1, keypoint_NK3[..., :2], np.nan)
+    near_NK1 = (np.abs(keypoint_NK3[..., :2]) < MAX_VALUE).all(axis=2, keepdims=True)
+    joint_NK2 = np.where((score_NK[..., None] > 0) & near_NK1, keypoint_NK3[..., :2], np.nan)
     people_of = {}
     for image_id in np.unique(id_N).tolist():
         row_P = np.flatnonzero(id_N == image_id)

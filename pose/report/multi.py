@@ -1,8 +1,6 @@
-"""What the page shows of a multi-person task.
+"""What the report shows of a multi-person task: OKS AP beside published ones, the best and the worst images.
 
-OKS AP beside published figures, what the tags are worth, best and worst images.
-
-Legend: T OKS thresholds (0.50 to 0.95, the ten that AP is a mean over), D people found in an image, K joints.
+Legend: T OKS thresholds (0.50 to 0.95), D people detected in an image, K joints.
 """
 
 from __future__ import annotations
@@ -13,338 +11,214 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.formats.coco_json import is_labelled_person, read_annotations
-from pose.data.image_set import SPLITS, ImageSet, annotation_file
+from pose.data.formats.coco_json import read_annotations
+from pose.data.image_set import SPLITS
 from pose.inference.draw import ALONE, HUES, draw_people, shades
 from pose.io.errors import UserError
-from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import transform
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO
+from pose.keypoints.skeleton import Skeleton
 from pose.metrics.oks import TEN, CocoEvaluation
-from pose.params import Params
-from pose.report.charts import INK, SERIES, Line, line_chart
 from pose.report.common import (
-    add_from,
+    OwnRow,
+    ProblemReport,
     best_and_worst,
-    drawn_picture,
-    figure_cells,
-    is_drawn,
+    caution,
+    comparison_table,
+    curve_chart,
     joint_table,
-    not_comparable,
-    published_cells,
-    signed,
+    number_row,
+    page_image,
 )
-from pose.report.content import Cell, Chart, Findings, Gallery, Key, Picture, Row, Table, Tile
-from pose.report.files import read_history, read_results
-from pose.report.published import published_for
-from pose.tasks.multi import MultiData
+from pose.report.content import Block, Chart, LegendEntry, PageImage, Table
+from pose.report.files import read_coco_results
+from pose.report.run import Run
+from pose.tasks.multi import MultiData, MultiPerson
 
-HEIGHT = 380  # px of a drawn picture, unless that makes it more than twice as wide
-WHOLE_COCO = 50_000  # images; COCO's training set has about 64,000 with annotated joints
-HEADLINE = {f"COCO.{name}": name for name in ("AP", "AP50", "AR")}
-TABLES = {  # of metrics/{task}.json: what our rows of the comparison are
-    "COCO": "{task}, this run",
-    "COCO without tags": "{task}, grouped by distance alone",
-    "COCO train": "{task}, on images it was trained on",
-}
-THRESHOLDS = ("detection_threshold", "tag_threshold", "max_distance")
+IMAGE_HEIGHT = 380  # px, unless the image would be more than twice as wide
+COCO_TRAIN = 50_000  # images; COCO's training set has about 64,000 with annotated joints
+OWN_ROWS = (
+    OwnRow("this run", "COCO", "images.all"),
+    OwnRow("grouped by distance alone", "COCO without tags", "images.all"),
+    OwnRow("on images it was trained on", "COCO train", "images.train"),
+)
 LEGEND = (
-    Key(
-        "predicted: each person in a colour, their left side light, their right deep",
+    LegendEntry(
+        "predicted: a colour for each person, light on their left, dark on their right",
         tuple(shades(HUES[0]).values()),
     ),
-    Key("somebody found alone: left, right, middle", tuple(ALONE.values())),
-    Key("truth, with dots in the colour of the side"),
+    LegendEntry("a person alone: left, right, middle", tuple(ALONE.values())),
+    LegendEntry("truth, with dots in the colour of the side"),
 )
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What pycocotools makes of one test image (of its row in the prepared set) with `true` annotated people.
+class ImageResult:
+    """pycocotools' result for one evaluated image. row: of the prepared set. true: annotated people.
 
-    score_D: of the people found, the surest first. right_TD: who lies on a true person that no surer one lies
-    on. counted_TD: all but those who lie on a crowd or on people whose joints are not annotated, and are
-    neither right nor wrong.
+    score_D: of the detections, in descending order. matched_TD: on a true person. counted_TD: False for
+    detections on crowds and on people without annotated joints, which are neither right nor wrong.
     """
 
     row: int
     true: int
     score_D: np.ndarray
-    right_TD: np.ndarray
+    matched_TD: np.ndarray
     counted_TD: np.ndarray
 
-    def above(self, least: float) -> tuple[np.ndarray, np.ndarray]:
-        """How many of the people with at least this score are right, and how many are wrong, by threshold."""
-        right_T, counted_T = (
-            (some_TD & (self.score_D >= least)).sum(axis=1) for some_TD in (self.right_TD, self.counted_TD)
-        )
-        return right_T, counted_T - right_T
+    def positives(self, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+        """True and false positives among the detections of at least this score, by threshold, (T,)."""
+        counted_TD = self.counted_TD & (self.score_D >= min_score)
+        true_T = (counted_TD & self.matched_TD).sum(axis=1)
+        return true_T, counted_TD.sum(axis=1) - true_T
+
+    def quality(self, min_score: float) -> float:
+        """The share of people found, false positives counted as missed; mean over thresholds."""
+        true_T, false_T = self.positives(min_score)
+        return float((true_T / (self.true + false_T)).mean())
 
 
-def watched(params: Params) -> str:
-    """What is looked at while training."""
-    return "images held out of training" if params.multi.held_out else "images trained on"
-
-
-def findings(params: Params, task: str, figures: Mapping[str, float], root: Path) -> Findings:
-    """All that can be made of the files that are there; what is not is named in `missing`."""
-    found = Findings(legend=LEGEND)
-    found.tiles = _tiles(figures)
-    found.people = _tested_on(figures)
-    found.comparison = _comparison(params, task, figures)
-    data = None
-    try:
-        data = MultiData(ImageSet(root / PREPARED["multi"]), params.multi, max_val=0)
-    except UserError as error:
-        found.missing.append(f"Pictures and counts: {error}")
-    found.caution = caution(
-        params.data.root, *(0 if data is None else len(data.rows(part)) for part in ("train", "evaluation"))
+def comparison(run: Run, data: MultiData | None) -> Block:
+    """Our metrics beside the published ones, and whether they can be compared."""
+    words = caution(
+        run.params.data.root,
+        data,
+        as_published=data is not None and len(data.rows("train")) >= COCO_TRAIN,
+        published="The published networks were trained on about 64,000 photographs of COCO and evaluated "
+        "on others: the 500 of valid_id, or the 20,000 of test-dev, whose annotations are not public.",
+        comparable="The rows of valid_id are comparable if these are its 500 images; test-dev is others.",
     )
-    path = root / TaskPaths(task).predictions(".json")
-    try:
-        people_of = read_results(path, joints=len(COCO))
-        if data is not None:
-            found.galleries = _galleries(data, people_of, path, params)
-    except UserError as error:
-        found.missing.append(f"Best and worst images: {error}")
-    plots = root / TaskPaths(task).plots
-    add_from(found, plots / "precision.csv", found.charts, lambda path: _precision(path, task))
-    add_from(found, plots / "joints.csv", found.tables, _joints)
-    return found
-
-
-def data_table(root: Path) -> Table:
-    """How many images, people and crowds are in which split; UserError if the prepared set cannot be read."""
-    folder = root / PREPARED["multi"]
-    images = ImageSet(folder)
-    rows, total = [], np.zeros(5, dtype=np.int64)
-    for split, name in zip(SPLITS, ("Train", "Validation (tested on)"), strict=True):
-        people = [
-            person
-            for some in read_annotations(annotation_file(folder, split)).people_of.values()
-            for person in some
-        ]
-        labelled, crowds = (
-            sum(map(is_labelled_person, people)),
-            sum(bool(person["iscrowd"]) for person in people),
-        )
-        row_N = images.rows(split)
-        count_5 = np.array(
-            [
-                len(row_N),
-                len(np.intersect1d(row_N, images.row_N)),
-                labelled,
-                len(people) - labelled - crowds,
-                crowds,
-            ]
-        )
-        rows.append(_count_row(name, count_5))
-        total += count_5
-    columns = ("Split", "Images", "With people", "People", "People without joints", "Crowds")
-    notes = (
-        "People: with annotated joints. Those without, and crowds (many people under one outline), are neither right nor wrong answers; "
-        "the loss does not look at crowds. A few training images are held out (multi.held_out), watched, and used to choose thresholds.",
-    )
-    return Table("Images by split", columns, (*rows, _count_row("All", total)), notes=notes)
-
-
-def caution(root: str, trained: int, tested: int) -> tuple[str, ...]:
-    """Why our figures and the published ones must not be read as a ranking.
-
-    Trained, tested: images, 0 if not known.
-    """
-    published = (
-        "The published networks learned from COCO's photographs, about 64,000 with annotated people, and were tested on others of them: "
-        "500 (valid_id), or the 20,000 of test-dev, whose annotations are not public."
-    )
-    if not tested:
-        return (
-            f"Not comparable as they stand: what this run learned from and was tested on is not known here. {published}",
-        )
-    if is_drawn(root) or trained < WHOLE_COCO:
-        return (not_comparable(root, trained, tested, "images", published),)
-    return (
-        f"Trained on {trained:,} images of {root}, tested on {tested:,}. The rows of the 500 images of valid_id are comparable if these "
-        "are those 500; test-dev is other images, whose annotations are not public.",
-    )
-
-
-def _tiles(figures: Mapping[str, float]) -> list[Tile]:
-    notes = {
-        "AP": f"average precision, the mean of OKS thresholds 0.50 to 0.95; {_tested_on(figures)}",
-        "AP50": "average precision where an OKS of 0.5 is enough",
-        "AR": "average recall: people found, the mean of OKS thresholds 0.50 to 0.95",
-    }
-    tiles = [
-        Tile(name, f"{figures[f'COCO.{name}']:.3f}", note)
-        for name, note in notes.items()
-        if f"COCO.{name}" in figures
-    ]
-    whole, without = (figures.get(f"{table}.AP") for table in ("COCO", "COCO without tags"))
-    if whole is not None and without is not None:
-        note = (
-            f"AP with tags less AP without: grouped by distance alone, the same heatmaps give {without:.3f}"
-        )
-        tiles.append(Tile("Worth of the tags", signed(whole - without, 3), note))
-    return tiles
-
-
-def _tested_on(figures: Mapping[str, float]) -> str:
-    if not {"images.all", "images.people"} <= figures.keys():
-        return ""
-    return f"{figures['images.people']:,.0f} people in {figures['images.all']:,.0f} images"
-
-
-def _comparison(params: Params, task: str, figures: Mapping[str, float]) -> Table:
-    root, rows = params.data.root, []
-    for table, what in TABLES.items():
-        ours = {name: figures[f"{table}.{name}"] for name in TEN if f"{table}.{name}" in figures}
-        if ours:
-            images = figures.get("images.train" if table == "COCO train" else "images.all")
-            on = Cell(root if images is None else f"{root}, {images:,.0f} images")
-            rows.append(Row((Cell(what.format(task=task)), on, *figure_cells(ours, TEN, 3)), marked=True))
-    rows += [Row(published_cells(row, TEN, 3)) for row in published_for("multi")]
     notes = [
-        "By object keypoint similarity (OKS), as pycocotools prints it. 50 and 75: at an OKS of 0.5 and 0.75 instead of the mean from 0.50 "
-        "to 0.95. M and L: people who cover 32² to 96² pixels of their image, and more."
+        "As pycocotools prints them. AP, AR: means over OKS (object keypoint similarity) 0.50 to 0.95; "
+        "50, 75: at 0.50 and 0.75. M, L: people of 32² to 96² pixels, and larger."
     ]
-    if all(f"grouping.{name}" in figures for name in THRESHOLDS):
-        detection, tag, reach = (figures[f"grouping.{name}"] for name in THRESHOLDS)
-        source = f"chosen on {watched(params)}" if params.multi.thresholds.tune else "as params.yaml has them"
+    names = ("detection_threshold", "tag_threshold", "max_distance")
+    if all(f"grouping.{name}" in run.metrics for name in names):
+        detection, tag, distance = (run.metrics[f"grouping.{name}"] for name in names)
+        tuned = f"tuned on {run.val_samples}" if run.params.multi.thresholds.tune else "from params.yaml"
         notes.append(
-            f"Grouped here: peaks above {detection:g}, tags no further apart than {tag:g}; by distance alone, {reach:g} of the image's "
-            f"longer side. These are {source}."
+            f"Thresholds, {tuned}: peaks above {detection:g}, tags at most {tag:g} apart; "
+            f"by distance alone, joints at most {distance:g} of the image's longer side apart."
         )
-    return Table(
-        "Beside the published figures",
-        ("What, and who says so", "Tested on", *TEN),
-        tuple(rows),
-        2,
-        tuple(notes),
-    )
+    return Block("Published metrics", caution=(words,), table=comparison_table(run, OWN_ROWS, TEN, 3, notes))
 
 
-def _precision(path: Path, task: str) -> Chart:
-    table = read_history(path, "recall")
-    lines = []
-    for number, name in enumerate(column for column in table.columns[::-1] if column != "recall"):
-        label, colour = ("Mean", INK) if name == "mean" else (name, SERIES[number])
-        lines.append(
-            Line(label, table["recall"].to_numpy(), table[name].to_numpy(), colour, bold=name == "mean")
-        )
-    svg = line_chart(
-        lines,
-        name=f"{task}-precision",
-        title=f"Precision of {task} over recall",
-        x_label="recall",
-        y_limits=(0, 1),
-    )
-    return Chart(
-        "Precision over recall",
-        svg,
-        "Of the people found, the surest first, the share that is right. Mean: of OKS 0.50 to 0.95.",
-    )
+def precision_chart(path: Path, run: Run) -> Chart:
+    """Precision over recall at some OKS thresholds, and its mean over all."""
+    note = "Of the people found, best scores first, the share that is right. mean: over OKS 0.50 to 0.95."
+    return curve_chart(path, "recall", "Precision over recall", run.task, note, y_top=1)
 
 
-def _joints(path: Path) -> Table:
+def joints(path: Path, skeleton: Skeleton | None) -> Table:
+    """Similarity joint by joint."""
     notes = {
         "joint": "Of people found at an OKS of 0.5 or better.",
-        "similarity": "Similarity: 1 at the true place, less the further off, measured by the person's size and by how far annotators "
-        "differ on this joint; its mean over a person is OKS.",
+        "similarity": "Similarity: 1 at the true place, less further off, by the person's size and the "
+        "annotators' spread for the joint; its mean over a person is their OKS.",
         "right": "Right: percent with a similarity above 0.5.",
     }
-    return joint_table(path, order=COCO.joints, counted=COCO.joints, notes=notes, fractions=("similarity",))
+    return joint_table(path, skeleton, notes, fractions=("similarity",))
 
 
-def _galleries(data: MultiData, people_of: Mapping[int, People], path: Path, params: Params) -> list[Gallery]:
+def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[Block]:
+    """The best and the worst images, of those with several people if there are any: one needs no grouping."""
     rows, id_I = data.rows("evaluation"), data.images.id_I
-    strange = people_of.keys() - set(id_I[rows].tolist())
+    evaluated = set(id_I[rows].tolist())
+    strange = people_of.keys() - evaluated
     if strange:
-        raise UserError(
-            f"{path}: image {min(strange)} is no test image of {data.path}: made from another one"
-        )
-    if not len(rows):
+        path = run.paths.predictions(REPORT.suffix)
+        raise UserError(f"{path}: found image {min(strange)}, expected evaluation images of {data.path}")
+    if not evaluated:
         return []
     annotations = data.images.annotations("validation")
-    if (
-        not set(id_I[rows].tolist()) <= read_annotations(annotations).people_of.keys()
-    ):  # pycocotools checks nothing
-        raise UserError(f"{annotations}: lacks test images of {data.path}: made from another one")
-    nobody = People(np.empty((0, len(COCO), 2)), np.empty((0, len(COCO))), np.empty(0))
-    found = [people_of.get(id, nobody) for id in id_I[rows].tolist()]
-    tested = _tested(data.evaluate(found, rows), rows, id_I)
-    least = _balanced_score(tested)
-    several = [one for one in tested if one.true > 1]  # with one person there is nothing to group
-    order = sorted(several or tested, key=lambda one: (-_mark(one, least), one.true + one.above(least)[1][0]))
-    which = (
-        f"the {len(order):,} test images with {'several' if several else ''} annotated people: by the share that was found, those found by "
-        "mistake counting as missed, at OKS thresholds from 0.50 to 0.95. Captions count at 0.5. Drawn and counted is who has a score of "
-        f"at least {least:.2f}, by which precision and recall are best balanced; AP looks at the others too, but they cost it little."
+    if not evaluated <= read_annotations(annotations).people_of.keys():  # pycocotools does not check
+        raise UserError(f"{annotations}: lacks evaluation images of {data.path}")
+    K = len(data.skeleton)
+    nobody = People(np.empty((0, K, 2)), np.empty((0, K)), np.empty(0))
+    found = [people_of.get(image_id, nobody) for image_id in id_I[rows].tolist()]
+    results = _results(data.evaluate(found, rows), rows, id_I)
+    min_score = _balanced_score(results)
+    several = [one for one in results if one.true > 1]
+
+    def rank(one: ImageResult) -> tuple[float, int]:
+        return -one.quality(min_score), one.true + int(one.positives(min_score)[1][0])
+
+    def image(one: ImageResult) -> PageImage:
+        return _draw(data, one, people_of.get(int(id_I[one.row]), nobody), min_score)
+
+    ranked = sorted(several or results, key=rank)
+    order = (
+        f"{len(ranked):,} evaluated images with {'several ' if several else ''}annotated people, by the "
+        "share found at OKS 0.50 to 0.95, false positives counted as missed; captions are at 0.50. "
+        f"Predictions below a score of {min_score:.2f}, where F1 is highest, are not shown; AP counts them."
     )
-
-    def picture(one: Tested) -> Picture:
-        return _picture(data.images, one, people_of.get(int(id_I[one.row]), nobody), least)
-
-    return best_and_worst(order, params.report.people, picture, things="images", which=which)
+    return best_and_worst(ranked, run.params.report.people, image, unit="images", order=order, legend=LEGEND)
 
 
-def _tested(evaluated: CocoEvaluation, rows: np.ndarray, id_I: np.ndarray) -> list[Tested]:
-    """The images that show annotated people."""
+def data_table(data: MultiData) -> Table:
+    """How many images and people are in which split."""
+    rows = []
+    for split in SPLITS:
+        row_I = data.images.rows(split)
+        people = np.isin(data.images.row_N, row_I)
+        counts = len(row_I), len(np.unique(data.images.row_N[people])), int(people.sum())
+        rows.append(number_row(split.capitalize(), [f"{count:,}" for count in counts]))
+    held_out = len(data.images.rows("train")) - len(data.rows("train"))
+    notes = (
+        "People: with annotated joints; others, and crowds, count neither in the loss nor in the evaluation. "
+        f"{held_out:,} training images are held out to validate while training and to tune thresholds; "
+        "the split validation is for the evaluation.",
+    )
+    return Table(("Images by split", "Images", "With people", "People"), rows, notes=notes)
+
+
+def _results(evaluation: CocoEvaluation, rows: np.ndarray, id_I: np.ndarray) -> list[ImageResult]:
+    """Of the images with annotated people."""
     row_of = {int(id_I[row]): int(row) for row in rows}
-    tested = []
-    for image in evaluated.coco_eval.evalImgs[: len(rows)]:  # those of the first of the sizes: all
+    results = []
+    for image in evaluation.coco_eval.evalImgs[: len(rows)]:  # the first of the sizes: all
         true = 0 if image is None else int((np.asarray(image["gtIgnore"]) == 0).sum())
         if true:
-            counted_TD = np.asarray(image["dtIgnore"]) == 0
-            right_TD = (np.asarray(image["dtMatches"]) > 0) & counted_TD
-            tested.append(
-                Tested(
-                    row_of[image["image_id"]],
-                    true,
-                    np.array(image["dtScores"], dtype=np.float64),
-                    right_TD,
-                    counted_TD,
-                )
-            )
-    return tested
+            score_D = np.array(image["dtScores"], dtype=np.float64)
+            matched_TD, counted_TD = np.asarray(image["dtMatches"]) > 0, np.asarray(image["dtIgnore"]) == 0
+            results.append(ImageResult(row_of[image["image_id"]], true, score_D, matched_TD, counted_TD))
+    return results
 
 
-def _mark(one: Tested, least: float) -> float:
-    right_T, wrong_T = one.above(least)
-    return float((right_T / (one.true + wrong_T)).mean())
-
-
-def _balanced_score(tested: Sequence[Tested]) -> float:
-    """The score from which on F1, at an OKS of 0.5, is highest over all images; 0 if nobody is found at all."""
-    if not tested:
+def _balanced_score(results: Sequence[ImageResult]) -> float:
+    """The least score at which F1, at OKS 0.50 over all images, is highest; 0 if nobody is found at all."""
+    if not results:
         return 0.0
-    counted_D = np.concatenate([one.counted_TD[0] for one in tested])
-    score_D, right_D = (
-        np.concatenate(parts)[counted_D]
-        for parts in zip(*((one.score_D, one.right_TD[0]) for one in tested), strict=True)
-    )
+    counted_D = np.concatenate([one.counted_TD[0] for one in results])
+    score_D = np.concatenate([one.score_D for one in results])[counted_D]
+    matched_D = np.concatenate([one.matched_TD[0] for one in results])[counted_D]
     order = np.argsort(-score_D, kind="stable")
-    f1_D = 2 * np.cumsum(right_D[order]) / (np.arange(1, len(order) + 1) + sum(one.true for one in tested))
+    f1_D = 2 * np.cumsum(matched_D[order]) / (np.arange(1, len(order) + 1) + sum(one.true for one in results))
     return float(score_D[order][f1_D.argmax()]) if f1_D.any() else 0.0
 
 
-def _picture(images: ImageSet, one: Tested, found: People, least: float) -> Picture:
-    image_HW3, affine = images.image(one.row)
-    shown_D = found.score_P >= least
-    joint_PK2, labelled_PK = images.joints(one.row)
+def _draw(data: MultiData, one: ImageResult, found: People, min_score: float) -> PageImage:
+    image_HW3, affine = data.images.image(one.row)
+    joint_PK2, labelled_PK = data.images.joints(one.row)
+    shown = found.above(min_score)
+    shown = People(transform(affine, shown.joint_PK2), shown.score_PK, shown.score_P)
     truth = People(transform(affine, joint_PK2), labelled_PK.astype(np.float64), np.ones(len(joint_PK2)))
-    shown = People(
-        transform(affine, found.joint_PK2[shown_D]), found.score_PK[shown_D], found.score_P[shown_D]
-    )
-    right, wrong = (int(count_T[0]) for count_T in one.above(least))
     height, width = image_HW3.shape[:2]
-    return drawn_picture(
-        draw_people(image_HW3, shown, COCO, truth=truth, zoom=min(HEIGHT / height, 2 * HEIGHT / width)),
-        name=images.name(one.row),
-        caption=f"{right} of {one.true} people found" + (f", {wrong} false" if wrong else ""),
-    )
+    zoom = min(IMAGE_HEIGHT / height, 2 * IMAGE_HEIGHT / width)
+    true_T, false_T = one.positives(min_score)
+    caption = f"{true_T[0]} of {one.true} people found" + (f", {false_T[0]} false" if false_T[0] else "")
+    image_HW3 = draw_people(image_HW3, shown, data.skeleton, truth=truth, zoom=zoom)
+    return page_image(image_HW3, name=data.images.name(one.row), caption=caption)
 
 
-def _count_row(name: str, counts: np.ndarray) -> Row:
-    return Row((Cell(name), *(Cell(f"{count:,}", number=True) for count in counts.tolist())))
+REPORT = ProblemReport(
+    sample="all people of an image",
+    comparison=comparison,
+    curve_file="precision.csv",
+    curve=precision_chart,
+    joints=joints,
+    suffix=MultiPerson.predictions_suffix,
+    read_predictions=read_coco_results,
+    images=images,
+    data_table=data_table,
+)

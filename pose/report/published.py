@@ -1,7 +1,4 @@
-"""Published figures, as data.
-
-Single person in percent, multi-person as the fractions that pycocotools prints.
-"""
+"""Published metrics, as data: single person in percent, multi-person in fractions."""
 
 from __future__ import annotations
 
@@ -11,22 +8,17 @@ from typing import Literal
 from pose.keypoints.skeleton import MPII
 from pose.metrics.oks import TEN
 
-GROUPS = tuple(
-    MPII.groups
-)  # Head, Shoulder, Elbow, Wrist, Hip, Knee, Ankle: the order in which papers print them
+GROUPS = tuple(MPII.groups)  # Head to Ankle: the order in which papers print them
 
 
 @dataclass(frozen=True)
 class Published:
-    """What was tested (`what`), on whom (`on`); figures by column (single.
-
-    PCKh@0.5, multi: of OKS), and who says so.
-    """
+    """A network and the images it was evaluated on. metrics: by column; single: PCKh@0.5."""
 
     problem: Literal["single", "multi"]
-    what: str
-    on: str
-    figures: dict[str, float]
+    network: str
+    images: str
+    metrics: dict[str, float]
     source: str
     url: str
 
@@ -47,44 +39,29 @@ PRINCETON = ("princeton-vl, README", "https://github.com/princeton-vl/pytorch_st
 HIGHER_HRNET = ("HigherHRNet, README", "https://github.com/HRNet/HigherHRNet-Human-Pose-Estimation")
 ORIGINAL = ("original project, README", "https://github.com/roytseng-tw/adversarial-pose-pytorch")
 
-HOURGLASS = Published(
-    "single", "Hourglass, 8 stacks", "MPII test",
-    _by_group(90.9, 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6), *NEWELL,
-)  # fmt: skip
-SELF_ADVERSARIAL = Published(
-    "single", "Self-adversarial training", "MPII test",
-    _by_group(91.8, 98.2, 96.8, 92.2, 88.0, 91.3, 89.1, 84.9), *CHOU,
-)  # fmt: skip
+AE = "Associative embedding"
 PUBLISHED = (
-    HOURGLASS,
-    SELF_ADVERSARIAL,
+    Published(
+        "single", "Hourglass, 8 stacks", "MPII test",
+        _by_group(90.9, 98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6), *NEWELL,
+    ),
+    Published(
+        "single", "Self-adversarial training", "MPII test",
+        _by_group(91.8, 98.2, 96.8, 92.2, 88.0, 91.3, 89.1, 84.9), *CHOU,
+    ),
     Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.1}, *NEWELL),
     Published("single", "Hourglass, 2 stacks", "MPII validation", {"Mean": 87.33}, *ANIBALI),
     Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 88.78}, *BEARPAW),
     Published("single", "Hourglass, 8 stacks", "MPII validation", {"Mean": 90.2}, *PRINCETON),
-    Published("multi", "Associative embedding, one scale", "COCO test-dev", {"AP": 0.566}, *HIGHER_HRNET),
-    Published("multi", "Associative embedding, several scales", "COCO test-dev", {"AP": 0.630}, *HIGHER_HRNET),
-    Published("multi", "Associative embedding, refined", "COCO test-dev", {"AP": 0.655}, *HIGHER_HRNET),
+    Published("multi", f"{AE}, one scale", "COCO test-dev", {"AP": 0.566}, *HIGHER_HRNET),
+    Published("multi", f"{AE}, several scales", "COCO test-dev", {"AP": 0.630}, *HIGHER_HRNET),
+    Published("multi", f"{AE}, refined", "COCO test-dev", {"AP": 0.655}, *HIGHER_HRNET),
     Published(
-        "multi", "Associative embedding, the author's weights", "the 500 images of valid_id",
+        "multi", f"{AE}, the author's weights", "the 500 images of valid_id",
         _ap(0.593, 0.820, 0.649, 0.505, 0.727, 0.639, 0.839, 0.685, 0.540, 0.779), *ORIGINAL,
     ),
     Published(
-        "multi", "Associative embedding, the original project's own run (150 epochs)", "the 500 images of valid_id",
+        "multi", f"{AE}, the original project's own run (150 epochs)", "the 500 images of valid_id",
         _ap(0.518, 0.768, 0.556, 0.427, 0.659, 0.567, 0.789, 0.602, 0.466, 0.710), *ORIGINAL,
     ),
 )  # fmt: skip
-
-
-def published_for(problem: str) -> tuple[Published, ...]:
-    """The rows beside which a task of this problem stands."""
-    return tuple(row for row in PUBLISHED if row.problem == problem)
-
-
-# By problem: a network without and one with an adversary, tested on the same; and what is known of the
-# accuracy on pictures trained on.
-PUBLISHED_PAIRS = {"single": (HOURGLASS, SELF_ADVERSARIAL)}
-PUBLISHED_TRAINING = {
-    "single": "The original project's README has such a chart of its own measure, on which its advpose begins at 0.1 and comes to about "
-    "0.6 after 25,000 steps, 0.73 after 100,000 and 0.80 after 200,000."
-}

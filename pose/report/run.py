@@ -1,145 +1,118 @@
-"""One task as its stages left it: its figures and its history, read once for all that is made of them."""
+"""One task as its stages left it: its metrics and its history, read once for all that is made of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from pose.io.errors import UserError
 from pose.io.paths import TaskPaths
+from pose.metrics.monitored import MONITORED, Metric, monitored_in
 from pose.params import Params, TaskParams
-from pose.report import multi, single
-from pose.report.content import Findings, Table
-from pose.report.files import read_history, read_metrics
+from pose.report.files import read_history, read_metrics, try_read
 
-
-@dataclass(frozen=True)
-class Kind:
-    """How tasks of one problem, the name of whose heading in params.yaml is `multi` or `single`, are shown.
-
-    findings: what their files say. data: the table of the prepared set under a folder. headline: of
-    metrics/{task}.json, and what these figures, shown with so many `digits`, are called there and in
-    valid.csv; the first is what tasks are compared by. top: the most they can be. tested: of the same file,
-    how many of what were tested. things: what a batch is counted in. watched: what is looked at while
-    training, and chooses the best weights. tested_too: what must be said of weights so chosen.
-    """
-
-    summary: str
-    findings: Callable[[Params, str, Mapping[str, float], Path], Findings]
-    data: Callable[[Path], Table]
-    headline: Mapping[str, str]
-    digits: int
-    top: float
-    tested: Mapping[str, str]
-    things: str
-    watched: Callable[[Params], str]
-    tested_too: str = ""
-
-
-KINDS = {
-    "single": Kind(
-        summary="one person a picture",
-        findings=single.findings,
-        data=single.data_table,
-        headline=single.HEADLINE,
-        digits=1,
-        top=100.0,
-        tested={"people.all": "people"},
-        things="people",
-        watched=lambda _: "people held out of training",
-        tested_too=", who are tested here too",
-    ),
-    "multi": Kind(
-        summary="all people of a picture",
-        findings=multi.findings,
-        data=multi.data_table,
-        headline=multi.HEADLINE,
-        digits=3,
-        top=1.0,
-        tested={"images.people": "people", "images.all": "images"},
-        things="images",
-        watched=multi.watched,
-    ),
+# By problem: how many samples were evaluated, by name in metrics/summary.json; places in metrics/TASK.json.
+COUNTS = {
+    "single": {"people": "people.all"},
+    "multi": {"people": "images.people", "images": "images.all"},
 }
+UNITS = {"single": "people", "multi": "images"}  # what a batch is counted in
 
 
 @dataclass(frozen=True)
 class Run:
-    """figures: by the dotted names of metrics/{task}.json.
+    """metrics: by dotted place in metrics/TASK.json. train, val: the histories, None if `missing` says why.
 
-    Train, valid: the histories, None if they cannot be read, as `missing` says. clock: seconds of training at
-    each validation, None where the weights were trained elsewhere.
+    train_time: seconds of training, over all restarts, at each validation; None where it is unknown.
     """
 
-    task: str
-    spec: TaskParams
-    figures: Mapping[str, float]
+    params: Params
+    paths: TaskPaths
+    metrics: Mapping[str, float]
     train: pd.DataFrame | None
-    valid: pd.DataFrame | None
-    clock: pd.DataFrame | None = None
-    missing: list[str] = field(default_factory=list)
+    val: pd.DataFrame | None
+    train_time: pd.DataFrame | None
+    missing: tuple[str, ...]
 
     @property
-    def kind(self) -> Kind:
-        """What all tasks of its problem have in common."""
-        return KINDS[self.spec.problem]
+    def task(self) -> str:
+        """Its name in params.yaml."""
+        return self.paths.task
 
     @property
-    def headline(self) -> dict[str, float]:
-        """The figures that it is known by."""
-        return {name: self.figures[key] for key, name in self.kind.headline.items() if key in self.figures}
+    def spec(self) -> TaskParams:
+        """Its parameters."""
+        return self.params.task(self.task)
 
     @property
-    def seconds(self) -> float | None:
-        """Of training, all starts together; None if nothing says so."""
-        return None if self.train_time is None else float(self.train_time["seconds"].max())
+    def unit(self) -> str:
+        """What a batch is counted in."""
+        return UNITS[self.spec.problem]
+
+    @property
+    def val_samples(self) -> str:
+        """What validation while training looks at, in words."""
+        held_out = self.spec.problem == "single" or self.params.multi.held_out > 0
+        return f"{self.unit} {'held out of training' if held_out else 'trained on'}"
+
+    @property
+    def monitored(self) -> list[tuple[Metric, float]]:
+        """The monitored metrics that it has, and their values."""
+        values = monitored_in(self.spec.problem, self.metrics)
+        return [
+            (metric, values[metric.name]) for metric in MONITORED[self.spec.problem] if metric.name in values
+        ]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many people and images were evaluated, where known."""
+        places = COUNTS[self.spec.problem]
+        return {name: int(self.metrics[place]) for name, place in places.items() if place in self.metrics}
 
     @property
     def steps(self) -> int:
-        """Of training, 0 if nothing says so."""
+        """Of training, 0 if unknown."""
         return max(
-            (int(table["step"].max()) for table in (self.train, self.valid) if table is not None), default=0
+            (int(table["step"].max()) for table in (self.train, self.val) if table is not None), default=0
         )
 
-    def summary(self) -> dict[str, float]:
-        """The headline, how many were tested, and steps of training, as far as they are known.
+    @property
+    def seconds(self) -> float | None:
+        """Of training, over all restarts; None if unknown."""
+        return None if self.train_time is None else float(self.train_time["seconds"].max())
 
-        For `metrics/summary.json`.
-        """
-        tested = {
-            name: int(self.figures[key]) for key, name in self.kind.tested.items() if key in self.figures
-        }
-        steps = {"steps": self.steps} if self.steps else {}
-        return self.headline | tested | steps
+    @property
+    def training_time(self) -> str:
+        """In words."""
+        if self.seconds is None:
+            return "unknown"
+        minutes, seconds = divmod(round(self.seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        if hours:
+            return f"{hours} h {minutes} min"
+        return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+    @property
+    def anchor(self) -> str:
+        """Id of its section in the page."""
+        return f"task-{list(self.params.tasks).index(self.task)}"
+
+    def summary(self) -> dict[str, float]:
+        """Its entry in `metrics/summary.json`: what is unknown is left out."""
+        values = {metric.name: value for metric, value in self.monitored}
+        return values | self.counts | ({"steps": self.steps} if self.steps else {})
 
 
 def read_run(params: Params, task: str, root: Path) -> Run:
-    """What there is of a task that has been evaluated; UserError if its figures are damaged."""
-    plots, missing = root / TaskPaths(task).plots, []
-    histories: dict[str, pd.DataFrame] = {}
-    for name in ("train", "val"):
-        try:
-            histories[name] = read_history(plots / f"{name}.csv", "step")
-        except UserError as error:
-            missing.append(str(error))
-    figures = read_metrics(root / TaskPaths(task).metrics)
-    return Run(
-        task,
-        params.task(task),
-        figures,
-        histories.get("train"),
-        histories.get("val"),
-        _read_clock(root, task),
-        missing,
+    """What there is of an evaluated task; UserError if its metrics are damaged."""
+    paths, missing = TaskPaths(task, root), list[str]()
+    train, val = (
+        try_read(missing, partial(read_history, paths.plots / f"{name}.csv", "step"))
+        for name in ("train", "val")
     )
-
-
-def _read_clock(root: Path, task: str) -> pd.DataFrame | None:
-    try:
-        clock = read_history(root / TaskPaths(task).train_time, "step")
-    except UserError:  # no output of a stage: weights from DVC's cache or from elsewhere come without it
-        return None
-    return clock if "seconds" in clock else None
+    # No output of a stage: weights from DVC's cache come without it.
+    train_time = try_read([], lambda: read_history(paths.train_time, "step", "seconds"))
+    return Run(params, paths, read_metrics(paths.metrics), train, val, train_time, tuple(missing))

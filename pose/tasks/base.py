@@ -1,6 +1,7 @@
-"""What training, evaluation and prediction ask of a problem (one person a crop, or all people of an image) and its data.
+"""The interface of a problem (one person a crop, or all people of an image) and of its data.
 
-Legend: B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of the
+Training, evaluation and prediction are written against it; `pose.tasks.single` and `pose.tasks.multi`
+implement it. B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of the
 prepared set.
 """
 
@@ -30,29 +31,27 @@ if TYPE_CHECKING:
 Terms = dict[str, Tensor]  # named scalar losses, before weighting
 Box = tuple[float, float, float, float]  # x, y, width, height in image px
 
-# Rows of a prepared set: those trained on, those validated on while training, those of the final evaluation.
+# Rows of a prepared set: to train on, to validate on during training, for the final evaluation.
 Subset = Literal["train", "val", "evaluation"]
 
 
 @dataclass(frozen=True)
 class TTAOutput:
-    """The network's output for a batch under one test-time augmentation.
+    """The network's output for a batch under one test-time augmentation. mirrored: of the mirrored images.
 
-    mirrored: of the mirrored images. The first output of a batch is of the images as they are, at the input's
-    size.
+    The first output of a batch is always of the unchanged images at the input's own size.
     """
 
     output_BSChw: Tensor
     mirrored: bool = False
 
 
-# Rows of a prepared set -> the outputs of each batch of them, in order, and affine_B23 (image px -> input
-# px).
+# Rows of a prepared set -> for each batch its outputs and affine_B23 (image px -> input px), in order.
 PredictRows = Callable[[np.ndarray], Iterable[tuple[Sequence[TTAOutput], Tensor]]]
 
 
 class ProblemData(Protocol):
-    """A prepared set as a problem sees it."""
+    """A prepared set, as a problem uses it."""
 
     @property
     def path(self) -> Path:
@@ -60,42 +59,45 @@ class ProblemData(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that training and its metrics come from."""
+        """All files that weights and metrics depend on."""
 
     @property
     def skeleton(self) -> Skeleton:
-        """The joints that are annotated, in their order."""
+        """The annotated joints."""
 
     @property
     def unit(self) -> str:
         """What a row is: `people` or `images`."""
 
     def rows(self, subset: Subset) -> np.ndarray:
-        """Row numbers of a subset; empty where the set has none."""
+        """Row numbers of a subset; empty if the set has none."""
 
     def name(self, row: int) -> str:
-        """Name of the image of a row, as the raw set has it."""
+        """A name for a row, for messages: that of its image in the raw set."""
 
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> Dataset[Batch]:
-        """Batches of these rows; with a seed augmented and with targets, else to predict, also at further scales."""
+        """Batches of these rows: with a seed augmented and with targets, else for inference.
+
+        scales: further sizes of the images, for problems that support them.
+        """
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
-        """Why no metric can be computed on any of these rows; empty if one can."""
+        """Why no metric can be computed on these rows; empty if one can."""
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
-        """Metrics of the predictions for each of these rows, in image px."""
+        """Metrics of the predictions (image px) for these rows."""
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
-        """Curves and tables of an evaluation, by the name of the file."""
+        """Curves and tables of an evaluation, by file name."""
 
     def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
         """Write predictions in the problem's own format."""
 
 
 class Problem(Protocol):
-    """What a network is shown, taught and asked: `pose.tasks.single` and `pose.tasks.multi`."""
+    """How a network is built, trained, used and evaluated."""
 
     @property
     def kind(self) -> ProblemKind:
@@ -103,19 +105,19 @@ class Problem(Protocol):
 
     @property
     def params(self) -> SingleInferenceParams | MultiInferenceParams:
-        """What it is shown and, if they are all of them, taught."""
+        """The inference parameters, or those of training, which include them."""
 
     @property
     def skeleton(self) -> Skeleton:
-        """Joints that are predicted, in their order."""
+        """The predicted joints."""
 
     @property
     def predictions_suffix(self) -> str:
-        """Of the file that `ProblemData.write_predictions` writes."""
+        """Suffix of the file that `ProblemData.write_predictions` writes."""
 
     @property
     def score_digits(self) -> int:
-        """After the decimal point, in metrics/TASK.json."""
+        """Digits after the decimal point in metrics/TASK.json."""
 
     @property
     def outputs(self) -> int:
@@ -123,43 +125,40 @@ class Problem(Protocol):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the terms of the loss."""
+        """Names of the loss terms."""
 
     def inference_params(self) -> dict[str, Any]:
-        """What model weights carry, so that `build_problem` makes the problem again for inference."""
+        """The plain values that model weights store, enough for `build_problem`."""
 
     def build_network(self, params: NetworkParams) -> PoseNetwork:
-        """image_B3HW -> output_BSChw, its weights drawn."""
+        """image_B3HW -> output_BSChw, with initial weights."""
 
     def losses(self, output_BSChw: Tensor, targets: Any) -> Terms:
-        """Every term of the loss."""
+        """The terms of the loss."""
 
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
         """The last stack's heatmaps, BKhw, on the scale of the targets."""
 
     def adversarial_inputs(self, output_BSChw: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
-        """What an adversary compares.
-
-        The true heatmaps and the last stack's, BKhw, both 0 where the loss is masked.
-        """
+        """What an adversary compares: true and predicted heatmaps, BKhw, 0 where the loss is masked."""
 
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
-        """A user's own images, (H, W, 3) uint8 RGB."""
+        """Inputs of a user's own images, (H, W, 3) uint8 RGB. boxes: of the one person in each, if any."""
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
-        """The people of each image, in its own px; affine_B23: image px -> input px."""
+        """The people of each image, in its own px, by falling score. affine_B23: image px -> input px."""
 
     def calibrate(self, data: Any, predict: PredictRows) -> Problem:
-        """The problem with what is tuned on rows held out of training, or itself if nothing is."""
+        """The problem with parameters tuned on rows held out of training, or itself if none are tuned."""
 
     def extra_scores(
         self, data: Any, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
     ) -> Scores:
         """Further tables of an evaluation, beside `ProblemData.score` of the evaluation rows.
 
-        predict: as evaluated. calibration: as `calibrate` is given it at the end of training.
+        predict: as evaluated. calibration: as `calibrate` gets it at the end of training.
         """
 
 

@@ -1,9 +1,7 @@
 """Heatmap losses: one class for each kind that `single.loss` and `multi.loss` in params.yaml can name.
 
-A kind says how an error is computed (`loss`), which maps have one (`counts`), and how the network's output
-becomes heatmaps on the scale of the targets (`activate`), which inference needs too.
-
-Legend: B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
+A kind computes the loss, and maps the network's output to heatmaps on the scale of the targets (`activate`),
+which inference needs too. B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
 """
 
 from __future__ import annotations
@@ -17,13 +15,10 @@ from torch import Tensor
 
 
 class SingleLoss(Protocol):
-    """Of the single-person problem.
-
-    Mean over people and joints, summed over stacks, each of which is supervised.
-    """
+    """Of the single-person problem: the mean over people and joints, summed over the stacks."""
 
     def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
-        """The heatmap term; mask_BK: 1 for maps that count, else 0."""
+        """The heatmap term. mask_BK: 1 for maps that count, else 0."""
 
     def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
         """Which maps count in the loss, (B, K), 1 or 0."""
@@ -34,10 +29,9 @@ class SingleLoss(Protocol):
 
 @dataclass(frozen=True)
 class SingleMSE:
-    """Squared error, as published.
+    """Squared error, as published, weighted by 1 + foreground * target.
 
-    foreground: a cell counts 1 + foreground * target times, since plain squared error first learns that
-    nearly all cells are empty, and stays there long.
+    Nearly all cells are empty, which plain squared error learns first and keeps predicting for long.
     """
 
     foreground: float = 0.0
@@ -58,7 +52,7 @@ class SingleMSE:
 class SingleCrossEntropy:
     """Cross-entropy of a map's softmax over its cells with the target as a distribution.
 
-    Of joints within the crop alone, for a distribution cannot be empty. sigma: of the target Gaussian, cells.
+    Joints outside the crop do not count, since a distribution cannot be empty. sigma: of the target, cells.
     """
 
     sigma: float
@@ -82,14 +76,14 @@ class SingleCrossEntropy:
 class MultiLoss(Protocol):
     """Of the multi-person problem: the mean over images and stacks, as in both published codes.
 
-    empty_bias: what the network's output for an empty map begins at; None leaves it about 0.
+    empty_bias: what the network's heatmap channels begin at; None leaves them at about 0.
     """
 
     @property
     def empty_bias(self) -> float | None: ...
 
     def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
-        """The heatmap term; mask_Bhw: 0 where the loss must not look, else 1."""
+        """The heatmap term. mask_Bhw: 0 for cells that are left out of the loss, else 1."""
 
     def activate(self, output_BKhw: Tensor) -> Tensor:
         """Heatmaps on the scale of the targets."""
@@ -97,7 +91,7 @@ class MultiLoss(Protocol):
 
 @dataclass(frozen=True)
 class MultiMSE:
-    """Squared error, as published; with `foreground` > 0, times 1 + foreground * target."""
+    """Squared error, as published, weighted by 1 + foreground * target."""
 
     foreground: float = 0.0
     empty_bias: float | None = None
@@ -113,10 +107,10 @@ class MultiMSE:
 
 @dataclass(frozen=True)
 class MultiFocal:
-    """The maps are logits; |target - p|^gamma times their cross-entropy, summed over a map's cells.
+    """Of logits: |target - p|^gamma times cross-entropy, summed over cells (arXiv 2006.04388, equation 6).
 
-    arXiv 2006.04388, equation 6. foreground: as of `MultiMSE`. empty_bias: nearly all cells are empty, so the
-    maps begin at a probability of about 0.02, not at one half.
+    Weighted by 1 + foreground * target. Maps begin at a probability of 0.02 rather than one half, because
+    nearly all cells are empty.
     """
 
     gamma: float = 1.0

@@ -1,9 +1,7 @@
-"""The multi-person problem.
+"""The multi-person problem: all people of an image, told apart by tags (see `pose.tasks.base`).
 
-All people of an image at once, told apart by tags (associative embedding, arXiv 1611.05424).
-
-Legend: B images, S stacks, C output channels, K joints, P people, H W input px, h w heatmap cells, T tag
-dimensions.
+Associative embedding, arXiv 1611.05424. B images, S stacks, C output channels, K joints, P people, H W input
+px, h w heatmap cells, T tag dimensions.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ TABLE = "COCO"  # of the metrics in metrics/TASK.json
 
 @dataclass(frozen=True)
 class Maps:
-    """What the people of an image are read from: heatmap_Khw, tag_KhwT, affine_23 (image px -> input px)."""
+    """Heatmaps and tags of one image, and affine_23 (image px -> input px)."""
 
     heatmap_Khw: np.ndarray
     tag_KhwT: np.ndarray
@@ -62,9 +60,9 @@ class Maps:
 
 @dataclass(frozen=True)
 class MultiPerson:
-    """Heatmaps and tags of all joints from one network.
+    """A `Problem` whose network gives heatmaps and tags of all joints.
 
-    by_tags: False groups by distance in the image, to show what tags are worth.
+    by_tags: False groups by distance in the image instead, to show what tags are worth.
     """
 
     params: MultiInferenceParams  # MultiParams to train
@@ -90,18 +88,16 @@ class MultiPerson:
         return 2 * len(self.skeleton)
 
     def inference_params(self) -> dict[str, Any]:
-        """What inference needs of the parameters."""
         return self.params.model_dump(include=set(MultiInferenceParams.model_fields))
 
     def build_network(self, params: NetworkParams) -> PoseNetwork:
-        """image_B3HW -> output_BSChw: heatmaps, tag maps, then channels that nobody reads."""
         net = params.build(self.outputs)
         if self.loss.empty_bias is not None:
             net.init_output_bias(len(self.skeleton), self.loss.empty_bias)
         return net
 
     def losses(self, output_BSChw: Tensor, targets: MultiTargets) -> Terms:
-        """heatmap, where the mask lets it look; pull and push as in `pose.ops.tag_loss`, means over images and stacks."""
+        """heatmap; pull and push as in `pose.ops.tag_loss`, means over images and stacks."""
         heatmap_BSKhw, tag_BSKhw = self._split(output_BSChw)
         heatmap = self.loss.loss(heatmap_BSKhw, targets.heatmap_BKhw, targets.mask_Bhw)
         stacks = output_BSChw.shape[1]
@@ -109,27 +105,22 @@ class MultiPerson:
         return {"heatmap": heatmap, "pull": pull.mean(), "push": push.mean()}
 
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
-        """The last stack's heatmaps, BKhw, on the scale of the targets."""
         return self.loss.activate(output_BSChw[:, -1, : len(self.skeleton)])
 
     def adversarial_inputs(self, output_BSChw: Tensor, targets: MultiTargets) -> tuple[Tensor, Tensor]:
-        """The true heatmaps and the last stack's, BKhw, both 0 where the mask forbids to look."""
-        seen_B1hw = targets.mask_Bhw[:, None]
-        return seen_B1hw * targets.heatmap_BKhw, seen_B1hw * self.heatmaps(output_BSChw)
+        mask_B1hw = targets.mask_Bhw[:, None]
+        return mask_B1hw * targets.heatmap_BKhw, mask_B1hw * self.heatmaps(output_BSChw)
 
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
-        """A user's own images, each as a centred square that shows all of it."""
+        """Each image as a centred square that shows all of it, at each scale."""
         if any(boxes):
             raise UserError("box: this network finds all people of an image itself, expected no box")
         return letterbox_inputs(images, self.params, scales)
 
     def maps(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[Maps]:
-        """The mean of all outputs' heatmaps; the tags of those at the input's own size side by side, as a vector.
-
-        Means of tags would say less.
-        """
+        """The mean of all outputs' heatmaps; the tags of those at the input's own size, as a vector."""
         size = outputs[0].output_BSChw.shape[-2:]
         heatmaps, tags = [], []
         for output in outputs:
@@ -148,31 +139,30 @@ class MultiPerson:
         return [Maps(*one) for one in zip(heatmap, tag, affine_B23.numpy(), strict=True)]
 
     def group(self, maps: Maps) -> People:
-        """The people of one image, in its own px, the surest first."""
+        """The people of one image, in its own px."""
         thresholds = self.params.thresholds
         params = GroupingParams(
             detection_threshold=thresholds.detection,
             tag_threshold=thresholds.tag,
             max_distance=thresholds.max_distance,
-            tags=self.by_tags,
             target=self.params.target,
         )
-        people = group(maps.heatmap_Khw, maps.tag_KhwT, params, skeleton=self.skeleton)
+        tag_KhwT = maps.tag_KhwT if self.by_tags else None
+        people = group(maps.heatmap_Khw, tag_KhwT, params, skeleton=self.skeleton)
         return replace(people, joint_PK2=transform(invert(maps.affine_23), to_px(people.joint_PK2)))
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
-        """The people of each image, in its own px, the surest first."""
         return [self.group(maps) for maps in self.maps(outputs, affine_B23)]
 
     def calibrate(self, data: MultiData, predict: PredictRows) -> MultiPerson:
-        """The problem with the thresholds of the highest AP on all held-out images, if `thresholds.tune` says so.
+        """If `thresholds.tune`: with the thresholds of the highest AP on all held-out images.
 
-        Those that are tuned are `detection` and `tag`; without tags, `detection` and `max_distance`.
+        These are `detection` and `tag`; without tags, `detection` and `max_distance`.
         """
         thresholds = self.params.thresholds
         if not thresholds.tune:
             return self
-        rows = replace(data, max_val=0).rows("val")  # all of them, however few are looked at while training
+        rows = replace(data, max_val=0).rows("val")  # all of them, even if training validates on fewer
         maps = [one for outputs, affine_B23 in predict(rows) for one in self.maps(outputs, affine_B23)]
 
         def score(detection: float, other: float) -> float:
@@ -196,10 +186,9 @@ class MultiPerson:
     def extra_scores(
         self, data: MultiData, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
     ) -> Scores:
-        """The same network without its tags, the same on images that it was trained on, and the thresholds.
+        """The network without its tags, the network on images that it was trained on, and the thresholds.
 
-        Without tags the thresholds are tuned as training tuned them, on the same held-out images: a fair
-        opponent.
+        Without tags the thresholds are tuned as in training, on the same held-out images, to be fair.
         """
         without = replace(self, by_tags=False).calibrate(data, calibration)
         scores: Scores = {f"{TABLE} without tags": without._scores_on(data, predict, data.rows("evaluation"))}
@@ -225,10 +214,10 @@ class MultiPerson:
 
 @dataclass(frozen=True)
 class MultiData:
-    """The images of a prepared folder.
+    """The images of a prepared folder, as `ProblemData`.
 
-    Its `validation` images are those of the evaluation; some of its `train` images are held out and validate
-    instead. max_val: most rows in `val`, 0 for all.
+    Its `validation` images are for the evaluation; some of its `train` images are held out for validation.
+    max_val: most rows in `val`, 0 for all.
     """
 
     images: ImageSet
@@ -238,58 +227,52 @@ class MultiData:
 
     @property
     def path(self) -> Path:
-        """The file of images and joints."""
         return self.images.path
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """That one, and the annotations that metrics are computed by."""
+        """The images with their joints, and the annotations that metrics are computed from."""
         return (self.path, *(self.images.annotations(split) for split in SPLITS))
 
     @property
     def skeleton(self) -> Skeleton:
-        """The joints that are annotated."""
         return self.images.skeleton
 
     def rows(self, subset: Subset) -> np.ndarray:
-        """Images of a subset; where nothing is held out, training images validate too."""
+        """Images of a subset; if none are held out, the training images are also validated on."""
         if subset == "evaluation":
             return self.images.rows("validation")
         rows = self.images.rows("train")
-        held_out = (
-            self._drawn(rows, self.params.held_out) if isinstance(self.params, MultiParams) else rows[:0]
-        )
+        count = self.params.held_out if isinstance(self.params, MultiParams) else 0
+        held_out = self._drawn(rows, count)
         if subset == "train":
             return np.setdiff1d(rows, held_out)
         val = held_out if len(held_out) else rows
         return self._drawn(val, self.max_val or len(val))
 
     def name(self, row: int) -> str:
-        """Of the image."""
         return self.images.name(row)
 
     def sample_of(self, subset: Subset, most: int) -> np.ndarray:
-        """At most `most` images of a subset, drawn by lot."""
+        """At most `most` images of a subset, randomly drawn, always the same."""
         return self._drawn(self.rows(subset), most)
 
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> ImageDataset:
-        """Batches of these rows."""
         return ImageDataset(self.images, rows, self.params, seed=seed, scales=scales)
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
-        """AP is a number whoever is there."""
-        return ""
+        return ""  # AP exists even where there is nobody
 
     def evaluate(self, people: Sequence[People], rows: np.ndarray) -> CocoEvaluation:
-        """pycocotools' comparison with the annotations; all rows are of one split."""
+        """pycocotools' comparison with the annotations. All rows must be of one split."""
         splits = set(self.images.split_I[rows].tolist())
         assert len(splits) == 1, f"rows of the splits {splits}"
         return self._truth(splits.pop()).evaluate(people, self.images.id_I[rows].tolist())
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
-        """The ten numbers, and how many images and people they are of."""
+        """COCO's ten numbers, and the counts of images and people."""
         people_N = np.isin(self.images.row_N, rows)
         counts: dict[str, float] = {
             "all": len(rows),
@@ -299,21 +282,18 @@ class MultiData:
         return {TABLE: self.evaluate(people, rows).metrics(), "images": counts}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
-        """Precision over recall, and joint by joint."""
+        """Precision over recall, and accuracy by joint."""
         evaluation = self.evaluate(people, rows)
         return {"precision": evaluation.precision(), "joints": evaluation.joints()}
 
     def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """COCO's result format, as its evaluation server takes it; it has no place for the task's name."""
+        """COCO's result format, as its evaluation server takes it."""
         category = self._truth(self.images.split_I[rows[0]]).category
         results = to_results(people, self.images.id_I[rows].tolist(), category=category)
         write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
 
     def _drawn(self, rows: np.ndarray, most: int) -> np.ndarray:
-        """The first ones by a hash of the image's own id.
-
-        Which others there are moves nobody's place among them.
-        """
+        """The first ones by a hash of the image's id, so that the draw does not depend on other images."""
 
         def draw(row: int) -> bytes:
             return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
@@ -321,10 +301,7 @@ class MultiData:
         return np.sort(sorted(rows.tolist(), key=draw)[:most]).astype(int)
 
     def _truth(self, split: str) -> CocoTruth:
-        """Read when first asked for.
-
-        The whole of COCO takes long, and most of the time one split is wanted.
-        """
+        """Read when first used: COCO's training annotations take long."""
         if split not in self._truths:
             self._truths[split] = CocoTruth(self.images.annotations(split), self.skeleton)
         return self._truths[split]

@@ -1,6 +1,6 @@
-"""The single-person problem: one person per crop, a heatmap per joint.
+"""The single-person problem: one person per crop, a heatmap per joint (see `pose.tasks.base`).
 
-Legend: B people, S stacks, K joints, H W input px, h w heatmap cells, N rows of the prepared set.
+B people, S stacks, K joints, H W input px, h w heatmap cells, N rows of the prepared set.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode, flip_back
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
-from pose.metrics.pck import Scores, accuracy_curve, per_joint_table, single_person_scores
+from pose.metrics.pck import PersonTruth, Scores, accuracy_curve, per_joint_table, single_person_scores
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.models.weights import ProblemKind
@@ -36,14 +36,13 @@ from pose.tasks.losses import SingleCrossEntropy, SingleLoss, SingleMSE
 if TYPE_CHECKING:
     import pandas as pd
 
-# LSP's rule: in an image of one person, their height is 0.8 of its longer side, so a crop of 1.25 shows all
-# of it.
-WHOLE_IMAGE = 0.8
+# LSP's rule: a person is 0.8 of the image's longer side tall, so that a crop of 1.25 shows the whole image.
+HEIGHT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class SinglePerson:
-    """A network on crops (arXiv 1603.06937): how it is built, taught, decoded and scored."""
+    """A `Problem` whose network sees crops of one person (arXiv 1603.06937)."""
 
     params: SingleInferenceParams  # SingleParams to train
     skeleton: Skeleton
@@ -64,64 +63,55 @@ class SinglePerson:
 
     @property
     def outputs(self) -> int:
-        """A channel for each joint."""
         return len(self.skeleton)
 
     def inference_params(self) -> dict[str, Any]:
-        """What inference needs of the parameters."""
         return self.params.model_dump(include=set(SingleInferenceParams.model_fields))
 
     def build_network(self, params: NetworkParams) -> PoseNetwork:
-        """image_B3HW -> output_BSChw, whose first K channels are heatmaps."""
         return params.build(self.outputs)
 
     def losses(self, output_BSChw: Tensor, targets: SingleTargets) -> Terms:
-        """The heatmap term."""
         heatmap = self.loss.loss(self._joints(output_BSChw), targets.heatmap_BKhw, targets.mask_BK)
         return {"heatmap": heatmap}
 
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
-        """The last stack's heatmaps, BKhw, on the scale of the targets: peak 1 where the network is sure."""
         return self.loss.activate(self._joints(output_BSChw)[:, -1])
 
     def adversarial_inputs(self, output_BSChw: Tensor, targets: SingleTargets) -> tuple[Tensor, Tensor]:
-        """The true heatmaps and the last stack's, BKhw, both 0 for joints that the loss leaves out."""
-        seen_BK11 = self.loss.counts(targets.heatmap_BKhw, targets.mask_BK)[..., None, None]
-        return seen_BK11 * targets.heatmap_BKhw, seen_BK11 * self.heatmaps(output_BSChw)
+        mask_BK11 = self.loss.counts(targets.heatmap_BKhw, targets.mask_BK)[..., None, None]
+        return mask_BK11 * targets.heatmap_BKhw, mask_BK11 * self.heatmaps(output_BSChw)
 
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
-        """Crops of a user's own images, each of the person in its box or of who fills it; crops have one size."""
+        """Crops around the boxes, or of the whole images; `scales` is not used, since crops have one size."""
         affines = [self._affine(image, box) for image, box in zip(images, boxes, strict=True)]
         size = self.params.input_size
         crops = np.stack([crop(image, affine, size) for image, affine in zip(images, affines, strict=True)])
         return Inputs((torch.from_numpy(crops),), torch.from_numpy(np.stack(affines)))
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
-        """One person an image, in image px; by the mean of the outputs' heatmaps."""
+        """One person for each image, from the mean of the outputs' heatmaps."""
         upright = []
         for output in outputs:
             heatmap_BKhw = self.heatmaps(output.output_BSChw)
-            upright.append(
-                flip_back(heatmap_BKhw, self.skeleton.flip_index) if output.mirrored else heatmap_BKhw
-            )
+            if output.mirrored:
+                heatmap_BKhw = flip_back(heatmap_BKhw, self.skeleton.flip_index)
+            upright.append(heatmap_BKhw)
         joint_cell, score_BK = decode(torch.stack(upright).mean(dim=0).float(), target=self.params.target)
         joint_px, scores = to_px(joint_cell.double().cpu().numpy()), score_BK.cpu().numpy()
-        found = []
-        for joint_K2, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True):
-            joint = transform(invert(affine), joint_K2)
-            found.append(People(joint[None], score_K[None], score_K.mean(keepdims=True)))
-        return found
+        return [
+            People(transform(invert(affine), joint)[None], score_K[None], score_K.mean(keepdims=True))
+            for joint, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True)
+        ]
 
     def calibrate(self, data: SingleData, predict: PredictRows) -> SinglePerson:
-        """Nothing is tuned."""
         return self
 
     def extra_scores(
         self, data: SingleData, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
     ) -> Scores:
-        """None."""
         return {}
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
@@ -132,18 +122,17 @@ class SinglePerson:
         x, y, w, h = box or (0.0, 0.0, float(width), float(height))
         if w <= 0 or h <= 0:
             raise UserError(f"box: found {w} x {h} px, expected a width and a height above 0")
-        scale = (WHOLE_IMAGE if box is None else 1.0) * max(w, h) / PERSON_HEIGHT
+        scale = (HEIGHT_SHARE if box is None else 1.0) * max(w, h) / PERSON_HEIGHT
         return person_affine(np.array([x + (w - 1) / 2, y + (h - 1) / 2]), scale, params=self.params)
 
 
 @dataclass(frozen=True)
 class SingleData:
-    """The people of a prepared file.
+    """The people of a prepared file, as `ProblemData`.
 
-    Those held out of training validate it, and are evaluated with the test people.
-
-    So `best` weights were chosen on a part of those that they are evaluated on, and are a little flattered.
-    max_val: most rows in `val`, 0 for all.
+    People held out of training validate it, and are evaluated together with the test people: weights called
+    `best` were chosen on a part of those that they are evaluated on, which flatters them a little. max_val:
+    most rows in `val`, 0 for all.
     """
 
     people: PersonSet
@@ -153,17 +142,14 @@ class SingleData:
 
     @property
     def path(self) -> Path:
-        """The prepared file."""
         return self.people.path
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """That one."""
         return (self.path,)
 
     @property
     def skeleton(self) -> Skeleton:
-        """The joints that are annotated."""
         return self.people.skeleton
 
     def rows(self, subset: Subset) -> np.ndarray:
@@ -181,49 +167,45 @@ class SingleData:
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> PersonDataset:
-        """Batches of these rows; a crop has one size."""
         return PersonDataset(self.people, rows, self.params, seed=seed)
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
-        """PCKh needs the size of the head, which is in MPII's own file alone; PCK is for people of LSP's sets."""
-        who = self._references(rows)
-        if who["lsp_N"].any() or (who["head_size_N"] > 0).any():
+        truth = self._truth(rows)
+        if truth.lsp_N.any() or (truth.head_size_N > 0).any():
             return ""
-        return "have no head size, which PCKh counts in: mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
+        source = "mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
+        return f"have no head size, the unit of PCKh: {source}"
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
-        """PCKh, PCK and counts of one predicted person for each row; see `pose.metrics.pck`."""
-        return single_person_scores(*self._arrays(people, rows), **self._references(rows))
+        """PCKh, PCK and counts, of one predicted person for each row (see `pose.metrics.pck`)."""
+        return single_person_scores(_joints_of(people), self._truth(rows))
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
-        """Accuracy over thresholds, and joint by joint."""
-        arrays, references = self._arrays(people, rows), self._references(rows)
+        """Accuracy over thresholds, and by joint."""
+        predicted_NK2, truth = _joints_of(people), self._truth(rows)
         return {
-            "accuracy": accuracy_curve(*arrays, **references),
-            "joints": per_joint_table(*arrays, **references),
+            "accuracy": accuracy_curve(predicted_NK2, truth),
+            "joints": per_joint_table(predicted_NK2, truth),
         }
 
     def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """HDF5, one row a person.
-
-        Joints in image px, their confidence, the person's row in the prepared set.
-        """
-        joint_NK2 = np.concatenate([person.joint_PK2 for person in people]).astype(np.float32)
+        """HDF5, one row a person: joints in image px, their confidence, the row in the prepared set."""
         score_NK = np.concatenate([person.score_PK for person in people]).astype(np.float32)
+        columns = {"joint": _joints_of(people).astype(np.float32), "score": score_NK, "row": rows}
         with atomic_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
             file.attrs.update(task=task, skeleton=self.skeleton.name)
-            for key, values in {"joint": joint_NK2, "score": score_NK, "row": rows}.items():
+            for key, values in columns.items():
                 file.create_dataset(key, data=values, track_times=False)
 
-    def _arrays(
-        self, people: Sequence[People], rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        predicted_NK2 = np.concatenate([person.joint_PK2 for person in people])
-        return predicted_NK2, self.people.joint_NK2[rows], self.people.labelled_NK[rows]
+    def _truth(self, rows: np.ndarray) -> PersonTruth:
+        return PersonTruth(
+            joint_NK2=self.people.joint_NK2[rows],
+            labelled_NK=self.people.labelled_NK[rows],
+            head_size_N=self.people.head_size_N[rows],
+            lsp_N=self.people.source_N[rows] != "mpii",
+            skeleton=self.skeleton,
+        )
 
-    def _references(self, rows: np.ndarray) -> dict[str, Any]:
-        return {
-            "head_size_N": self.people.head_size_N[rows],
-            "lsp_N": self.people.source_N[rows] != "mpii",
-            "skeleton": self.skeleton,
-        }
+
+def _joints_of(people: Sequence[People]) -> np.ndarray:
+    return np.concatenate([person.joint_PK2 for person in people])

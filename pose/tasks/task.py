@@ -1,8 +1,6 @@
-"""A model = a problem and its network; a task = a model being trained.
+"""A model is a problem and its network; a task is a model in training. The one training step is here.
 
-The one step that trains any of them is here.
-
-`advpose` and `advpose-ae` are `hgpose` and `hgpose-ae` with an adversary: there is no other step for them.
+`advpose` and `advpose-ae` are `hgpose` and `hgpose-ae` with an adversary, trained by the same step.
 """
 
 from __future__ import annotations
@@ -37,11 +35,10 @@ ProblemParams = SingleInferenceParams | MultiInferenceParams
 
 @dataclass(kw_only=True)
 class Model:
-    """A network and the problem that it answers.
+    """A network and its problem.
 
-    network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from the
-    images; of imported weights only. run: the network as it is run (compiled, wrapped), if that is not `net`
-    itself.
+    network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from images,
+    not zero for some imported weights. run: the compiled or wrapped network, if it is not `net` itself.
     """
 
     name: str
@@ -54,17 +51,16 @@ class Model:
     run: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
-        """The network's output in float32; it computes in bfloat16 where `train.precision` says so."""
+        """The network's output in float32; computed in bfloat16 if `train.precision` says so."""
         if any(self.mean):
             image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            output = (self.net if self.run is None else self.run)(
-                image_B3HW
-            )  # a compiled network has no truth value
+            run = self.net if self.run is None else self.run  # a compiled network has no truth value
+            output = run(image_B3HW)
         return output.float() if self.autocast else output
 
     def weights(self) -> Weights:
-        """The weights as they are now: the tensors are the network's own, not copies."""
+        """Its model weights; the tensors are the network's own, not copies."""
         return Weights(
             task=self.name,
             problem=self.problem.kind,
@@ -79,10 +75,7 @@ class Model:
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """loss_weights: one per loss term.
-
-    Lr: the pose network's peak rate. clip: largest gradient norm, 0 for none.
-    """
+    """A model in training. lr: the peak learning rate. clip: the largest gradient norm, 0 for none."""
 
     optimizer: torch.optim.Optimizer
     loss_weights: dict[str, float]
@@ -92,10 +85,10 @@ class Task(Model):
     adversary: Adversary | None = None
 
     def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
-        """One optimisation step, with `done` of `steps` taken before.
+        """One optimisation step, after `done` of `steps` steps.
 
-        Returns the terms, unweighted, and their weighted sum `loss`. Where an adversary is active, its values
-        are among them, and weight * E(fake) is part of the sum.
+        Returns the unweighted terms and their weighted sum `loss`; with an active adversary also its metrics,
+        and weight * E(fake) is then part of the sum.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
@@ -105,12 +98,12 @@ class Task(Model):
         loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         roots: list[Tensor] = [loss]
         grads: list[Tensor | None] = [None]
-        game: Terms = {}
+        adversarial: Terms = {}
         total = loss.detach()
         if self.adversary and self.adversary.is_active(done, steps):
             real_BKhw, fake_BKhw = self.problem.adversarial_inputs(output, batch.targets)
-            game, fake_grad_BKhw = self.adversary.step(image_B3HW, real_BKhw, fake_BKhw)
-            total = total + self.adversary.params.weight * game["E_fake"]
+            adversarial, fake_grad_BKhw = self.adversary.step(image_B3HW, real_BKhw, fake_BKhw)
+            total = total + self.adversary.params.weight * adversarial["E_fake"]
             if fake_grad_BKhw is not None:
                 roots.append(fake_BKhw)
                 grads.append(fake_grad_BKhw)
@@ -119,37 +112,33 @@ class Task(Model):
         if self.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()} | {"loss": total} | game
+        return {name: term.detach() for name, term in terms.items()} | {"loss": total} | adversarial
 
 
 def build_problem(params: ProblemParams, skeleton: Skeleton) -> Problem:
-    """The problem that these parameters are of; those of inference are enough to predict."""
+    """The problem with these parameters; those of inference are enough to predict."""
     if isinstance(params, SingleInferenceParams):
         return SinglePerson(params, skeleton)
     return MultiPerson(params, skeleton)
 
 
 def open_data(params: ProblemParams, prepared: Path, *, max_val: int = 0) -> ProblemData:
-    """The prepared set of a problem; at most `max_val` rows in `val` (0.
-
-    All). UserError if it cannot be used.
-    """
+    """The prepared set of a problem; UserError if it cannot be read. max_val: most `val` rows, 0 for all."""
     if isinstance(params, SingleInferenceParams):
         return SingleData(PersonSet(prepared), params, max_val)
     return MultiData(ImageSet(prepared), params, max_val)
 
 
 def load_problem(weights: Weights, source: str, train_params: ProblemParams | None = None) -> Problem:
-    """The problem that model weights answer; UserError, naming their source, for parameters that cannot be used.
+    """The problem of model weights; UserError, naming the source, if their parameters cannot be used.
 
-    train_params: what else there is to be known of the problem, where it is more than inference needs.
+    train_params: take all other parameters from here, to train or evaluate; those of the weights stay.
     """
     kinds: dict[str, type[ProblemParams]] = {"single": SingleInferenceParams, "multi": MultiInferenceParams}
     params: ProblemParams = parse(kinds[weights.problem], dict(weights.inference), f"{source}: inference")
     if train_params is not None:
-        params = train_params.model_copy(
-            update={name: getattr(params, name) for name in type(params).model_fields}
-        )
+        own = {name: getattr(params, name) for name in type(params).model_fields}
+        params = train_params.model_copy(update=own)
     problem = build_problem(params, weights.skeleton)
     if weights.outputs < problem.outputs:
         raise UserError(f"{source}: found {weights.outputs} output channels, expected {problem.outputs}")
@@ -159,7 +148,7 @@ def load_problem(weights: Weights, source: str, train_params: ProblemParams | No
 def load_model(
     weights: Weights, source: str, device: torch.device, train_params: ProblemParams | None = None
 ) -> Model:
-    """Model weights as a model in evaluation mode; UserError, naming their source, if they do not fit their network."""
+    """Model weights as a model in evaluation mode; UserError, naming the source, if they cannot be used."""
     problem = load_problem(weights, source, train_params)
     return Model(
         name=weights.task,
@@ -172,20 +161,18 @@ def load_model(
 
 
 def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.device) -> Task:
-    """The task of that name, its weights drawn from the seed; UserError for parameters that cannot be used."""
+    """A task with initial weights drawn from the seed; UserError if its parameters cannot be used."""
     spec = params.task(name)
     problem = build_problem(params.problem(spec.problem), skeleton)
     if set(spec.weights) != set(problem.terms):
+        found = f"found the keys {', '.join(spec.weights) or 'none'}"
         expected = f"expected {', '.join(problem.terms)} for problem: {problem.kind}"
-        raise UserError(
-            f"tasks.{name}.weights: found the keys {', '.join(spec.weights) or 'none'}, {expected}"
-        )
+        raise UserError(f"tasks.{name}.weights: {found}, {expected}")
     layout = torch.channels_last if params.train.channels_last else torch.contiguous_format
     autocast = uses_bfloat16(params.train.precision, device)
     with InitialWeights(params.seed):
-        net = problem.build_network(
-            spec.network
-        )  # first, so that it begins as in the task without an adversary
+        # Before the adversary, so that it begins as in the task without one.
+        net = problem.build_network(spec.network)
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         adversary = None
         if spec.adversary:
@@ -212,14 +199,11 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16.
-
-    Auto: where the device has instructions for it; elsewhere it would be slower.
-    """
+    """Whether to compute in bfloat16. `auto`: if the device has instructions for it; else it is slower."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # torch says so under private names only; one that lacks them computes in float32.
+    # Private names of torch; a version that lacks them computes in float32.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -1,11 +1,11 @@
-"""Tuning the thresholds by which people are grouped: on images that are neither trained nor evaluated on."""
+"""Tuning the thresholds of grouping, on images that are neither trained nor evaluated on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
 
-# Coarse: what differs by less is chance. A peak of the mean of two maps is seldom high.
+# Coarse, since smaller differences are chance. Peaks of the mean of two maps are rarely high.
 DETECTION = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 TAG = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 MAX_DISTANCE = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
@@ -14,10 +14,10 @@ MAX_DISTANCE = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 def tune_thresholds(
     score: Callable[[float, float], float], start: float, *, by_tags: bool
 ) -> tuple[float, float]:
-    """The pair (detection, tag), or (detection, max_distance) without tags, of the highest score; of equals the first.
+    """The pair (detection, tag), or (detection, max_distance) without tags, with the highest score.
 
-    The two matter nearly, but not quite, independently of each other: they are tuned in turns until neither
-    changes, which is the best of its row and its column, if not of all. start: of the second.
+    The two are tuned in turns until neither changes, which is the best of its row and its column, if not of
+    all pairs. Of equal scores the first is taken. start: of the second.
     """
     score = cache(score)
     other_values = TAG if by_tags else MAX_DISTANCE

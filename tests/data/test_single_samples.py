@@ -1,4 +1,4 @@
-"""Samples: draws, crops, targets, order."""
+"""Samples of one person: the one affine, targets, colours."""
 
 from __future__ import annotations
 
@@ -6,108 +6,95 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import CPU
 
 from pose.data.augment import Augment
-from pose.data.loader import Loader, ResumableBatchSampler, sequential_batches
+from pose.data.batch import Inputs, SingleTargets
 from pose.data.person_set import PersonSet
-from pose.data.single_samples import RawBatch, person_sample
+from pose.data.single_samples import PersonDataset, person_inputs, person_targets
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.skeleton import MPII
-from pose.params import Params
-from pose.tasks.single import SinglePerson
+from pose.params import Params, SingleParams
 
 TURNED = Augment(angle=25.0, widen=1.2, flip=True, gain=(1.0, 0.7, 1.3))
+
+
+def sample(
+    people: PersonSet, row: int, params: SingleParams, augment: Augment
+) -> tuple[Inputs, SingleTargets]:
+    rows = np.array([row])
+    inputs = person_inputs(people, rows, params, [augment])
+    return inputs, person_targets(people, rows, params, [augment], inputs.affine_B23.numpy())
 
 
 @pytest.mark.parametrize("augment", [Augment(), TURNED], ids=["upright", "turned and flipped"])
 def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(
     people: PersonSet, params: Params, augment: Augment
-):
+) -> None:
     row = people.rows("train")[3]
-    sample = person_sample(people, row, params.single, augment)
-    joint_cell, score = decode(torch.from_numpy(sample.heatmap_Khw)[None])
-    joint = transform(invert(sample.affine_23), to_px(joint_cell[0].numpy()))
-    shown = score[0].numpy() > 0.5
+    inputs, targets = sample(people, row, params.single, augment)
+    joint_cell, score = decode(targets.heatmap_BKhw)
+    affine = inputs.affine_B23[0].numpy()
+    joint_K2 = transform(invert(affine), to_px(joint_cell[0].numpy()))
+    shown_K = score[0].numpy() > 0.5
     if augment.flip:
-        joint, shown = joint[MPII.flip_index], shown[MPII.flip_index]
-    cell_px = 4 / np.linalg.norm(sample.affine_23[:, 0])  # image px that a heatmap cell covers
-    assert shown.sum() >= 8
-    assert np.abs(joint - people.joint_NK2[row])[shown].max() <= 0.26 * cell_px * np.sqrt(2)
+        joint_K2, shown_K = joint_K2[MPII.flip_index], shown_K[MPII.flip_index]
+    cell_px = 4 / np.linalg.norm(affine[:, 0])  # image px that a heatmap cell covers
+    assert shown_K.sum() >= 8
+    assert np.abs(joint_K2 - people.joint_NK2[row])[shown_K].max() <= 0.26 * cell_px * np.sqrt(2)
 
 
-def test_the_crop_shows_the_same_pixels_as_the_affine_says(people: PersonSet, params: Params):
+def test_the_crop_shows_the_pixels_that_the_affine_says(people: PersonSet, params: Params) -> None:
     row = people.rows("train")[0]
-    sample = person_sample(people, row, params.single, TURNED)
-    picture, packed_affine = people.image(row)
-    middle = transform(invert(sample.affine_23), np.array([20.0, 40.0]))
-    at = transform(packed_affine, middle)
-    blurred = cv2.GaussianBlur(picture, (0, 0), 3)
-    expected = cv2.remap(blurred, np.float32([[at[0]]]), np.float32([[at[1]]]), cv2.INTER_LINEAR)[0, 0]
-    found = cv2.GaussianBlur(
-        sample.image_HW3,
-        (0, 0),
-        3 * np.linalg.norm((sample.affine_23 @ np.vstack([invert(packed_affine), [0, 0, 1]]))[:2, 0]),
-    )
-    assert np.abs(found[40, 20].astype(float) - expected).max() < 12
+    inputs, _ = sample(people, row, params.single, TURNED)
+    image, packed_affine = people.image(row)
+    affine = inputs.affine_B23[0].numpy()
+    place = transform(packed_affine, transform(invert(affine), np.array([20.0, 40.0])))
+    zoom = np.linalg.norm((affine @ np.vstack([invert(packed_affine), [0, 0, 1]]))[:2, 0])
+    blurred = cv2.GaussianBlur(image, (0, 0), 3)
+    expected = cv2.remap(blurred, np.float32([[place[0]]]), np.float32([[place[1]]]), cv2.INTER_LINEAR)[0, 0]
+    found = cv2.GaussianBlur(inputs.images[0][0].numpy(), (0, 0), 3 * zoom)[40, 20]
+    assert np.abs(found.astype(float) - expected).max() < 12
 
 
-def test_a_draw_depends_on_seed_epoch_and_row_alone(params: Params):
-    def draw(seed: int, epoch: int, row: int) -> Augment:
-        return Augment.draw(np.random.default_rng([seed, epoch, row]), params.single.augment)
-
-    assert draw(1, 2, 3) == draw(1, 2, 3)
-    assert len({draw(1, 2, 3), draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)}) == 4
-
-
-def test_draws_stay_within_the_published_bounds(params: Params):
-    rng = np.random.default_rng(0)
-    draws = [Augment.draw(rng, params.single.augment) for _ in range(2000)]
-    angles = np.array([draw.angle for draw in draws])
-    widen = np.array([draw.widen for draw in draws])
-    rotation, scale = params.single.augment.rotation, params.single.augment.scale
-    assert np.abs(angles).max() <= rotation.clip
-    assert np.mean(angles != 0) == pytest.approx(rotation.probability, abs=0.04)
-    assert (widen >= 1 - scale.spread).all()
-    assert (widen <= 1 + scale.spread).all()
-    assert np.mean([draw.flip for draw in draws]) == pytest.approx(0.5, abs=0.04)
+@pytest.mark.parametrize("unlabelled", ["ignore", "zero"])
+def test_unlabelled_joints_are_masked_or_taught_as_empty_maps(
+    people: PersonSet, params: Params, unlabelled: str
+) -> None:
+    row = int(np.flatnonzero((people.split_N == "train") & (people.labelled_NK.sum(axis=1) < 14))[0])
+    single = params.single.model_copy(update={"unlabelled": unlabelled})
+    _, targets = sample(people, row, single, Augment())
+    labelled_K = torch.from_numpy(people.labelled_NK[row])
+    assert torch.equal(targets.mask_BK[0] > 0, labelled_K if unlabelled == "ignore" else labelled_K >= 0)
+    assert not targets.heatmap_BKhw[0][~labelled_K].any()
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_workers_do_not_change_what_is_loaded(people: PersonSet, params: Params, workers: int):
-    data = SinglePerson(params.single).data(people.path, watched=0)
-    dataset = data.dataset(data.rows("train"), seed=1, augment=True)
-    batches = ResumableBatchSampler(len(dataset), 4, seed=1, start=0, stop=12)
-    for alone, shared in zip(
-        Loader(dataset, batches, workers=0), Loader(dataset, batches, workers=workers), strict=True
-    ):
-        assert torch.equal(alone.image_BHW3, shared.image_BHW3)
-        assert torch.equal(alone.heatmap_BKhw, shared.heatmap_BKhw)
+def test_a_sample_depends_on_seed_epoch_and_row_alone(people: PersonSet, params: Params) -> None:
+    rows = people.rows("train")
+
+    def affine(rows: np.ndarray, epoch: int, position: int, seed: int = 1) -> list:
+        dataset = PersonDataset(people, rows, params.single, seed=seed)
+        return dataset.__getitems__([(epoch, position)]).inputs.affine_B23.tolist()
+
+    assert affine(rows, 2, 1) == affine(rows[1:], 2, 0)
+    others = [affine(rows, 3, 1), affine(rows, 2, 1, seed=2), affine(rows, 2, 0)]
+    assert affine(rows, 2, 1) not in others
 
 
-def test_starting_in_the_middle_gives_the_rest_of_the_same_order():
-    whole = list(ResumableBatchSampler(10, 3, seed=1, start=0, stop=9))
-    assert list(ResumableBatchSampler(10, 3, seed=1, start=4, stop=9)) == whole[4:]
-    assert len({position for batch in whole[:3] for _, position in batch}) == 9  # no one twice in an epoch
-    assert whole[:3] != whole[3:6]
+def test_without_a_seed_there_are_no_targets_and_no_augmentation(people: PersonSet, params: Params) -> None:
+    dataset = PersonDataset(people, people.rows("test"), params.single)
+    batch = dataset.__getitems__([(0, 0), (0, 1)])
+    assert batch.targets is None
+    assert len(batch) == 2
+    expected = person_inputs(people, dataset.rows[:2], params.single, [Augment(), Augment()])
+    assert torch.equal(batch.inputs.images[0], expected.images[0])
 
 
-def test_processes_share_every_batch_without_overlap():
-    whole = list(ResumableBatchSampler(10, 4, seed=1, start=0, stop=5))
-    shares = [
-        list(ResumableBatchSampler(10, 4, seed=1, start=0, stop=5, rank=rank, ranks=2)) for rank in (0, 1)
-    ]
-    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
-
-
-def test_in_order_shows_everyone_once():
-    assert [key for batch in sequential_batches(7, 3) for key in batch] == [(0, k) for k in range(7)]
-
-
-def test_colour_gain_is_applied_on_the_device_and_clipped(people: PersonSet, params: Params):
-    sample = person_sample(people, people.rows("train")[0], params.single, Augment(gain=(1.0, 0.5, 2.0)))
-    batch = RawBatch.of([sample]).to(torch.device("cpu"))
-    plain = torch.from_numpy(sample.image_HW3).float() / 255
-    assert batch.image_B3HW.shape == (1, 3, 64, 64)
-    assert torch.allclose(batch.image_B3HW[0, 1], plain[..., 1] * 0.5)
-    assert torch.allclose(batch.image_B3HW[0, 2], (plain[..., 2] * 2).clamp(max=1))
+def test_colour_gain_is_applied_on_the_device_and_clipped(people: PersonSet, params: Params) -> None:
+    inputs, _ = sample(people, people.rows("train")[0], params.single, Augment(gain=(1.0, 0.5, 2.0)))
+    image_3HW = inputs.to(CPU).image_B3HW[0]
+    plain_HW3 = inputs.images[0][0].float() / 255
+    assert image_3HW.shape == (3, 64, 64)
+    assert torch.allclose(image_3HW[1], plain_HW3[..., 1] * 0.5)
+    assert torch.allclose(image_3HW[2], (plain_HW3[..., 2] * 2).clamp(max=1))

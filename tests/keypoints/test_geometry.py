@@ -20,7 +20,7 @@ def test_the_crops_edge_pixels_cover_its_first_and_last_stretch():
     )
 
 
-def test_a_positive_angle_turns_the_picture_counter_clockwise_as_seen():
+def test_a_positive_angle_turns_the_image_counter_clockwise_as_seen():
     affine = crop_affine(np.array([0.0, 0.0]), 100, 100, angle=90)
     right_of_centre = transform(affine, np.array([10.0, 0.0])) - transform(affine, np.array([0.0, 0.0]))
     assert np.allclose(right_of_centre, [0, -10])  # y points down: it is now above

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pose.keypoints.geometry import to_cell, to_px
-from pose.keypoints.heatmap import decode, encode, encode_people, flip_back, located
+from pose.keypoints.heatmap import decode, encode, encode_people, flip_back, peak_positions
 from pose.keypoints.skeleton import MPII
 
 
@@ -69,12 +69,6 @@ def test_a_map_without_a_peak_is_decoded_to_its_first_cell(value: float, target:
     assert score.tolist() == [[value] * 2]
 
 
-def test_two_equal_cells_are_a_peak_between_them():
-    heatmap = torch.zeros(1, 1, 8, 8)
-    heatmap[0, 0, 3, 3:5] = 0.7
-    assert decode(heatmap)[0][0, 0].tolist() == [3.5, 3]
-
-
 def test_however_noisy_a_map_is_its_highest_cell_moves_by_half_a_cell_at_most():
     heatmap = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (50, 4, 9, 9)).astype(np.float32))
     for noisy in (heatmap, heatmap - 5, 1e-6 * heatmap, 1e6 * heatmap, heatmap.bfloat16()):
@@ -98,7 +92,7 @@ def test_a_little_noise_moves_a_joint_little():
 def test_a_cell_that_is_no_peak_moves_towards_its_larger_neighbour(target: str):
     heatmap = np.zeros((1, 8, 8), dtype=np.float32)
     heatmap[0, 3, 2:6] = 0.1, 0.3, 0.5, 0.9
-    found = located(heatmap, np.array([0, 0]), np.array([3 * 8 + 3, 3 * 8 + 4]), target=target)
+    found = peak_positions(heatmap, np.array([0, 0]), np.array([3 * 8 + 3, 3 * 8 + 4]), target=target)
     assert found.tolist() == ([[3.5, 3], [4.5, 3]] if target == "subcell" else [[3.25, 3], [4.25, 3]])
 
 
@@ -107,8 +101,10 @@ def test_arrays_and_tensors_are_read_alike(target: str):
     rng = np.random.default_rng(0)
     heatmap = rng.normal(0.2, 1, (3, 7, 5)).astype(np.float32)
     maps, cells = rng.integers(0, 3, 60), rng.integers(0, 35, 60)
-    found = located(torch.from_numpy(heatmap), torch.from_numpy(maps), torch.from_numpy(cells), target=target)
-    np.testing.assert_allclose(found.numpy(), located(heatmap, maps, cells, target=target), atol=1e-5)
+    found = peak_positions(
+        torch.from_numpy(heatmap), torch.from_numpy(maps), torch.from_numpy(cells), target=target
+    )
+    np.testing.assert_allclose(found.numpy(), peak_positions(heatmap, maps, cells, target=target), atol=1e-5)
 
 
 def test_flipping_back_undoes_a_mirrored_image_joint_by_joint():
@@ -117,18 +113,18 @@ def test_flipping_back_undoes_a_mirrored_image_joint_by_joint():
     assert torch.allclose(flip_back(encoded(mirrored_xy), MPII.flip_index), encoded(xy), atol=1e-6)
 
 
-# ---- several people ----
+# Several people
 
 
 @pytest.mark.parametrize("target", ["subcell", "floor"])
 def test_one_persons_target_is_that_of_the_single_person_problem_without_its_tails(target: str):
     rng = np.random.default_rng(0)
     joint_K2, labelled_K = rng.uniform(-6, 38, (17, 2)), rng.random(17) < 0.8
-    whole_Khw, inside_K = encode(joint_K2, labelled_K, size=32, sigma=1.5, target=target)
+    full_Khw, inside_K = encode(joint_K2, labelled_K, size=32, sigma=1.5, target=target)
     found_Khw, cell_PK = encode_people(joint_K2[None], labelled_K[None], size=32, sigma=1.5, target=target)
     np.testing.assert_array_equal(cell_PK[0] >= 0, inside_K)
-    np.testing.assert_allclose(found_Khw, whole_Khw, atol=0.012)
-    np.testing.assert_allclose(found_Khw[whole_Khw > 0.02], whole_Khw[whole_Khw > 0.02], rtol=1e-5)
+    np.testing.assert_allclose(found_Khw, full_Khw, atol=0.012)
+    np.testing.assert_allclose(found_Khw[full_Khw > 0.02], full_Khw[full_Khw > 0.02], rtol=1e-5)
     assert found_Khw.dtype == np.float32
 
 

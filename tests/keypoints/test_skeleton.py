@@ -1,27 +1,23 @@
-"""Joints, pairs and orders (MPII, LSP, COCO)."""
+"""Skeletons: pairs and orders (MPII, LSP, COCO), and as data from a file."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from pose.keypoints.skeleton import COCO, LSP, LSP_TO_MPII, MPII, SCORED_JOINTS
+from pose.io.errors import UserError
+from pose.keypoints.skeleton import COCO, LSP, LSP_TO_MPII, MPII, Skeleton, read_skeleton
 
 
 def test_mpii_pairs_are_the_published_ones():
     assert MPII.flip_pairs == ((0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13))
 
 
-@pytest.mark.parametrize("skeleton", [MPII, LSP, COCO])
-def test_mirroring_twice_is_no_change(skeleton):
+@pytest.mark.parametrize("skeleton", [MPII, LSP, COCO], ids=lambda skeleton: skeleton.name)
+def test_mirroring_twice_is_no_change_and_a_skeleton_survives_the_way_to_json_and_back(skeleton: Skeleton):
     assert (skeleton.flip_index[skeleton.flip_index] == range(len(skeleton))).all()
-
-
-@pytest.mark.parametrize("skeleton", [MPII, LSP, COCO])
-def test_limbs_and_groups_name_joints_that_exist(skeleton):
-    used = {joint for limb in skeleton.limbs for joint in limb} | {
-        joint for group in skeleton.groups.values() for joint in group
-    }
-    assert used <= set(range(len(skeleton)))
+    assert read_skeleton(skeleton.model_dump_json(), "file") == skeleton
 
 
 def test_lsp_joints_land_on_mpii_joints_of_their_name():
@@ -29,9 +25,39 @@ def test_lsp_joints_land_on_mpii_joints_of_their_name():
     assert [renamed.get(joint, joint) for joint in LSP.joints] == [MPII.joints[k] for k in LSP_TO_MPII]
 
 
-def test_the_scored_joints_are_all_but_pelvis_and_thorax():
-    assert {MPII.joints[k] for k in range(16) if k not in SCORED_JOINTS} == {"pelvis", "thorax"}
+def test_the_scored_joints_of_mpii_are_all_but_pelvis_and_thorax_and_by_default_all():
+    assert {MPII.joints[k] for k in range(16) if k not in MPII.scored_joints} == {"pelvis", "thorax"}
+    assert LSP.scored_joints.tolist() == list(range(14))
 
 
 def test_coco_has_a_sigma_for_each_joint():
     assert len(COCO.sigmas) == len(COCO) == 17
+
+
+ONE = {"name": "x", "joints": ["a"], "limbs": [], "groups": {}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "found"),
+        ({"joints": ["a"]}, "missing key name; missing key limbs; missing key groups"),
+        (ONE | {"color": 1}, "unknown key color"),
+        (ONE | {"joints": []}, "found joints none"),
+        (ONE | {"joints": ["a", "a"]}, "found joints a, a, expected a name of its own for each"),
+        (ONE | {"limbs": [[0, 1]]}, "found joint 1, expected 0 to 0"),
+        (ONE | {"groups": {"A": [-1]}}, "found joint -1, expected 0 to 0"),
+        (ONE | {"sigmas": [1, 2]}, "found 2 sigmas, expected 1 numbers above 0"),
+        (ONE | {"sigmas": [0]}, "found 1 sigmas, expected 1 numbers above 0"),
+    ],
+)
+def test_a_skeleton_that_cannot_be_used_is_one_line_that_names_the_file(values: object, message: str):
+    with pytest.raises(UserError, match=f"^file: .*{message}") as error:
+        read_skeleton(json.dumps(values), "file")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["no json", "[" * 100_000])
+def test_a_skeleton_that_is_no_json_is_one_line_too(text: str):
+    with pytest.raises(UserError, match=r"^file: not valid JSON$"):
+        read_skeleton(text, "file")

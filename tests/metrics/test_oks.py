@@ -1,4 +1,4 @@
-"""COCO's figures: what is written for its server, and what pycocotools makes of known people."""
+"""COCO's metrics of known people, and its result format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pose.keypoints.people import People
 from pose.keypoints.skeleton import COCO
 from pose.metrics.oks import TEN, CocoEvaluation, CocoTruth, to_results
 
-PLACE_K2 = np.random.default_rng(0).uniform(0, 1, (17, 2)).round(3)
+POSE_K2 = np.random.default_rng(0).uniform(0, 1, (17, 2)).round(3)
 SIZE = 640, 480
 FAR = 10_000.0  # px: a joint that lies so far away has no similarity left
 MEDIUM, LARGE = 80.0, 200.0  # px of height, on either side of COCO's 96 x 96
@@ -30,8 +30,8 @@ def annotated(
     at: tuple[float, float] = (20, 30),
     **changes: Any,
 ) -> dict[str, Any]:
-    """A person as a file has one, all joints labelled; the joints' places are those of everyone, `height` px high."""
-    keypoints_K3 = np.column_stack([PLACE_K2 * [height / 2, height] + at, np.full(17, 2)])
+    """A person as a file has one, all joints labelled, in the pose of everyone here, `height` px high."""
+    keypoints_K3 = np.column_stack([POSE_K2 * [height / 2, height] + at, np.full(17, 2)])
     return {
         "id": number,
         "image_id": image_id,
@@ -49,7 +49,7 @@ def joints(one: dict[str, Any]) -> np.ndarray:
 
 
 def found(*joint_PK2: np.ndarray, score: float = 0.9) -> People:
-    """People at these places, each a little less sure than the one before."""
+    """People with these joints, by falling score."""
     place_PK2 = np.reshape(joint_PK2, (-1, 17, 2))
     score_P = score - 0.01 * np.arange(len(place_PK2))
     return People(place_PK2, np.where(np.isnan(place_PK2[..., 0]), 0, 0.8), score_P)
@@ -61,26 +61,28 @@ def written(
     content = annotation_file_content([image_entry(number, size=SIZE) for number in images], people)
     content["categories"][0]["id"] = category
     (folder / "truth.json").write_text(json.dumps(content))
-    return CocoTruth(folder / "truth.json")
+    return CocoTruth(folder / "truth.json", COCO)
 
 
-def evaluated(folder: Path, people: list[dict[str, Any]], answer: People) -> CocoEvaluation:
-    return written(folder, people).evaluate([answer], [1])
+def evaluated(folder: Path, people: list[dict[str, Any]], prediction: People) -> CocoEvaluation:
+    return written(folder, people).evaluate([prediction], [1])
 
 
-# ---- the ten numbers ----
+# The ten numbers
 
 
-def test_people_found_where_they_are_score_one_in_all_ten_figures(tmp_path: Path):
+def test_people_found_where_they_are_score_one_in_all_ten_metrics(tmp_path: Path):
     people = [annotated(1), annotated(2, at=(300, 30)), annotated(3, height=MEDIUM, at=(200, 300))]
-    figures = evaluated(tmp_path, people, found(*map(joints, people))).figures()
-    assert tuple(figures) == TEN
-    assert all(value == pytest.approx(1) for value in figures.values())
-
-
-def test_finding_nobody_scores_nothing(tmp_path: Path):
-    figures = evaluated(tmp_path, [annotated(1)], found()).figures()
-    assert (figures["AP"], figures["AR"]) == (0, 0)
+    metrics = evaluated(tmp_path, people, found(*map(joints, people))).metrics()
+    assert tuple(metrics) == TEN
+    assert all(value == pytest.approx(1) for value in metrics.values())
+    large = evaluated(tmp_path, people[:2], found(*map(joints, people[:2]))).metrics()
+    assert set(TEN) - set(large) == {"AP M", "AR M"}  # without people of a size there is no metric for it
+    nobody = evaluated(tmp_path, people, found()).metrics()
+    assert (nobody["AP"], nobody["AR"]) == (0, 0)
+    other = written(tmp_path, [person | {"category_id": 7} for person in people], category=7)
+    assert other.category == 7
+    assert other.evaluate([found(*map(joints, people))], [1]).metrics() == metrics
 
 
 @pytest.mark.parametrize(("wrong", "expected"), [(0, 1.0), (1, 0.9), (5, 0.5), (8, 0.1), (9, 0.0)])
@@ -91,63 +93,47 @@ def test_ap_of_a_person_is_the_share_of_thresholds_below_their_similarity(
     # thresholds 0.5, 0.55 ... 0.95.
     place_K2 = joints(annotated(1))
     place_K2[:wrong] += FAR
-    assert evaluated(tmp_path, [annotated(1)], found(place_K2)).figures()["AP"] == pytest.approx(expected)
-
-
-def test_a_size_that_nobody_has_has_no_figure(tmp_path: Path):
-    figures = evaluated(tmp_path, [annotated(1)], found(joints(annotated(1)))).figures()
-    assert set(TEN) - set(figures) == {"AP M", "AR M"}
+    assert evaluated(tmp_path, [annotated(1)], found(place_K2)).metrics()["AP"] == pytest.approx(expected)
 
 
 def test_a_person_of_the_wrong_image_gives_nothing(tmp_path: Path):
     people = [annotated(1), annotated(2, image_id=2, at=(400, 250))]
     truth, (first, second) = written(tmp_path, people, images=(1, 2)), map(joints, people)
-    assert truth.evaluate([found(first), found(second)], [1, 2]).figures()["AP"] == pytest.approx(1)
-    assert truth.evaluate([found(second), found(first)], [2, 1]).figures()["AP"] == pytest.approx(1)
-    assert truth.evaluate([found(second), found(first)], [1, 2]).figures()["AP"] == 0
+    assert truth.evaluate([found(first), found(second)], [1, 2]).metrics()["AP"] == pytest.approx(1)
+    assert truth.evaluate([found(second), found(first)], [2, 1]).metrics()["AP"] == pytest.approx(1)
+    assert truth.evaluate([found(second), found(first)], [1, 2]).metrics()["AP"] == 0
 
 
-def test_images_that_were_not_looked_at_do_not_count(tmp_path: Path):
+def test_images_without_a_prediction_do_not_count(tmp_path: Path):
     truth = written(tmp_path, [annotated(1), annotated(2, image_id=2)], images=(1, 2))
-    assert truth.evaluate([found(joints(annotated(1)))], [1]).figures()["AP"] == pytest.approx(1)
-    assert truth.evaluate([found(joints(annotated(1))), found()], [1, 2]).figures()["AR"] == pytest.approx(
-        0.5
-    )
+    assert truth.evaluate([found(joints(annotated(1)))], [1]).metrics()["AP"] == pytest.approx(1)
+    both = truth.evaluate([found(joints(annotated(1))), found()], [1, 2]).metrics()
+    assert both["AR"] == pytest.approx(0.5)
 
 
 def test_people_without_joints_and_crowds_are_neither_right_nor_wrong(tmp_path: Path):
     nothing = {"num_keypoints": 0, "keypoints": [0] * 51}
     outline = {"size": [SIZE[1], SIZE[0]], "counts": [0, SIZE[0] * SIZE[1]]}
-    hidden, crowd = (
-        annotated(2, at=(300, 30), **nothing),
-        annotated(3, at=(400, 30), **nothing, iscrowd=1, segmentation=outline),
-    )
-    answer = found(
-        joints(annotated(2, at=(300, 30))), joints(annotated(3, at=(400, 30))), joints(annotated(1))
-    )
-    result = evaluated(tmp_path, [annotated(1), hidden, crowd], answer)
-    assert result.figures()["AP"] == pytest.approx(1)
+    hidden = annotated(2, at=(300, 30), **nothing)
+    crowd = annotated(3, at=(400, 30), **nothing, iscrowd=1, segmentation=outline)
+    positions = [joints(annotated(2, at=at)) for at in ((300, 30), (400, 30), (20, 30))]
+    result = evaluated(tmp_path, [annotated(1), hidden, crowd], found(*positions))
+    assert result.metrics()["AP"] == pytest.approx(1)
     assert result.joints()["people"].tolist() == [1] * 17
 
 
-def test_people_of_another_category_number_are_found_too(tmp_path: Path):
-    truth = written(tmp_path, [annotated(1, category_id=7)], category=7)
-    assert truth.category == 7
-    assert truth.evaluate([found(joints(annotated(1)))], [1]).figures()["AP"] == pytest.approx(1)
-
-
-def test_where_nobody_is_annotated_there_are_no_figures_and_no_false_curves(tmp_path: Path):
+def test_where_nobody_is_annotated_there_are_no_metrics_and_no_curves(tmp_path: Path):
     result = evaluated(tmp_path, [], found(joints(annotated(1))))
-    assert result.figures() == {}
+    assert result.metrics() == {}
     assert result.precision().drop(columns="recall").isna().all(axis=None)
     assert result.joints()["people"].tolist() == [0] * 17
     assert result.joints()[["similarity", "right"]].isna().all(axis=None)
 
 
-# ---- tables ----
+# Tables
 
 
-def test_precision_falls_to_nothing_beyond_the_people_that_were_found(tmp_path: Path):
+def test_precision_falls_to_zero_beyond_the_people_that_were_found(tmp_path: Path):
     people = [annotated(1), annotated(2, at=(300, 30))]
     off_K2 = joints(people[0])
     off_K2[:5] += FAR  # OKS 12/17
@@ -156,15 +142,8 @@ def test_precision_falls_to_nothing_beyond_the_people_that_were_found(tmp_path: 
     np.testing.assert_allclose(table["recall"], np.linspace(0, 1, 101))
     np.testing.assert_allclose(table["OKS 0.5"], table["recall"] <= 0.5)
     np.testing.assert_allclose(table["OKS 0.75"], 0)
-    np.testing.assert_allclose(
-        table["mean"], 0.5 * (table["recall"] <= 0.5)
-    )  # 0.5, 0.55 ... 0.7 are below 12/17
-
-
-def test_precision_is_the_share_of_the_answers_that_are_right(tmp_path: Path):
-    nobody_K2 = joints(annotated(1, at=(400, 250)))
-    table = evaluated(tmp_path, [annotated(1)], found(nobody_K2, joints(annotated(1)))).precision()
-    np.testing.assert_allclose(table[["OKS 0.5", "mean"]], 0.5)
+    # 0.5, 0.55 ... 0.7 are below 12/17
+    np.testing.assert_allclose(table["mean"], 0.5 * (table["recall"] <= 0.5))
 
 
 def test_similarity_of_a_joint_is_its_part_of_oks_over_those_who_have_it(tmp_path: Path):
@@ -173,16 +152,14 @@ def test_similarity_of_a_joint_is_its_part_of_oks_over_those_who_have_it(tmp_pat
     moved_K2 = joints(one)
     # A wrist is off by one standard deviation of its annotators, sqrt(area) * 2 sigma; an eye by two.
     for joint, deviations in (("left_wrist", 1), ("right_eye", 2)):
-        moved_K2[COCO.index(joint), 0] += (
-            deviations * np.sqrt(one["area"]) * 2 * COCO.sigmas[COCO.index(joint)]
-        )
+        sigma = COCO.sigmas[COCO.index(joint)]
+        moved_K2[COCO.index(joint), 0] += deviations * np.sqrt(one["area"]) * 2 * sigma
     table = evaluated(tmp_path, [one, other], found(moved_K2, joints(other))).joints().set_index("joint")
     assert list(table.index) == list(COCO.joints)
     assert table.loc["nose", "people"] == 1
     assert table["people"].drop("nose").tolist() == [2] * 16
-    assert table.loc["left_wrist", "similarity"] == pytest.approx(
-        (1 + np.exp(-0.5)) / 2, abs=1e-4
-    )  # places are rounded to 0.01 px
+    # positions are rounded to 0.01 px
+    assert table.loc["left_wrist", "similarity"] == pytest.approx((1 + np.exp(-0.5)) / 2, abs=1e-4)
     assert table.loc["left_wrist", "right"] == 100
     assert table.loc["right_eye", "similarity"] == pytest.approx((1 + np.exp(-2)) / 2, abs=1e-3)
     assert table.loc["right_eye", "right"] == 50
@@ -198,14 +175,14 @@ def test_joints_of_people_who_were_not_found_do_not_count(tmp_path: Path):
     np.testing.assert_allclose(table["similarity"], 1, atol=1e-3)
 
 
-def test_of_two_answers_to_one_person_the_surer_one_is_looked_at(tmp_path: Path):
+def test_of_two_predictions_of_one_person_the_one_of_higher_score_counts(tmp_path: Path):
     exact_K2, near_K2 = joints(annotated(1)), joints(annotated(1))
     near_K2[COCO.index("left_wrist")] += FAR
     table = evaluated(tmp_path, [annotated(1)], found(near_K2, exact_K2)).joints().set_index("joint")
     assert table.loc["left_wrist", ["similarity", "people"]].tolist() == pytest.approx([0, 1])
 
 
-# ---- the result format ----
+# The result format
 
 
 def test_results_are_what_cocos_server_takes():
@@ -222,7 +199,7 @@ def test_results_are_what_cocos_server_takes():
 def test_a_joint_that_was_not_found_lies_in_the_middle_of_the_others_with_score_0():
     place_K2 = joints(annotated(1))
     place_K2[[0, 9]] = np.nan
-    [result] = to_results([found(place_K2)], [1])
+    [result] = to_results([found(np.full((17, 2), np.nan), place_K2)], [1])  # the first has no joint at all
     keypoint_K3 = np.reshape(result["keypoints"], (17, 3))
     middle_2 = np.delete(place_K2, [0, 9], axis=0).mean(axis=0)
     np.testing.assert_allclose(keypoint_K3[[0, 9]], [[*middle_2, 0]] * 2, atol=0.006)
@@ -233,16 +210,10 @@ def test_missing_joints_cost_no_more_than_themselves(tmp_path: Path):
     place_K2 = joints(annotated(1, height=3 * LARGE))
     place_K2[:3] = np.nan
     result = evaluated(tmp_path, [annotated(1, height=3 * LARGE)], found(place_K2))
-    assert result.figures()["AP"] == pytest.approx(
-        0.7
-    )  # 14 of 17 joints are right: 0.82 is above seven thresholds
+    assert result.metrics()["AP"] == pytest.approx(0.7)  # 14 of 17 is 0.82, above seven thresholds
 
 
-def test_a_person_without_any_joint_is_left_out():
-    assert to_results([found(np.full((17, 2), np.nan))], [1]) == []
-
-
-# ---- files ----
+# Files
 
 
 @pytest.mark.parametrize(
@@ -253,5 +224,5 @@ def test_a_file_that_holds_no_annotations_is_named_in_one_line(tmp_path: Path, t
     if text is not None:
         (tmp_path / "truth.json").write_text(text)
     with pytest.raises(UserError, match=r"truth\.json: cannot be read as COCO annotations") as error:
-        CocoTruth(tmp_path / "truth.json")
+        CocoTruth(tmp_path / "truth.json", COCO)
     assert "\n" not in str(error.value)

@@ -1,267 +1,231 @@
-"""Networks, losses, schedules, the step."""
+"""Building a task, its one step, and loading a model or problem from weights."""
 
 from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import CPU, ROOT, build_cpu_task, with_values
+from torch import Tensor, nn
 
+from pose.data.batch import Batch
 from pose.data.loader import Loader, ResumableBatchSampler
-from pose.data.person_set import PersonSet
-from pose.data.single_samples import Batch
-from pose.experiments.presets import apply_preset
+from pose.experiments.presets import params_with
 from pose.inference.predictor import Predictor, predict_dataset
 from pose.io.errors import UserError
-from pose.keypoints.heatmap import encode
-from pose.models.hourglass import StackedHourglass
-from pose.models.weights import save_weights, weights_of
-from pose.params import Params, ScheduleParams, load_params, parse_params
-from pose.tasks.multi import MultiData, MultiPerson
-from pose.tasks.single import SinglePerson
-from pose.tasks.task import Task, build_task, schedule_factor, uses_bfloat16
+from pose.keypoints.skeleton import COCO, MPII
+from pose.models.weights import save_weights
+from pose.params import MultiParams, Params, SingleParams
+from pose.tasks.task import (
+    Task,
+    build_problem,
+    build_task,
+    load_model,
+    load_problem,
+    open_data,
+    uses_bfloat16,
+)
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "hourglass": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
+    "ae": {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 68, "stem": [4, 8, 8]},
+    "baseline": {"kind": "simple_baseline", "stem": 8, "widths": [8, 8, 16], "blocks": 1, "upsampled": 16},
+}
 
 
-def count(net: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in net.parameters())
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    tensors = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in tensors)
 
 
-def test_the_papers_network_has_25_million_weights():
-    net = StackedHourglass(joints=16, stacks=8, modules=1, features=256, stem=[64, 128, 128])
-    assert count(net) == 25_434_112
+# Building
 
 
-def test_every_stack_answers_at_a_quarter_of_the_input():
-    net = StackedHourglass(joints=5, stacks=3, modules=2, features=8, stem=[4, 8, 8])
-    assert net(torch.rand(2, 3, 64, 128)).shape == (2, 3, 5, 16, 32)
+def test_initial_weights_are_those_of_the_global_generator_but_drawn_without_it(params: Params):
+    def built(seed: int) -> nn.Module:
+        return build_cpu_task(params.model_copy(update={"seed": seed}), "hgpose-ae").net
 
-
-def test_two_builds_from_a_seed_are_equal_and_leave_the_global_generator_alone(params: Params):
     before = torch.get_rng_state()
-    a, b = (build_task(params, "hgpose", device=torch.device("cpu")) for _ in range(2))
+    seeds = list(range(6))
+    with ThreadPoolExecutor(3) as pool:  # at once, which a seeded global generator would not allow
+        together = list(pool.map(built, seeds))
     assert torch.equal(before, torch.get_rng_state())
-    assert all(
-        torch.equal(x, y)
-        for x, y in zip(a.net.state_dict().values(), b.net.state_dict().values(), strict=True)
-    )
-
-
-def test_weights_are_those_of_the_global_generator_but_drawn_from_one_of_their_own(params: Params):
-    def built(seed: int) -> dict[str, torch.Tensor]:
-        return build_task(
-            params.model_copy(update={"seed": seed}), "hgpose-ae", device=torch.device("cpu")
-        ).net.state_dict()
-
-    def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-        return all(torch.equal(x, y) for x, y in zip(one.values(), other.values(), strict=True))
-
-    problem, spec = MultiPerson(params.multi), params.task("hgpose-ae").network
+    assert all(equal(net, built(seed)) for net, seed in zip(together, seeds, strict=True))
+    assert not equal(together[0], together[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        assert same(built(3), problem.network(spec).state_dict())
-    seeds = list(range(8))
-    with ThreadPoolExecutor(4) as pool:  # at once, which a seeded global generator would not stand
-        together = list(pool.map(built, seeds))
-    assert all(same(one, built(seed)) for one, seed in zip(together, seeds, strict=True))
-    assert not same(together[0], together[1])
+        expected = build_problem(params.multi, COCO).build_network(params.task("hgpose-ae").network)
+    assert equal(built(3), expected)
 
 
-def test_training_touches_no_global_generator(params: Params, prepared: Path, tmp_path: Path):
-    data = SinglePerson(params.single).data(prepared, watched=4)
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    task = build_task(params, "advpose", device=torch.device("cpu"))
+def test_training_and_prediction_touch_no_global_generator(params: Params, prepared: Path, tmp_path: Path):
+    def states() -> list[Any]:
+        return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+
+    before = states()
+    task, data = build_cpu_task(params, "advpose"), open_data(params.single, prepared, max_val=4)
     rows = data.rows("train")
-    for raw in Loader(
-        data.dataset(rows, seed=1, augment=True),
-        ResumableBatchSampler(len(rows), 4, seed=1, start=0, stop=3),
-        workers=0,
-    ):
-        task.step(raw.to(task.device), done=1, steps=1)
-    predict_dataset(task, data, data.rows("watched"), batch=4, flip=True)
-    save_weights(tmp_path / "last.pt", weights_of(task))
+    batches = ResumableBatchSampler(len(rows), 4, seed=1, start=0, stop=2)
+    for raw in Loader(data.dataset(rows, seed=1), batches, workers=0):
+        task.step(raw.to(CPU), done=1, steps=1)
+    predict_dataset(task, data, data.rows("val"), batch=4, flip=True)
+    save_weights(tmp_path / "last.pt", task.weights())
     Predictor.load(tmp_path / "last.pt")
-    after = random.getstate(), np.random.get_state()[1], torch.get_rng_state()
-    assert before[0] == after[0]
-    assert (before[1] == after[1]).all()
-    assert torch.equal(before[2], after[2])
+    assert states() == before
 
 
-def batch_of(mask: list[float]) -> Batch:
-    rng = torch.Generator().manual_seed(0)
-    return Batch(
-        image_B3HW=torch.rand(1, 3, 8, 8, generator=rng),
-        heatmap_BKhw=torch.rand(1, 2, 2, 2, generator=rng),
-        mask_BK=torch.tensor([mask]),
-        affine_B23=torch.eye(3, dtype=torch.float64)[None, :2],
-        row_B=torch.zeros(1, dtype=torch.int64),
-    )
+@pytest.mark.parametrize(("name", "term"), [("hgpose", "pull"), ("hgpose-ae", "push")])
+def test_weights_of_other_terms_than_the_problems_are_refused(params: Params, name: str, term: str):
+    weights = dict(params.task(name).weights)
+    weights.pop(term) if term in weights else weights.update({term: 1.0})
+    terms = build_cpu_task(params, name).problem.terms
+    kind = params.task(name).problem
+    expected = f"found the keys {', '.join(weights)}, expected {', '.join(terms)} for problem: {kind}"
+    with pytest.raises(UserError, match=rf"^tasks\.{name}\.weights: {expected}$"):
+        build_cpu_task(with_values(params, {f"tasks.{name}.weights": weights}), name)
 
 
-def test_the_heatmap_loss_is_the_weighted_squared_error_summed_over_stacks(params: Params):
-    batch, output = batch_of([1.0, 1.0]), torch.rand(1, 3, 2, 2, 2)
-    target = batch.heatmap_BKhw[:, None]
-    by_hand = sum(
-        (((1 + 20 * target) * (output[:, [s]] - target) ** 2).mean() for s in range(3)), torch.zeros(())
-    )
-    problem = SinglePerson(params.single.model_copy(update={"foreground": 20.0, "loss": "mse"}))
-    assert torch.allclose(problem.losses(output, batch)["heatmap"], by_hand)
+def test_precision_is_the_one_named_or_what_the_device_has_instructions_for(params: Params):
+    found = [uses_bfloat16(precision, torch.device("meta")) for precision in ("float32", "bfloat16", "auto")]
+    assert found == [False, True, False]
+    auto = with_values(params, {"train.precision": "auto"})
+    assert build_cpu_task(auto, "hgpose").autocast == uses_bfloat16("auto", CPU)
 
 
-def test_a_joint_without_annotation_has_no_gradient(params: Params):
-    output = torch.rand(1, 1, 2, 2, 2, requires_grad=True)
-    SinglePerson(params.single).losses(output, batch_of([1.0, 0.0]))["heatmap"].backward()
-    assert output.grad is not None
-    assert output.grad[0, 0, 0].abs().min() > 0
-    assert output.grad[0, 0, 1].abs().max() == 0
+# The step
 
 
-def test_training_on_one_batch_lowers_its_loss(params: Params, people: PersonSet):
-    task = build_task(params, "hgpose", device=torch.device("cpu"))
-    data = task.problem.data(people.path, watched=0)
-    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = Loader(dataset, [[(0, 0), (0, 1), (0, 2), (0, 3)]], workers=0)
-    losses = [float(task.step(raw.to(task.device), done=step, steps=1000)["loss"]) for step in range(30)]
-    assert np.mean(losses[-3:]) < 0.95 * losses[0]
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("hgpose", "mse"), ("hgpose", "cross_entropy"), ("hgpose-ae", "mse"), ("hgpose-ae", "focal")],
+)
+def test_every_network_learns_either_problem_by_either_loss(
+    params: Params, batches: dict[str, Batch], name: str, loss: str, network: str
+):
+    kind = params.task(name).problem
+    changes: dict[str, object] = {
+        f"{kind}.loss": loss,
+        f"tasks.{name}.network": NETWORKS[network],
+        "lr": 0.002,
+    }
+    changes |= {"train.precision": "float32", f"tasks.{name}.lr_scale": 1.0}
+    task, batch = build_cpu_task(with_values(params, changes), name), batches[kind]
+    rows = [task.step(batch, done=100 + step, steps=1000) for step in range(20)]
+    assert rows[0].keys() == {*task.problem.terms, "loss"}
+    weighted = sum(task.loss_weights[term] * float(rows[0][term]) for term in task.problem.terms)
+    assert float(rows[0]["loss"]) == pytest.approx(weighted, rel=1e-5)
+    assert np.mean([float(row["loss"]) for row in rows[-3:]]) < 0.98 * float(rows[0]["loss"])
 
 
-def test_a_term_without_a_weight_is_an_error(params: Params, people: PersonSet):
-    task = build_task(params, "hgpose", device=torch.device("cpu"))
-    task.weights = {}
-    data = task.problem.data(people.path, watched=0)
-    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = Loader(dataset, ResumableBatchSampler(4, 4, seed=0, start=0, stop=1), workers=0)
+def test_a_term_without_a_weight_is_an_error(params: Params, batches: dict[str, Batch]):
+    task = build_cpu_task(params, "hgpose")
+    task.loss_weights = {}
     with pytest.raises(KeyError, match="heatmap"):
-        task.step(raw.to(task.device), done=0, steps=1)
+        task.step(batches["single"], done=0, steps=1)
 
 
-def test_bfloat16_and_clipping_are_switched_by_parameters(params: Params, people: PersonSet):
-    train = params.train.model_copy(update={"precision": "bfloat16"})
-    clipped = params.tasks["hgpose"].model_copy(update={"clip": 1e-6})
-    task: Task = build_task(
-        params.model_copy(update={"train": train, "tasks": {"hgpose": clipped}}),
-        "hgpose",
-        device=torch.device("cpu"),
-    )
-    data = task.problem.data(people.path, watched=0)
-    dataset = data.dataset(data.rows("train"), seed=1, augment=False)
-    [raw] = Loader(dataset, ResumableBatchSampler(4, 4, seed=0, start=0, stop=1), workers=0)
-    task.step(raw.to(task.device), done=0, steps=1)
-    norm = torch.linalg.vector_norm(
-        torch.stack([p.grad.norm() for p in task.net.parameters() if p.grad is not None])
-    )
-    assert norm <= 1.01e-6
-    assert task.net(raw.to(task.device).image_B3HW).dtype == torch.float32
+def test_bfloat16_clipping_and_the_schedule_are_switched_by_parameters(
+    params: Params, batches: dict[str, Batch]
+):
+    changes = {"train.precision": "bfloat16", "tasks.hgpose.clip": 1e-6, "tasks.hgpose.schedule.warmup": 0.5}
+    task = build_cpu_task(with_values(params, changes), "hgpose")
+    computed: list[torch.dtype] = []
+    task.net.heads[0].register_forward_hook(lambda _, inputs, output: computed.append(output.dtype))
+    task.step(batches["single"], done=1, steps=8)
+    assert task.optimizer.param_groups[0]["lr"] == pytest.approx(task.lr / 2)
+    norms = [parameter.grad.norm() for parameter in task.net.parameters() if parameter.grad is not None]
+    assert torch.linalg.vector_norm(torch.stack(norms)) <= 1.01e-6
+    output = task(batches["single"].inputs.image_B3HW)
+    assert set(computed) == {torch.bfloat16}
+    assert output.dtype == task.net(batches["single"].inputs.image_B3HW).dtype == torch.float32
 
 
-def test_precision_is_what_is_said_or_what_the_device_has_instructions_for(params: Params):
-    cpu, none = torch.device("cpu"), torch.device("meta")
-    assert [uses_bfloat16(precision, none) for precision in ("float32", "bfloat16", "auto")] == [
-        False,
-        True,
-        False,
-    ]
-    auto = params.model_copy(update={"train": params.train.model_copy(update={"precision": "auto"})})
-    assert build_task(auto, "hgpose", device=cpu).autocast == uses_bfloat16("auto", cpu)
+def test_a_wrapped_network_is_run_in_place_of_the_network(params: Params, batches: dict[str, Batch]):
+    task, calls = build_cpu_task(params, "hgpose"), []
+
+    def run(image_B3HW: Tensor) -> Tensor:
+        calls.append(image_B3HW.shape)
+        return task.net(image_B3HW)
+
+    task.run = run
+    task.step(batches["single"], done=0, steps=1)
+    assert calls == [(4, 3, 64, 64)]
 
 
-def schedule(name: str, **values: object) -> ScheduleParams:
-    return ScheduleParams.model_validate(
-        {"name": name, "warmup": 0.0, "milestones": [], "gamma": 0.1} | values
-    )
+# From weights
 
 
-def test_schedules_have_the_shapes_they_are_named_for():
-    steps = schedule("steps", milestones=[0.5, 0.75])
-    assert [schedule_factor(steps, done, 100) for done in (0, 49, 50, 75)] == pytest.approx([1, 1, 0.1, 0.01])
-    cosine = schedule("cosine", warmup=0.1)
-    assert schedule_factor(cosine, 0, 100) == pytest.approx(0.1)
-    assert schedule_factor(cosine, 10, 100) == pytest.approx(1)
-    assert schedule_factor(cosine, 55, 100) == pytest.approx(0.5)
-    assert schedule_factor(cosine, 100, 100) == pytest.approx(0, abs=1e-9)
-    assert schedule_factor(schedule("constant"), 99, 100) == 1
+def test_a_loaded_model_predicts_as_the_task_did_and_takes_off_the_mean(params: Params):
+    plain = with_values(params, {"train.channels_last": False, "train.precision": "float32"})
+    task, image = build_cpu_task(plain, "hgpose"), torch.rand(1, 3, 64, 64)
+    mean = (0.5, 0.25, 0.125)
+    model = load_model(replace(task.weights(), mean=mean), "last.pt", CPU)
+    assert not model.net.training
+    with torch.inference_mode():
+        task.net.eval()
+        assert torch.equal(model(image), task(image - torch.tensor(mean)[:, None, None]))
 
 
-def cross_entropy(params: Params) -> SinglePerson:
-    return SinglePerson(params.single.model_copy(update={"loss": "cross_entropy"}))
+@pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])
+def test_a_problem_is_loaded_for_inference_or_with_other_parameters_from_elsewhere(
+    params: Params, name: str, skeleton: Any
+):
+    weights = build_cpu_task(params, name).weights()
+    own = {**weights.inference, "input_size": 128}
+    bare = load_problem(replace(weights, inference=own), "last.pt")
+    assert (bare.kind, bare.skeleton) == (params.task(name).problem, skeleton)
+    assert not isinstance(bare.params, SingleParams | MultiParams)
+    train_params = params.problem(weights.problem)
+    full = load_problem(replace(weights, inference=own), "last.pt", train_params)
+    assert full.params == train_params.model_copy(update={"input_size": 128})  # the weights' own stay
+    assert full.inference_params() == bare.inference_params() == own
 
 
-def test_cross_entropy_is_least_where_the_softmax_is_the_target(params: Params):
-    batch = batch_of([1.0, 1.0])
-    ideal = batch.heatmap_BKhw.log()[:, None]
-    target = batch.heatmap_BKhw.flatten(2)
-    share = target / target.sum(dim=2, keepdim=True)
-    entropy = -(share * share.log()).sum(dim=2).mean()
-    best = cross_entropy(params).losses(ideal, batch)["heatmap"]
-    assert torch.allclose(best, entropy)
-    assert cross_entropy(params).losses(ideal + torch.randn_like(ideal), batch)["heatmap"] > best
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inference": {"input_size": 64}}, "last.pt: inference: missing key crop"),
+        ({"outputs": 15}, "last.pt: found 15 output channels, expected 16"),
+        ({"problem": "multi"}, "last.pt: inference: unknown key crop"),
+        ({"skeleton": COCO}, "last.pt: found 16 output channels, expected 17"),
+    ],
+)
+def test_weights_whose_parameters_cannot_be_used_are_one_line(
+    params: Params, changes: dict[str, Any], message: str
+):
+    weights = replace(build_cpu_task(params, "hgpose").weights(), **changes)
+    with pytest.raises(UserError, match=f"^{message}") as error:
+        load_model(weights, "last.pt", CPU)
+    assert "\n" not in str(error.value)
 
 
-def test_cross_entropy_leaves_joints_outside_the_crop_alone(params: Params):
-    batch = batch_of([1.0, 1.0])
-    batch.heatmap_BKhw[0, 1] = 0
-    output = torch.rand(1, 1, 2, 2, 2, requires_grad=True)
-    cross_entropy(params).losses(output, batch)["heatmap"].backward()
-    assert output.grad is not None
-    assert output.grad[0, 0, 0].abs().max() > 0
-    assert output.grad[0, 0, 1].abs().max() == 0
+# The published sizes
 
 
-def test_a_sure_network_answers_with_the_targets_own_scale(params: Params):
-    xy = np.full((16, 2), 7.0)
-    target, _ = encode(xy, np.ones(16, dtype=bool), size=16, sigma=params.single.sigma)
-    logits = torch.from_numpy(target).double().clamp(min=1e-300).log()[None, None]
-    assert torch.allclose(
-        cross_entropy(params).heatmaps(logits)[0], torch.from_numpy(target).double(), atol=2e-3
-    )
-
-
-def test_cross_entropy_with_empty_maps_is_refused(params: Params):
-    values = params.model_dump()
-    values["single"] |= {"loss": "cross_entropy", "unlabelled": "zero"}
-    with pytest.raises(UserError, match=r"single: .*unlabelled: zero goes with loss: mse only"):
-        parse_params(values)
-
-
-def paper(folder: Path) -> Params:
-    """The parameters that `pose preset paper` gives."""
-    (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    apply_preset("paper", folder / "params.yaml", ROOT / "presets")
-    return load_params(folder / "params.yaml")
-
-
-def takes_two_steps(task: Task, prepared: Path, *, batch: int, shape: tuple[int, ...]) -> None:
-    data = task.problem.data(prepared, watched=0)
-    dataset = data.dataset(
-        data.images.rows("train") if isinstance(data, MultiData) else data.rows("train"), seed=1, augment=True
-    )
-    [raw] = Loader(dataset, [[(0, position) for position in range(batch)]], workers=0)
-    ready = raw.to(task.device)
-    assert ready.image_B3HW.shape == shape
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "count", "batch", "size"), [("hgpose", 25_434_112, 2, 256), ("hgpose-ae", 138_893_840, 1, 512)]
+)
+def test_the_papers_preset_builds_the_published_network_and_takes_two_steps(
+    name: str, count: int, batch: int, size: int, prepared: Path, prepared_coco: Path
+):
+    params = params_with("paper", ROOT / "params.yaml", ROOT / "presets")
+    problem = params.problem(params.task(name).problem)
+    data = open_data(problem, {"hgpose": prepared, "hgpose-ae": prepared_coco}[name])
+    task: Task = build_task(params, name, skeleton=data.skeleton, device=CPU)
+    assert sum(parameter.numel() for parameter in task.net.parameters()) == count
+    rows = np.union1d(data.rows("train"), data.rows("val"))
+    [raw] = Loader(data.dataset(rows, seed=1), [[(0, position) for position in range(batch)]], workers=0)
+    ready = raw.to(CPU)
+    assert ready.inputs.image_B3HW.shape == (batch, 3, size, size)
     before = [parameter.detach().clone() for parameter in task.net.parameters()]
     losses = [float(task.step(ready, done=step, steps=1000)["loss"]) for step in range(2)]
     assert all(np.isfinite(losses))
     assert all(not torch.equal(old, new) for old, new in zip(before, task.net.parameters(), strict=True))
-
-
-@pytest.mark.slow
-def test_the_papers_preset_builds_the_eight_stacks_and_takes_two_steps_at_256_px(
-    people: PersonSet, tmp_path: Path
-):
-    task = build_task(paper(tmp_path), "hgpose", device=torch.device("cpu"))
-    assert count(task.net) == 25_434_112
-    takes_two_steps(task, people.path, batch=2, shape=(2, 3, 256, 256))
-
-
-@pytest.mark.slow
-def test_the_papers_preset_builds_the_four_stacks_of_hgpose_ae_and_takes_two_steps_at_512_px(
-    prepared_coco: Path, tmp_path: Path
-):
-    task = build_task(paper(tmp_path), "hgpose-ae", device=torch.device("cpu"))
-    assert count(task.net) == 138_893_840
-    assert task.weights == {"heatmap": 1.0, "pull": 0.001, "push": 0.001}
-    assert task.lr == pytest.approx(2e-4)
-    takes_two_steps(task, prepared_coco, batch=1, shape=(1, 3, 512, 512))

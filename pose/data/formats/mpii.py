@@ -1,8 +1,8 @@
-"""MPII Human Pose: the published `.mat`, and the peers' `mpii_annotations.json`, -> rows of people in raw one-based numbers.
+"""MPII Human Pose -> rows of people in raw one-based numbers.
 
-The published file misses something nearly everywhere: images without people, people without scale, objpos or
-joints, joints fewer than 16, `is_visible` empty, a number or a string. What is missing becomes NaN (or 0, for
-a joint), never an error.
+Read from the published `.mat`, or from the `mpii_annotations.json` that several projects ship. The `.mat`
+lacks something nearly everywhere: images without people, people without scale, objpos or joints, joints fewer
+than 16, `is_visible` empty, a number or text. What is missing becomes NaN (0 for a joint), never an error.
 """
 
 from __future__ import annotations
@@ -34,16 +34,7 @@ HEAD_SIZE_OVER_DIAGONAL = 0.6  # PCKh's head size over the diagonal of the head 
 def read_mpii_mat(path: str | Path) -> PersonTable:
     """People of all images, training and test, of the published `.mat`."""
     annotation_I, img_train_I = _release(Path(path))
-    rows: dict[str, list[Any]] = {
-        "name": [],
-        "centre": [],
-        "scale": [],
-        "part": [],
-        "visible": [],
-        "train": [],
-        "head": [],
-        "person": [],
-    }
+    rows: list[tuple[Any, ...]] = []
     for number, (annotation, img_train) in enumerate(zip(annotation_I, img_train_I, strict=True), start=1):
         people = _structs(annotation["annorect"])
         if len(people) == 0:
@@ -51,114 +42,95 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
         where = f"{path}: image {number}"
         name = image_name("mpii", f"images/{_text(annotation['image'], 'name', where)}", path)
         x1_P, y1_P, x2_P, y2_P = (_numbers(people, side) for side in ("x1", "y1", "x2", "y2"))
-        rows["head"].extend(HEAD_SIZE_OVER_DIAGONAL * np.hypot(x2_P - x1_P, y2_P - y1_P))
-        rows["scale"].extend(_numbers(people, "scale"))
-        for index, (objpos, annopoints) in enumerate(
-            zip(_field(people, "objpos"), _field(people, "annopoints"), strict=True)
-        ):
-            part_K2, visible_K = _joints(annopoints, f"{where}, person {index + 1}")
-            rows["name"].append(name)
-            rows["centre"].append(_point(objpos))
-            rows["part"].append(part_K2)
-            rows["visible"].append(visible_K)
-            rows["train"].append(img_train)
-            rows["person"].append(index)
-    num_people = len(rows["name"])
-    if num_people == 0:
+        head_P = HEAD_SIZE_OVER_DIAGONAL * np.hypot(x2_P - x1_P, y2_P - y1_P)
+        scale_P = _numbers(people, "scale")
+        fields = zip(_field(people, "objpos"), _field(people, "annopoints"), strict=True)
+        for index, (objpos, annopoints) in enumerate(fields):
+            joints = _joints(annopoints, f"{where}, person {index + 1}")
+            rows.append((name, _point(objpos), scale_P[index], *joints, img_train, head_P[index], index))
+    if not rows:
         raise UserError(
-            f"{path}: {len(img_train_I)} images without any person, expected people in RELEASE.annolist.annorect"
+            f"{path}: found {len(img_train_I)} images without people, expected people in annorect"
         )
-    head_size_N = np.array(rows["head"])
-    table = PersonTable(
-        source_N=np.full(num_people, SOURCES.index("mpii"), dtype=np.uint8),
-        name_N=np.array(rows["name"], dtype=object),
-        centre_N2=np.array(rows["centre"]),
-        scale_N=np.array(rows["scale"]),
-        part_NK2=np.array(rows["part"]),
-        visible_NK=np.array(rows["visible"]),
-        istrain_N=np.full(num_people, TRAIN),
-        head_size_N=np.where(head_size_N > 0, head_size_N, np.nan),
-        person_N=np.array(rows["person"]),
-    )
+    names, centres, scales, parts, visibles, trains, heads, indices = zip(*rows, strict=True)
+    table = _table(names, np.array(centres), np.array(scales), np.array(parts), np.array(visibles), indices)
+    head_size_N = np.array(heads)
+    table.head_size_N[:] = np.where(head_size_N > 0, head_size_N, np.nan)
     # Test people have no joints in the published file, whatever stands here: they are the benchmark's secret.
-    test_N = ~np.array(rows["train"], dtype=bool)
+    test_N = ~np.array(trains, dtype=bool)
     table.part_NK2[test_N], table.visible_NK[test_N], table.istrain_N[test_N] = -1, 0, MPII_TEST
-    placed_N = is_placed(table.centre_N2, table.scale_N)
-    table.istrain_N[~test_N & ~(placed_N & table.labelled_NK.any(axis=1))] = INCOMPLETE
+    complete_N = is_placed(table.centre_N2, table.scale_N) & table.labelled_NK.any(axis=1)
+    table.istrain_N[~test_N & ~complete_N] = INCOMPLETE
     return table
 
 
 def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
-    """People of the training images, as peers ship them, and (N,) bool.
-
-    The published validation people. No head boxes.
-    """
+    """People of the training images, without head boxes, and (N,) bool: the published validation people."""
     people = read_json(path)
     if not isinstance(people, list) or not people or not isinstance(people[0], dict):
-        raise UserError(
-            f"{path}: found {type(people).__name__}, expected a list of people with img_paths, objpos, joint_self, ..."
-        )
-    names, centre_N2, scale_N, joint_NK3, validation_N, person_N = [], [], [], [], [], []
+        found = type(people).__name__
+        raise UserError(f"{path}: found {found}, expected a list of people with img_paths, joint_self, ...")
+    rows: list[tuple[Any, ...]] = []
     for number, person in enumerate(people, start=1):
         try:
             name, joint_K3 = person["img_paths"], np.asarray(person["joint_self"], dtype=np.float64)
-            centre_N2.append([float(person["objpos"][0]), float(person["objpos"][1])])
-            scale_N.append(float(person["scale_provided"]))
-            validation_N.append(float(person["isValidation"]) > 0)
-            person_N.append(np.int64(person["people_index"]) - 1)
+            centre = float(person["objpos"][0]), float(person["objpos"][1])
+            scale, validates = float(person["scale_provided"]), float(person["isValidation"]) > 0
+            index = np.int64(person["people_index"]) - 1
         except KeyError as error:
-            raise UserError(
-                f"{path}: person {number} has no {error}, expected it beside {', '.join(map(str, person))[:200]}"
-            ) from None
+            keys = ", ".join(map(str, person))[:200]
+            raise UserError(f"{path}: person {number} has no {error}, expected it beside {keys}") from None
         except (TypeError, ValueError, IndexError, OverflowError) as error:
-            raise UserError(
-                f"{path}: person {number} is not as expected ({' '.join(str(error).split())})"
-            ) from None
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: person {number} is not as expected ({reason})") from None
         if not isinstance(name, str) or joint_K3.shape != (JOINTS, 3):
-            raise UserError(
-                f"{path}: person {number} of image {name!r} has joint_self of shape {joint_K3.shape}, expected (16, 3)"
-            )
-        names.append(image_name("mpii", f"images/{name}", path))
-        joint_NK3.append(joint_K3)
+            found = f"image {name!r} and joint_self of shape {joint_K3.shape}"
+            raise UserError(f"{path}: person {number} has {found}, expected a name and ({JOINTS}, 3)")
+        rows.append((image_name("mpii", f"images/{name}", path), centre, scale, joint_K3, index, validates))
+    names, centres, scales, joints, indices, validation = zip(*rows, strict=True)
+    joint_NK3 = np.array(joints)
+    part_NK2, visible_NK = joint_NK3[..., :2].copy(), joint_NK3[..., 2].copy()
+    table = _table(names, np.array(centres), np.array(scales), part_NK2, visible_NK, indices)
+    return table, np.array(validation)
+
+
+def _table(
+    names: tuple[str, ...],
+    centre_N2: np.ndarray,
+    scale_N: np.ndarray,
+    part_NK2: np.ndarray,
+    visible_NK: np.ndarray,
+    indices: tuple[int, ...],
+) -> PersonTable:
+    """People to train on, without head sizes."""
     num_people = len(names)
-    joints = np.array(joint_NK3)
-    table = PersonTable(
+    return PersonTable(
         source_N=np.full(num_people, SOURCES.index("mpii"), dtype=np.uint8),
         name_N=np.array(names, dtype=object),
-        centre_N2=np.array(centre_N2),
-        scale_N=np.array(scale_N),
-        part_NK2=joints[..., :2].copy(),
-        visible_NK=joints[..., 2].copy(),
+        centre_N2=centre_N2,
+        scale_N=scale_N,
+        part_NK2=part_NK2,
+        visible_NK=visible_NK,
         istrain_N=np.full(num_people, TRAIN),
         head_size_N=np.full(num_people, np.nan),
-        person_N=np.array(person_N),
+        person_N=np.array(indices),
     )
-    return table, np.array(validation_N)
 
 
 def _release(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """RELEASE.annolist and RELEASE.img_train, one entry an image."""
     release = read_mat(path, "RELEASE", "a structure RELEASE with annolist and img_train")
-    if release.dtype.names is None or release.size != 1:
-        raise UserError(
-            f"{path}: RELEASE holds {release.dtype}, expected one structure with annolist and img_train"
-        )
-    fields = {}
-    for name in ("annolist", "img_train"):
-        if name not in release.dtype.names:
-            raise UserError(
-                f"{path}: RELEASE has {', '.join(release.dtype.names)}, expected {name} among them"
-            )
-        fields[name] = release[name].item().ravel()
-    annotation_I, img_train_I = fields["annolist"], fields["img_train"]
-    if annotation_I.dtype.names is None or not {"image", "annorect"} <= set(annotation_I.dtype.names):
-        raise UserError(
-            f"{path}: RELEASE.annolist has {annotation_I.dtype.names}, expected image and annorect"
-        )
+    names = release.dtype.names or ()
+    if release.size != 1 or not {"annolist", "img_train"} <= set(names):
+        found = ", ".join(names) or release.dtype
+        raise UserError(f"{path}: RELEASE has {found}, expected one structure with annolist and img_train")
+    annotation_I, img_train_I = (release[name].item().ravel() for name in ("annolist", "img_train"))
+    if not {"image", "annorect"} <= set(annotation_I.dtype.names or ()):
+        found = annotation_I.dtype.names
+        raise UserError(f"{path}: RELEASE.annolist has {found}, expected image and annorect")
     if len(annotation_I) != len(img_train_I) or img_train_I.dtype.kind not in "fiub":
-        raise UserError(
-            f"{path}: RELEASE.annolist has {len(annotation_I)} images, img_train {len(img_train_I)}, expected a number each"
-        )
+        found = f"{len(annotation_I)} images in annolist and {len(img_train_I)} entries in img_train"
+        raise UserError(f"{path}: found {found}, expected a number for each image")
     return annotation_I, img_train_I
 
 
@@ -168,13 +140,13 @@ def _joints(annopoints: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
     for points in _field(_structs(annopoints), "point"):
         point_J = _structs(points)
         id_J, x_J, y_J, visible_J = (_numbers(point_J, field) for field in ("id", "x", "y", "is_visible"))
-        there_J = np.isfinite(id_J) & np.isfinite(x_J) & np.isfinite(y_J)
-        joint_J = id_J[there_J].astype(int)
+        given_J = np.isfinite(id_J) & np.isfinite(x_J) & np.isfinite(y_J)
+        joint_J = id_J[given_J].astype(int)
         if ((joint_J < 0) | (joint_J >= JOINTS)).any():
             raise UserError(f"{where} has joints with ids {joint_J.tolist()}, expected 0 to {JOINTS - 1}")
-        part_K2[joint_J] = np.stack([x_J, y_J], axis=1)[there_J]
-        # Neck and head top never say whether they are visible: they count as visible, as in the peers' files.
-        visible_K[joint_J] = np.nan_to_num(visible_J[there_J], nan=1.0)
+        part_K2[joint_J] = np.stack([x_J, y_J], axis=1)[given_J]
+        # Neck and head top never have the flag: they count as visible, as in the JSON file.
+        visible_K[joint_J] = np.nan_to_num(visible_J[given_J], nan=1.0)
     return part_K2, visible_K
 
 
@@ -195,10 +167,7 @@ def _field(structs: np.ndarray, field: str) -> list[Any]:
 
 
 def _numbers(structs: np.ndarray, field: str) -> np.ndarray:
-    """The number in a field of each structure, also one written as text.
-
-    NaN where it is missing, empty or no number.
-    """
+    """The number in a field of each structure, also one written as text; NaN for anything else."""
     return np.array([_number(value) for value in _field(structs, field)], dtype=np.float64)
 
 
@@ -212,12 +181,7 @@ def _number(value: Any) -> float:
 
 
 def _text(structs: Any, field: str, where: str) -> str:
-    values = _field(_structs(structs), field)
-    if (
-        len(values) != 1
-        or not isinstance(values[0], np.ndarray)
-        or values[0].dtype.kind != "U"
-        or values[0].size != 1
-    ):
+    values = [value for value in _field(_structs(structs), field) if isinstance(value, np.ndarray)]
+    if len(values) != 1 or values[0].dtype.kind != "U" or values[0].size != 1:
         raise UserError(f"{where} has no {field}, expected a structure with its file's name")
     return str(values[0].item())

@@ -1,15 +1,13 @@
-"""Tables of annotated people, one row a person, in raw numbers.
-
-What the readers of LSP, LSPET and MPII return.
+"""Tables of annotated people, one row a person, as the readers of LSP, LSPET and MPII return them.
 
 N rows, K = 16 joints in MPII order. Raw numbers are those of the annotations and of the published layout:
-MPII's are one-based, LSP's and LSPET's are taken as they are. Only `PersonSet`, the reader of the prepared
-file, turns them into zero-based pixels.
+MPII's are one-based, LSP's and LSPET's are taken as they are. Only `zero_based` changes that.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +18,12 @@ from pose.keypoints.skeleton import MPII
 
 SOURCES = ("lsp", "lspet", "mpii")
 SPLITS = ("train", "validation", "test", "unused")
-# Folder of each set in the data root, as image names in the file spell it, and as it is found on disk.
+# The folder of each set in the data root: as image names in the file spell it, and as else found on disk.
 FOLDERS = {"lsp": ("LSP", "lsp"), "lspet": ("LSPET", "lspet"), "mpii": ("mpii", "MPII")}
 JOINTS = len(MPII)
-PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of this many pixels
-# On MPII, crops lie this many pixels * scale below `objpos`, so that the feet are kept.
-FEET_SHIFT = 15.0
-# Codes of `istrain` in the published file. Its original loader had 0 and 2 the wrong way round.
+PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of so many pixels
+FEET_SHIFT = 15.0  # crops of MPII lie so many pixels * scale below `objpos`, so that the feet are in them
+# Codes of `istrain` in the published file. Its original loader confused 0 and 2.
 TRAIN, LSP_TEST, MPII_TEST, INCOMPLETE = 1, 0, 2, -1
 
 
@@ -58,6 +55,11 @@ class PersonTable:
         """(N, K) bool."""
         return is_labelled(self.part_NK2)
 
+    @property
+    def mpii_N(self) -> np.ndarray:
+        """(N,) bool: people of MPII."""
+        return self.source_N == SOURCES.index("mpii")
+
     def take(self, rows: np.ndarray) -> PersonTable:
         """The table of the given rows, in their order."""
         return PersonTable(
@@ -65,7 +67,7 @@ class PersonTable:
         )
 
     @staticmethod
-    def join(tables: list[PersonTable]) -> PersonTable:
+    def join(tables: Sequence[PersonTable]) -> PersonTable:
         """All rows of several tables, one table after the other."""
         fields = [field.name for field in dataclasses.fields(PersonTable)]
         return PersonTable(
@@ -74,19 +76,16 @@ class PersonTable:
 
 
 def is_labelled(part_NK2: np.ndarray) -> np.ndarray:
-    """(N, K) bool from raw joints (N, K, 2).
+    """(N, K) bool from raw joints (N, K, 2): published files mark an absent joint by a number of 0 or less.
 
-    Published files mark an absent joint by a number that is not positive.
-
-    `visible` does not say it: published LSP rows call all 16 joints visible, also the two that LSP does not
-    have.
+    `visible` does not tell: published LSP rows call all 16 joints visible, also the two that LSP lacks.
     """
     labelled_NK: np.ndarray = (np.greater(part_NK2, 0) & np.less(part_NK2, FAR)).all(axis=2)
     return labelled_NK
 
 
 def is_placed(centre_N2: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
-    """(N,) bool: whether a person's centre, px, and scale are numbers, and of a size that pictures have."""
+    """(N,) bool: whether a person's centre, px, and scale are numbers, and of a size that images have."""
     near_N2: np.ndarray = np.abs(centre_N2) < FAR
     return near_N2.all(axis=1) & (scale_N > 1 / FAR) & (scale_N < FAR)
 
@@ -107,6 +106,6 @@ def image_name(source: str, within: str, file: str | Path) -> str:
 
 
 def find_folder(root: str | Path, source: str) -> Path:
-    """A set's folder under the data root, whichever of its accepted spellings is there (the first one if none is)."""
+    """A set's folder under the data root in whichever spelling exists, in the first one if none does."""
     candidates = [Path(root) / folder for folder in FOLDERS[source]]
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])

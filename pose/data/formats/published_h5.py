@@ -22,10 +22,11 @@ def decode_name(codes: np.ndarray, file: str | Path) -> str:
 
 
 def encode_name(name: str) -> np.ndarray:
-    """(50,) float64 character codes, zero padded; UserError for a name that the published layout has no room for."""
+    """(50,) float64 character codes, zero padded; UserError for a name that is too long for the layout."""
     if len(name) > NAME_LENGTH:
         raise UserError(
-            f"imgname {name[:60]!r} has {len(name)} characters, expected at most {NAME_LENGTH}: give the image a shorter name"
+            f"imgname {name[:60]!r} has {len(name)} characters, expected at most {NAME_LENGTH}:"
+            " give the image a shorter name"
         )
     codes = np.zeros(NAME_LENGTH)
     codes[: len(name)] = [ord(letter) for letter in name]
@@ -35,14 +36,15 @@ def encode_name(name: str) -> np.ndarray:
 def read_published(path: str | Path) -> PersonTable:
     """The six datasets of a published (or our own) `lsp_mpii.h5`, in raw numbers.
 
-    Head sizes are not in it: NaN. A person's index is the number of rows before it with the same image.
+    It has no head sizes: NaN. A person's index is the number of rows before it with the same image.
     """
     with open_h5(path) as file:
         code_N50 = read_number_column(file, "imgname", (None, NAME_LENGTH))
         num_people = len(code_N50)
         if not np.isfinite(code_N50).all() or num_people == 0:
             raise UserError(
-                f"{path}: dataset 'imgname' holds {num_people} rows or not numbers only, expected a row of codes a person"
+                f"{path}: dataset 'imgname' holds {num_people} rows or not numbers only,"
+                " expected a row of codes a person"
             )
         centre_N2 = read_number_column(file, "center", (num_people, 2))
         scale_N = read_number_column(file, "scale", (num_people,))
@@ -54,9 +56,8 @@ def read_published(path: str | Path) -> PersonTable:
         stored = decode_name(codes, path)
         folder, _, within = stored.partition("/")
         # The longer prefix first: "lspet" begins as "lsp" does.
-        source = next(
-            (source for source in ("lspet", "lsp", "mpii") if folder.lower().startswith(source)), None
-        )
+        prefixes = (source for source in ("lspet", "lsp", "mpii") if folder.lower().startswith(source))
+        source = next(prefixes, None)
         if source is None:
             raise UserError(
                 f"{path}: image name {stored!r}, expected one that begins with LSP/, LSPET/ or mpii/"

@@ -1,15 +1,14 @@
-"""From LSP, LSPET and MPII as they come, or a published `lsp_mpii.h5`, to the prepared person file.
+"""LSP, LSPET and MPII as they come, or a published `lsp_mpii.h5` -> the prepared person file.
 
-Whatever of the three sets is there is used. A person whose image is missing or damaged is left out and
+Whichever of the three sets are present are used. A person whose image is missing or damaged is left out and
 counted. Each person's surroundings are packed into the file as a small JPEG, so that training reads few bytes
-and decodes few pixels a person.
+and decodes few pixels a person. N people, P people of one image.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -40,179 +39,161 @@ from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
 
 PUBLISHED = "lsp_mpii.h5"
-# Side of the packed surroundings over the person's height: the crop of 1.25 and room to turn it by 30 degrees
-# (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
+# Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
+# degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
 SURROUNDINGS = 1.25 * 1.7
-# An image is kept as it came, which costs no second compression, if little of it and few of its pixels could
-# be saved.
+# An image is kept as it came, without a second compression, if cropping saves less than half of its pixels
+# and shrinking less than 0.4 of its sides.
 KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
 
 OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no joints"
 
 
-@dataclass
-class LspMpiiSummary(Summary):
-    """What became of the annotated people.
-
-    Annotated, kept: people by (source, split). left_out: people by (source, reason).
-    """
-
-    annotated: Counter[tuple[str, str]] = field(default_factory=Counter)
-    kept: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def table(self) -> list[str]:
-        lines = [
-            f"{'set':5} {'':9} {'people':>7}" + "".join(f" {split:>10}" for split in SPLITS) + "   left out"
-        ]
-        for source in SOURCES:
-            if not any(counted == source for counted, _ in self.annotated):
-                continue
-            for what, counts in (("annotated", self.annotated), ("kept", self.kept)):
-                by_split = [counts[source, split] for split in SPLITS]
-                line = f"{source:5} {what:9} {sum(by_split):7,}" + "".join(
-                    f" {count:10,}" for count in by_split
-                )
-                lines.append(line + (f"   {self.reasons(source) or 'none'}" if what == "kept" else ""))
-        return lines
-
-
-@dataclass(frozen=True)
-class Job:
-    """An image and the people in it: all that packing needs to know."""
-
-    path: Path
-    centre_P2: np.ndarray  # zero-based px
-    side_P: np.ndarray  # of the surroundings, px
-
-
-@dataclass(frozen=True)
-class Packed:
-    """The pictures of an image's people.
-
-    JPEG bytes and affine (2, 3), None for a person outside the image.
-    """
-
-    size: tuple[int, int]  # width, height of the image
-    pictures: list[tuple[bytes, np.ndarray] | None]
-
-
 def prepare_lsp_mpii(
     root: str | Path, path: str | Path, *, params: PrepareParams, seed: int, workers: int | None = None
-) -> LspMpiiSummary:
-    """Write the prepared person file and say what is in it. The same input gives the same bytes.
+) -> Summary:
+    """Write the prepared person file, atomically. The same input gives the same bytes.
 
     root: folder with LSP, LSPET, mpii, or a published lsp_mpii.h5, which is then taken instead. workers:
-    threads, all cores if None. UserError if nothing usable is there. The file appears whole or not at all.
+    threads, all cores if None. UserError if nothing usable is present.
     """
     root, path = Path(root), Path(path)
     table, listed_validation_N, summary = collect(root)
-    split_N = split_people(
-        table,
-        listed_validation_N,
-        lspet_held_out=params.lspet_held_out,
-        mpii_held_out=params.mpii_held_out,
-        seed=seed,
-    )
-    if listed_validation_N is None and (table.source_N == SOURCES.index("mpii")).any():
+    split_N = split_people(table, listed_validation_N, params, seed)
+    if listed_validation_N is None and table.mpii_N.any():
         summary.notes.append(
-            f"mpii: no {raw_mpii.JSON[0]} to list the published validation people, {params.mpii_held_out:g} of the images held out instead"
+            f"mpii: no {raw_mpii.JSON[0]} to list the published validation people,"
+            f" {params.mpii_held_out:g} of the images held out instead"
         )
-    reason_N = _unusable(table)
     # Image by image, so that none is decoded twice.
     first_row: dict[str, int] = {}
-    order_N = np.argsort(
-        [first_row.setdefault(name, row) for row, name in enumerate(table.name_N)], kind="stable"
-    )
-    table, split_N, reason_N = table.take(order_N), split_N[order_N], reason_N[order_N]
+    image_N = [first_row.setdefault(name, row) for row, name in enumerate(table.name_N)]
+    order_N = np.argsort(image_N, kind="stable")
+    table, split_N = table.take(order_N), split_N[order_N]
     code_N50 = np.array([encode_name(name) for name in table.name_N])
 
-    with atomic_write(path) as unfinished, h5py.File(unfinished, "w") as file:
-        kept_N, size_N2, affine_N23 = _write_pictures(file, table, reason_N, root, params, workers, summary)
-        for row in range(len(table)):
-            key = SOURCES[table.source_N[row]], SPLITS[split_N[row]]
-            summary.annotated[key] += 1
-            summary.kept[key] += int(kept_N[row])
-            if not kept_N[row]:
-                summary.left_out[key[0], reason_N[row]] += 1
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        reason_N, size_N2, affine_N23 = _pack_images(file, table, root, params, workers, summary)
+        kept_N = reason_N == ""
+        _count(table, split_N, reason_N, summary)
         if not kept_N.any():
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(reason_N.tolist()).items())
             raise UserError(
-                f"{root}: none of {len(table):,} annotated people can be used ({reasons}), first image {table.name_N[0]}"
+                f"{root}: none of {len(table):,} annotated people can be used ({reasons}),"
+                f" first image {table.name_N[0]}"
             )
-        _write_columns(
-            file, table.take(kept_N), code_N50[kept_N], split_N[kept_N], size_N2[kept_N], affine_N23[kept_N]
-        )
+        kept = table.take(kept_N)
+        columns = {
+            "imgname": code_N50[kept_N],
+            "center": kept.centre_N2,
+            "scale": kept.scale_N,
+            "part": np.nan_to_num(kept.part_NK2),
+            "visible": np.nan_to_num(kept.visible_NK),
+            "istrain": kept.istrain_N,
+            "head_size": kept.head_size_N,
+            "source": kept.source_N,
+            "image_size": size_N2[kept_N],
+            "person": kept.person_N,
+            "split": split_N[kept_N],
+            "packed_affine": affine_N23[kept_N],
+        }
+        codes = {"source": SOURCES, "split": SPLITS}
+        write_columns(file, columns, codes=codes, attributes={"skeleton": MPII.model_dump_json()})
     return summary
 
 
-def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, LspMpiiSummary]:
-    """All annotated people under the data root; (N,) bool, who is a published MPII validation person, if a list of them is there."""
-    mpii = find_folder(root, "mpii")
-    mat = mpii / raw_mpii.MAT
-    listing = next((mpii / name for name in raw_mpii.JSON if (mpii / name).is_file()), None)
-    peers, peers_validation_N = raw_mpii.read_mpii_json(listing) if listing else (None, None)
-    notes: list[str] = []
+def _count(table: PersonTable, split_N: np.ndarray, reason_N: np.ndarray, summary: Summary) -> None:
+    for source in range(len(SOURCES)):
+        for split in range(len(SPLITS)):
+            reasons = Counter(reason_N[(table.source_N == source) & (split_N == split)].tolist())
+            if reasons:
+                row = f"{SOURCES[source]} {SPLITS[split]}"
+                summary.counts[row, "annotated"] = reasons.total()
+                summary.counts[row, "kept"] = reasons.pop("", 0)
+                summary.left_out.update({(row, reason): count for reason, count in reasons.items()})
 
+
+# --- who is annotated ---
+
+
+def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
+    """All annotated people under the data root, and (N,) bool, who is a published MPII validation person.
+
+    None in place of the latter where no list of them is at hand.
+    """
+    mpii = find_folder(root, "mpii")
+    listing = next((mpii / name for name in raw_mpii.JSON if (mpii / name).is_file()), None)
+    listed, validates_M = raw_mpii.read_mpii_json(listing) if listing else (None, np.empty(0))
     if (root / PUBLISHED).is_file():
-        used = [PUBLISHED]
-        table = read_published(root / PUBLISHED)
-        if mat.is_file():
-            used.append(f"head sizes of {mat.name}")
-            heads = raw_mpii.read_mpii_mat(mat)
-            row_N = match_by_centre(table, heads)
-            table.head_size_N[row_N >= 0] = heads.head_size_N[row_N[row_N >= 0]]
-        listed_N = match_by_centre(table, peers) if peers else None
+        table, used, notes = _read_published(root, mpii / raw_mpii.MAT)
+        match = match_by_centre
     else:
-        used, tables = [], []
-        for source, read in (("lsp", raw_lsp.read_lsp), ("lspet", raw_lsp.read_lspet)):
-            folder = find_folder(root, source)
-            if (folder / raw_lsp.ANNOTATIONS).is_file():
-                used.append(f"{folder.name}/{raw_lsp.ANNOTATIONS}")
-                tables.append(read(folder))
-            elif folder.is_dir():
-                notes.append(f"{source}: {folder} has no {raw_lsp.ANNOTATIONS}, not used")
-        if mat.is_file():
-            used.append(f"{mpii.name}/{mat.name}")
-            tables.append(raw_mpii.read_mpii_mat(mat))
-        elif peers:
-            tables.append(peers)
-        elif mpii.is_dir():
-            notes.append(
-                f"mpii: {mpii} has neither {raw_mpii.MAT} nor {' nor '.join(raw_mpii.JSON)}, not used"
-            )
-        if not tables:
-            raise UserError(
-                f"data.root {root}: no LSP, LSPET, mpii folder with annotations and no {PUBLISHED}, expected LSP/{raw_lsp.ANNOTATIONS}, "
-                f"LSPET/{raw_lsp.ANNOTATIONS}, mpii/{raw_mpii.MAT}, mpii/{raw_mpii.JSON[0]}[.gz] or {PUBLISHED}"
-            )
-        table = PersonTable.join(tables)
-        listed_N = match_by_index(table, peers) if peers else None
+        table, used, notes = _read_raw_sets(root, mpii, listed)
+        match = match_by_index
     validation_N = None
-    if listing is not None and listed_N is not None and peers_validation_N is not None:
+    if listing and listed:
         used.append(f"{mpii.name}/{listing.name}")
-        validation_N = (listed_N >= 0) & peers_validation_N[listed_N]
-        num_unlisted = int(
-            ((listed_N < 0) & (table.source_N == SOURCES.index("mpii")) & (table.istrain_N == TRAIN)).sum()
-        )
-        if num_unlisted:
+        row_N = match(table, listed)
+        validation_N = (row_N >= 0) & validates_M[row_N]
+        unlisted = int(((row_N < 0) & table.mpii_N & (table.istrain_N == TRAIN)).sum())
+        if unlisted:
             notes.append(
-                f"mpii: {num_unlisted:,} people with joints are not in {listing.name}: train, unused in a validation image"
+                f"mpii: {unlisted:,} people with joints are not in {listing.name}:"
+                " train, or unused in a validation image"
             )
-    return table, validation_N, LspMpiiSummary(title=f"prepared from {root}: {', '.join(used)}", notes=notes)
+    summary = Summary(f"prepared from {root}: {', '.join(used)}", ("annotated", "kept"), notes)
+    return table, validation_N, summary
+
+
+def _read_published(root: Path, mat: Path) -> tuple[PersonTable, list[str], list[str]]:
+    """The people of the published file, with the head sizes of a `.mat`, the files used, and no notes."""
+    table, used = read_published(root / PUBLISHED), [PUBLISHED]
+    if mat.is_file():
+        used.append(f"head sizes of {mat.name}")
+        heads = raw_mpii.read_mpii_mat(mat)
+        row_N = match_by_centre(table, heads)
+        table.head_size_N[row_N >= 0] = heads.head_size_N[row_N[row_N >= 0]]
+    return table, used, []
+
+
+def _read_raw_sets(
+    root: Path, mpii: Path, listed: PersonTable | None
+) -> tuple[PersonTable, list[str], list[str]]:
+    """The people of whichever raw sets are present, the files used, and notes."""
+    used, notes, tables = [], [], []
+    for source, read in (("lsp", raw_lsp.read_lsp), ("lspet", raw_lsp.read_lspet)):
+        folder = find_folder(root, source)
+        if (folder / raw_lsp.ANNOTATIONS).is_file():
+            used.append(f"{folder.name}/{raw_lsp.ANNOTATIONS}")
+            tables.append(read(folder))
+        elif folder.is_dir():
+            notes.append(f"{source}: {folder} has no {raw_lsp.ANNOTATIONS}, not used")
+    if (mpii / raw_mpii.MAT).is_file():
+        used.append(f"{mpii.name}/{raw_mpii.MAT}")
+        tables.append(raw_mpii.read_mpii_mat(mpii / raw_mpii.MAT))
+    elif listed:
+        tables.append(listed)
+    elif mpii.is_dir():
+        notes.append(f"mpii: {mpii} has neither {raw_mpii.MAT} nor {' nor '.join(raw_mpii.JSON)}, not used")
+    if not tables:
+        raise UserError(
+            f"data.root {root}: no LSP, LSPET, mpii folder with annotations and no {PUBLISHED},"
+            f" expected LSP/{raw_lsp.ANNOTATIONS}, LSPET/{raw_lsp.ANNOTATIONS}, mpii/{raw_mpii.MAT},"
+            f" mpii/{raw_mpii.JSON[0]}[.gz] or {PUBLISHED}"
+        )
+    return PersonTable.join(tables), used, notes
 
 
 def match_by_index(table: PersonTable, other: PersonTable) -> np.ndarray:
     """(N,) the row in `other` of the same image and the same index in it, -1 where there is none."""
-    row_of = {
-        (name, person): row
-        for row, (name, person) in enumerate(zip(other.name_N, other.person_N.tolist(), strict=True))
-    }
+    keys = zip(other.name_N, other.person_N.tolist(), strict=True)
+    row_of = {key: row for row, key in enumerate(keys)}
     keys = zip(table.name_N, table.person_N.tolist(), strict=True)
     return np.array([row_of.get(key, -1) for key in keys], dtype=np.int64)
 
 
 def match_by_centre(table: PersonTable, other: PersonTable) -> np.ndarray:
-    """(N,) the row in `other` of the same image with the nearest centre within a pixel, -1 where there is none."""
+    """(N,) the row in `other` of the same image with the nearest centre, -1 if none is within a pixel."""
     rows_of: dict[str, list[int]] = {}
     for row, name in enumerate(other.name_N):
         rows_of.setdefault(name, []).append(row)
@@ -220,63 +201,61 @@ def match_by_centre(table: PersonTable, other: PersonTable) -> np.ndarray:
     for row, name in enumerate(table.name_N):
         if name in rows_of:
             candidates = np.array(rows_of[name])
-            distance = np.nan_to_num(
-                np.linalg.norm(other.centre_N2[candidates] - table.centre_N2[row], axis=1), nan=np.inf
-            )
+            distance = np.linalg.norm(other.centre_N2[candidates] - table.centre_N2[row], axis=1)
+            distance = np.nan_to_num(distance, nan=np.inf)
             if distance.min() <= 1:
                 match_N[row] = candidates[distance.argmin()]
     return match_N
 
 
+# --- who trains, who validates ---
+
+
 def split_people(
-    table: PersonTable,
-    listed_validation_N: np.ndarray | None,
-    *,
-    lspet_held_out: float,
-    mpii_held_out: float,
-    seed: int,
+    table: PersonTable, listed_validation_N: np.ndarray | None, params: PrepareParams, seed: int
 ) -> np.ndarray:
     """(N,) uint8 index in SPLITS.
 
-    Listed_validation_N: the published MPII validation people, None if no list of them is at hand.
-
-    All people of an image are on the same side: training people in a validation image (the list leaves out
-    some) are unused.
+    listed_validation_N: the published MPII validation people, None without a list of them. All people of an
+    image are on the same side: training people in a validation image (the list leaves out some) are unused.
     """
     train, validation, test, unused = range(len(SPLITS))
-    lsp, lspet, mpii = (table.source_N == index for index in range(len(SOURCES)))
-    held_out_N = lspet & chosen(table.name_N, lspet_held_out, seed)
+    held_out_N = (table.source_N == SOURCES.index("lspet")) & chosen(
+        table.name_N, params.lspet_held_out, seed
+    )
+    barred_N = np.zeros(len(table), dtype=bool)
     if listed_validation_N is None:
-        held_out_N |= mpii & chosen(table.name_N, mpii_held_out, seed)
-        barred_N = np.zeros(len(table), dtype=bool)
+        held_out_N |= table.mpii_N & chosen(table.name_N, params.mpii_held_out, seed)
     else:
-        held_out_N |= mpii & listed_validation_N
-        barred_N = mpii & np.isin(
-            table.name_N.astype(str), np.unique(table.name_N[mpii & listed_validation_N].astype(str))
+        listed_N = table.mpii_N & listed_validation_N
+        held_out_N |= listed_N
+        barred_N = table.mpii_N & np.isin(
+            table.name_N.astype(str), np.unique(table.name_N[listed_N].astype(str))
         )
     split_N = np.full(len(table), unused, dtype=np.uint8)
     trainable_N = table.istrain_N == TRAIN
     split_N[trainable_N & ~barred_N] = train
     split_N[trainable_N & held_out_N] = validation
-    split_N[lsp & (table.istrain_N == LSP_TEST)] = test
+    split_N[(table.source_N == SOURCES.index("lsp")) & (table.istrain_N == LSP_TEST)] = test
     return split_N
 
 
 def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """(N,) bool: about this share of the images, by a hash of the name, so that it matters not which other images there are."""
-    numbers = (
-        int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") for name in name_N
-    )
-    return np.array([number < share * 2.0**64 for number in numbers], dtype=bool)
+    """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
+    digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
+    return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
+
+
+# --- their images ---
 
 
 def pack(
     data: bytes, image_HW3: np.ndarray, centre_xy: np.ndarray, side: float, params: PrepareParams
 ) -> tuple[bytes, np.ndarray] | None:
-    """The square of `side` px around a person, as JPEG bytes of at most about `pack_size` px a side, and the affine (2, 3) to it.
+    """The square of `side` px around a person as a JPEG of at most about `pack_size` px a side.
 
-    data: the image's file; image_HW3: the same, decoded; centre_xy: zero-based px. None if the square lies
-    outside the image.
+    data: the image's file. image_HW3: the same, decoded. centre_xy: zero-based px. Returns the JPEG's bytes
+    and the affine (2, 3) from image px to its px, None if the square lies outside the image.
     """
     size_wh = np.array(image_HW3.shape[1::-1])
     # Half-pixel centres: pixel i reaches from i - 0.5 to i + 0.5.
@@ -294,110 +273,65 @@ def pack(
     return encode_jpeg(packed_HW3, params.jpeg_quality), affine
 
 
-def _unusable(table: PersonTable) -> np.ndarray:
-    """(N,) str objects: why a person cannot be used whatever the image, else empty."""
-    reason_N = np.full(len(table), "", dtype=object)
-    reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
-    # MPII's people without joints have a code of their own in the published layout; one of LSP without any is
-    # of no use.
-    reason_N[(table.source_N != SOURCES.index("mpii")) & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
-    return reason_N
-
-
-def _write_pictures(
+def _pack_images(
     file: h5py.File,
     table: PersonTable,
-    reason_N: np.ndarray,
     root: Path,
     params: PrepareParams,
     workers: int | None,
-    summary: LspMpiiSummary,
+    summary: Summary,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write `packed`, a row per person kept, and fill in `reason_N` for the others.
+    """Write the images of the people who can be used. Rows of an image lie together.
 
-    Returns (N,) bool, who is kept, (N, 2) width and height of the image, (N, 2, 3) affine to the packed
-    picture.
+    Returns (N,) str objects, why a person is left out, else empty; (N, 2) width and height of the image;
+    (N, 2, 3) affine from image px to the px of the packed image.
     """
-    pictures = create_images(file, len(table))
-    size_N2 = np.zeros((len(table), 2), dtype=np.int64)
-    affine_N23 = np.zeros((len(table), 2, 3))
-    num_kept = 0
-    rows_of, jobs = _jobs(table, reason_N, root)
-    with in_threads(lambda job: _pack_image(job, params), jobs, workers, doing="packing people") as results:
-        for rows, packed in zip(rows_of, results, strict=True):
-            if isinstance(packed, str):
+    reason_N = np.full(len(table), "", dtype=object)
+    reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
+    # MPII's people without joints have a code of their own in the published layout; others are of no use.
+    reason_N[~table.mpii_N & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
+    centre_N2 = zero_based(table.source_N, table.centre_N2)
+    centre_N2[:, 1] += np.where(table.mpii_N, FEET_SHIFT * table.scale_N, 0.0)
+    side_N = SURROUNDINGS * PERSON_HEIGHT * table.scale_N
+    size_N2, affine_N23 = np.zeros((len(table), 2), dtype=np.int64), np.zeros((len(table), 2, 3))
+    folders = [find_folder(root, source) for source in SOURCES]
+
+    def image_path(row: int) -> Path:
+        return folders[table.source_N[row]] / table.name_N[row].partition("/")[2]
+
+    jobs = []  # rows of each image that is present
+    starts = np.flatnonzero(np.append(True, table.name_N[1:] != table.name_N[:-1]))
+    for rows in np.split(np.arange(len(table)), starts[1:]):
+        rows = rows[reason_N[rows] == ""]
+        if len(rows) and image_path(rows[0]).is_file():
+            jobs.append(rows)
+        else:
+            reason_N[rows] = IMAGE_MISSING
+
+    def pack_image(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[bytes, np.ndarray] | None]] | UserError:
+        path = image_path(rows[0])
+        try:
+            data = read_picture(path)
+            image_HW3 = decode_image(data, str(path))
+        except UserError as error:
+            return error
+        people = zip(centre_N2[rows], side_N[rows].tolist(), strict=True)
+        packed = [pack(data, image_HW3, centre_xy, side, params) for centre_xy, side in people]
+        return np.array(image_HW3.shape[1::-1]), packed
+
+    images, num_kept = create_images(file, len(table)), 0
+    with in_threads(pack_image, jobs, workers, description="packing people") as results:
+        for rows, result in zip(jobs, results, strict=True):
+            if isinstance(result, UserError):
                 reason_N[rows] = IMAGE_UNREADABLE
-                summary.unusable.append(packed)
+                summary.unusable.append(str(result))
                 continue
-            size_N2[rows] = packed.size
-            for row, picture in zip(rows, packed.pictures, strict=True):
-                if picture is None:
+            size_N2[rows], packed = result
+            for row, one in zip(rows, packed, strict=True):
+                if one is None:
                     reason_N[row] = OUTSIDE
                     continue
-                affine_N23[row] = picture[1]
-                pictures[num_kept] = np.frombuffer(picture[0], dtype=np.uint8)
+                images[num_kept], affine_N23[row] = np.frombuffer(one[0], dtype=np.uint8), one[1]
                 num_kept += 1
-    pictures.resize((num_kept,))
-    return reason_N == "", size_N2, affine_N23
-
-
-def _jobs(table: PersonTable, reason_N: np.ndarray, root: Path) -> tuple[list[np.ndarray], list[Job]]:
-    """The rows of each image that is there, and its job. Rows of an image lie together."""
-    folder = {source: find_folder(root, source) for source in SOURCES}
-    centre_N2 = zero_based(table.source_N, table.centre_N2)
-    centre_N2[:, 1] += np.where(table.source_N == SOURCES.index("mpii"), FEET_SHIFT * table.scale_N, 0.0)
-    side_N = SURROUNDINGS * PERSON_HEIGHT * table.scale_N
-    starts = [row for row in range(len(table)) if row == 0 or table.name_N[row] != table.name_N[row - 1]]
-    rows_of, jobs = [], []
-    for start, end in zip(starts, [*starts[1:], len(table)], strict=True):
-        within = table.name_N[start].partition("/")[2]
-        image = folder[SOURCES[table.source_N[start]]] / within
-        rows = start + np.flatnonzero(reason_N[start:end] == "")
-        if len(rows) and not image.is_file():
-            reason_N[rows] = IMAGE_MISSING
-        elif len(rows):
-            rows_of.append(rows)
-            jobs.append(Job(path=image, centre_P2=centre_N2[rows], side_P=side_N[rows]))
-    return rows_of, jobs
-
-
-def _pack_image(job: Job, params: PrepareParams) -> Packed | str:
-    """The packed pictures of an image's people, or what is wrong with the image."""
-    try:
-        data = read_picture(job.path)
-        image_HW3 = decode_image(data, str(job.path))
-    except UserError as error:
-        return str(error)
-    people = zip(job.centre_P2, job.side_P.tolist(), strict=True)
-    pictures = [pack(data, image_HW3, centre_xy, side, params) for centre_xy, side in people]
-    return Packed(size=(image_HW3.shape[1], image_HW3.shape[0]), pictures=pictures)
-
-
-def _write_columns(
-    file: h5py.File,
-    table: PersonTable,
-    code_N50: np.ndarray,
-    split_N: np.ndarray,
-    size_N2: np.ndarray,
-    affine_N23: np.ndarray,
-) -> None:
-    columns = {
-        "imgname": code_N50,
-        "center": table.centre_N2,
-        "scale": table.scale_N,
-        "part": np.nan_to_num(table.part_NK2),
-        "visible": np.nan_to_num(table.visible_NK),
-        "istrain": table.istrain_N,
-        "head_size": table.head_size_N,
-        "source": table.source_N,
-        "image_size": size_N2,
-        "person": table.person_N,
-        "split": split_N,
-        "packed_affine": affine_N23,
-    }
-    write_columns(
-        file,
-        columns,
-        codes={"source": SOURCES, "split": SPLITS},
-        attributes={"skeleton": MPII.model_dump_json()},
-    )
+    images.resize((num_kept,))
+    return reason_N, size_N2, affine_N23

@@ -1,4 +1,4 @@
-"""Writing drawn sets: whole folders or none, and all cores drawing."""
+"""Writing the images and MATLAB files of synthetic sets, drawn by several processes."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.io
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from pose.data.threads import cores, one_opencv_thread
 
 
-def write_jpeg(path: str, image_HW3: np.ndarray, rng: np.random.Generator) -> None:
-    """An RGB picture as a JPEG file of random quality."""
+def write_jpeg(path: Path, image_HW3: np.ndarray, rng: np.random.Generator) -> None:
+    """An RGB image as a JPEG file of random quality."""
     quality = int(rng.integers(72, 97))
-    if not cv2.imwrite(path, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]):
+    image_BGR = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(path), image_BGR, [cv2.IMWRITE_JPEG_QUALITY, quality]):
         raise OSError(f"{path}: cannot be written")
 
 
 def write_mat(path: Path, **variables: np.ndarray) -> None:
     """Variables as a MATLAB file, which depends on nothing but them."""
+    import scipy.io
+
     file = io.BytesIO()
     scipy.io.savemat(file, variables, do_compression=True)
     data = file.getvalue()
-    # The first 116 bytes are free text, where scipy puts the time: the same data should be the same file.
+    # The first 116 bytes are free text, where scipy puts the time.
     path.write_bytes(b"MATLAB 5.0 MAT-file, drawn from a seed".ljust(116) + data[116:])
 
 
 @contextmanager
 def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
-    """Processes to draw with, one per core if `workers` is None; no pool at all for one worker, who is the caller."""
+    """Processes to draw with, one per core if `workers` is None; no pool for one worker: the caller draws."""
     workers = workers or cores()
     if workers == 1:
-        with one_opencv_thread():  # by which pictures this small are drawn faster
+        with one_opencv_thread():  # faster for images this small
             yield None
         return
-    # Not `fork`: a child of a process in which OpenCV has already started its threads waits for them for
-    # ever.
+    # Not `fork`: if OpenCV has started its threads in this process, a child would wait for them for ever.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["pose.data.synthetic.sets"])
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_drawing) as pool:
+        context.set_forkserver_preload(["pose.data.synthetic"])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_init_worker) as pool:
         try:
             yield pool
         except BaseException:
@@ -59,8 +60,8 @@ def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
             raise
 
 
-def _start_drawing() -> None:
-    """In each process: one thread, and an end when the caller ends, however it does (a killed one leaves nobody waiting for work)."""
+def _init_worker() -> None:
+    """One OpenCV thread, and an end when the caller ends, however it does."""
     cv2.setNumThreads(1)
     caller = multiprocessing.parent_process()
     assert caller is not None
@@ -74,7 +75,6 @@ def _end_with(sentinel: int) -> None:
 
 def draw_all(name: str, draw: Callable[[Any], Any], jobs: Sequence[Any], pool: Executor | None) -> list[Any]:
     """`draw` of every job in order, with a progress bar."""
-    done = (
-        map(draw, jobs) if pool is None else pool.map(draw, jobs, chunksize=max(1, min(16, len(jobs) // 32)))
-    )
-    return list(tqdm(done, total=len(jobs), desc=f"drawing {name}", unit=" pictures"))
+    chunk = max(1, min(16, len(jobs) // 32))
+    results = pool.map(draw, jobs, chunksize=chunk) if pool else map(draw, jobs)
+    return list(tqdm(results, total=len(jobs), desc=f"drawing {name}", unit="image", disable=None))

@@ -1,4 +1,4 @@
-"""People in space: the solid parts that a build, a pose and an outfit make, and where the joints are.
+"""People in space: the solids that a build, a pose and an outfit make, and where the joints are.
 
 Frames. body: x to the person's left, y up, z to the person's front. camera: x to the right, y up, z towards
 the viewer, pelvis at the origin. The unit of length is the person's stature. Angles are degrees. Side 0 is
@@ -13,30 +13,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pose.data.synthetic.clothes import Outfit, Paint
+from pose.data.synthetic.clothes import Outfit
+from pose.data.synthetic.paint import Paint
 from pose.data.synthetic.pose import EVERYDAY, HALF, Build, Pose, rot_x, rot_y, rot_z
 from pose.keypoints.skeleton import COCO, MPII
 
 SIDES = ((0, "r", -1.0), (1, "l", 1.0))  # row in the pose, letter in joint names, sign of body x
 
-# How far in front of a joint, in statures, the body's own skin or cloth may lie where the joint still counts
-# as seen.
+# So far, in statures, the person's own body may lie in front of a joint that still counts as seen.
 DEPTH_TOLERANCE = {
-    "ankle": 0.045, "knee": 0.055, "hip": 0.085, "pelvis": 0.11, "thorax": 0.095, "upper_neck": 0.07, "head_top": 0.05,
-    "wrist": 0.035, "elbow": 0.04, "shoulder": 0.06, "nose": 0.02, "eye": 0.02, "ear": 0.02,
+    "ankle": 0.045, "knee": 0.055, "hip": 0.085, "pelvis": 0.11, "thorax": 0.095, "upper_neck": 0.07,
+    "head_top": 0.05, "wrist": 0.035, "elbow": 0.04, "shoulder": 0.06, "nose": 0.02, "eye": 0.02, "ear": 0.02,
 }  # fmt: skip
+
+Vector = np.ndarray  # (3,)
+Matrix = np.ndarray  # (3, 3)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A solid: the points centre + axes @ q with |q| = 1, or, for a tube, |(q_x, q_z)| = 1 + taper * q_y and |q_y| <= 1.
+    """A solid: the points centre + axes @ q with |q| = 1, camera frame.
 
-    centre_3 and the columns of axes_33 are in the camera frame. paint: (3, N) surface points q -> (N, 3) RGB,
-    0 to 255. keep: which surface points exist at all, where not all do.
+    Of a tube, |(q_x, q_z)| = 1 + taper * q_y and |q_y| <= 1. paint: (3, N) surface points q -> (N, 3) RGB, 0
+    to 255. keep: which surface points exist at all, where not all do.
     """
 
-    centre_3: np.ndarray
-    axes_33: np.ndarray
+    centre_3: Vector
+    axes_33: Matrix
     paint: Paint
     tube: bool = False
     taper: float = 0.0
@@ -51,36 +54,35 @@ def part_reach(axes_P33: np.ndarray, tube_P: np.ndarray, taper_P: np.ndarray) ->
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A person in space, not yet in a picture. Joints are in the camera frame, in statures.
+class FigureJoints:
+    """Joints of a skeleton in the camera frame, in statures, and DEPTH_TOLERANCE of each."""
 
-    *_tolerance: DEPTH_TOLERANCE of each joint. head_3, head_axes_33: centre and half axes of the head.
-    facing: cosine between the chest's front and the direction to the viewer.
+    xyz_K3: np.ndarray
+    tolerance_K: np.ndarray
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A person in space, not yet in an image: camera frame, in statures.
+
+    head_3, head_axes_33: centre and half axes of the head. facing: cosine between the chest's front and the
+    direction to the viewer.
     """
 
     kind: str
-    mpii_16x3: np.ndarray
-    mpii_tolerance_16: np.ndarray
-    coco_17x3: np.ndarray
-    coco_tolerance_17: np.ndarray
+    mpii: FigureJoints
+    coco: FigureJoints
     parts: tuple[Part, ...]
-    head_3: np.ndarray
-    head_axes_33: np.ndarray
+    head_3: Vector
+    head_axes_33: Matrix
     facing: float
-
-    @property
-    def from_behind(self) -> bool:
-        """Whether the back is seen rather than the chest or a side (more than 15 degrees beyond the side view)."""
-        return self.facing < -0.25
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest (x, y) that any part reaches, camera frame."""
         centre_P2 = np.stack([part.centre_3[:2] for part in self.parts])
         axes_P33 = np.stack([part.axes_33 for part in self.parts])
-        tube_P, taper_P = (
-            np.array([part.tube for part in self.parts]),
-            np.array([part.taper for part in self.parts]),
-        )
+        tube_P = np.array([part.tube for part in self.parts])
+        taper_P = np.array([part.taper for part in self.parts])
         reach_P2 = part_reach(axes_P33, tube_P, taper_P)[:, :2]
         return (centre_P2 - reach_P2).min(axis=0), (centre_P2 + reach_P2).max(axis=0)
 
@@ -90,7 +92,7 @@ def draw_figure(
 ) -> Figure:
     """A person of random build, pose, clothes and direction of view.
 
-    Kinds: how often each kind of pose comes. facing: `Pose.draw`.
+    kinds: how often each kind of pose comes. facing: see `Pose.draw`.
     """
     build, outfit = Build.draw(rng), Outfit.draw(rng)
     for _ in range(4):  # arms that run through the trunk are drawn again
@@ -98,23 +100,41 @@ def draw_figure(
         bones = place_bones(build, pose)
         if not bones.arm_in_trunk(build):
             break
-    return _dress(build, outfit, bones, pose.kind)
+    parts = _trunk(build, outfit, bones) + _head(build, outfit, bones)
+    for _, letter, _ in SIDES:
+        parts += _arm(build, outfit, bones, letter) + _leg(build, outfit, bones, letter)
+    joint = bones.joint | _face_points(build, bones)
+    # COCO's names are long where MPII's are short: left_wrist, l_wrist.
+    coco_names = [name if name in joint else name[0] + name[name.index("_") :] for name in COCO.joints]
+    return Figure(
+        kind=pose.kind,
+        mpii=_joints(joint, list(MPII.joints), build),
+        coco=_joints(joint, coco_names, build),
+        parts=tuple(parts),
+        head_3=joint["head"],
+        head_axes_33=bones.turn["head"] * _head_half(build),
+        facing=float(bones.turn["chest"][2, 2]),
+    )
 
 
-# --- bones
-# ------------------------------------------------------------------------------------------------------------
+def _joints(joint: dict[str, Vector], names: list[str], build: Build) -> FigureJoints:
+    tolerances = [DEPTH_TOLERANCE.get(name) or DEPTH_TOLERANCE[name.partition("_")[2]] for name in names]
+    return FigureJoints(np.array([joint[name] for name in names]), np.array(tolerances) * build.girth)
+
+
+# --- bones ---
 
 
 @dataclass(frozen=True)
 class Bones:
     """Where every bone is: camera frame.
 
-    Joint: by MPII name, and `waist`, `head` (its centre). turn: (3, 3) body -> camera of each bone, by name:
-    hips, waist, chest, neck, head, and with r_ or l_ before: upper_arm, forearm, thigh, shank, foot.
+    joint: by MPII name, and `waist`, `head` (its centre). turn: body -> camera of each bone, by name: hips,
+    waist, chest, neck, head, and with r_ or l_ before: upper_arm, forearm, thigh, shank, foot.
     """
 
-    joint: dict[str, np.ndarray]
-    turn: dict[str, np.ndarray]
+    joint: dict[str, Vector]
+    turn: dict[str, Matrix]
 
     def arm_in_trunk(self, build: Build) -> bool:
         """Whether an elbow or a wrist is inside the trunk."""
@@ -129,9 +149,7 @@ class Bones:
 def place_bones(build: Build, pose: Pose) -> Bones:
     """From angles to places, from the pelvis outwards."""
     forwards, sideways, twist = pose.trunk_3
-    half_bend = (
-        rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)
-    )  # the trunk bends at the hips and at the waist
+    half_bend = rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)  # at the hips and at the waist
     hips = rot_x(pose.camera_pitch) @ rot_z(pose.lean) @ rot_y(pose.yaw) @ pose.body_33
     waist = hips @ half_bend
     chest = waist @ half_bend
@@ -149,9 +167,8 @@ def place_bones(build: Build, pose: Pose) -> Bones:
     for side, letter, sign in SIDES:
         flexion, abduction, spread, inwards, elbow = pose.arm_2x5[side]
         lift = 0.03 * max(0.0, math.sin(math.radians(abduction)))  # the shoulder rises with the arm
-        upper_arm = (
-            chest @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion) @ rot_y(-sign * inwards)
-        )
+        upper_arm = chest @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion)
+        upper_arm = upper_arm @ rot_y(-sign * inwards)
         forearm = upper_arm @ rot_x(-elbow)
         joint[f"{letter}_shoulder"] = joint["thorax"] + chest @ (sign * build.shoulder, lift - 0.026, 0)
         joint[f"{letter}_elbow"] = joint[f"{letter}_shoulder"] - build.upper_arm * upper_arm[:, 1]
@@ -168,57 +185,25 @@ def place_bones(build: Build, pose: Pose) -> Bones:
     return Bones(joint, turn)
 
 
-# --- flesh and cloth
-# --------------------------------------------------------------------------------------------------
+# --- flesh and cloth ---
 
 
-def _solid(
-    frame: np.ndarray, centre: np.ndarray, half: tuple[float, float, float] | np.ndarray, paint: Paint
-) -> Part:
+def _solid(frame: Matrix, centre: Vector, half: tuple[float, float, float] | Vector, paint: Paint) -> Part:
     return Part(centre, frame * np.asarray(half), paint)
 
 
 def _tube(
-    frame: np.ndarray,
-    start: np.ndarray,
-    end: np.ndarray,
+    frame: Matrix,
+    ends: tuple[Vector, Vector],
     first: tuple[float, float],
     last: tuple[float, float],
     paint: Paint,
 ) -> Part:
-    """From start (q_y = -1) to end (q_y = 1) with half widths (x, z) at both ends; the taper of x serves both."""
-    axes = np.column_stack(
-        [frame[:, 0] * (first[0] + last[0]) / 2, (end - start) / 2, frame[:, 2] * (first[1] + last[1]) / 2]
-    )
+    """Between two ends, q_y = -1 and 1, with half widths (x, z) at both; the taper of x serves both."""
+    start, end = ends
+    wide, deep = (first[0] + last[0]) / 2, (first[1] + last[1]) / 2
+    axes = np.column_stack([frame[:, 0] * wide, (end - start) / 2, frame[:, 2] * deep])
     return Part((start + end) / 2, axes, paint, tube=True, taper=(last[0] - first[0]) / (first[0] + last[0]))
-
-
-def _dress(build: Build, outfit: Outfit, bones: Bones, kind: str) -> Figure:
-    """The figure that bones, flesh and clothes make."""
-    parts = _trunk(build, outfit, bones) + _head(build, outfit, bones)
-    for _, letter, _ in SIDES:
-        parts += _arm(build, outfit, bones, letter) + _leg(build, outfit, bones, letter)
-    joint = bones.joint | _face_points(build, bones)
-    # COCO's names are long where MPII's are short: left_wrist, l_wrist.
-    coco_names = [name if name in joint else name[0] + name[name.index("_") :] for name in COCO.joints]
-
-    def tolerance(names: tuple[str, ...]) -> np.ndarray:
-        return (
-            np.array([DEPTH_TOLERANCE.get(name) or DEPTH_TOLERANCE[name.partition("_")[2]] for name in names])
-            * build.girth
-        )
-
-    return Figure(
-        kind=kind,
-        mpii_16x3=np.array([joint[name] for name in MPII.joints]),
-        mpii_tolerance_16=tolerance(MPII.joints),
-        coco_17x3=np.array([joint[name] for name in coco_names]),
-        coco_tolerance_17=tolerance(COCO.joints),
-        parts=tuple(parts),
-        head_3=joint["head"],
-        head_axes_33=bones.turn["head"] * _head_half(build),
-        facing=float(bones.turn["chest"][2, 2]),
-    )
 
 
 def _trunk(build: Build, outfit: Outfit, bones: Bones) -> list[Part]:
@@ -226,60 +211,37 @@ def _trunk(build: Build, outfit: Outfit, bones: Bones) -> list[Part]:
     hips, chest, neck = bones.turn["hips"], bones.turn["chest"], bones.turn["neck"]
     pelvis, waist, thorax = bones.joint["pelvis"], bones.joint["waist"], bones.joint["thorax"]
     top = thorax - 0.04 * chest[:, 1]
+    throat = thorax - 0.02 * chest[:, 1], bones.joint["upper_neck"] + 0.02 * bones.turn["head"][:, 1]
     hip_half = (0.95 * build.hip + 0.034 * g, 0.058, 0.058 * g)
+    hip_end = (0.96 * hip_half[0], 0.98 * hip_half[2])
     waist_half = (0.068 * g * build.belly, 0.05 * g * build.belly)
     chest_half = (0.62 * build.shoulder + 0.03 * g, 0.055 * g)
     parts = [
         _solid(hips, pelvis + 0.012 * hips[:, 1], hip_half, outfit.hips),
-        _tube(
-            bones.turn["waist"],
-            pelvis,
-            waist,
-            (0.96 * hip_half[0], 0.98 * hip_half[2]),
-            waist_half,
-            outfit.waist,
-        ),
+        _tube(bones.turn["waist"], (pelvis, waist), hip_end, waist_half, outfit.waist),
         _solid(chest, waist, (waist_half[0], 0.045, waist_half[1]), outfit.belly),
-        _tube(chest, waist, top, waist_half, chest_half, outfit.chest),
+        _tube(chest, (waist, top), waist_half, chest_half, outfit.chest),
         _solid(chest, top, (1.04 * chest_half[0], 0.052, 1.04 * chest_half[1]), outfit.yoke),
-        _tube(
-            neck,
-            thorax - 0.02 * chest[:, 1],
-            bones.joint["upper_neck"] + 0.02 * bones.turn["head"][:, 1],
-            (0.036 * g, 0.036 * g),
-            (0.03 * g, 0.032 * g),
-            outfit.neck,
-        ),
+        _tube(neck, throat, (0.036 * g, 0.036 * g), (0.03 * g, 0.032 * g), outfit.neck),
     ]
     if outfit.backpack is not None:
         behind = (waist + thorax) / 2 - chest @ (0, 0.005, chest_half[1] + 0.026)
         parts.append(_solid(chest, behind, (0.88 * chest_half[0], 0.115, 0.052), outfit.backpack))
     if outfit.hood is not None:
-        parts.append(
-            _solid(chest, thorax - 0.9 * chest_half[1] * chest[:, 2], (0.062, 0.036, 0.03), outfit.hood)
-        )
+        behind = thorax - 0.9 * chest_half[1] * chest[:, 2]
+        parts.append(_solid(chest, behind, (0.062, 0.036, 0.03), outfit.hood))
     if outfit.skirt is not None:
         left, right = bones.joint["l_knee"], bones.joint["r_knee"]
         hem = pelvis + ((left + right) / 2 - pelvis) * outfit.skirt_length
-        wide = max(
-            1.25 * hip_half[0], 0.5 * float(np.linalg.norm(left - right)) * outfit.skirt_length + 0.05 * g
-        )
-        frame = _frame_along(hem - pelvis, hips)
-        last = (wide, max(1.3 * hip_half[2], 0.6 * wide))
-        parts.append(
-            _tube(
-                frame,
-                pelvis + 0.035 * hips[:, 1],
-                hem,
-                (1.03 * hip_half[0], 1.03 * hip_half[2]),
-                last,
-                outfit.skirt,
-            )
-        )
+        stride = 0.5 * float(np.linalg.norm(left - right)) * outfit.skirt_length
+        wide = max(1.25 * hip_half[0], stride + 0.05 * g)
+        first, last = (1.03 * hip_half[0], 1.03 * hip_half[2]), (wide, max(1.3 * hip_half[2], 0.6 * wide))
+        ends = (pelvis + 0.035 * hips[:, 1], hem)
+        parts.append(_tube(_frame_along(hem - pelvis, hips), ends, first, last, outfit.skirt))
     return parts
 
 
-def _frame_along(axis: np.ndarray, near: np.ndarray) -> np.ndarray:
+def _frame_along(axis: Vector, near: Matrix) -> Matrix:
     """A rotation whose y runs along `axis` and whose x is as near to that of `near` as can be."""
     y = axis / max(float(np.linalg.norm(axis)), 1e-9)
     x = near[:, 0] - y * (near[:, 0] @ y)
@@ -287,7 +249,7 @@ def _frame_along(axis: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.column_stack([x, y, np.cross(x, y)])
 
 
-def _head_half(build: Build) -> np.ndarray:
+def _head_half(build: Build) -> Vector:
     return np.array([0.375, 0.5, 0.43]) * build.head
 
 
@@ -308,7 +270,7 @@ def _head(build: Build, outfit: Outfit, bones: Bones) -> list[Part]:
     return parts
 
 
-def _face_points(build: Build, bones: Bones) -> dict[str, np.ndarray]:
+def _face_points(build: Build, bones: Bones) -> dict[str, Vector]:
     """COCO's points of the face, by COCO's names."""
     frame, centre, half = bones.turn["head"], bones.joint["head"], _head_half(build)
     points = {"nose": centre + frame @ (half * (0, -0.12, 1.12))}
@@ -322,17 +284,14 @@ def _arm(build: Build, outfit: Outfit, bones: Bones, letter: str) -> list[Part]:
     g = build.girth
     upper_arm, forearm = bones.turn[f"{letter}_upper_arm"], bones.turn[f"{letter}_forearm"]
     shoulder, elbow, wrist = (bones.joint[f"{letter}_{name}"] for name in ("shoulder", "elbow", "wrist"))
+    upper, lower = (shoulder, elbow), (elbow, wrist)
+    palm = wrist - 0.42 * build.hand * forearm[:, 1]
     return [
         _solid(upper_arm, shoulder, (0.037 * g, 0.037 * g, 0.037 * g), outfit.upper_arm_start),
-        _tube(upper_arm, shoulder, elbow, (0.034 * g, 0.036 * g), (0.027 * g, 0.028 * g), outfit.upper_arm),
+        _tube(upper_arm, upper, (0.034 * g, 0.036 * g), (0.027 * g, 0.028 * g), outfit.upper_arm),
         _solid(forearm, elbow, (0.027 * g, 0.027 * g, 0.028 * g), outfit.elbow),
-        _tube(forearm, elbow, wrist, (0.029 * g, 0.028 * g), (0.019 * g, 0.018 * g), outfit.forearm),
-        _solid(
-            forearm,
-            wrist - 0.42 * build.hand * forearm[:, 1],
-            (0.017 * g, 0.52 * build.hand, 0.024 * g),
-            outfit.hand,
-        ),
+        _tube(forearm, lower, (0.029 * g, 0.028 * g), (0.019 * g, 0.018 * g), outfit.forearm),
+        _solid(forearm, palm, (0.017 * g, 0.52 * build.hand, 0.024 * g), outfit.hand),
     ]
 
 
@@ -340,23 +299,13 @@ def _leg(build: Build, outfit: Outfit, bones: Bones, letter: str) -> list[Part]:
     g = build.girth
     thigh, shank, foot = (bones.turn[f"{letter}_{name}"] for name in ("thigh", "shank", "foot"))
     hip, knee, ankle = (bones.joint[f"{letter}_{name}"] for name in ("hip", "knee", "ankle"))
+    upper, lower = (hip, knee), (knee - 0.004 * shank[:, 2], ankle)
+    sole = ankle + foot @ (0, -0.02, 0.27 * build.foot)
     return [
         _solid(thigh, hip, (0.05 * g, 0.05 * g, 0.053 * g), outfit.thigh_start),
-        _tube(thigh, hip, knee, (0.052 * g, 0.054 * g), (0.037 * g, 0.038 * g), outfit.thigh),
+        _tube(thigh, upper, (0.052 * g, 0.054 * g), (0.037 * g, 0.038 * g), outfit.thigh),
         _solid(shank, knee, (0.037 * g, 0.038 * g, 0.04 * g), outfit.knee),
-        _tube(
-            shank,
-            knee - 0.004 * shank[:, 2],
-            ankle,
-            (0.039 * g, 0.042 * g),
-            (0.024 * g, 0.026 * g),
-            outfit.shank,
-        ),
-        _solid(
-            foot,
-            ankle + foot @ (0, -0.02, 0.27 * build.foot),
-            (0.029 * g, 0.026, 0.56 * build.foot),
-            outfit.shoe,
-        ),
+        _tube(shank, lower, (0.039 * g, 0.042 * g), (0.024 * g, 0.026 * g), outfit.shank),
+        _solid(foot, sole, (0.029 * g, 0.026, 0.56 * build.foot), outfit.shoe),
         _solid(foot, ankle, (0.026 * g, 0.034, 0.03 * g), outfit.heel),
     ]

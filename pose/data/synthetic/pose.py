@@ -1,4 +1,4 @@
-"""Builds and poses of drawn people: lengths and joint angles, drawn at random within what bodies can do.
+"""Builds and poses of synthetic people: random lengths and joint angles within what bodies can do.
 
 Frame. body: x to the person's left, y up, z to the person's front. The unit of length is the person's
 stature. Angles are degrees. Side 0 is the right one, side 1 the left one.
@@ -28,15 +28,15 @@ def pick(rng: np.random.Generator, shares: Mapping[Choice, float]) -> Choice:
 
 # How often each pose is drawn: everyday people (MPII, COCO), and sport (LSP, LSPET).
 EVERYDAY = {
-    "stand": 0.20, "walk": 0.12, "run": 0.11, "sit": 0.14, "jump": 0.07, "crouch": 0.07, "lunge": 0.08, "bend": 0.06,
-    "dance": 0.07, "handstand": 0.04, "lie": 0.04,
+    "stand": 0.20, "walk": 0.12, "run": 0.11, "sit": 0.14, "jump": 0.07, "crouch": 0.07, "lunge": 0.08,
+    "bend": 0.06, "dance": 0.07, "handstand": 0.04, "lie": 0.04,
 }  # fmt: skip
 GATHERED = {"stand": 0.6, "walk": 0.3, "dance": 0.1}
 SPORT = {
-    "stand": 0.10, "walk": 0.06, "run": 0.17, "sit": 0.05, "jump": 0.18, "crouch": 0.08, "lunge": 0.12, "bend": 0.06,
-    "dance": 0.09, "handstand": 0.06, "lie": 0.03,
+    "stand": 0.10, "walk": 0.06, "run": 0.17, "sit": 0.05, "jump": 0.18, "crouch": 0.08, "lunge": 0.12,
+    "bend": 0.06, "dance": 0.09, "handstand": 0.06, "lie": 0.03,
 }  # fmt: skip
-HALF = 0.5  # of all people look about into the camera, where nothing else is said
+HALF = 0.5  # share of the people who look about into the camera by default
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Pose:
-    """Angles of every joint, within what joints allow, and how the camera sees the body.
+    """Angles of every joint, and how the camera sees the body.
 
     arm: per side (flexion forwards, abduction, spread, twist inwards, elbow). leg: per side (flexion,
     abduction, spread, knee, ankle). trunk: (forwards, sideways, twist). neck: (forwards, sideways, turn).
@@ -104,10 +104,7 @@ class Pose:
 
     @staticmethod
     def draw(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF) -> Pose:
-        """A pose of a random kind, seen from a random direction.
-
-        The share `facing` looks about into the camera.
-        """
+        """A pose of a random kind, seen from a random direction. facing: share that looks into the camera."""
         kind = pick(rng, kinds)
         arm, leg, trunk = _POSES[kind](rng)
         neck = np.clip(rng.normal(0, [12, 7, 22]), [-35, -25, -60], [35, 25, 60])
@@ -148,8 +145,7 @@ def _draw_yaw(rng: np.random.Generator, facing: float) -> float:
     return float(rng.uniform(-180, 180))
 
 
-# --- poses: each gives angles of the arms, the legs and the trunk
-# ---------------------------------------------------
+# --- poses: each gives angles of the arms, the legs and the trunk ---
 
 _ARM_SD = np.array([9.0, 7.0, 8.0, 15.0, 10.0])
 _ARMS = {  # flexion, abduction, spread, twist inwards, elbow
@@ -277,8 +273,8 @@ def _lie(rng: np.random.Generator) -> Angles:
 
 
 _POSES: dict[str, Callable[[np.random.Generator], Angles]] = {
-    "stand": _stand, "walk": _walk, "run": _run, "sit": _sit, "jump": _jump, "crouch": _crouch, "lunge": _lunge, "bend": _bend,
-    "dance": _dance, "handstand": _handstand, "lie": _lie,
+    "stand": _stand, "walk": _walk, "run": _run, "sit": _sit, "jump": _jump, "crouch": _crouch,
+    "lunge": _lunge, "bend": _bend, "dance": _dance, "handstand": _handstand, "lie": _lie,
 }  # fmt: skip
 
 

@@ -1,0 +1,102 @@
+"""Makes the images of the documentation from the demo run: people.jpg, report.png and mlflow.png in docs/img.
+
+Run after `make repro`, with a Chromium on the PATH:  .venv/bin/python docs/make_images.py
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from pose.data.person_set import PERSON_HEIGHT, PersonSet
+from pose.data.single_samples import crop
+from pose.inference.draw import draw_people, sheet
+from pose.io.paths import PREPARED, TaskPaths
+from pose.keypoints.geometry import compose, crop_affine, invert, transform
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import MPII
+
+COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
+SURE = 0.35  # mean confidence from which a person is shown; the report shows where the network fails
+IMAGES = Path("docs/img")
+MLFLOW_DEADLINE = 60.0  # seconds until the server must answer
+
+
+def main() -> None:
+    """The three images, in turn."""
+    draw_sheet(IMAGES / "people.jpg")
+    screenshot(Path("report/index.html").resolve().as_uri(), IMAGES / "report.png", 1280, 1500)
+    mlflow_screenshot(IMAGES / "mlflow.png")
+
+
+def draw_sheet(path: Path) -> None:
+    """Twelve people, drawn at random from those of whom the network is fairly sure."""
+    people = PersonSet(PREPARED["single"])
+    with h5py.File(TaskPaths("hgpose").predictions(".h5"), "r") as file:
+        joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
+    sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))
+    chosen = np.random.default_rng(SEED).choice(sure, COLUMNS * ROWS, replace=False)
+    images = []
+    for k in chosen:
+        row = int(row_N[k])
+        affine = crop_affine(people.centre_N2[row], 1.3 * PERSON_HEIGHT * people.scale_N[row], SIDE)
+        image, packed_affine = people.image(row)
+        shown = crop(image, compose(affine, invert(packed_affine)), SIDE)
+        found = People(
+            transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True)
+        )
+        images.append(draw_people(shown, found, MPII))
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), sheet(images, COLUMNS)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    print(path)
+
+
+def mlflow_screenshot(path: Path) -> None:
+    """The metrics of the newest runs, as `mlflow ui` shows them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = "sqlite:///" + str(Path("mlflow.db").resolve())
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + MLFLOW_DEADLINE
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(address + "/health", timeout=1)
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.5)
+        screenshot(address + "/#/experiments/1", path, 1280, 800)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def screenshot(url: str, path: Path, width: int, height: int) -> None:
+    """What Chromium shows of a page, (height, width) pixels."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        raise SystemExit("no Chromium on the PATH")
+    command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={width},{height}"]
+    command += ["--virtual-time-budget=20000", f"--screenshot={path}", url]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""MPII's annotations: the published `.mat` and the `.json` that several projects ship."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import raw_sets as raw
+
+from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
+from pose.io.errors import UserError
+
+
+def test_the_mat_is_read_with_all_its_quirks(tmp_path: Path) -> None:
+    table = read_mpii_mat(raw.write_mpii_mat(tmp_path))
+    stems = ["full", "two", "two", "heads_only", "no_points", "empty_place", "test", "test_without_place"]
+    assert table.name_N.tolist() == [f"mpii/images/{stem}.jpg" for stem in stems]
+    assert table.istrain_N.tolist() == [1, 1, 1, -1, -1, -1, 2, 2]
+    assert table.person_N.tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
+    np.testing.assert_array_equal(table.part_NK2[0], [[30 + joint, 40.5 + joint] for joint in range(16)])
+    # Neck and head top have no flag: visible.
+    assert table.visible_NK[0].tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1]
+    assert table.part_NK2[1, 9].tolist() == [31, 32]
+    assert table.visible_NK[1, [0, 9]].tolist() == [0, 1]  # written as text
+    assert np.flatnonzero(table.labelled_NK[1]).tolist() == [0, 9]  # joint 12 lies at a negative x
+    assert table.part_NK2[2, 4].tolist() == [51, 52]  # no is_visible at all
+    np.testing.assert_allclose(table.head_size_N[:3], [30, 30, np.nan])  # 0.6 * diagonal of 30 x 40
+    np.testing.assert_array_equal(table.centre_N2[:3], [[60, 50], [60, 50], [70, 55]])
+    assert np.isnan(table.centre_N2[[3, 5, 7]]).all()
+    assert np.isnan(table.scale_N[[3, 5, 7]]).all()
+    assert (table.part_NK2[6:] == -1).all()  # the test people's joints are the benchmark's secret
+
+
+def test_the_json_tells_who_validates(tmp_path: Path) -> None:
+    people = raw.listed_person("a.jpg", 1, validates=True), raw.listed_person("a.jpg", 2)
+    table, validation_N = read_mpii_json(raw.write_mpii_json(tmp_path, *people))
+    assert validation_N.tolist() == [True, False]
+    assert table.person_N.tolist() == [0, 1]
+    assert table.istrain_N.tolist() == [1, 1]
+    assert table.labelled_NK.sum(axis=1).tolist() == [15, 15]
+    assert np.isnan(table.head_size_N).all()
+
+
+SIXTEENTH = raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((16, 1, 1, 1)))
+MISTAKES_OF_THE_MAT: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "another variable": (lambda path: raw.write_mat(path, x=1.0), "found x, expected a structure RELEASE"),
+    "no annolist": (
+        lambda path: raw.write_mat(path, RELEASE=raw.struct({"version": "12"})),
+        "RELEASE has version, expected one structure with annolist and img_train",
+    ),
+    "a joint id of 16": (
+        lambda path: raw.write_mpii_mat(
+            path.parents[1],
+            [("a.jpg", True, raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((16, 1, 1, 1))))],
+        ),
+        r"image 1, person 1 has joints with ids \[16\], expected 0 to 15",
+    ),
+    "nobody": (
+        lambda path: raw.write_mpii_mat(path.parents[1], [("a.jpg", True, np.zeros((0, 0)))]),
+        "found 1 images without people",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), MISTAKES_OF_THE_MAT.values(), ids=MISTAKES_OF_THE_MAT)
+def test_a_mat_of_another_layout_is_refused(tmp_path: Path, damage: Callable, message: str) -> None:
+    path = tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat"
+    damage(path)
+    with pytest.raises(UserError, match=rf"u12_1\.mat: {message}"):
+        read_mpii_mat(path)
+
+
+@pytest.mark.parametrize(
+    ("people", "message"),
+    [
+        ({"a": 1}, "found dict, expected a list"),
+        ([], "found list, expected a list of people"),
+        ([{"img_paths": "a.jpg"}], "person 1 has no 'joint_self', expected it beside img_paths"),
+        (
+            [raw.listed_person("a.jpg", joint_self=[[1, 2, 1]] * 15)],
+            r"joint_self of shape \(15, 3\)",
+        ),
+        ([raw.listed_person("a.jpg", scale_provided="big")], "person 1 is not as expected"),
+        ([raw.listed_person("../../a.jpg")], r"image name 'images/\.\./\.\./a\.jpg' is not usable"),
+    ],
+)
+def test_people_of_another_layout_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: Any, message: str
+) -> None:
+    monkeypatch.setattr("pose.data.formats.mpii.read_json", lambda path: people)
+    with pytest.raises(UserError, match=message) as caught:
+        read_mpii_json("mpii_annotations.json")
+    assert str(caught.value).startswith("mpii_annotations.json: ")
+    assert "\n" not in str(caught.value)

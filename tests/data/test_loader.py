@@ -1,0 +1,133 @@
+"""The order of samples, loading ahead, and loader workers that die."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from pose.data import loader as loader_module
+from pose.data.batch import Batch
+from pose.data.image_set import ImageSet
+from pose.data.loader import Loader, ResumableBatchSampler, raise_on_dead_worker, sequential_batches
+from pose.data.multi_samples import ImageDataset
+from pose.data.person_set import PersonSet
+from pose.data.samples import SampleDataset
+from pose.data.single_samples import PersonDataset
+from pose.io.errors import UserError
+from pose.params import Params
+
+
+def test_starting_in_the_middle_gives_the_rest_of_the_same_order() -> None:
+    all_batches = list(ResumableBatchSampler(10, 3, seed=1, start=0, stop=9))
+    assert list(ResumableBatchSampler(10, 3, seed=1, start=4, stop=9)) == all_batches[4:]
+    assert len({position for batch in all_batches[:3] for _, position in batch}) == 9  # nobody twice an epoch
+    assert all_batches[:3] != all_batches[3:6]
+
+
+def test_processes_share_every_batch_without_overlap() -> None:
+    def batches(**options: int) -> list:
+        return list(ResumableBatchSampler(10, 4, seed=1, start=0, stop=5, **options))
+
+    shares = zip(batches(rank=0, ranks=2), batches(rank=1, ranks=2), strict=True)
+    assert [sorted(first + second) for first, second in shares] == [sorted(batch) for batch in batches()]
+
+
+def test_sequential_batches_have_everyone_once() -> None:
+    assert [key for batch in sequential_batches(7, 3) for key in batch] == [(0, k) for k in range(7)]
+
+
+@pytest.fixture(params=["single", "multi"])
+def dataset(request: pytest.FixtureRequest, people: PersonSet, params: Params) -> SampleDataset:
+    if request.param == "single":
+        return PersonDataset(people, people.rows("train"), params.single, seed=1)
+    images = ImageSet(request.getfixturevalue("prepared_coco"))
+    return ImageDataset(images, images.rows("train"), params.multi, seed=1)
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    batch.map(lambda tensor: found.append(tensor) or tensor)
+    return found
+
+
+def test_workers_do_not_change_what_is_loaded(dataset: SampleDataset) -> None:
+    batches = ResumableBatchSampler(len(dataset), 4, seed=1, start=0, stop=6)
+    alone, shared = (list(Loader(dataset, batches, workers=workers)) for workers in (0, 2))
+    assert len(alone) == len(shared) == 6
+    for one, other in zip(alone, shared, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(tensors(one), tensors(other), strict=True))
+
+
+class Tensors(Dataset):
+    """Batches come at once; key 13 is the one that cannot be read."""
+
+    def __getitems__(self, keys: list) -> list:
+        if keys[0][1] == 13:
+            raise UserError("file: found 13, expected another number")
+        return [torch.zeros(3, 5000), torch.ones(3)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_the_data_is_raised_as_it_is(workers: int) -> None:
+    batches = Loader(Tensors(), [[(0, 1)], [(0, 13)]], workers=workers)
+    with pytest.raises(UserError, match=r"^file: found 13, expected another number"):
+        list(batches)
+
+
+DEAD = r"found a loader worker dead, perhaps out of memory \(train\.workers\)$"
+
+
+REPORTS = {  # of torch, and how the line begins
+    RuntimeError(
+        "DataLoader worker (pid 7) is killed by signal: Killed. "
+    ): r"DataLoader worker \(pid 7\) is",
+    RuntimeError(
+        "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
+    ): r"DataLoader worker \(pid\(s\) 7, 8\)",
+    RuntimeError("Pin memory thread exited unexpectedly"): "Pin memory thread exited",
+    RuntimeError("DataLoader timed out after 5 seconds"): "DataLoader timed out",
+    ConnectionResetError(104, "Connection reset by peer"): ".* is gone: ConnectionResetError",
+    BrokenPipeError(32, "Broken pipe"): ".* is gone: BrokenPipeError",
+    EOFError(): r"DataLoader worker \(pid unknown\) is gone: EOFError",
+    queue.Empty(): ".* is gone: Empty",
+}
+
+
+@pytest.mark.parametrize(("error", "line"), REPORTS.items())
+def test_a_dead_worker_is_one_line_however_torch_reports_it(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    monkeypatch.setattr(loader_module, "SIGNAL_SECONDS", 0.0)
+    with pytest.raises(UserError, match=f"^{line}.*: {DEAD}"), raise_on_dead_worker():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("out of range"), EOFError("Caught EOFError in DataLoader worker process 0.")],
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, raise_on_dead_worker():
+        raise error
+    assert caught.value is error
+
+
+def kill_a_worker(after: int) -> None:
+    others = {child.pid for child in psutil.Process().children()}
+    for number, _ in enumerate(Loader(Tensors(), sequential_batches(100_000, 1)[14:], workers=2)):
+        if number == after:
+            pids = {child.pid for child in psutil.Process().children()} - others
+            os.kill(max(pids), signal.SIGKILL)
+
+
+def test_a_worker_killed_at_any_moment_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    for after in range(0, 24, 3):
+        with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
+            kill_a_worker(after)
+    assert "Traceback" not in capfd.readouterr().err

@@ -1,0 +1,80 @@
+"""The reader of the prepared person file."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import raw_sets as raw
+from helpers import noise
+
+from pose.data.person_set import PersonSet
+from pose.io.errors import UserError
+from pose.keypoints.geometry import transform
+from pose.keypoints.skeleton import LSP_TO_MPII
+
+
+def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path: Path) -> None:
+    joint_NJ3 = raw.write_lsp(tmp_path)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"))
+    people, _ = raw.prepare_people(tmp_path)
+    np.testing.assert_array_equal(people.joint_NK2[0, LSP_TO_MPII], joint_NJ3[0, :, :2])
+    assert people.source_N[6] == "mpii"
+    np.testing.assert_array_equal(people.joint_NK2[6, 3], [32, 42])
+    np.testing.assert_array_equal(people.centre_N2[6], [59, 49])
+    assert np.isnan(people.joint_NK2[6, 15]).all()
+    with h5py.File(people.path) as file:  # as published: one-based
+        assert file["part"][6, 3].tolist() == [33, 43]
+        assert file["center"][6].tolist() == [60, 50]
+
+
+def test_images_have_the_pixels_of_the_raw_ones(tmp_path: Path) -> None:
+    raw.write_lspet(tmp_path, 3)
+    people, _ = raw.prepare_people(tmp_path)
+    place_N2 = np.array([[50, 40], [60, 55], [45, 60]])
+    for row, (image, affine) in enumerate(people.images([0, 1, 2])):
+        x_N, y_N = np.rint(transform(affine, place_N2)).astype(int).T
+        expected_N3 = noise(row, 120, 100)[place_N2[:, 1], place_N2[:, 0]]
+        # Red and blue exchanged would be far off in most of the nine.
+        assert np.abs(image[y_N, x_N].astype(int) - expected_N3).max() < 40
+    assert people.image_size_N2.tolist() == [[120, 100]] * 3
+
+
+def test_rows_of_a_split_have_joints(tmp_path: Path) -> None:
+    raw.write_lsp(tmp_path)
+    people, _ = raw.prepare_people(tmp_path)
+    assert people.rows("train").tolist() == [0, 1, 2]
+    assert people.rows("test").tolist() == [3, 4, 5]
+    assert people.rows("validation").tolist() == []
+    with pytest.raises(ValueError, match="no split 'valid'"):
+        people.rows("valid")
+
+
+def test_a_pickled_reader_reads(tmp_path: Path) -> None:
+    raw.write_lsp(tmp_path)
+    people, _ = raw.prepare_people(tmp_path)
+    again: PersonSet = pickle.loads(pickle.dumps(people))
+    np.testing.assert_array_equal(again.image(2)[0], people.image(2)[0])
+    np.testing.assert_array_equal(again.joint_NK2, people.joint_NK2)
+
+
+@pytest.mark.parametrize("dataset", ["part", "packed", "split", "head_size"])
+def test_a_dataset_that_is_missing_or_of_another_shape_is_named(tmp_path: Path, dataset: str) -> None:
+    raw.write_lsp(tmp_path)
+    people, _ = raw.prepare_people(tmp_path)
+    with h5py.File(people.path, "a") as file:
+        del file[dataset]
+    with pytest.raises(UserError, match=f"lsp_mpii.h5: no dataset '{dataset}'"):
+        PersonSet(people.path)
+    with h5py.File(people.path, "a") as file:
+        file[dataset] = np.zeros((2, 3), dtype=np.uint8)
+    with pytest.raises(UserError, match=rf"dataset '{dataset}' has shape \(2, 3\)"):
+        PersonSet(people.path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.h5: no such file"):
+        PersonSet(tmp_path / "nowhere.h5")

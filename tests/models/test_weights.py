@@ -1,0 +1,92 @@
+"""Model weights: what is written comes back, and nothing that differs between equal runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import CPU, build_cpu_task
+
+from pose.io.errors import UserError
+from pose.io.torch_file import load_torch, save_torch
+from pose.keypoints.skeleton import COCO, MPII
+from pose.models.weights import FORMAT, Weights, build_network, load_weights, save_weights
+from pose.params import Params
+
+
+@pytest.fixture(scope="module")
+def weights(params: Params) -> Weights:
+    return build_cpu_task(params, "hgpose").weights()
+
+
+@pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])
+def test_weights_carry_their_skeleton_and_inference_parameters_and_no_others(
+    params: Params, name: str, skeleton: Any, tmp_path: Path
+):
+    task = build_cpu_task(params, name)
+    weights = replace(task.weights(), mean=(0.5, 0.25, 0.125), provenance={"lr": 0.1, "torch": "2.13"})
+    save_weights(tmp_path / "last.pt", weights)
+    loaded = load_weights(tmp_path / "last.pt")
+    assert loaded.skeleton == skeleton
+    assert loaded.inference == task.problem.inference_params()
+    assert loaded.inference.keys() < task.problem.params.model_dump().keys()
+    assert "augment" not in loaded.inference
+    fields = ("task", "problem", "network", "outputs", "mean", "provenance")
+    assert all(getattr(loaded, field) == getattr(weights, field) for field in fields)
+    net, tensors = build_network(loaded, "last.pt", CPU), task.net.state_dict()
+    assert not net.training
+    assert net.state_dict().keys() == tensors.keys()
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in net.state_dict().items())
+
+
+def test_equal_weights_give_equal_bytes(params: Params, tmp_path: Path):
+    for name in ("a.pt", "b.pt"):
+        save_weights(tmp_path / name, build_cpu_task(params, "hgpose-ae").weights())
+    save_weights(tmp_path / "c.pt", load_weights(tmp_path / "a.pt"))
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "c.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "pose-weights-1"}, f"found 'pose-weights-1', expected model weights .*{FORMAT}"),
+        ({"problem": "dance"}, "problem: found 'dance'"),
+        ({"network": {"kind": "unet"}}, "network: found .*unet"),
+        ({"outputs": "16"}, "outputs: found '16'"),
+        ({"skeleton": {"name": "x"}}, "missing key skeleton.joints"),
+        ({"mean": [0.5, 0.5]}, "missing key mean.2"),
+        ({"mean": ["a", "b", "c"]}, "mean.0: found 'a'"),
+        ({"surprise": 1}, "unknown key surprise"),
+        ({"tensors": {"w": 3}}, "tensor 'w': found a int"),
+        ({"tensors": {"w": torch.tensor([float("nan")])}}, "tensor w: found numbers that are not finite"),
+    ],
+)
+def test_a_wrong_header_is_one_line_that_names_the_file(
+    weights: Weights, changes: dict[str, Any], message: str, tmp_path: Path
+):
+    path = tmp_path / "last.pt"
+    save_weights(path, weights)
+    save_torch(path, load_torch(path, "weights") | changes)
+    with pytest.raises(UserError, match=f"^{path}: .*{message}") as error:
+        load_weights(path)
+    assert "\n" not in str(error.value)
+
+
+def test_something_else_than_weights_is_named(tmp_path: Path):
+    save_torch(tmp_path / "list.pt", [1, 2])
+    with pytest.raises(UserError, match=r"list\.pt: found 'list', expected model weights"):
+        load_weights(tmp_path / "list.pt")
+
+
+def test_tensors_of_another_architecture_are_named(weights: Weights):
+    name = "heads.0.weight"
+    cut = {key: tensor for key, tensor in weights.tensors.items() if key != name}
+    with pytest.raises(UserError, match=rf"^last.pt: of another architecture: tensor {name}: found nothing"):
+        build_network(replace(weights, tensors=cut), "last.pt", CPU)
+    huge = weights.network.model_copy(update={"features": 4096})  # needs no memory to be refused
+    with pytest.raises(UserError, match=r"^last.pt: of another architecture: tensor .*\(2048, "):
+        build_network(replace(weights, network=huge), "last.pt", CPU)

@@ -1,0 +1,24 @@
+"""A build of the operator for the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pose.ops import build as build_ext
+from pose.ops import tag_loss as ops
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build folder made from these sources and loaded: `build/` if it is up to date, else a new one."""
+    needed = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    folder = build_ext.build_folder()
+    if not ops.load().issuperset(needed):
+        folder = tmp_path_factory.mktemp("build")
+        lines = build_ext.build(folder, needed)
+        if not ops.load(folder).issuperset(needed):
+            pytest.skip("; ".join(lines.values()))
+    return folder

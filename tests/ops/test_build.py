@@ -1,0 +1,98 @@
+"""Building and loading the operator."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+from pose.io.errors import UserError
+from pose.ops import build as build_ext
+
+
+def python(code: str, *arguments: str, **environment: str) -> str:
+    """Standard output and error of that code in a process of its own, where nothing is loaded yet."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+USE = """
+import sys, torch
+from pose.ops import tag_loss as ops
+for _ in range(2):
+    _, push_B = ops.tag_loss(torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 2), torch.tensor([[[0], [1]]]))
+assert abs(push_B.item() - 0.5 * 2.718281828 ** -4) < 1e-6
+for folder in sys.argv[1:]:
+    assert not ops.load(folder)
+    ops._warn_of_fallback.__wrapped__("cpu")
+"""
+
+
+def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(tmp_path: Path) -> None:
+    for name, sources in (("damaged", build_ext.sources_digest()), ("outdated", "others")):
+        build_ext.library_path(tmp_path / name, "cpu").parent.mkdir(parents=True)
+        build_ext.library_path(tmp_path / name, "cpu").write_bytes(b"no library")
+        (tmp_path / name / "operator.json").write_text(json.dumps({"sources": sources}))
+    folders = [str(tmp_path / name) for name in ("damaged", "outdated")]
+    lines = python(USE, *folders, POSE_BUILD=str(tmp_path / "missing")).splitlines()
+    reasons = ("does not exist (`dvc repro", "cannot be loaded: ", "was built from other sources (`dvc repro")
+    for line, reason in zip(lines, reasons, strict=True):
+        assert line.startswith("falling back to pure PyTorch on cpu: ")
+        assert reason in line
+
+
+def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(built: Path, tmp_path: Path) -> None:
+    folder = built
+    if not build_ext.library_path(folder, "cuda").is_file():
+        folder = tmp_path
+        lines = build_ext.build(folder, ("cuda",), cuda_targets=("arch=compute_90,code=sm_90",))
+        if not build_ext.library_path(folder, "cuda").is_file():
+            pytest.skip(lines["cuda"])
+    paths = [str(build_ext.library_path(built, "cpu")), str(build_ext.library_path(folder, "cuda"))]
+    dump = python(
+        f"import torch\nfor path in {paths}: torch.ops.load_library(path)\n"
+        "for name in ('tag_loss', 'tag_loss_backward'): print(torch._C._dispatch_dump('pose::' + name))"
+    )
+    registered = [line.split(":")[0] for line in dump.splitlines()]
+    assert registered.count("CPU") == registered.count("CUDA") == 2
+
+
+def test_without_compilers_nothing_is_built_and_that_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "")
+    monkeypatch.setenv("NVCC", "")
+    lines = build_ext.build(tmp_path)
+    assert lines["cpu"] == "cpu operator: not built (no C++ compiler), falling back to pure PyTorch"
+    assert lines["cuda"] == "cuda operator: not built (no nvcc), falling back to pure PyTorch"
+    assert build_ext.built_digest(tmp_path) == build_ext.sources_digest()
+    assert list((tmp_path / "operator").iterdir()) == []
+
+
+@pytest.mark.parametrize("compiler", ["false", "no-such-compiler"])
+def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(UserError, match=f"{compiler}: (could not build|cannot be run)") as caught:
+        build_ext.build(tmp_path, ("cpu",))
+    assert "\n" not in str(caught.value)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = build_ext.toolchain()
+    assert before == build_ext.toolchain()
+    monkeypatch.setenv("NVCC", "" if before["nvcc"] != "none" else sys.executable)
+    after = build_ext.toolchain()
+    assert {name for name in before if before[name] != after[name]} == {"nvcc"}

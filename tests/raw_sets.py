@@ -1,0 +1,204 @@
+"""Small LSP, LSPET and MPII sets as they are published, what is prepared from them, and synthetic sets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from helpers import ROOT, noise
+
+from pose.data.person_set import PersonSet
+from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.prepare.summary import Summary
+from pose.data.synthetic import synthesize
+from pose.io.images import encode_jpeg
+from pose.params import SyntheticParams, load_params
+
+PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(
+    update={"lspet_held_out": 0.5, "mpii_held_out": 0.5, "pack_size": 96, "jpeg_quality": 95}
+)
+EMPTY = np.zeros((0, 0))  # MATLAB's []
+IMAGE_SIZE = 120, 100  # width, height of all images
+
+
+def prepare_people(root: Path, *, workers: int | None = 1, **replaced: Any) -> tuple[PersonSet, Summary]:
+    """The prepared file of the sets under `root`. replaced: other parameters."""
+    path = root / "prepared" / "lsp_mpii.h5"
+    params = PREPARE.model_copy(update=replaced)
+    summary = prepare_lsp_mpii(root, path, params=params, seed=1, workers=workers)
+    return PersonSet(path), summary
+
+
+def splits_of(people: PersonSet) -> list[tuple[str, str]]:
+    """Image name and split of everybody."""
+    return [(people.name(row), str(people.split_N[row])) for row in range(len(people))]
+
+
+def write_images(folder: Path, names: list[str]) -> None:
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        (folder / "images" / name).write_bytes(encode_jpeg(noise(seed, *IMAGE_SIZE), 90))
+
+
+def write_mat(path: Path, **variables: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, variables)
+    return path
+
+
+def write_lsp(root: Path, num_people: int = 6, folder: str = "LSP") -> np.ndarray:
+    """Joints (N, 14, 3) of people whose images are written too; joint 3 of the first is occluded."""
+    joint_NJ3 = _joints(num_people)
+    joint_NJ3[..., 2] = 0
+    joint_NJ3[0, 3, 2] = 1
+    write_images(root / folder, [f"im{number:04d}.jpg" for number in range(1, num_people + 1)])
+    write_mat(root / folder / "joints.mat", joints=joint_NJ3.transpose(2, 1, 0))
+    return joint_NJ3
+
+
+def write_lspet(root: Path, num_people: int = 8, folder: str = "LSPET") -> np.ndarray:
+    """The same for LSPET; joint 3 of the first is not annotated, and its numbers mean nothing."""
+    joint_NJ3 = _joints(num_people)
+    joint_NJ3[0, 3] = (-45.3, 170.0, 0)
+    write_images(root / folder, [f"im{number:05d}.jpg" for number in range(1, num_people + 1)])
+    write_mat(root / folder / "joints.mat", joints=joint_NJ3.transpose(1, 2, 0))
+    return joint_NJ3
+
+
+def _joints(num_people: int) -> np.ndarray:
+    places = np.random.default_rng(num_people).uniform(20, 80, (num_people, 14, 2))
+    return np.concatenate([places, np.ones((num_people, 14, 1))], axis=2)
+
+
+def struct(*elements: dict[str, Any]) -> np.ndarray:
+    """A MATLAB structure array (1, n): the same fields in every element."""
+    array = np.empty((1, len(elements)), dtype=[(name, object) for name in elements[0]])
+    for index, element in enumerate(elements):
+        array[0, index] = tuple(element.values())
+    return array
+
+
+def mpii_place(scale: float, x: float, y: float) -> dict[str, Any]:
+    return {"scale": scale, "objpos": struct({"x": x, "y": y})}
+
+
+def mpii_points(*points: tuple[int, float, float, Any]) -> dict[str, Any]:
+    """Joints of a person: id, x, y, is_visible."""
+    rows = [dict(zip(("id", "x", "y", "is_visible"), point, strict=True)) for point in points]
+    return {"annopoints": struct({"point": struct(*rows)})}
+
+
+def mpii_images() -> list[tuple[str, bool, np.ndarray]]:
+    """(name, is for training, annorect) of images that together have the quirks of the real file."""
+    place, head = mpii_place(0.3, 60.0, 50.0), {"x1": 10.0, "y1": 20.0, "x2": 40.0, "y2": 60.0}
+    no_head = dict.fromkeys(head, EMPTY)
+    sixteen = mpii_points(*[(k, 30.0 + k, 40.5 + k, EMPTY if k in (8, 9) else k % 2) for k in range(16)])
+    few = mpii_points((9, 31, 32, "1"), (0, 33.5, 34, "0"), (12, -3.0, 34, 1))
+    no_flag = {"annopoints": struct({"point": struct({"x": 51, "y": 52, "id": 4})})}
+    no_points = {"annopoints": EMPTY}
+    two = struct(head | place | few, no_head | mpii_place(0.4, 70.0, 55.0) | no_flag)
+    return [
+        ("full.jpg", True, struct(head | place | sixteen)),
+        ("nobody.jpg", True, EMPTY),
+        ("two.jpg", True, two),
+        ("heads_only.jpg", True, struct(head)),
+        ("no_points.jpg", True, struct(head | place | no_points)),
+        ("empty_place.jpg", True, struct(head | {"scale": EMPTY, "objpos": EMPTY} | few)),
+        ("test.jpg", False, struct(place)),
+        ("test_without_place.jpg", False, struct({"x1": 1, "y1": 1, "x2": 2, "y2": 2})),
+    ]
+
+
+def write_mpii_mat(root: Path, images: list[tuple[str, bool, np.ndarray]] | None = None) -> Path:
+    """The published file and the images that it names."""
+    images = mpii_images() if images is None else images
+    annolist = struct(
+        *(
+            {"image": struct({"name": name}), "annorect": people, "vididx": EMPTY}
+            for name, _, people in images
+        )
+    )
+    training = np.array([[train for _, train, _ in images]], dtype=float)
+    release = struct({"annolist": annolist, "img_train": training, "version": "12"})
+    write_images(root / "mpii", [name for name, _, _ in images])
+    return write_mat(root / "mpii" / "mpii_human_pose_v1_u12_1.mat", RELEASE=release)
+
+
+def listed_person(name: str, index: int = 1, *, validates: bool = False, **replaced: Any) -> dict[str, Any]:
+    """A person of `mpii_annotations.json`: 15 of 16 joints."""
+    joints = [[30.0 + joint, 40.0 + joint, joint % 2] for joint in range(15)] + [[0, 0, 0]]
+    return {
+        "img_paths": name,
+        "objpos": [60.0, 50.0],
+        "joint_self": joints,
+        "scale_provided": 0.3,
+        "isValidation": float(validates),
+        "annolist_index": 1.0,
+        "people_index": float(index),
+        **replaced,
+    }
+
+
+def write_mpii_json(
+    root: Path, *people: dict[str, Any], name: str = "mpii_annotations.json", images: bool = True
+) -> Path:
+    """The list of people and, unless an image is missing, the images that it names."""
+    path = root / "mpii" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(people).encode()
+    path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    if images:
+        write_images(root / "mpii", list(dict.fromkeys(person["img_paths"] for person in people)))
+    return path
+
+
+def write_published(root: Path, rows: list[tuple[str, int]], **replaced: np.ndarray | None) -> Path:
+    """A published file with a row for each (image name, istrain code)."""
+    num_people = len(rows)
+    codes = np.zeros((num_people, 50))
+    for row, (name, _) in enumerate(rows):
+        codes[row, : len(name)] = [ord(letter) for letter in name]
+    columns: dict[str, np.ndarray | None] = {
+        "imgname": codes,
+        "center": np.tile([60.0, 50.0], (num_people, 1)),
+        "scale": np.full(num_people, 0.3),
+        "part": np.random.default_rng(0).uniform(20, 80, (num_people, 16, 2)),
+        "visible": np.ones((num_people, 16)),
+        "istrain": np.array([code for _, code in rows], dtype=float),
+        **replaced,
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    with h5py.File(root / "lsp_mpii.h5", "w") as file:
+        for name, values in columns.items():
+            if values is not None:
+                file[name] = values
+    return root / "lsp_mpii.h5"
+
+
+def synthesize_sets(
+    root: Path,
+    *,
+    lsp: int = 0,
+    lspet: int = 0,
+    mpii: tuple[int, int] = (0, 0),
+    coco: tuple[int, int] = (0, 0),
+    seed: int = 1,
+    workers: int = 1,
+) -> Path:
+    """Synthetic sets: people of each half of LSP, of LSPET, and to train and validate on of the others."""
+    params = SyntheticParams.model_validate(
+        {
+            "lsp": {"train": lsp, "test": lsp},
+            "lspet": lspet,
+            "mpii": {"train": mpii[0], "validation": mpii[1]},
+            "coco": {"train": coco[0], "validation": coco[1]},
+            "size": 128,
+        }
+    )
+    synthesize(params, seed=seed, root=root, workers=workers)
+    return root

@@ -1,0 +1,113 @@
+"""What is shown of a single-person task, on people each further off than the one before."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from pose.keypoints.skeleton import MPII
+from pose.report.published import PUBLISHED
+from pose.report.run import read_run
+from pose.report.single import comparison, joints
+
+
+class People:
+    """As much of a prepared set as a caution asks for: people of MPII, and 300 of LSP, half to evaluate."""
+
+    unit = "people"
+
+    def __init__(self, mpii):
+        self.people, self.source_N = self, np.repeat(["mpii", "lsp"], [mpii, 300])
+
+    def rows(self, subset):
+        return np.arange(len(self.source_N))[subset == "evaluation" :: 2]
+
+
+def test_our_metrics_stand_beside_the_published_ones_and_their_sources(single_page, single_root):
+    ours = json.loads((single_root / "metrics/hgpose.json").read_text())["PCKh"]
+    values = [ours[name] for name in ("0.5", "0.5 weighted", *MPII.groups)]
+    numbers = " ".join(f"{value:.1f}" for value in values)
+    assert f"hgpose, PCKh@0.5 data/synthetic, 16 people {numbers}" in single_page.text
+    assert (
+        "Hourglass, 8 stacks Newell et al. 2016 MPII test 90.9 98.2 96.3 91.2 87.1 90.1" in single_page.text
+    )
+    assert "COCO test-dev" not in single_page.text  # of multi-person tasks
+
+
+def test_published_metrics_are_as_the_papers_print_them():
+    values = [row.metrics.get("Mean", row.metrics.get("AP")) for row in PUBLISHED]
+    assert values == [90.9, 91.8, 88.1, 87.33, 88.78, 90.2, 0.566, 0.630, 0.655, 0.593, 0.518]
+
+
+def test_synthetic_and_small_sets_are_not_comparable(single_page, single_root, params_of):
+    synthetic = "trained on 46 people of data/synthetic and evaluated on 26 others, all synthetic"
+    assert f"Not comparable: {synthetic}" in single_page.text
+    assert "LSPET people are cropped around their labelled joints" in single_page.text
+    params = params_of("hgpose")
+    params = params.model_copy(update={"data": params.data.model_copy(update={"root": "real"})})
+    run = read_run(params, "hgpose", single_root)
+    (words,) = comparison(run, People(mpii=1000)).caution
+    assert words.startswith(
+        "Not comparable: trained on 650 people of real and evaluated on 650 others, a small set"
+    )
+    (words,) = comparison(run, People(mpii=50_000)).caution
+    assert words.startswith(
+        "Trained on 25,150 people of real, evaluated on 25,150. The rows of MPII validation are"
+    )
+
+
+def test_the_best_and_the_worst_people_are_drawn_in_order(single_page, single_root):
+    names = list(single_page.captions)
+    assert names[:2] == ["LSP/images/im0009.jpg", "LSP/images/im0010.jpg"]
+    assert all(name.startswith("mpii/images/") for name in names[2:])
+    captions = list(single_page.captions.values())
+    assert captions[:2] == ["14 of 14 joints right"] * 2
+    assert all(caption.startswith("0 of 14 joints right") for caption in captions[2:])
+    assert "The 2 best of 26 evaluated people" in single_page.text
+
+
+def test_best_weights_are_owned_up_to_where_they_are_evaluated_on_who_chose_them(
+    params_of, page_of, bare_root
+):
+    params = params_of("hgpose")
+    best = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"weights": "best"})})
+    words = "best on people held out of training, who are among those evaluated"
+    assert words in page_of(bare_root, best).text
+
+
+def test_joints_go_from_the_head_down_and_those_in_no_mean_are_faint(single_root):
+    table = joints(single_root / "metrics/plots/hgpose/joints.csv", MPII)
+    names = [row.cells[0].text for row in table.rows]
+    assert names[:3] == ["head_top", "r_shoulder", "l_shoulder"]
+    assert names[-5:] == ["r_ankle", "l_ankle", "upper_neck", "pelvis", "thorax"]
+    assert [row.cells[0].text for row in table.rows if row.faint] == ["pelvis", "thorax"]
+
+
+def test_metrics_of_torsos_alone_still_make_a_page(single_copy, params_of, page_of):
+    metrics = json.loads((single_copy / "metrics/hgpose.json").read_text())
+    del metrics["PCKh"]
+    (single_copy / "metrics/hgpose.json").write_text(json.dumps(metrics))
+    page = page_of(single_copy, params_of("hgpose"))
+    assert "within half a head size" not in page.text
+    assert "within so many torso lengths of the truth" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("row", np.full(26, 80), "found rows up to 80, expected rows of"),
+        ("joint", np.zeros((26, 14, 2)), "dataset 'joint' has shape (26, 14, 2)"),
+    ],
+)
+def test_predictions_for_another_prepared_file_are_named(
+    name, values, words, single_copy, params_of, page_of
+):
+    with h5py.File(single_copy / "predictions/hgpose.h5", "a") as file:
+        del file[name]
+        file[name] = values
+    page = page_of(single_copy, params_of("hgpose"))
+    assert f"predictions/hgpose.h5: {words}" in page.text
+    assert not page.captions

@@ -1,0 +1,102 @@
+"""The single-person problem: crops of a user's images, decoding, and the people of a prepared file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pose.data.person_set import PersonSet
+from pose.io.errors import UserError
+from pose.keypoints.geometry import to_cell, transform
+from pose.keypoints.heatmap import encode
+from pose.keypoints.people import People
+from pose.keypoints.skeleton import MPII
+from pose.params import Params
+from pose.tasks.base import TTAOutput
+from pose.tasks.single import SingleData, SinglePerson
+
+
+@pytest.fixture
+def problem(params: Params) -> SinglePerson:
+    return SinglePerson(params.single.model_copy(update={"loss": "mse"}), MPII)
+
+
+@pytest.fixture
+def data(params: Params, prepared: Path) -> SingleData:
+    return SingleData(PersonSet(prepared), params.single, max_val=0)
+
+
+def test_a_joint_is_decoded_to_its_place_in_the_image_also_from_the_mirrored_one(problem: SinglePerson):
+    image = np.zeros((120, 90, 3), dtype=np.uint8)
+    inputs = problem.preprocess([image, image], [None, (20, 30, 40, 60)], [])
+    assert inputs.images[0].shape == (2, 64, 64, 3)
+    true_BK2 = np.random.default_rng(0).uniform((25, 40), (55, 85), (2, 16, 2))
+    upright, mirrored = [], []
+    for affine, joint_K2 in zip(inputs.affine_B23.numpy(), true_BK2, strict=True):
+        cell_K2 = to_cell(transform(affine, joint_K2))
+        mirrored_K2 = np.column_stack([15 - cell_K2[:, 0], cell_K2[:, 1]])[MPII.flip_index]
+        for found, xy in ((upright, cell_K2), (mirrored, mirrored_K2)):
+            heatmap_Khw, inside_K = encode(xy, np.ones(16, dtype=bool), size=16, sigma=1.0)
+            assert inside_K.all()
+            found.append(torch.from_numpy(heatmap_Khw)[None])
+    outputs = [TTAOutput(torch.stack(upright)), TTAOutput(torch.stack(mirrored), mirrored=True)]
+    for some in (outputs[:1], outputs):
+        people = problem.decode(some, inputs.affine_B23)
+        assert [len(one) for one in people] == [1, 1]
+        np.testing.assert_allclose([one.joint_PK2[0] for one in people], true_BK2, atol=0.02)
+        np.testing.assert_allclose(
+            [one.score_P[0] for one in people], [one.score_PK.mean() for one in people]
+        )
+
+
+def test_without_a_box_the_crop_shows_the_whole_image_and_with_one_the_box(problem: SinglePerson):
+    image = np.zeros((120, 90, 3), dtype=np.uint8)
+    whole, boxed = problem.preprocess([image, image], [None, (20, 30, 40, 60)], []).affine_B23.numpy()
+    height = transform(whole, np.array([[0, -0.5], [0, 119.5]]))[:, 1]
+    np.testing.assert_allclose(height, [-0.5, 63.5])
+    height = transform(boxed, np.array([[0, 29.5], [0, 89.5]]))[:, 1]
+    np.testing.assert_allclose(np.ptp(height), 64 / problem.params.crop)
+    with pytest.raises(UserError, match="box: found 0 x 4 px, expected a width and a height above 0"):
+        problem.preprocess([image], [(1, 1, 0, 4)], [])
+
+
+def test_nobody_is_both_trained_on_and_validated_or_evaluated_on(data: SingleData):
+    train, val, evaluation = (set(data.rows(subset)) for subset in ("train", "val", "evaluation"))
+    assert train
+    assert val < evaluation
+    assert not train & evaluation
+    few = replace(data, max_val=3)
+    assert len(few.rows("val")) == 3
+    assert set(few.rows("val")) < val
+
+
+def test_people_at_their_annotated_joints_score_100_and_are_written_as_they_are(
+    data: SingleData, tmp_path: Path
+):
+    rows = data.rows("evaluation")
+    true_NK2 = np.nan_to_num(data.people.joint_NK2[rows])
+    people = [People(joint_K2[None], np.ones((1, 16)), np.ones(1)) for joint_K2 in true_NK2]
+    scores = data.score(people, rows)
+    assert {*scores["PCKh"].values(), *scores["PCK"].values()} == {100.0}
+    assert scores["people"]["all"] == len(rows)
+    assert data.missing_metric_reason(rows) == ""
+    tables = data.tables(people, rows)
+    assert list(tables) == ["accuracy", "joints"]
+    data.write_predictions(tmp_path / "x.h5", "hgpose", people, rows)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert dict(file.attrs) == {"task": "hgpose", "skeleton": "mpii"}
+        np.testing.assert_array_equal(file["row"], rows)
+        np.testing.assert_allclose(file["joint"], true_NK2, rtol=1e-6)
+        assert file["score"].shape == (len(rows), 16)
+
+
+def test_people_without_a_size_of_the_head_or_torso_are_said_to_have_no_metric(data: SingleData):
+    mpii = np.flatnonzero(data.people.source_N == "mpii")
+    data.people.head_size_N[:] = np.nan
+    assert "have no head size" in data.missing_metric_reason(mpii)
+    assert data.missing_metric_reason(np.flatnonzero(data.people.source_N != "mpii")) == ""
