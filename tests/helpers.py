@@ -256,9 +256,7 @@ def coco_params(**values: Any) -> CocoParams:
     return COCO_PARAMS.model_copy(update=values)
 
 
-def prepare_images(
-    root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1
-) -> tuple[ImageSet, Summary]:
+def prepare_images(root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1) -> tuple[ImageSet, Summary]:
     folder = root / "prepared" / "coco"
     summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
     return ImageSet(folder), summary
