@@ -1,4 +1,4 @@
-"""Stage `report`: what the other stages left -> report/index.html, report/summary.md, metrics/summary.json."""
+"""Stage `report`: the outputs of the other stages -> report/ and metrics/summary.json."""
 
 from __future__ import annotations
 

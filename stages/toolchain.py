@@ -1,7 +1,7 @@
 """Stage `toolchain`: what is built and trained with -> build/toolchain.json, build/code/PROBLEM.json.
 
-Runs on every `dvc repro` and writes the same files as long as platform, torch, compilers and what the code
-says stay. The first DVC cannot see; of sources it would see comments too.
+Runs on every `dvc repro` and writes the same files until platform, torch, compilers or code have changed: DVC
+cannot see the first three, and of the last it would count comments too.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, make_workspace
+from helpers import ROOT, enter_folder, make_workspace, run_stage
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.coco import prepare_coco
@@ -15,10 +16,18 @@ from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.synthetic import synthesize
 from pose.io.schema import read_yaml
 from pose.params import Params, parse_params
+from pose.tracking.evaluation import evaluate_task
 
-# Networks here are tiny: threads that wait for each other cost more than they bring, all the more on a busy
-# machine.
+# Networks here are tiny: threads that wait for each other cost more than they bring.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def log_lines_for_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests read the log lines of `pose`, though a command run in this process has configured them."""
+    logger = logging.getLogger("pose")
+    for name, value in {"level": logging.INFO, "propagate": True, "handlers": []}.items():
+        monkeypatch.setattr(logger, name, value)
 
 
 @pytest.fixture(scope="session")
@@ -40,26 +49,14 @@ def params() -> Params:
         "mpii": {"train": 24, "validation": 16},
         "coco": {"train": 16, "validation": 8},
     }
+    small = {"stacks": 2, "features": 8, "stem": [4, 8, 8]}
     values["single"]["input_size"] = 64
-    values["tasks"]["hgpose"] |= {
-        "network": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},
-        "epochs": 2,
-        "batch": 4,
-    }
+    hourglass = {"kind": "hourglass", "modules": 1, **small}
+    values["tasks"]["hgpose"] |= {"network": hourglass, "epochs": 2, "batch": 4}
     values["multi"] |= {"input_size": 64, "held_out": 4}
-    values["tasks"]["hgpose-ae"] |= {
-        "network": {
-            "kind": "ae",
-            "stacks": 2,
-            "features": 8,
-            "increase": 4,
-            "outputs": 36,
-            "stem": [4, 8, 8],
-        },
-        "epochs": 2,
-        "batch": 4,
-    }
-    for name in ("advpose", "advpose-ae"):  # beside that they are like the two above
+    ae = {"kind": "ae", "increase": 4, "outputs": 36, **small}
+    values["tasks"]["hgpose-ae"] |= {"network": ae, "epochs": 2, "batch": 4}
+    for name in ("advpose", "advpose-ae"):  # which extend those two
         values["tasks"][name]["adversary"]["network"] |= {"features": 8, "stem": [4, 8, 8]}
     values["train"] |= {"val_samples": 8, "train_samples": 4, "checkpoint_every": 5, "workers": 0}
     return parse_params(values)
@@ -67,8 +64,8 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def drawn_root(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root of a few drawn people."""
-    root = tmp_path_factory.mktemp("drawn")
+    """A data root of a few synthetic people."""
+    root = tmp_path_factory.mktemp("synthetic")
     synthesize(params.synthetic, seed=params.seed, root=root, workers=1)
     return root
 
@@ -83,7 +80,7 @@ def prepared(params: Params, drawn_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def prepared_coco(params: Params, drawn_root: Path) -> Path:
-    """The prepared folder of a few drawn pictures."""
+    """The prepared folder of a few images with several people."""
     folder = drawn_root / "prepared" / "coco"
     prepare_coco(drawn_root, folder, params=params.prepare.coco, seed=params.seed, workers=1)
     return folder
@@ -91,11 +88,26 @@ def prepared_coco(params: Params, drawn_root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def people(prepared: Path) -> PersonSet:
-    """Its reader."""
+    """The reader of the prepared file."""
     return PersonSet(prepared)
 
 
 @pytest.fixture
 def workspace(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path) -> Path:
-    """A folder with params.yaml and the prepared sets, in one process."""
-    return make_workspace(tmp_path, params, prepared, prepared_coco)
+    """A folder to train in, without an MLflow store."""
+    return make_workspace(tmp_path, params, prepared, prepared_coco, store=False)
+
+
+@pytest.fixture(scope="session")
+def trained(
+    params: Params, prepared: Path, prepared_coco: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A workspace in which advpose was trained, as a user would, and evaluated; tests change copies."""
+    folder = make_workspace(tmp_path_factory.mktemp("work space"), params, prepared, prepared_coco)
+    status, _, err = run_stage("train", "advpose", folder=folder)
+    assert status == 0, err
+    assert "advpose: trained" in err
+    with pytest.MonkeyPatch.context() as patch:
+        enter_folder(folder, patch)
+        evaluate_task("advpose")
+    return folder

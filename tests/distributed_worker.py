@@ -1,95 +1,79 @@
-"""What torchrun runs for test_distributed.py.
+"""What torchrun runs for tests/training/test_distributed.py; each rank writes its results to FOLDER/RANK.pt.
 
-`play FOLDER`, steps of every case in the folder; `repeat FOLDER`, one step's gradients after another step and
-as the first of a start; `train TASK`, with random delays.
+`play FOLDER`: steps of every case, and trainings in the folder. `repeat FOLDER`: gradients of a step after
+another one, and as the first of a start.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 import sys
 import time
-from dataclasses import fields, replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from helpers import build_cpu_task, with_values
 from torch import Tensor
 
-from pose.data.multi_samples import ImageDataset, MultiTargets
-from pose.data.single_samples import Batch
+import pose.training.trainer
+from pose.data.batch import Batch, Inputs, MultiTargets, SingleTargets
+from pose.data.multi_samples import ImageDataset
 from pose.io.errors import UserError
 from pose.models.sync_norm import convert_sync_batch_norm
 from pose.params import Params, load_params
-from pose.tasks.task import build_problem, build_task
+from pose.tasks.base import Problem
 from pose.training.distributed import Ranks, process_group
-from pose.training.trainer import train
 
-STEPS = {"frozen": 20, "convert_sync_batch_norm": 6}  # the latter exchange a thousand small tensors each
-WHOLE_BATCH = 4  # two images a process at the least: the deepest maps of the tiny networks have a single cell
+STEPS = {"frozen": 12, "sync": 3}  # the latter exchange a thousand small tensors each
+TOTAL_BATCH = 4  # two images a process at the least: the deepest maps of the tiny networks have a single cell
 
-# (task, BatchNorm): frozen, or convert_sync_batch_norm and learning.
+# (task, batch normalisation): frozen, or learning and synchronised.
 CASES = [
-    ("hgpose", "frozen"),
-    ("advpose", "frozen"),
-    ("hgpose-ae", "frozen"),
-    ("advpose-ae", "frozen"),
-    ("hgpose", "convert_sync_batch_norm"),
-    ("advpose-ae", "convert_sync_batch_norm"),
+    *(("hgpose", "frozen"), ("advpose", "frozen"), ("hgpose-ae", "frozen"), ("advpose-ae", "frozen")),
+    *(("hgpose", "sync"), ("advpose-ae", "sync")),
 ]
 
 
-def whole_batch(params: Params, task: str, step: int) -> Batch | MultiTargets:
-    """One of noise, in float64.
-
-    At every third step nobody is in the second process's part of a multi-person one.
-    """
+def total_batch(problem: Problem, step: int) -> tuple[Tensor, Any]:
+    """Images and targets of noise in float64; at every third step nobody is in the second rank's images."""
     draw = torch.Generator().manual_seed(step)
-    problem = build_problem(params.problem(params.task(task).problem))
     size, joints = problem.params.input_size, len(problem.skeleton)
     cells = size // 4
-    image = torch.rand(WHOLE_BATCH, 3, size, size, generator=draw, dtype=torch.float64)
-    heatmap = torch.rand(WHOLE_BATCH, joints, cells, cells, generator=draw, dtype=torch.float64) ** 4
-    affine, row = torch.eye(3, dtype=torch.float64)[:2].repeat(WHOLE_BATCH, 1, 1), torch.arange(WHOLE_BATCH)
+    image = torch.rand(TOTAL_BATCH, 3, size, size, generator=draw, dtype=torch.float64)
+    heatmap = torch.rand(TOTAL_BATCH, joints, cells, cells, generator=draw, dtype=torch.float64) ** 4
     if problem.kind == "single":
-        seen = (torch.rand(WHOLE_BATCH, joints, generator=draw) < 0.8).double()
-        return Batch(image_B3HW=image, heatmap_BKhw=heatmap, mask_BK=seen, affine_B23=affine, row_B=row)
-    cell = torch.randint(-cells, cells * cells, (WHOLE_BATCH, 3, joints), generator=draw).clamp(min=-1)
-    mask = (torch.rand(WHOLE_BATCH, cells, cells, generator=draw) < 0.8).double()
+        return image, SingleTargets(heatmap, (torch.rand(TOTAL_BATCH, joints, generator=draw) < 0.8).double())
+    cell = torch.randint(-cells, cells * cells, (TOTAL_BATCH, 3, joints), generator=draw).clamp(min=-1)
+    mask = (torch.rand(TOTAL_BATCH, cells, cells, generator=draw) < 0.8).double()
     if step % 3 == 0:
         cell[1::2], heatmap[1::2] = -1, 0
-    return MultiTargets(
-        image_B3HW=image, heatmap_BKhw=heatmap, mask_Bhw=mask, cell_BPK=cell, affine_B23=affine, row_B=row
-    )
+    return image, MultiTargets(heatmap, mask, cell)
 
 
 def play(params: Params, name: str, norm: str, ranks: Ranks) -> dict[str, Any]:
-    """Steps of a task in float64, this process on its share of each batch; the state after them, and what a run would log of each."""
-    task = build_task(params, name, device=torch.device("cpu"))
+    """A task's state after steps in float64, each on this rank's share of a batch, and the logged terms."""
+    task = build_cpu_task(params, name)
     adversary = task.adversary
     for net in [task.net, *([adversary.net] if adversary else [])]:
-        net.double().train(norm == "convert_sync_batch_norm")
-        if norm == "convert_sync_batch_norm" and ranks.count > 1:
+        net.double().train(norm == "sync")
+        if norm == "sync" and ranks.count > 1:
             convert_sync_batch_norm(net)
     if adversary:
         adversary.mean = ranks.mean
     task.run = ranks.wrap(task.net)
     logged = []
     for step in range(STEPS[norm]):
-        batch = whole_batch(params, name, step)
-        part: Any = replace(
-            batch,
-            **{f.name: ranks.share(getattr(batch, f.name)) for f in fields(batch) if f.name != "others"},
-        )
-        terms = task.step(part, done=step, steps=STEPS[norm])
+        image, targets = total_batch(task.problem, step)
+        inputs = Inputs((ranks.share(image),), torch.eye(3)[:2].repeat(len(image), 1, 1))
+        terms = task.step(Batch(inputs, targets.map(ranks.share)), done=step, steps=STEPS[norm])
         logged.append(ranks.mean(torch.stack([term.double() for term in terms.values()])))
-    state = {
-        "net": task.net.state_dict(),
-        "optimizer": task.optimizer.state_dict(),
-        "logged": torch.stack(logged),
-    }
-    return state | ({"adversary": adversary.state()} if adversary else {})
+    state = {"net": task.net.state_dict(), "optimizer": task.optimizer.state_dict()}
+    state |= {"adversary": adversary.state_dict()} if adversary else {}
+    return state | {"logged": torch.stack(logged)}
 
 
 def tensors(state: Any, path: str = "") -> dict[str, Tensor]:
@@ -100,56 +84,64 @@ def tensors(state: Any, path: str = "") -> dict[str, Tensor]:
     return {name: tensor for key, value in inner for name, tensor in tensors(value, f"{path}/{key}").items()}
 
 
-def play_all(folder: Path) -> None:
-    params = load_params(folder / "params.yaml")
+def refusal(function: Any, *args: Any, **kwargs: Any) -> str:
+    """The message of the UserError that a call must raise."""
+    try:
+        function(*args, **kwargs)
+    except UserError as error:
+        return str(error)
+    raise AssertionError("no UserError")
+
+
+def arrive_late() -> None:
+    """From now on every second batch of images comes late, by a time of each process's own."""
+    draw, load = np.random.default_rng(), ImageDataset.__getitems__
+
+    def late(self: ImageDataset, keys: Any) -> Any:
+        time.sleep(draw.exponential(0.02) * (draw.random() < 0.5))
+        return load(self, keys)
+
+    ImageDataset.__getitems__ = late  # type: ignore[method-assign]
+
+
+def play_all(folder: Path) -> dict[str, Any]:
+    params, train = load_params(folder / "params.yaml"), pose.training.trainer.train
     with process_group() as ranks:
-        wrote: dict[str, Any] = {"read": ranks.broadcast_from_rank0(lambda: ranks.rank)}
-        try:
-            ranks.agree({"seed": 1, "lr": ranks.rank})
-        except UserError as error:
-            wrote["unlike"] = str(error)
-        wrote["states"] = [play(params, task, norm, ranks) for task, norm in CASES]
-        torch.save(wrote, folder / f"{ranks.rank}.pt")
+        found: dict[str, Any] = {"read": ranks.broadcast_from_rank0(lambda: ranks.rank)}
+        found["different"] = refusal(ranks.assert_same_on_all_ranks, {"seed": 1, "lr": ranks.rank})
+        found["states"] = [play(params, task, norm, ranks) for task, norm in CASES]
+        # The trainings below are of these processes too.
+        pose.training.trainer.process_group = lambda: nullcontext(ranks)
+        prepared = folder / "data/prepared"
+        settings: dict[str, Any] = {"folder": folder, "prepared": prepared / "lsp_mpii.h5"}
+        found["not finite"] = refusal(train, with_values(params, {"lr": 1e38}), "hgpose", **settings)
+        arrive_late()
+        found["late"] = train(params, "advpose-ae", folder=folder, prepared=prepared / "coco")
+    return found
 
 
-def repeat(folder: Path) -> None:
-    """Write whether the gradients of a step are the same, bit for bit, after another step and without one before it."""
-    net = build_task(load_params(folder / "params.yaml"), "hgpose", device=torch.device("cpu")).net.train()
+def repeat(folder: Path) -> dict[str, bool]:
+    """Whether the gradients of a step are the same, bit for bit, after another step and as the first."""
+    net = build_cpu_task(load_params(folder / "params.yaml"), "hgpose").net.train()
 
     with process_group() as ranks:
 
         def gradients(*steps: int) -> list[Tensor]:
-            mine = copy.deepcopy(net)
-            run = ranks.wrap(mine)
+            own = copy.deepcopy(net)
+            run = ranks.wrap(own)
             assert run
             for step in steps:
-                mine.zero_grad()
+                own.zero_grad()
                 draw = torch.Generator().manual_seed(100 * step + ranks.rank)
                 run(torch.rand(2, 3, 64, 64, generator=draw)).square().mean().backward()
-            return [weight.grad for weight in mine.parameters() if weight.grad is not None]
+            return [weight.grad for weight in own.parameters() if weight.grad is not None]
 
         later, first, other = gradients(0, 1), gradients(1), gradients(0)
         same = [all(torch.equal(x, y) for x, y in zip(later, those, strict=True)) for those in (first, other)]
-        torch.save({"first": same[0], "other": same[1]}, folder / f"{ranks.rank}.pt")
-
-
-def train_delayed(task: str) -> None:
-    """The real training of this folder, but that every batch comes late, by a time of each process's own."""
-    draw, whole = np.random.default_rng(), ImageDataset.__getitems__
-
-    def late(self: ImageDataset, keys: Any) -> Any:
-        time.sleep(draw.exponential(0.02) * (draw.random() < 0.5))
-        return whole(self, keys)
-
-    ImageDataset.__getitems__ = late  # type: ignore[method-assign]
-    train(load_params(), task)
+        return {"first": same[0], "other": same[1]}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if sys.argv[1] == "play":
-        play_all(Path(sys.argv[2]))
-    elif sys.argv[1] == "repeat":
-        repeat(Path(sys.argv[2]))
-    else:
-        train_delayed(sys.argv[2])
+    work, target = {"play": play_all, "repeat": repeat}[sys.argv[1]], Path(sys.argv[2])
+    torch.save(work(target), target / f"{os.environ['RANK']}.pt")

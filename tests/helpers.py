@@ -1,4 +1,4 @@
-"""What several test files use: small inputs, workspaces, stages run as a user would."""
+"""What several test files use: small inputs, workspaces, stages run as a user would run them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,18 +20,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from ruamel.yaml import YAML
 from torch import nn
 
 from pose.data.image_set import ImageSet
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
+from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import COCO, MPII
 from pose.models.published import EXTERNAL_FORMATS
-from pose.models.weights import (
-    save_weights,
-)
+from pose.models.weights import save_weights
 from pose.params import CocoParams, Params, SplitCounts, parse_params
 from pose.tasks.task import Task, build_task
 
@@ -48,10 +48,7 @@ def write_initial_weights(params: Params, name: str, folder: Path) -> Path:
 
 
 def write_active_weights(params: Params, folder: Path) -> Path:
-    """Untrained multi-person weights that see people everywhere.
-
-    Heatmaps of many heights, where others begin with empty ones.
-    """
+    """Untrained multi-person weights that see people everywhere: heatmaps with peaks of many heights."""
     task = build_cpu_task(params, "hgpose-ae")
     head, joints = task.net.heads[-1], len(COCO)
     with torch.no_grad():
@@ -65,88 +62,88 @@ def write_active_weights(params: Params, folder: Path) -> Path:
 
 
 CPU = torch.device("cpu")
+# Training is held to what a CPU promises: equal bits, and more processes than GPUs.
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
-NO_GPU = {
-    "CUDA_VISIBLE_DEVICES": ""
-}  # whole runs are held to what a CPU promises: the bits, and two processes
-
-
-STORE = {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}
-
-
-def make_workspace(folder: Path, params: Params, prepared: Path, prepared_coco: Path) -> Path:
+def make_workspace(
+    folder: Path, params: Params, prepared: Path, prepared_coco: Path, *, store: bool = True
+) -> Path:
+    """A folder to train in, in one process: params.yaml, the prepared sets and, if asked for, a store."""
     (folder / "data" / "prepared").mkdir(parents=True)
     (folder / "data" / "prepared" / "lsp_mpii.h5").symlink_to(prepared)
     (folder / "data" / "prepared" / "coco").symlink_to(prepared_coco)
-    write_params_file(folder, params.model_dump() | {"train": params.train.model_dump() | {"processes": 1}})
-    shutil.copy(empty_store(), folder)
+    write_params_file(folder, with_values(params, {"train.processes": 1}).model_dump())
+    if store:
+        shutil.copy(empty_store(), folder)
     return folder
 
 
 @cache
 def empty_store() -> Path:
-    """An MLflow store without any run.
+    """An MLflow store without any run, to be copied: its tables take seconds to make."""
+    from pose.tracking.store import MlflowClient  # there, where MLflow's settings are made
 
-    Its tables take seconds to make, for which every workspace would wait.
-    """
     folder = Path(tempfile.mkdtemp(prefix="pose-store-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run(
-        [sys.executable, "-c", "import mlflow; mlflow.search_experiments()"],
-        cwd=folder,
-        check=True,
-        env=clean_environment() | STORE,
-    )
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
     return folder / "mlflow.db"
 
 
 def write_params_file(folder: Path, values: dict) -> None:
-    with (folder / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(values, file)
+    write_yaml(folder / "params.yaml", values)
 
 
 def set_param(folder: Path, key: str, value: object) -> None:
-    values = YAML(typ="safe").load((folder / "params.yaml").read_text())
-    *path, last = key.split(".")
-    inner = values
-    for part in path:
-        inner = inner[part]
-    inner[last] = value
-    write_params_file(folder, values)
+    """Change a value of the folder's params.yaml, by its dotted key."""
+    write_params_file(folder, _changed(read_yaml(folder / "params.yaml"), {key: value}))
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what a user may have set for MLflow and DVC."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))
-    }
-    return environment | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **NO_GPU}
+    cleaned = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW", "DVC"))}
+    return cleaned | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **NO_GPU}
+
+
+def start_process(*words: str, folder: Path) -> subprocess.Popen:
+    """`python -m` with these words, in a folder."""
+    command, pipe = [sys.executable, "-m", *words], subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=clean_environment(), stdout=pipe, stderr=pipe, text=True)
 
 
 def start_stage(stage: str, *args: str, folder: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", f"stages.{stage}", *args]
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_process(f"stages.{stage}", *args, folder=folder)
 
 
-def run_stage(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
-    process = start_stage(stage, *args, folder=folder)
-    out, err = process.communicate(timeout=300)
+def end_of(process: subprocess.Popen, *, within: float = 300) -> tuple[int, str, str]:
+    """Status and output of a process that must end by itself; it is killed if it does not."""
+    try:
+        out, err = process.communicate(timeout=within)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
+def run_stage(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
+    return end_of(start_stage(stage, *args, folder=folder))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
+    """Deadlines are generous, for a busy machine; what comes sooner is not waited for."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
 def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on this process is in that folder, as a stage would be, and without a GPU, as those of `start` are."""
+    """Make a folder the working one, as for a stage; no GPU, none of MLflow's and DVC's variables."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    variables = "MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE"
+    for name in variables:
+        monkeypatch.setenv(name, "")  # so that what MLflow sets there is undone too
+        monkeypatch.delenv(name)
 
 
 def only_error(result: tuple[int, str, str]) -> str:
@@ -159,19 +156,20 @@ def only_error(result: tuple[int, str, str]) -> str:
 
 def with_values(params: Params, changes: dict[str, object]) -> Params:
     """Parameters with other values at dotted keys."""
-    values = params.model_dump()
+    return parse_params(_changed(params.model_dump(), changes))
+
+
+def _changed(values: dict, changes: dict[str, object]) -> dict:
     for key, value in changes.items():
         *path, last = key.split(".")
         inner = values
         for part in path:
             inner = inner[part]
         inner[last] = value
-    return parse_params(values)
+    return values
 
 
 ALL = SplitCounts(train=0, validation=0)
-
-
 COCO_PARAMS = CocoParams(
     images=ALL,
     min_people=SplitCounts(train=1, validation=1),
@@ -179,8 +177,6 @@ COCO_PARAMS = CocoParams(
     jpeg_quality=95,
     ignore_unlabelled=True,
 )
-
-
 SIZE = 80, 60  # width, height of the images made here
 
 
@@ -260,9 +256,7 @@ def coco_params(**values: Any) -> CocoParams:
     return COCO_PARAMS.model_copy(update=values)
 
 
-def prepare_images(
-    root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1
-) -> tuple[ImageSet, Summary]:
+def prepare_images(root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1) -> tuple[ImageSet, Summary]:
     folder = root / "prepared" / "coco"
     summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
     return ImageSet(folder), summary
@@ -294,14 +288,11 @@ def internal_network(kind: str) -> nn.Module:
 
 
 def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
-    """What a network without fault would answer to a sample, (2 K, h, w) float32.
-
-    Its heatmaps, then its tags.
+    """What a perfect network would answer to a sample: heatmaps, then tags, (2 K, h, w) float32.
 
     The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person
-    whose joint that is; elsewhere that of the person with any joint nearest. So people have cells of their
-    own in the maps of joints that they lack, where refinement finds nothing and fills nothing in; without
-    them it would take the joints of others.
+    whose joint that is; elsewhere that of the person with any joint nearest, so that refinement, which looks
+    for joints that a person lacks, does not take those of others.
     """
     h, w = heatmap_Khw.shape[1:]
     tag_Khw = np.zeros_like(heatmap_Khw)

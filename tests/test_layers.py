@@ -1,112 +1,109 @@
-"""The layers of `pose`.
-
-A file imports from its own row or rows above, never in a circle. Read from the sources themselves.
-"""
+"""How the sources lie: layers, names and sizes. Read from the sources themselves."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
-import pytest
 from helpers import ROOT, SOURCES, imported_modules, imported_sources
 
-# From the top. A name stands for a file or a whole folder of `pose/`. A new file needs a place in one of the
-# rows.
-ROWS = [
-    {"errors", "files", "folders", "git", "params", "people", "skeleton", "sources"},  # facts
-    {
-        "build_ext",
-        "geometry",
-        "grouping",
-        "heatmap",
-        "metrics",
-        "ops",
-    },  # pure maths, and the building of the operator
-    {"nets"},
-    {"data", "coco_metrics"},
-    {"adversary", "multi", "problem", "single"},  # what to learn
-    {"task"},  # joining
-    {
-        "checkpoint",
-        "distributed",
-        "engine",
-        "history",
-        "infer",
-        "mlflow_store",
-        "process",
-        "pyfunc_model",
-    }  # running
-    | {"record", "resume", "thresholds", "tracking"},
-    {"evaluation", "training"},  # a whole run, as the stages call it
-    {"cli", "draw", "gate", "interop", "predict", "presets", "provenance", "report", "study"}  # use
-    | {"trial", "verify"},
+# Folders and files of `pose/`; each imports only from itself and from those before it.
+ORDER = [
+    *("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "tracking"),
+    *("training", "report", "experiments", "cli"),
 ]
-PLACE = {name: number for number, row in enumerate(ROWS) for name in row}
-# What a bare training machine lacks. The core must import without it.
-HEAVY = {"dvc", "mlflow", "pycocotools"}
-CORE_ROWS = ROWS[:6]
-CORE_FILES = {"checkpoint", "distributed", "engine", "infer", "process"}
+OPTIONAL = {"dvc", "mlflow", "pycocotools"}  # what a bare training machine lacks
+SLOW = {"pandas", "scipy", "matplotlib"}  # to import, and not needed by training
+CORE = [*ORDER[: ORDER.index("tracking")], "training"]
+# Words that this project once had for what the field has a name for.
+FORMER_NAMES = {
+    *("States", "Record", "Unrecorded", "unsent", "headline", "HEADLINE", "Progress", "Plan", "_note"),
+    *("_condense", "_judge", "watched", "plays", "slope", "View", "answers", "find_people", "written_whole"),
+    *("sweep", "whole_folder", "of_main", "agree", "same_buffers", "Epochs", "in_order", "_Told"),
+    *("_as_it_is", "Peer", "theirs", "ours", "Trial", "Life", "done_again", "_lone_picture_named"),
+    *("worker_deaths_named", "unmeasured", "BESIDE", "CIRCUMSTANCES", "_said"),
+}
 
 
-def place(name: str) -> str:
-    """The row's name for a module: `pose.io.images` -> `data`."""
-    return name.split(".")[1]
+def layer(module: str) -> str:
+    """`pose.io.images` -> `io`."""
+    return module.split(".")[1]
 
 
-def test_every_file_has_a_place_in_a_row():
-    assert sorted({place(name) for name in SOURCES if name.startswith("pose.")} - PLACE.keys()) == []
+def test_a_folder_imports_only_from_folders_before_it():
+    modules = [name for name in SOURCES if name.startswith("pose.")]
+    assert sorted({layer(name) for name in modules} ^ set(ORDER)) == []
+    offenders = [
+        f"{name} imports {target}"
+        for name in modules
+        for target in sorted(imported_sources(name))
+        if not target.startswith("pose.") or ORDER.index(layer(target)) > ORDER.index(layer(name))
+    ]
+    assert offenders == []
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("pose.")])
-def test_a_file_imports_from_its_own_row_or_rows_above(name):
-    below = {
-        target
-        for target in imported_sources(name)
-        if target.startswith("pose.") and PLACE[place(target)] > PLACE[place(name)]
-    }
-    assert not below
-
-
-def test_nothing_is_imported_in_a_circle():
+def test_no_module_imports_itself_through_others():
     try:
         TopologicalSorter({name: imported_sources(name) for name in SOURCES}).prepare()
     except CycleError as error:
-        pytest.fail(" -> ".join(error.args[1]))
+        raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("pose")])
-def test_the_package_knows_nothing_of_the_stages(name):
-    assert not {target for target in imported_modules(name) if target.split(".")[0] == "stages"}
+def test_stages_are_thin_and_the_package_does_not_know_them():
+    stages = {name for name in SOURCES if name.startswith("stages.")}
+    own = {"pose", "__future__", *sys.stdlib_module_names}
+    imports = {name: {target.split(".")[0] for target in imported_modules(name)} for name in SOURCES}
+    assert [name for name in SOURCES if name not in stages and "stages" in imports[name]] == []
+    assert [name for name in stages if imports[name] - own] == []
+    assert [name for name in stages if len(SOURCES[name].read_text().splitlines()) > 40] == []
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name.startswith("stages.")])
-def test_a_stage_is_thin_and_imports_nothing_but_the_package(name):
-    others = (
-        {target.split(".")[0] for target in imported_modules(name)}
-        - {"pose", "__future__"}
-        - sys.stdlib_module_names
-    )
-    assert not others
-    assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= 40
-
-
-def test_the_core_is_imported_without_what_a_bare_training_machine_lacks():
-    core = set.union(*CORE_ROWS) | CORE_FILES
-    names = [name for name in SOURCES if name.startswith("pose.") and place(name) in core]
-    assert len(names) > 20
-    # In an interpreter where these cannot be had; a meta path entry is asked before any installed package is
-    # looked for.
+def test_the_core_is_imported_without_what_training_does_not_need():
+    names = [name for name in SOURCES if name.startswith("pose.") and layer(name) in CORE]
     code = f"""
 import importlib, sys
-class Absent:
+class Absent:  # asked before any installed package is looked for
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HEAVY!r}:
+        if name.split(".")[0] in {OPTIONAL!r}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
+import pose.training.launch
+assert not {SLOW!r} & {{name.split(".")[0] for name in sys.modules}}
 for name in {names!r}:
     importlib.import_module(name)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def sources_of(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def identifiers(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        for field in ("id", "attr", "name", "asname", "arg"):
+            if isinstance(found := getattr(node, field, None), str):
+                yield from found.split(".")
+
+
+def test_nothing_bears_a_former_name():
+    found = {
+        path.relative_to(ROOT).as_posix(): sorted(FORMER_NAMES & set(identifiers(path)))
+        for path in sources_of("pose", "stages", "tests")
+    }
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_files_and_folders_stay_small():
+    files = sources_of("pose", "stages", "tests", "studies", "examples")
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in files}
+    assert {path: length for path, length in lengths.items() if length > 350} == {}
+    folders = {path.parent for path in files}
+    sizes = {folder.relative_to(ROOT).as_posix(): len([*folder.glob("*.py")]) for folder in folders}
+    assert {folder: size for folder, size in sizes.items() if size > 13} == {}
+    assert len([path for path in (ROOT / "pose").iterdir() if path.name != "__pycache__"]) <= 16

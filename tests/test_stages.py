@@ -1,7 +1,4 @@
-"""The contract of each DVC stage.
-
-What its code imports is among what it depends on. Read from the sources and by DVC itself.
-"""
+"""The contract of each DVC stage: what its code imports is among what it depends on."""
 
 from __future__ import annotations
 
@@ -11,46 +8,43 @@ import pytest
 from dvc.repo import Repo
 from helpers import ROOT, SOURCES, imported_sources
 
-from pose.training.code_version import code_version
+from pose.training.code_version import counted_sources
 
-# What reads a file or says an error in words shapes no output; nor does MLflow. Parameters are declared by
-# their keys.
-SHAPES_NOTHING = {"pose", "pose.io.errors", "pose.io.paths", "pose.params", "pose.tracking.mlflow"}
+# Errors, commands, locks and trackers shape no output. Parameters are declared by their keys.
+SHAPES_NOTHING = {
+    *("pose", "pose.io.command", "pose.io.errors", "pose.io.paths", "pose.params"),
+    *("pose.tracking.base", "pose.tracking.evaluation", "pose.tracking.mlflow"),
+    *("pose.training.code_version", "pose.training.launch", "pose.training.lock"),
+}
 PROBLEMS = ("single", "multi")
 
 
 @pytest.fixture(scope="module")
 def deps() -> dict[str, set[str]]:
-    """What each stage depends on, as DVC has it, by its name."""
+    """What each stage depends on, by its name."""
     with Repo(ROOT) as repo:
-        return {
-            stage.addressing: {Path(dep.def_path).as_posix() for dep in stage.deps}
-            for stage in repo.index.stages
-        }
-
-
-def imported(name: str) -> set[str]:
-    """All of our sources that a module imports, itself or through others, but for what shapes nothing and what that imports."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        module = waiting.pop()
-        if module not in found | SHAPES_NOTHING:
-            found.add(module)
-            waiting += imported_sources(module)
-    return found
+        stages = repo.index.stages
+        return {stage.addressing: {Path(dep.def_path).as_posix() for dep in stage.deps} for stage in stages}
 
 
 def missing(module: str, deps: set[str]) -> list[str]:
-    """Sources that a stage's module imports and the stage does not depend on, by itself, by a folder or by the version of the code."""
-    of_training: set[str] = set().union(
-        *(code_version(problem) for problem in PROBLEMS if f"build/code/{problem}.json" in deps)
-    )
-    paths = {SOURCES[name].relative_to(ROOT).as_posix() for name in imported(module)}
+    """Sources that a module imports, itself or through others, and that are no dependency."""
+    counted = {
+        path.relative_to(ROOT).as_posix()
+        for problem in PROBLEMS
+        if f"build/code/{problem}.json" in deps
+        for path in counted_sources(problem)
+    }
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += imported_sources(name) if name not in ("pose.params", "pose.tracking.mlflow") else ()
+    paths = {SOURCES[name].relative_to(ROOT).as_posix() for name in found - SHAPES_NOTHING}
     return sorted(
-        path
-        for path in paths - of_training
-        if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)
+        path for path in paths - counted if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)
     )
 
 
@@ -64,7 +58,8 @@ def test_a_stage_depends_on_all_code_that_it_imports(stage: str, deps: dict[str,
 def test_a_task_depends_on_all_code_of_its_problem(
     stage: str, task: str, other: str, deps: dict[str, set[str]]
 ):
-    assert set(missing(f"stages.{stage}", deps[f"{stage}@{task}"])) <= code_version(other).keys()
+    of_other = {path.relative_to(ROOT).as_posix() for path in counted_sources(other)}
+    assert set(missing(f"stages.{stage}", deps[f"{stage}@{task}"])) <= of_other
 
 
 def test_tasks_of_a_problem_depend_on_the_same_code(deps: dict[str, set[str]]):

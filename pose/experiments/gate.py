@@ -1,4 +1,4 @@
-"""The gate of a pull request: have the figures dropped by more than `.github/tolerance.yaml` allows?"""
+"""The gate of a pull request: has a metric dropped by more than `.github/tolerance.yaml` allows?"""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from typing import Any
 from pose.io.errors import UserError
 from pose.io.schema import read_yaml
 
-TOLERANCE = Path(".github/tolerance.yaml")
-
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one figure, higher being better. None: not there, or not a number."""
+    """One metric before and after, higher being better. None: not there, or not a number."""
 
     file: str
     name: str
@@ -29,10 +27,9 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether it is there and has not dropped by more than allowed; what the base lacks is new and passes."""
-        return self.new is not None and (
-            self.old is None or self.old - self.new <= self.allowed + 1e-9
-        )  # not by rounding
+        """Whether it is there and has not dropped by more than allowed; a metric that is new passes."""
+        rounding = 1e-9
+        return self.new is not None and (self.old is None or self.old - self.new <= self.allowed + rounding)
 
     def __str__(self) -> str:
         if self.new is None:
@@ -44,25 +41,22 @@ class Verdict:
         return f"{'ok  ' if self.passed else 'FAIL'}  {self.file} {self.name}: {change}"
 
 
-def read_tolerance(path: str | Path = TOLERANCE) -> dict[str, dict[str, float]]:
-    """Largest allowed drop of each figure, by metrics file; UserError for anything but numbers of at least 0."""
+def read_tolerance(path: str | Path) -> dict[str, dict[str, float]]:
+    """Largest allowed drop of each metric, by metrics file; UserError for anything but numbers from 0 on."""
     found = read_yaml(path)
-    for file, figures in found.items():
-        if not isinstance(figures, dict) or not figures:
+    for file, metrics in found.items():
+        if not isinstance(metrics, dict) or not metrics:
             raise UserError(
-                f"{path}: {file}: found {figures!r}, expected figures with the drop that each may take"
+                f"{path}: {file}: found {metrics!r}, expected metrics and the drop allowed to each"
             )
-        for name, allowed in figures.items():
-            if isinstance(allowed, bool) or not isinstance(allowed, (int, float)) or not allowed >= 0:
+        for name, allowed in metrics.items():
+            if isinstance(allowed, bool) or not isinstance(allowed, int | float) or not allowed >= 0:
                 raise UserError(f"{path}: {file}: {name}: found {allowed!r}, expected a number of at least 0")
-    return {
-        file: {str(name): float(allowed) for name, allowed in figures.items()}
-        for file, figures in found.items()
-    }
+    return found
 
 
 def metrics_diff(base: str) -> dict[str, dict[str, Any]]:
-    """`dvc metrics diff`: the figures of a revision beside the workspace's; UserError if DVC refuses."""
+    """`dvc metrics diff`: the metrics of a revision beside the workspace's; UserError if DVC refuses."""
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "--all", "--json", base]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -75,16 +69,15 @@ def metrics_diff(base: str) -> dict[str, dict[str, Any]]:
 def judge(
     diff: Mapping[str, Mapping[str, Any]], tolerance: Mapping[str, Mapping[str, float]]
 ) -> list[Verdict]:
-    """A verdict for each figure that the tolerance names; diff: as `metrics_diff` returns it."""
+    """A verdict for each metric that the tolerance names; diff: as `metrics_diff` returns it."""
     verdicts = []
-    for file, figures in tolerance.items():
-        for name, allowed in figures.items():
+    for file, metrics in tolerance.items():
+        for name, allowed in metrics.items():
             change = diff.get(file, {}).get(name, {})
-            verdicts.append(
-                Verdict(file, name, _number(change.get("old")), _number(change.get("new")), allowed)
-            )
+            old, new = _number(change.get("old")), _number(change.get("new"))
+            verdicts.append(Verdict(file, name, old, new, allowed))
     return verdicts
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

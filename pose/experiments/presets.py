@@ -1,4 +1,4 @@
-"""Presets: small files of values that are written into `params.yaml`, whose comments, order and layout stay."""
+"""Presets: small files of values that are written into `params.yaml`; its comments and layout stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARAMS, PRESETS = Path("params.yaml"), Path("presets")
 
 @dataclass(frozen=True)
 class Change:
-    """One key, and its value as it was and as it is now."""
+    """One key with its old and its new value."""
 
     key: str
     old: Any
@@ -32,7 +32,7 @@ class Change:
 
 
 def preset_names(folder: Path = PRESETS) -> list[str]:
-    """Presets that exist; UserError where there is no such folder."""
+    """The presets in a folder; UserError if there is no such folder."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder, expected to be run where params.yaml and {folder}/ are")
     return sorted(path.stem for path in folder.glob("*.yaml"))
@@ -45,7 +45,7 @@ def describe(name: str, folder: Path = PRESETS) -> str:
 
 
 def apply_preset(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> list[Change]:
-    """Write a preset's values into `params`, atomically, and return what changed.
+    """Write a preset's values into `params`, atomically; returns what changed.
 
     UserError for an unknown preset, a key that `params` lacks, or values that its types refuse.
     """
@@ -76,13 +76,13 @@ def _with_preset(name: str, params: Path, folder: Path) -> tuple[Any, list[Chang
 def _merge(
     values: MutableMapping[str, Any], preset: Mapping[str, Any], file: Path, source: Path, prefix: str = ""
 ) -> Iterator[Change]:
-    """Put the preset's values in place of those of `values`."""
+    """Put the preset's values into `values`."""
     for name, new in preset.items():
         key = f"{prefix}{name}"
         if name not in values:
             raise UserError(f"{source}: unknown key {key}, expected one that {file} has")
         old = values[name]
-        # Which other keys there are depends on `kind`: such a value is given whole.
+        # `kind` decides which other keys there are: such a mapping is replaced as one value.
         if isinstance(old, MutableMapping) and isinstance(new, Mapping) and "kind" not in new:
             yield from _merge(old, new, file, source, f"{key}.")
         else:

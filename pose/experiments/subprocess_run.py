@@ -28,7 +28,7 @@ from pose.io.schema import write_yaml
 from pose.ops import build
 from pose.params import Params, load_params
 from pose.training.checkpoint import Checkpoint, load_checkpoint
-from pose.training.distributed import is_launched
+from pose.training.distributed import is_first_process, is_launched
 from pose.training.launch import launch_if_several
 from pose.training.lock import end_with_parent
 from pose.training.trainer import train
@@ -39,10 +39,10 @@ STEP_LOG = "steps.txt"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run until its kill or end.
+    """One start of a run, until it was killed or over.
 
-    first, reached: the step after which it began, and the one that it reached. writing: whether it was killed
-    while a checkpoint was half written.
+    first, reached: the step after which it began, and its last one. writing: killed while it wrote a
+    checkpoint.
     """
 
     first: int
@@ -52,7 +52,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class SubprocessRun:
-    """A run in a folder of its own."""
+    """A run of so many steps in a folder of its own."""
 
     folder: Path
     task: str
@@ -63,10 +63,10 @@ class SubprocessRun:
     def create(
         folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None
     ) -> SubprocessRun:
-        """One that has not begun, with these parameters; another run in the folder is removed."""
+        """A run with these parameters that has not begun; an earlier run in the folder is removed."""
         if folder.exists() and not (folder / PARAMS).exists():
             raise UserError(
-                f"{folder}: found a folder that is no run of ours, expected none or an empty name"
+                f"{folder}: found a folder without {PARAMS}, expected an earlier run or a new name"
             )
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -75,7 +75,7 @@ class SubprocessRun:
         return SubprocessRun(folder, task, steps, prepared)
 
     def run(self) -> float:
-        """To the end; seconds."""
+        """Run to the end, resuming if it has begun; returns the seconds."""
         started = time.monotonic()
         with self.process() as process:
             process.wait()
@@ -83,51 +83,47 @@ class SubprocessRun:
         return time.monotonic() - started
 
     def run_with_kills(self, kills: int, every: int, rng: random.Random) -> list[Attempt]:
-        """To the end, killed on the way, every other time while it writes a checkpoint.
+        """Run to the end, killed that often, every second time while a checkpoint is written.
 
-        The last attempt ends.
+        every: steps between checkpoints. The last attempt is the one that ends; there are fewer kills where
+        the run is over too soon.
         """
         attempts: list[Attempt] = []
         while len(attempts) < kills:
-            before, saved = len(self.steps_done()), self._saved()
-            # Not so near the end that it might be over first.
+            before, saved = len(self.steps_done()), self._saved_step()
+            # Not so near the end that the run might be over first.
             target = saved + rng.randint(1, max(1, min(2 * every, self.steps - saved - every - 1)))
             with self.process() as process:
-                if not self._kill_at(process, before, target, while_writing=len(attempts) % 2 == 1, rng=rng):
-                    self._check(process)
-                    return [*attempts, self._attempt(before, saved)]
+                killed = self._kill_at(process, before, target, writing=len(attempts) % 2 == 1, rng=rng)
+            if not killed:
+                self._check(process)
+                return [*attempts, self._attempt(before, saved)]
             if len(self.steps_done()) > before:  # else it was killed before its first step
                 attempts.append(self._attempt(before, saved))
-        before, saved = len(self.steps_done()), self._saved()
+        before, saved = len(self.steps_done()), self._saved_step()
         self.run()
         return [*attempts, self._attempt(before, saved)]
 
     def steps_done(self) -> list[int]:
-        """By all attempts, in the order in which they did them."""
+        """The steps of all attempts, in the order in which they were done."""
         path = self.folder / STEP_LOG
-        if not path.exists():
-            return []
-        *whole, _ = path.read_text(encoding="utf-8").split("\n")  # a line may be half written
-        return [int(line) for line in whole]
+        *lines, _ = path.read_text().split("\n") if path.exists() else [""]  # the last may be half written
+        return [int(line) for line in lines]
 
     def checkpoint(self) -> Checkpoint:
-        """The one that it ended with."""
+        """Its latest checkpoint."""
         return load_checkpoint(self._latest)
 
     def files(self) -> dict[str, bytes]:
         """Model weights and history, by path."""
         paths = TaskPaths(self.task)
-        names = [
-            paths.models / "last.pt",
-            paths.models / "best.pt",
-            paths.plots / "train.csv",
-            paths.plots / "val.csv",
-        ]
+        names = [*(paths.models / name for name in ("last.pt", "best.pt"))]
+        names += [paths.plots / name for name in ("train.csv", "val.csv")]
         return {str(path): (self.folder / path).read_bytes() for path in names}
 
     @contextmanager
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A start of it, which resumes where an earlier one ended; killed at the end of the block if still running."""
+        """A start of it, which resumes from a checkpoint; killed at the end of the block if it still runs."""
         environment = os.environ | {"POSE_BUILD": str(build.build_folder().resolve())}
         package = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -138,54 +134,44 @@ class SubprocessRun:
                 yield process
             finally:
                 if process.poll() is None:
-                    _kill(_family(process))
-                    process.wait()
+                    _kill_all(process)
 
     @property
     def _latest(self) -> Path:
         return TaskPaths(self.task, self.folder).checkpoints / "latest.pt"
 
     def _kill_at(
-        self,
-        process: subprocess.Popen[bytes],
-        before: int,
-        target: int,
-        *,
-        while_writing: bool,
-        rng: random.Random,
+        self, process: subprocess.Popen[bytes], before: int, target: int, *, writing: bool, rng: random.Random
     ) -> bool:
         """Kill it once it has reached a step; False if it was over first."""
         while process.poll() is None and max(self.steps_done()[before:], default=0) < target:
             time.sleep(POLL)
-        family = _family(process)
-        if while_writing:
-            while process.poll() is None and not self._half_written():
-                pass  # a small checkpoint is written in a millisecond or two
-        else:
+        if not writing:
             time.sleep(rng.uniform(0, 0.02))
+        while writing and process.poll() is None and not self._half_written():
+            pass  # a small checkpoint is written in a millisecond or two
         if process.poll() is not None:
             return False
-        _kill(family)
-        process.wait()
+        _kill_all(process)
         return True
 
     def _attempt(self, before: int, saved: int) -> Attempt:
-        """The one that did the steps after the first `before` of the log."""
+        """The attempt that did the steps after the first `before` of the log."""
         done = self.steps_done()[before:]
         first = done[0] - 1 if done else saved
-        return Attempt(first, reached=max(done, default=saved), writing=bool(self._half_written()))
+        return Attempt(first, reached=max(done, default=saved), writing=self._half_written())
 
-    def _saved(self) -> int:
+    def _saved_step(self) -> int:
         return int(self.checkpoint().state["step"]) if self._latest.exists() else 0
 
-    def _half_written(self) -> list[Path]:
-        return list(self._latest.parent.glob(".[0-9]*.latest.pt"))
+    def _half_written(self) -> bool:
+        return any(self._latest.parent.glob(".[0-9]*.latest.pt"))
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode:
-            lines = read_text(self.folder / "log.txt").strip().splitlines()
+            lines = read_text(self.folder / "log.txt").strip().splitlines() or ["no output"]
             errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            reason = errors[0] if errors else lines[-1] if lines else "no output"
+            reason = errors[0] if errors else lines[-1]
             raise UserError(f"{self.task}: training ended with status {process.returncode}: {reason}")
 
 
@@ -194,34 +180,28 @@ def repeated_steps(attempts: Sequence[Attempt]) -> int:
     return max((before.reached - after.first for before, after in pairwise(attempts)), default=0)
 
 
-def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """A process and all that it started, torchrun's processes too."""
-    try:
+def _kill_all(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with all that it started, at once: a child that lost its parent would save before it ends."""
+    with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(process.pid)
-        return [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _kill(family: Sequence[psutil.Process]) -> None:
-    """All at once: asked to end by a parent that is gone, training would save first."""
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
+        for member in [*parent.children(recursive=True), parent]:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.wait()
 
 
 def _log_step(step: int, terms: Mapping[str, float]) -> None:
-    """One line a step, written at once, so that it tells what a process had done when it was killed."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    """Write one line for each step at once, so that it tells what a process had done when it was killed."""
+    if is_first_process():
         with Path(STEP_LOG).open("a") as file:
             file.write(f"{step}\n")
 
 
 def main(task: str, steps: str, prepared: str) -> None:
-    """One of the runs, in this process: a task, its steps, the prepared set."""
+    """Train one of the runs in this process: a task, its steps, the prepared set."""
     end_with_parent(direct=is_launched())
-    params = load_params()
-    if not launch_if_several(params, task, __spec__.name, task, steps, prepared, prepared=Path(prepared)):
+    params, args = load_params(), (task, steps, prepared)
+    if not launch_if_several(params, task, __spec__.name, *args, prepared=Path(prepared)):
         train(params, task, prepared=Path(prepared), max_steps=int(steps), on_step=_log_step)
 
 

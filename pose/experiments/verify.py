@@ -1,4 +1,4 @@
-"""`pose verify`: trains the same few steps several times, once through kills, and compares all state bit by bit."""
+"""`pose verify`: trains the same few steps several times, once through kills, and compares all bits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from pose.experiments.presets import PARAMS, params_with
 from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
 from pose.io.paths import PREPARED
-from pose.params import Params, load_params, parse_params
+from pose.params import load_params, parse_params
 from pose.training.data import TrainingData
 from pose.training.launch import process_count
 
 STEPS, KILLS = 8, 2
 WORKERS = (0, 1, 4)
-# What a run ends with takes long at the paper's sizes and is a function of the weights: few samples, or none.
+# At the paper's sizes validation and tuning take long, and are functions of the weights: few samples, or
+# none.
 BRIEF = {
     "train.val_samples": 8,
     "train.train_samples": 0,
@@ -45,12 +46,12 @@ def verify(
     keep: Path | None = None,
     seed: int = 0,
 ) -> bool:
-    """Train `steps` steps of a task once, again, with other loader workers, and killed; print what is equal.
+    """Train a task once, again, with other loader workers, and killed; print what is equal.
 
-    Parameters are those of params.yaml, with a preset's and `changes` (dotted key to YAML text) over them,
-    and `batch`. prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the
-    runs stay. seed: of the moments at which it is killed. Returns whether all bits are equal and no attempt
-    repeated more than one checkpoint interval. UserError for what cannot be trained.
+    The parameters are those of params.yaml, changed by a preset, `changes` (dotted key to YAML text) and
+    `batch`. prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the
+    runs stay. seed: of the moments of the kills. Returns whether all bits are equal and no attempt repeated
+    more steps than lie between two checkpoints. UserError for what cannot be trained.
     """
     if steps < 1 or kills < 0:
         raise UserError(f"steps: found {steps} steps and {kills} kills, expected at least 1 step")
@@ -59,15 +60,18 @@ def verify(
     _set(values, "train.checkpoint_every", every)
     params = parse_params(values, "params.yaml as changed")
     source = (prepared or PREPARED[params.task(task).problem]).resolve()
+    processes = process_count(params.train.processes)
     # Here, where a mistake is one line and not one of each run.
-    data = TrainingData.load(params, task, processes=process_count(params.train.processes), prepared=source)
+    data = TrainingData.load(params, task, processes=processes, prepared=source)
     most = params.task(task).epochs * data.steps_per_epoch
     if steps > most:
         raise UserError(f"steps: found {steps}, expected at most the {most} of tasks.{task}.epochs")
     with _folder(keep) as root:
+        device = f"{processes} processes on the " if processes > 1 else "on the "
+        device += "GPU" if torch.cuda.is_available() else "CPU"
+        print(f"{task}: {steps} steps, a checkpoint every {every}, {device}; in {root}", flush=True)
         workers = {"once": params.train.workers, "again": params.train.workers}
         workers |= {f"{count} workers": count for count in WORKERS if count != params.train.workers}
-        print(f"{task}: {steps} steps, a checkpoint every {every}, {_where(params)}; in {root}", flush=True)
         runs = {}
         for name, count in workers.items():
             folder = root / name.replace(" ", "-")
@@ -76,20 +80,19 @@ def verify(
         killed = SubprocessRun.create(root / "killed", task, steps, source, params)
         attempts = killed.run_with_kills(kills, every, random.Random(seed))
         done = len(attempts) - 1
-        print(
-            f"  killed {done} times, at steps {', '.join(str(one.reached) for one in attempts[:-1])}",
-            flush=True,
-        )
+        at = ", ".join(str(one.reached) for one in attempts[:-1])
+        print(f"  killed {done} times, at steps {at}", flush=True)
         equal = compare(runs.pop("once"), runs | {f"killed {done} times": killed})
         if done < kills:
-            found = f"found {steps}, expected more: the run was over after {done} of {kills} kills"
-            raise UserError(f"steps: {found}")
+            raise UserError(
+                f"steps: found {steps}, expected more: the run was over after {done} of {kills} kills"
+            )
         print(_summary(attempts, every))
         return equal and repeated_steps(attempts) <= every
 
 
 def compare(one: SubprocessRun, others: Mapping[str, SubprocessRun]) -> bool:
-    """Print a table of all that is part of a run's end, and return whether the others' is equal to one's."""
+    """Print a table of all that a run ends with, and return whether each of the others ends with the same."""
     parts = {name: _parts(run) for name, run in {"": one, **others}.items()}
     rows, equal = [["", "numbers", *others]], True
     for part, values in parts[""].items():
@@ -107,22 +110,20 @@ def compare(one: SubprocessRun, others: Mapping[str, SubprocessRun]) -> bool:
 
 
 def _parts(run: SubprocessRun) -> dict[str, dict[str, Any]]:
-    """All that a run ends with, by kind; times are no part of it."""
+    """All that a run ends with but times, by kind."""
     checkpoint = run.checkpoint()
-    parts = {"weights": dict(_leaves(checkpoint.net)), "optimizer": dict(_leaves(checkpoint.optimizer))}
-    if checkpoint.adversary:
-        parts["adversary's weights"] = dict(_leaves(checkpoint.adversary["net"]))
-        parts["adversary's optimizer"] = dict(_leaves(checkpoint.adversary["optimizer"]))
-        parts["k_t"] = {"k": checkpoint.adversary["k"]}
-    parts["best weights"] = dict(_leaves(checkpoint.best or checkpoint.net))
+    parts: dict[str, Any] = {"weights": checkpoint.net, "optimizer": checkpoint.optimizer}
+    if adversary := checkpoint.adversary:
+        parts |= {"adversary's weights": adversary["net"], "adversary's optimizer": adversary["optimizer"]}
+        parts["k_t"] = {"k": adversary["k"]}
+    parts["best weights"] = checkpoint.best or checkpoint.net
     state = {key: value for key, value in checkpoint.state.items() if key not in ("seconds", "times")}
-    parts["state, history"] = dict(_leaves(state))
-    parts["files"] = dict(run.files())
-    return parts
+    parts |= {"state, history": state, "files": run.files()}
+    return {name: dict(_leaves(part)) for name, part in parts.items()}
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+    if isinstance(value, Mapping | list | tuple):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, inner in items:
             yield from _leaves(inner, f"{name}.{key}" if name else str(key))
@@ -144,7 +145,8 @@ def _count(value: Any) -> int:
 def _summary(attempts: Sequence[Attempt], every: int) -> str:
     writing = sum(attempt.writing for attempt in attempts)
     kills = f"{len(attempts) - 1} kills, {writing} of them while a checkpoint was written"
-    return f"  {kills}; at most {repeated_steps(attempts)} steps were repeated, a checkpoint is written every {every}"
+    repeated = f"at most {repeated_steps(attempts)} steps were repeated"
+    return f"  {kills}; {repeated}, a checkpoint is written every {every}"
 
 
 def _parameters(
@@ -176,12 +178,6 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     if not isinstance(inner, dict) or last not in inner:
         raise UserError(f"--set: unknown key {key}, expected one that {PARAMS} has")
     inner[last] = value
-
-
-def _where(params: Params) -> str:
-    processes = process_count(params.train.processes)
-    device = "GPU" if torch.cuda.is_available() else "CPU"
-    return f"{processes} processes on the {device}" if processes > 1 else f"on the {device}"
 
 
 @contextmanager

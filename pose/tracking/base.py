@@ -1,7 +1,4 @@
-"""What a training run is told to, beside its history files.
-
-MLflow (`pose.tracking.mlflow`), or a tracker of one's own.
-"""
+"""What a training run reports to beside its history files: MLflow, or a tracker of one's own."""
 
 from __future__ import annotations
 
@@ -18,9 +15,8 @@ Row = Mapping[str, float]  # of the history: metrics by name, and `step`
 class RunInfo:
     """A training run as it begins or is resumed.
 
-    params: every parameter that shapes it, by dotted key. tags: words by name (task, data_hash, torch,
-    device, code). resumed: whether it continues from a checkpoint. history: the rows of its earlier starts,
-    in order of their steps.
+    params: every parameter that shapes it, by dotted key. tags: words by name (data_hash, torch, device,
+    code). resumed: from a checkpoint. history: the rows of its earlier starts, in the order of their steps.
     """
 
     task: str
@@ -31,13 +27,10 @@ class RunInfo:
 
 
 class Tracker(Protocol):
-    """Receives the rows of the history as they are made; `NullTracker` has all methods to override.
-
-    Called by the first process only. Nothing that goes wrong in it should end the training.
-    """
+    """Receives the rows of the history as they are made, in the first process. It must raise nothing."""
 
     def start(self, run: RunInfo) -> None:
-        """Training begins or is resumed. A row of an earlier start may come again, equal to what it was."""
+        """Training begins or is resumed. Rows of an earlier start may come again, with equal values."""
 
     def log(self, row: Row) -> None:
         """A row of train.csv (means over some steps) or val.csv; its `step` counts from 1."""
@@ -49,23 +42,18 @@ class Tracker(Protocol):
         """Model weights that were written."""
 
     def finish(self, status: Status) -> None:
-        """Training is over, or this start of it."""
+        """Training, or this start of it, has ended."""
 
 
 class NullTracker:
-    """Does nothing."""
+    """Does nothing. A tracker of one's own may override some of its methods."""
 
-    def start(self, run: RunInfo) -> None:
-        """Nothing."""
+    def start(self, run: RunInfo) -> None: ...
 
-    def log(self, row: Row) -> None:
-        """Nothing."""
+    def log(self, row: Row) -> None: ...
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Nothing."""
+    def set_tags(self, tags: Mapping[str, str]) -> None: ...
 
-    def log_model(self, weights: Path) -> None:
-        """Nothing."""
+    def log_model(self, weights: Path) -> None: ...
 
-    def finish(self, status: Status) -> None:
-        """Nothing."""
+    def finish(self, status: Status) -> None: ...

@@ -1,4 +1,4 @@
-"""The evaluation of a task, its scores added to the MLflow run that trained it. What `pose evaluate` runs."""
+"""The evaluation of a task with its scores added to the MLflow run that trained it: `pose evaluate`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ log = logging.getLogger(__name__)
 
 def evaluate_task(task: str) -> None:
     """Evaluate a task with the parameters of this workspace; UserError as of `evaluate`."""
-    params = load_params()
+    params, paths = load_params(), TaskPaths(task)
     scores = evaluate(params, task)
     for table, row in scores.items():
         print(f"{table}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
     try:
         from pose.tracking.mlflow import log_evaluation
     except ModuleNotFoundError as error:  # a bare machine
-        log.info(
-            "no module %s: nothing is tracked; the metrics are in %s", error.name, TaskPaths(task).metrics
-        )
+        log.info("no module %s: nothing is tracked; the metrics are in %s", error.name, paths.metrics)
         return
-    log_evaluation(TaskPaths(task).run_id, scores, weights=file_hash(evaluated_weights(params, task)))
+    log_evaluation(paths.run_id, scores, weights=file_hash(evaluated_weights(params, task)))

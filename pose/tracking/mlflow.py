@@ -1,8 +1,7 @@
-"""MLflow: the history of training runs mirrored in its store, with parameters, tags, figures and the model.
+"""MLflow: the history of training runs mirrored in its store, with parameters, tags, curves and the model.
 
-The rows of the history are the truth; the store is a mirror of them, kept by a thread of its own, so that
-training never waits for it. What the store does not take is sent again from the rows, after a restart too; no
-step twice.
+A thread of its own mirrors the rows of the history, so that training never waits for the store. What the
+store did not take is sent again, after a restart too, and no step twice.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 from pose.tracking.store import active_run, experiment_id, reason_of, runs_that_wrote, store_name, writable
 
 # isort: split
-# After that, since MLflow reads the settings that are made there as it is imported.
+# MLflow reads the settings that `store` makes as it is imported.
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
@@ -31,130 +30,132 @@ from pose.tracking.base import Row, RunInfo, Status
 
 log = logging.getLogger(__name__)
 
-BATCH = 100  # parameters and tags that MLflow takes at once; metrics: 8 times as many
+BATCH = 100  # parameters or tags that MLflow takes at once
+ROW_BATCH = 50  # rows that it takes at once: a thousand metrics
 SYNC_SECONDS = 10.0  # from one writing of new rows to the next,
 RETRY_SECONDS = 60.0  # or to the next attempt at a store that is offline
-FINISH_SECONDS = 20.0  # that the end of training, or of an evaluation, waits for the store
+FINISH_SECONDS = 20.0  # that the end of training, or an evaluation, waits for a store that takes nothing
 SYSTEM_SECONDS = 5  # between two samples of processor, memory, disk, network and GPU
-MODEL_TAG = "model_weights"  # the hash of what the logged model is made of
+MODEL_TAG = "model_weights"  # the hash of the weights in the logged model
 NO_METRICS = ("step", "epoch")  # columns of a row
 
 
 class MlflowTracker:
-    """One run of one task, over all restarts of its training.
+    """One training run in MLflow, over all of its restarts.
 
-    run_id_file: holds the id of the MLflow run, for a restart and for `log_evaluation`.
+    run_id_file: keeps the id of the MLflow run, for restarts and for `log_evaluation`. What the thread shares
+    with the caller needs no lock: lists are appended to at one end and read at the other, dicts are replaced.
     """
 
     def __init__(self, run_id_file: Path):
-        self.run_id: str | None = None
+        self.run_id: str | None = None  # before the store has answered
         self._run_id_file = run_id_file
-        self._tags: dict[str, str] = {}
-        self._rows: list[tuple[int, Row]] = []  # all of them, with the time in milliseconds
+        self._rows: list[tuple[int, Row]] = []  # with the time of each, in milliseconds
         self._sent = 0  # rows that the store has
-        self._stored_steps: dict[str, int] = {}  # of each metric, as the run was found
-        self._jobs: list[tuple[str, Callable[[], Any]]] = []
+        self._stored_steps: dict[str, int] = {}  # the last one of each metric, in a run that is continued
+        self._params: dict[str, str] = {}
+        self._tags: dict[str, str] = {}
+        self._sent_tags: dict[str, str] = {}
+        self._jobs: list[tuple[str, Callable[[str], Any]]] = []  # by name; each is given the id of the run
         self._offline = False
-        self._status: Status | None = None
-        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._status: Status = "FAILED"
+        self._finished = threading.Event()
         self._thread = threading.Thread(target=self._mirror, name="mlflow", daemon=True)
 
     def start(self, run: RunInfo) -> None:
-        """Begin a run, or continue the one of the file if it has equal parameters, as soon as the store answers."""
+        """Begin a run, or continue that of the file if its parameters are equal, once the store answers."""
         self._run = run
-        self._tags |= _environment_tags() | dict(run.tags) | {"task": run.task}
+        self._params = {key: str(value) for key, value in run.params.items()}
+        self.set_tags(_environment_tags() | dict(run.tags) | {"task": run.task})
         for row in run.history:
             self.log(row)
         self._thread.start()
 
     def log(self, row: Row) -> None:
-        """A row of the history; it goes to the store with the next ones."""
+        """Add a row of the history; it is sent with the next ones."""
         self._rows.append((int(time.time() * 1000), dict(row)))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Tags, written with the next rows."""
-        with self._lock:
-            self._tags |= tags
+        """Add tags; they are sent with the next rows."""
+        self._tags = {**self._tags, **tags}
 
     def log_model(self, weights: Path) -> None:
-        """Keep model weights behind MLflow's own interface, see `pose.tracking.pyfunc_model`."""
+        """Keep model weights as an MLflow model, see `pose.tracking.pyfunc_model`."""
 
-        def write() -> None:
+        def write(run_id: str) -> None:
             client, digest = mlflow.MlflowClient(), file_hash(weights)
-            assert self.run_id
-            if (
-                client.get_run(self.run_id).data.tags.get(MODEL_TAG) == digest
-            ):  # a finished run was started again
-                return
-            loader, needs = "pose.tracking.pyfunc_model", _requirements()
-            mlflow.pyfunc.log_model(
-                name="model", loader_module=loader, data_path=str(weights), pip_requirements=needs
-            )
-            client.set_tag(self.run_id, MODEL_TAG, digest)
+            if client.get_run(run_id).data.tags.get(MODEL_TAG) == digest:
+                return  # a finished run was started again
+            settings = {"data_path": str(weights), "pip_requirements": _requirements()}
+            mlflow.pyfunc.log_model(name="model", loader_module="pose.tracking.pyfunc_model", **settings)
+            client.set_tag(run_id, MODEL_TAG, digest)
 
-        self._add_job("the model", write)
+        self._jobs.append(("the model", write))
 
     def finish(self, status: Status) -> None:
-        """End the run; waits a moment for what is not written yet, and says what could not be."""
+        """End the run. Waits for as long as the store takes what is left; logs what it did not take."""
         if status == "FINISHED":
-            rows = [row for _, row in self._rows]
-            self._add_job("curves.png", lambda: _log_curves(str(self.run_id), rows))
+            history = [row for _, row in self._rows]
+            self._jobs.append(("curves.png", lambda run_id: _log_curves(run_id, history)))
         self._status = status
-        self._wake.set()
-        if self._thread.is_alive():
+        self._finished.set()
+        before: object = None
+        while self._thread.is_alive() and before != (now := (self.run_id, self._sent, len(self._jobs))):
+            before = now
             self._thread.join(FINISH_SECONDS)
-        left = (
-            [f"{len(self._rows) - self._sent:,} rows of the history"] if len(self._rows) > self._sent else []
-        )
-        left += [name for name, _ in self._jobs]
-        if left:
-            log.warning("%s could not be written to %s", ", ".join(left), store_name())
-
-    def _add_job(self, name: str, job: Callable[[], Any]) -> None:
-        with self._lock:
-            self._jobs.append((name, job))
+        missing = [name for name, _ in self._jobs]
+        if rows := self._rows[self._sent :]:
+            missing.insert(0, f"{len(rows):,} rows of the history")
+        if missing:
+            log.warning("%s could not be written to %s", ", ".join(missing), store_name())
 
     # In the thread
 
     def _mirror(self) -> None:
-        while True:
-            finishing = self._status is not None
+        finishing = False
+        while not finishing:
+            finishing = self._finished.is_set()
             try:
-                self._write_all()
-                if finishing:
-                    mlflow.end_run(self._status or "FAILED")
-            except Exception as error:  # whatever it is, the hours of training are worth more
+                try:
+                    self._sync()
+                finally:
+                    if finishing:
+                        mlflow.end_run(self._status)
+            except Exception as error:  # whatever it is, it must not end the training
                 if not self._offline:
-                    log.warning(
-                        "%s cannot be written to (%s); training continues", store_name(), reason_of(error)
-                    )
+                    reason = reason_of(error)
+                    log.warning("%s cannot be written to (%s); training continues", store_name(), reason)
                 self._offline = True
-            if finishing:
-                break
-            self._wake.wait(RETRY_SECONDS if self._offline else SYNC_SECONDS)
+            self._finished.wait(RETRY_SECONDS if self._offline else SYNC_SECONDS)
 
-    def _write_all(self) -> None:
-        client = mlflow.MlflowClient()
+    def _sync(self) -> None:
+        """Send what the store lacks."""
         if self.run_id is None:
             self._open()
         assert self.run_id
-        with self._lock:
-            tags, self._tags = self._tags, {}
-        try:
-            for some in _chunks(list(tags.items()), BATCH):
-                client.log_batch(self.run_id, tags=[RunTag(*tag) for tag in some])
-        except Exception:
-            self.set_tags(tags | self._tags)
-            raise
-        rows = self._rows[self._sent :]
-        metrics = [metric for moment, row in rows for metric in self._metrics(moment, row)]
-        for batch in _chunks(metrics, 8 * BATCH):
-            client.log_batch(self.run_id, metrics=batch)
-        self._sent += len(rows)
+        client = mlflow.MlflowClient()
+        for params in _chunks([Param(*param) for param in self._params.items()], BATCH):
+            client.log_batch(self.run_id, params=params)
+        self._params = {}
+        tags = self._tags
+        new_tags = [RunTag(*tag) for tag in tags.items() if tag not in self._sent_tags.items()]
+        for some in _chunks(new_tags, BATCH):
+            client.log_batch(self.run_id, tags=some)
+        self._sent_tags = tags
+        while rows := self._rows[self._sent : self._sent + ROW_BATCH]:
+            if metrics := [metric for moment, row in rows for metric in self._metrics(moment, row)]:
+                client.log_batch(self.run_id, metrics=metrics)
+            self._sent += len(rows)
         if self._offline:
             log.info("%s can be written to again; %d rows of the history are there", store_name(), self._sent)
             self._offline = False
-        self._do_jobs()
+        while self._jobs:
+            name, job = self._jobs[0]
+            try:
+                job(self.run_id)
+            except Exception as error:  # a model that cannot be logged is no reason to try for ever
+                log.warning("%s is not kept in %s (%s)", name, store_name(), reason_of(error))
+            self._jobs.pop(0)
 
     def _metrics(self, moment: int, row: Row) -> Iterator[Metric]:
         step = int(row["step"])
@@ -163,116 +164,88 @@ class MlflowTracker:
             if name not in NO_METRICS and math.isfinite(value) and step > self._stored_steps.get(key, -1):
                 yield Metric(key, float(value), moment, step)
 
-    def _do_jobs(self) -> None:
-        while self._jobs:
-            name, job = self._jobs[0]
-            try:
-                job()
-            except Exception as error:
-                log.warning("%s is not kept in %s (%s)", name, store_name(), reason_of(error))
-            with self._lock:
-                self._jobs.pop(0)
-
     def _open(self) -> None:
         with writable() as client:
             experiment = experiment_id(client)
-        earlier = self._earlier(client)
         mlflow.set_system_metrics_sampling_interval(SYSTEM_SECONDS)
-        run = mlflow.start_run(
-            run_id=earlier,
-            experiment_id=None if earlier else experiment,
-            run_name=None
-            if earlier
-            else " ".join(filter(None, [self._run.task, os.environ.get("DVC_EXP_NAME")])),
-            log_system_metrics=True,
-        )
-        # Only the last value of each metric: whole histories of long runs take minutes.
+        earlier, tags = self._earlier(client)
+        if earlier:
+            run = mlflow.start_run(run_id=earlier, log_system_metrics=True)
+        else:
+            name = " ".join(filter(None, [self._run.task, os.environ.get("DVC_EXP_NAME")]))
+            run = mlflow.start_run(
+                experiment_id=experiment, run_name=name, tags=tags, log_system_metrics=True
+            )
+        # Of each metric the store gives its last value at once; all values of a long run take minutes.
         self._stored_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
-        params = {key: str(value) for key, value in self._run.params.items() if key not in run.data.params}
-        for some in _chunks(list(params.items()), BATCH):
-            client.log_batch(run.info.run_id, params=[Param(*param) for param in some])
-        write_text(self._run_id_file, run.info.run_id)
         self.run_id = run.info.run_id
+        write_text(self._run_id_file, run.info.run_id)
 
-    def _earlier(self, client: mlflow.MlflowClient) -> str | None:
-        """The run to continue."""
-        run_id = self._run_id_file.read_text(encoding="utf-8").strip() if self._run_id_file.exists() else ""
-        if not self._run.resumed or not run_id:
-            return None
+    def _earlier(self, client: mlflow.MlflowClient) -> tuple[str | None, dict[str, str]]:
+        """The run to continue, or the tags of a new one."""
+        if not self._run.resumed or not (run_id := _read_run_id(self._run_id_file)):
+            return None, {}
         run = active_run(client, run_id)
         if run is None:
-            log.warning("MLflow run %s is gone; a new one begins here", run_id)
-            return None
-        params = {key: str(value) for key, value in self._run.params.items()}
+            log.warning("MLflow run %s is gone; a new one begins", run_id)
+            return None, {}
         for key, value in run.data.params.items():  # MLflow never changes the parameters of a run
-            if params.get(key) != value:
-                self.set_tags({"resumed_from": run_id})
-                found = f"{key} was {value}, is {params.get(key)}"
-                log.info("MLflow run %s has other parameters (%s); a new one begins here", run_id, found)
-                return None
-        return run_id
+            if self._params.get(key) != value:
+                found = f"{key} was {value}, is {self._params.get(key)}"
+                log.info("MLflow run %s has other parameters (%s); a new one begins", run_id, found)
+                return None, {"resumed_from": run_id}
+        return run_id, {}
 
 
 def log_evaluation(run_id_file: Path, tables: Mapping[str, Mapping[str, float]], *, weights: str) -> None:
-    """Add the scores of an evaluation to the run that wrote the weights with that hash, as `test/TABLE/METRIC`.
+    """Add the scores of an evaluation as `test/TABLE/METRIC` to the run that wrote the weights of that hash.
 
-    That is the run of the file, unless older weights were brought back. Where no run is known nothing is
-    written, and said only if there should be one. A store that does not answer costs a line.
+    That is the run of the file, unless older weights were brought back; without such a file nothing is
+    written. A store that does not answer costs a line.
     """
-    run_id = run_id_file.read_text(encoding="utf-8").strip() if run_id_file.exists() else ""
+    run_id = _read_run_id(run_id_file)
     if not run_id:
         return
-    scores = {
-        f"test/{table}/{name}": float(value) for table, row in tables.items() for name, value in row.items()
-    }
+    scores = {f"test/{table}/{name}": value for table, row in tables.items() for name, value in row.items()}
+    failure: list[Exception] = [TimeoutError(f"no answer in {FINISH_SECONDS:g} s")]
 
     def write() -> None:
-        with writable() as client:
-            run = active_run(client, run_id)
-        if run is None or weights not in (
-            run.data.tags.get("weights_last"),
-            run.data.tags.get("weights_best"),
-        ):
-            run = next(iter(runs_that_wrote(weights)), None)
-        if run is None:
-            log.warning("%s has no run that wrote these weights (%s)", store_name(), weights)
-            return
-        now = int(time.time() * 1000)
-        named = {metric_name(name): value for name, value in scores.items() if math.isfinite(value)}
-        new = {name: value for name, value in named.items() if run.data.metrics.get(name) != value}
-        client.log_batch(
-            run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()]
-        )
-
-    errors: list[Exception] = [TimeoutError(f"no answer in {FINISH_SECONDS:g} s")]
-
-    def attempt() -> None:
         try:
-            write()
-            errors.clear()
+            with writable() as client:
+                run = active_run(client, run_id)
+            tags = run.data.tags if run else {}
+            if weights not in (tags.get("weights_last"), tags.get("weights_best")):
+                run = next(iter(runs_that_wrote(weights)), None)
+            if run is None:
+                log.warning("%s has no run that wrote these weights (%s)", store_name(), weights)
+            else:
+                _log_scores(client, run, scores)
+            failure.clear()
         except Exception as error:
-            errors[0] = error
+            failure[0] = error
 
-    thread = threading.Thread(target=attempt, daemon=True)
+    thread = threading.Thread(target=write, daemon=True)
     thread.start()
     thread.join(FINISH_SECONDS)
-    if errors:
-        log.warning(
-            "%s cannot be written to (%s); the metrics are in metrics/", store_name(), reason_of(errors[0])
-        )
+    if failure:
+        found = f"{store_name()} cannot be written to ({reason_of(failure[0])})"
+        log.warning("%s; the metrics are in metrics/", found)
 
 
 def metric_name(name: str) -> str:
-    """The name as MLflow allows it.
-
-    `PCKh@0.5` becomes `PCKh_at_0.5`, whatever else it refuses an underscore.
-    """
+    """A name that MLflow allows: `@` becomes `_at_`, other signs that it refuses an underscore."""
     return re.sub(r"[^\w\-. :/]", "_", name.replace("@", "_at_"), flags=re.ASCII)
 
 
+def _log_scores(client: mlflow.MlflowClient, run: mlflow.entities.Run, scores: Mapping[str, float]) -> None:
+    named = {metric_name(name): float(value) for name, value in scores.items() if math.isfinite(value)}
+    new = {name: value for name, value in named.items() if run.data.metrics.get(name) != value}
+    now = int(time.time() * 1000)
+    client.log_batch(run.info.run_id, metrics=[Metric(name, value, now, 0) for name, value in new.items()])
+
+
 def _log_curves(run_id: str, rows: Sequence[Row]) -> None:
-    """A figure of the loss and of the validation metrics over steps."""
-    from matplotlib.figure import Figure  # here, since a run needs it once, at its end
+    from matplotlib.figure import Figure  # a run needs it once, at its end
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -283,8 +256,8 @@ def _log_curves(run_id: str, rows: Sequence[Row]) -> None:
     for name in dict.fromkeys(name for row in val for name in row if name not in NO_METRICS):
         points = [(row["step"], row[name]) for row in val if name in row]
         right.plot(*zip(*points, strict=True), marker=".", label=name)
+        right.legend()
     right.set(xlabel="step", ylim=(0, None))
-    right.legend()
     mlflow.MlflowClient().log_figure(run_id, figure, "figures/curves.png")
 
 
@@ -292,11 +265,15 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
+def _read_run_id(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
 def _environment_tags() -> dict[str, str]:
     names = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE")
     tags = {name: os.environ[name] for name in names if os.environ.get(name)}
     if revision := run_git("rev-parse", "HEAD"):
-        # MLflow's own name for it is what its pages show as the version.
+        # MLflow's pages show the tag of that name as the version.
         tags |= {"mlflow.source.git.commit": revision, "git_revision": revision}
         tags["git_dirty"] = str(has_changes()).lower()
     return tags

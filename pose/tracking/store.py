@@ -1,8 +1,4 @@
-"""The MLflow store that runs are kept in.
-
-Where it is, opened to write, opened to read. `pose.tracking.mlflow` writes, `pose.experiments.provenance`
-reads.
-"""
+"""The MLflow store: `pose.tracking.mlflow` writes it, `pose.experiments.provenance` reads it."""
 
 from __future__ import annotations
 
@@ -16,8 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-# Read by MLflow, in part as it is imported: no telemetry, none of its own lines and traces among ours, and an
-# attempt at a server that never answers costs 20 s, not minutes. One retry, which comes at once, is for
+# MLflow reads them, in part as it is imported: no telemetry, none of its own lines and traces among ours, and
+# an attempt at a server that never answers takes 20 s, not minutes. The one retry comes at once: it is for
 # connections that an idle server has closed.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,19 +29,18 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 
-logging.getLogger("mlflow").setLevel(
-    os.environ["MLFLOW_LOGGING_LEVEL"]
-)  # in case somebody imported it before us
+# Where MLflow was imported before.
+logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
 
 
 def store_uri() -> str:
-    """Where runs are kept: `MLFLOW_TRACKING_URI`, else `mlflow.db` in the project's root; a relative SQLite path starts there too.
+    """`MLFLOW_TRACKING_URI`, else `mlflow.db`; a relative SQLite path starts in the project's root.
 
-    `dvc exp run --temp` and `--queue` run in a folder that is deleted afterwards; DVC_ROOT names the real one
-    there.
+    `dvc exp run --temp` and `--queue` run in a folder that is deleted afterwards; there DVC_ROOT names the
+    root.
     """
     root = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
@@ -54,16 +49,16 @@ def store_uri() -> str:
 
 
 def store_name() -> str:
-    """The store as it is named to people: `store_uri` without user and password."""
+    """`store_uri` for messages, without user and password."""
     return _without_password(store_uri())
 
 
 @contextmanager
 def writable() -> Iterator[MlflowClient]:
-    """The store, of which a SQLite file can be written to; one process of this machine enters at a time.
+    """The store, a SQLite file made and found writable; one process of this machine enters at a time.
 
-    MLflow lets several make the tables of a new file at once, and they fail; what is no such file it tries to
-    open for 100 seconds.
+    MLflow fails where several processes make the tables of a new file at once, and tries for 100 seconds to
+    open what is no such file.
     """
     set_tracking_uri(store_uri())
     path = _sqlite_path(store_uri())
@@ -79,27 +74,25 @@ def writable() -> Iterator[MlflowClient]:
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """That of our experiment, which is made where it is not there yet."""
-    if found := client.get_experiment_by_name(EXPERIMENT):
-        if found.lifecycle_stage == LifecycleStage.DELETED:
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    path = _sqlite_path(store_uri())
-    # Absolute: MLflow's own default is relative to wherever the first run happens to be. A server keeps files
-    # where it likes.
-    location = Path(path).with_name("mlruns").as_uri() if path else None
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=location)
-    except MlflowException:
-        if found := client.get_experiment_by_name(
-            EXPERIMENT
-        ):  # made in the meantime, on a server that others use too
-            return str(found.experiment_id)
-        raise
+    """The id of our experiment, which is made or brought back if need be."""
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        path = _sqlite_path(store_uri())
+        # Absolute: MLflow's default depends on the folder of the first run. A server has a place of its own.
+        location = Path(path).with_name("mlruns").as_uri() if path else None
+        try:
+            return client.create_experiment(EXPERIMENT, artifact_location=location)
+        except MlflowException:  # somebody else has made it, on a server
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
 
 
 def active_run(client: MlflowClient, run_id: str) -> Run | None:
-    """A run, unless there is none of that name or it was deleted."""
+    """A run, unless there is none with that id or it was deleted."""
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
@@ -110,18 +103,15 @@ def active_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 class Unreadable(Exception):
-    """Why nothing can be read there."""
+    """Why nothing can be read from the store."""
 
 
-def runs_where(which: str) -> list[Run]:
-    """Runs of this project that MLflow's filter lets through, the newest first.
-
-    Nothing is made or changed. Raises Unreadable.
-    """
+def runs_where(condition: str) -> list[Run]:
+    """Our runs that MLflow's filter passes, the newest first; nothing is written. Raises Unreadable."""
     try:
         client = MlflowClient(_read_only(store_uri()))
         experiment = client.get_experiment_by_name(EXPERIMENT)
-        return list(client.search_runs([experiment.experiment_id], which)) if experiment else []
+        return list(client.search_runs([experiment.experiment_id], condition)) if experiment else []
     except Unreadable:
         raise
     except Exception as error:  # of MLflow, its database or the network
@@ -129,29 +119,23 @@ def runs_where(which: str) -> list[Run]:
 
 
 def runs_that_wrote(weights: str) -> list[Run]:
-    """Runs whose last or best weights have that hash (`pose.io.files.file_hash`), the newest first.
-
-    Raises Unreadable.
-    """
-    found = {
-        run.info.run_id: run
-        for which in ("last", "best")
-        for run in runs_where(f"tags.weights_{which} = '{weights}'")
-    }
+    """Runs whose last or best weights have that hash, the newest first. Raises Unreadable."""
+    conditions = [f"tags.weights_{which} = '{weights}'" for which in ("last", "best")]
+    found = {run.info.run_id: run for condition in conditions for run in runs_where(condition)}
     return sorted(found.values(), key=lambda run: -run.info.start_time)
 
 
 def _read_only(uri: str) -> str:
-    """The address by which MLflow makes nothing that is missing, and changes nothing that is there; Unreadable where there is none."""
+    """The address at which MLflow makes and changes nothing; Unreadable if there is no store."""
     if uri.startswith("sqlite:"):
         url = make_url(uri)
         if not url.database or not os.path.isfile(url.database):
             raise Unreadable(f"there is no store {store_name()}")
         file = f"file:{quote(url.database)}"
-        # What is no store MLflow would try to open for more than a minute.
+        # MLflow would try for more than a minute to open what is no store.
         with closing(sqlite3.connect(f"{file}?mode=ro", uri=True)) as database:
             database.execute("SELECT 1 FROM experiments")
-        # By the driver's name, since MLflow makes the folders of a plain `sqlite:///`.
+        # With the driver's name, since MLflow makes the folder of a plain `sqlite:///`.
         query = {**url.query, "mode": "ro", "uri": "true"}
         return url.set(drivername="sqlite+pysqlite", database=file, query=query).render_as_string()
     folder = uri.removeprefix("file://")
@@ -161,14 +145,9 @@ def _read_only(uri: str) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong with a store, in a line.
-
-    Of MLflow's chains of reasons the last one, of a database's message not the statement.
-    """
-    reason = (
-        (str(error).strip() or type(error).__name__).splitlines()[0].rpartition("(Caused by ")[2].rstrip(")")
-    )
-    return _without_password(reason)[:200]
+    """What went wrong with a store, in a line: the last of MLflow's chain of reasons, no SQL, no password."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _without_password(line.rpartition("(Caused by ")[2].rstrip(")"))[:200]
 
 
 def _without_password(text: str) -> str:

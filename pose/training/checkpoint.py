@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: written whole, the last two kept, and never resumed by another run.
+"""Checkpoints of a training run: written atomically, the last two kept, never resumed by another run.
 
 `checkpoints/TASK/latest.pt` and, beside it, `previous.pt`. A checkpoint is written under another name, synced
 and renamed, so that a process that is killed at any moment leaves the old one or the new one; if a disk
-damages the latest, the one before is there.
+damages the latest, the previous one is there.
 """
 
 from __future__ import annotations
@@ -34,21 +34,18 @@ FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes
 def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
     """Every parameter that shapes a run, by dotted key, and `data`, the hash of what it is trained on.
 
-    `epochs` may be raised, so it is not part of it. Nor is the number of processes, see `environment`.
+    `epochs` is no part of it, so that it may be raised, nor is the number of processes, see `environment`.
     """
     problem = params.task(name).problem
     shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(problem).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
     shape["task"] = params.task(name).model_dump(exclude={"epochs"})
-    # The metrics by which weights and thresholds are chosen depend on it in their last bits.
+    # The last bits of the metrics by which weights and thresholds are chosen depend on evaluate.batch.
     return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
 
 
 def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str, Any]:
-    """What a run may be resumed with another of, though the last bits may differ.
-
-    Tags: whether there is a tag loss.
-    """
+    """What may change when a run is resumed; the last bits may then differ. tags: is there a tag loss?"""
     cpu = f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     found = {"torch": str(torch.__version__), "device": chip, "processes": processes}
@@ -58,7 +55,7 @@ def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str
 def merge_environments(
     earlier: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """That of a run which was begun in one environment and resumed in another, and a line for each difference."""
+    """The environment of a run that was resumed in another than before, and a line for each difference."""
     merged, changes = dict(now), []
     for key, value in now.items():
         last = str(earlier.get(key)).rpartition(" then ")[2]
@@ -70,9 +67,9 @@ def merge_environments(
 
 @dataclass
 class Checkpoint:
-    """Everything that the rest of a run depends on.
+    """All that the rest of a run depends on.
 
-    fingerprint, code, environment: of what shaped it. net, optimizer: state dicts. adversary: None without
+    fingerprint, code, environment: by what it was made. net, optimizer: state dicts. adversary: None without
     one. best: tensors of the best weights so far, None if those are `net`. state: a `TrainerState` as plain
     values.
     """
@@ -88,7 +85,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint; DamagedFileError where it is something else or not whole, UserError where it is unreadable."""
+    """Read a checkpoint; DamagedFileError if it is damaged or none, UserError if it is unreadable."""
     content = load_torch(path, KIND)
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
@@ -97,16 +94,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     for field in fields(Checkpoint):
         value = content.get(field.name)
         if not isinstance(value, dict) and not (value is None and field.name in ("adversary", "best")):
-            raise DamagedFileError(
-                f"{path}: entry {field.name!r}: found a {type(value).__name__}, expected a dict"
-            )
+            found = type(value).__name__
+            raise DamagedFileError(f"{path}: entry {field.name!r}: found a {found}, expected a dict")
         values[field.name] = value
     return Checkpoint(**values)
 
 
 @dataclass(frozen=True)
 class CheckpointManager:
-    """The checkpoints in a task's folder, of the run that `fingerprint` describes; its user holds the folder's lock."""
+    """The checkpoints of the run with this fingerprint, in its folder, whose lock its user holds."""
 
     folder: Path
     problem: str
@@ -119,23 +115,20 @@ class CheckpointManager:
 
     @property
     def previous(self) -> Path:
-        """The one written before it, for when that is damaged."""
+        """The one written before it."""
         return self.folder / "previous.pt"
 
     def save(self, **content: Any) -> None:
-        """Write a checkpoint of these fields; the latest becomes the previous.
-
-        UserError if it cannot be written.
-        """
+        """Write a checkpoint; the latest becomes the previous one. UserError if it cannot be written."""
         code = code_version(self.problem)
         checkpoint = Checkpoint(fingerprint=dict(self.fingerprint), code=code, **content)
         save_torch(self.latest, {"format": FORMAT, **vars(checkpoint)}, backup=self.previous)
 
     def load(self) -> tuple[Path, Checkpoint] | None:
-        """The latest sound checkpoint of this run, and its file; None, having said why, if training starts from scratch.
+        """The latest undamaged checkpoint of this run, and its file; None, with a log line, if there is none.
 
-        A damaged file is said, and removed if there is a sound one before it: it must not take that one's
-        place. UserError for a file that cannot be read now, which may be sound.
+        If the latest is damaged and the previous one is not, it is removed, lest it replace the good one at
+        the next save. UserError for a file that cannot be read now but may be good.
         """
         damaged = False
         for path in (self.latest, self.previous):
@@ -154,23 +147,18 @@ class CheckpointManager:
                 self.latest.unlink()
             return path, checkpoint
         if damaged:
-            log.info("starting from scratch: no sound checkpoint is left")
+            log.info("starting from scratch: no undamaged checkpoint is left")
         return None
 
     def _difference(self, checkpoint: Checkpoint) -> str:
-        """How the run of a checkpoint differs; empty if it does not.
-
-        Every key is named, the first with its values.
-        """
+        """Which keys of a checkpoint's run differ, the first with its values; empty if none does."""
         found, expected = dict(checkpoint.fingerprint), dict(self.fingerprint)
         found |= {f"code of {path}": version for path, version in checkpoint.code.items()}
         expected |= {f"code of {path}": version for path, version in code_version(self.problem).items()}
-        differing = [
-            key for key in sorted(found.keys() | expected.keys()) if found.get(key) != expected.get(key)
-        ]
+        keys = sorted(found.keys() | expected.keys())
+        differing = [key for key in keys if found.get(key) != expected.get(key)]
         if not differing:
             return ""
         first, *rest = differing
-        return f"{first} was {found.get(first)!r}, is {expected.get(first)!r}" + (
-            f"; and {', '.join(rest)}" if rest else ""
-        )
+        values = f"{first} was {found.get(first)!r}, is {expected.get(first)!r}"
+        return f"{values}; and {', '.join(rest)}" if rest else values

@@ -20,54 +20,46 @@ from pose.training.distributed import Ranks
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The prepared set of a run.
-
-    Rows: trained on; val: validated on; shown: of `rows`, those that are scored too.
-    """
+    """The prepared set of a run. rows: trained on; val: validated on; scored: of `rows`, those scored too."""
 
     data: ProblemData
     rows: np.ndarray
     val: np.ndarray
-    shown: np.ndarray
+    scored: np.ndarray
     batch: int
     seed: int
     workers: int
 
     @staticmethod
     def load(params: Params, name: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
-        """UserError, naming the file or the parameter, for what cannot be trained with."""
+        """Open the prepared set of a task; UserError, naming the file or the key, if it cannot be used."""
         spec, batch, train = params.task(name), params.task(name).batch, params.train
         source = prepared or PREPARED[spec.problem]
         data = open_data(params.problem(spec.problem), source, max_val=train.val_samples)
         rows, val = data.rows("train"), data.rows("val")
         if len(rows) < batch:
-            held_out = (
-                f" (multi.held_out = {params.multi.held_out} more are held out)"
-                if spec.problem == "multi"
-                else ""
-            )
-            found = f"found {len(rows)} {data.unit} to train on{held_out}"
+            found = f"found {len(rows)} {data.unit} to train on"
+            if spec.problem == "multi":
+                found += f" (multi.held_out = {params.multi.held_out} more are held out)"
             raise UserError(f"{data.path}: {found}, expected at least tasks.{name}.batch = {batch}")
         if len(val) == 0:
-            why = (
-                "prepare.lspet_held_out and mpii_held_out; none of LSP's own are held out, add LSPET or MPII"
-            )
+            why = "prepare.lspet_held_out and mpii_held_out; LSP holds out none of its own, add LSPET or MPII"
             raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some ({why})")
         if reason := data.missing_metric_reason(val):
             raise UserError(f"{data.path}: the {len(val)} {data.unit} held out of training {reason}")
         if batch % processes:
             expected = f"a multiple of the {processes} processes (train.processes)"
             raise UserError(f"tasks.{name}.batch: found {batch}, expected {expected}")
-        shown = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
-        return TrainingData(data, rows, val, shown, batch, params.seed, train.workers)
+        scored = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
+        return TrainingData(data, rows, val, scored, batch, params.seed, train.workers)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches of the rows that are trained on."""
+        """Full batches of the rows that are trained on."""
         return len(self.rows) // self.batch
 
     def loader(self, start: int, stop: int, ranks: Ranks) -> Loader:
-        """This rank's part of the batches of these steps."""
+        """This rank's part of the batches of steps `start` to `stop`."""
         dataset = self.data.dataset(self.rows, seed=self.seed)
         return Loader(dataset, self._sampler(start, stop, ranks), workers=self.workers)
 
@@ -91,15 +83,14 @@ class Validator:
     batch: int
 
     def validate(self) -> dict[str, float]:
-        """On the val rows, and on some that are trained on, these with the prefix `train `."""
+        """Metrics on the val rows, and, with the prefix `train `, on some rows that are trained on."""
         self.ranks.broadcast_buffers(self.task.net)  # so that the metrics are those of what is saved
-        return self._metrics(self.data.val, "") | self._metrics(self.data.shown, TRAIN_PREFIX)
+        return self._metrics(self.data.val, "") | self._metrics(self.data.scored, TRAIN_PREFIX)
 
     def _metrics(self, rows: np.ndarray, prefix: str) -> dict[str, float]:
         if not len(rows):
             return {}
-        found = predict_dataset(
-            self.task, self.data.data, self.ranks.share(rows), batch=self.batch, flip=False
-        )
+        share = self.ranks.share(rows)
+        found = predict_dataset(self.task, self.data.data, share, batch=self.batch, flip=False)
         scores = self.data.data.score(self.ranks.gather(found, len(rows)), rows)
         return monitored(self.task.problem.kind, scores, prefix)

@@ -1,7 +1,7 @@
 """Several processes that train one network: each on its share of every batch, gradients averaged.
 
-Every process runs the same code; the first (`is_main`) alone writes files, shows progress and tracks. One
-process is the special case in which all of this does nothing.
+Every process runs the same code; only the first (`is_main`) writes files, shows progress and tracks. Where
+there is one process, all of this does nothing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,12 @@ T = TypeVar("T")
 
 LOST_PEER = 75  # exit status of a process that lost another one
 # How torch says that another process is gone.
-GONE = re.compile(
-    r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)", re.IGNORECASE | re.DOTALL
-)
+LOST = r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `count`.
-
-    Collective calls do nothing where there is one; else all ranks must make them alike.
-    """
+    """This process, one of `count`. All must make the same collective calls, which do nothing for one."""
 
     rank: int = 0
     count: int = 1
@@ -51,15 +46,15 @@ class Ranks:
         return items[self.rank :: self.count]
 
     def gather(self, items: list[T], total: int) -> list[T]:
-        """The whole sequence again, of which each rank brings what it made of its `share`."""
+        """The items of all ranks in one sequence of `total`, in the order before `share`."""
         if self.count == 1:
             return items
         parts: list[Any] = [None] * self.count
         dist.all_gather_object(parts, items)
-        whole: list[Any] = [None] * total
+        joined: list[Any] = [None] * total
         for rank, part in enumerate(parts):
-            whole[rank :: self.count] = part
-        return whole
+            joined[rank :: self.count] = part
+        return joined
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over the ranks, the same on all."""
@@ -69,7 +64,7 @@ class Ranks:
         return values
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag whether any rank says yes, so that all of them leave a loop, or save, at the same step."""
+        """Each flag, true if it is on any rank: all ranks stop, or save, at the same step."""
         if self.count == 1:
             return list(flags)
         raised = torch.tensor([float(flag) for flag in flags])
@@ -77,44 +72,40 @@ class Ranks:
         return [bool(flag) for flag in raised.tolist()]
 
     def broadcast_from_rank0(self, make: Callable[[], T]) -> T:
-        """What the first process makes, on all.
-
-        Others may be on machines that lack the files it is made of.
-        """
+        """What the first process makes, on all ranks; others may be on machines without its files."""
         made = [make() if self.is_main else None]
         if self.count > 1:
             dist.broadcast_object_list(made, src=0)
         return made[0]  # type: ignore[return-value]
 
     def assert_same_on_all_ranks(self, values: dict[str, Any]) -> None:
-        """UserError, the same on all ranks, for the first key whose value differs from the first one's."""
+        """UserError, the same on all ranks, for the first key whose value differs from the first rank's."""
         every: list[Any] = [values] * self.count
         if self.count > 1:
             dist.all_gather_object(every, values)
         for rank, other in enumerate(every):
             for key in sorted(every[0].keys() | other.keys()):
-                if other.get(key) != every[0].get(key):
-                    found = (
-                        f"found {other.get(key)!r} in process {rank} and {every[0].get(key)!r} in process 0"
-                    )
+                value, first = other.get(key), every[0].get(key)
+                if value != first:
+                    found = f"found {value!r} in process {rank} and {first!r} in process 0"
                     raise UserError(f"{key}: {found}, expected the same on all machines")
 
     def broadcast_buffers(self, net: nn.Module) -> None:
-        """Give all ranks the first one's buffers (running statistics), which are those that are saved."""
+        """Give all ranks the buffers (running statistics) of the first, which are those that are saved."""
         if self.count > 1:
             for buffer in net.buffers():
                 dist.broadcast(buffer, src=0)
 
     def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
-        """The network so that its gradients are averaged over the ranks in backward; None for one process.
+        """The network with its gradients averaged over the ranks in backward; None for one process.
 
-        Its buffers stay each rank's own, see `broadcast_buffers`. Where equal runs give equal bits, so they
-        do from whichever step a start resumes: after its first step torch would lay out anew what it sends,
-        and three numbers or more add up to other last bits in another place. While it looks for unused
-        parameters, it does not.
+        Its buffers stay each rank's own, see `broadcast_buffers`.
         """
         if self.count == 1:
             return None
+        # After the first step of a start torch rearranges its buckets of gradients, and sums of three ranks
+        # or more then round differently. Not while it looks for unused parameters: a resumed run so gets
+        # equal bits.
         on_cpu = all(weight.device.type == "cpu" for weight in net.parameters())
         fixed = self.count > 2 and (on_cpu or torch.are_deterministic_algorithms_enabled())
         with warnings.catch_warnings():  # torch 2.13 renames the option to one that 2.11 does not know
@@ -124,18 +115,17 @@ class Ranks:
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """Join the processes that torchrun started, alone if it did not; leave the group at the end.
+    """Join the processes that torchrun started, or be the only one; leave the group at the end.
 
-    A process that loses another one says so in a line and ends with status LOST_PEER.
+    A process that loses the connection to another one exits with a line and status LOST_PEER.
     """
     try:
         yield _join()
     except RuntimeError as error:  # torch has no type of its own for it
-        if not is_launched() or not GONE.search(str(error)):
+        if not is_launched() or not re.search(LOST, str(error), re.IGNORECASE | re.DOTALL):
             raise
-        print(
-            f"process {os.environ['RANK']} lost its connection to another process, and ends", file=sys.stderr
-        )
+        rank = os.environ["RANK"]
+        print(f"process {rank} lost its connection to another process, and ends", file=sys.stderr)
         sys.exit(LOST_PEER)
     finally:
         if dist.is_initialized():  # a process that just exits may leave the others waiting
@@ -148,7 +138,7 @@ def is_launched() -> bool:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes, before the processes know of each other."""
+    """Whether this is the process that writes; may be asked before the processes have joined."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

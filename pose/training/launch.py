@@ -1,7 +1,4 @@
-"""Starting the processes of a training run.
-
-What `pose train`, `python -m stages.train` and torchrun come through.
-"""
+"""Starting the processes of a training run, for `pose train`, `python -m stages.train` and torchrun."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -27,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def train_task(task: str) -> None:
-    """Train a task with the parameters of this workspace, as several processes if they say so; tracked by MLflow.
+    """Train a task with this workspace's parameters, as several processes if they say so, tracked by MLflow.
 
-    UserError for what cannot be trained; exits with a line where training was asked to end.
+    UserError for what cannot be trained; exits with a line after SIGTERM or Ctrl-C.
     """
     end_with_parent(direct=is_launched())  # torchrun cannot end its processes if it is killed itself
     params = load_params()
@@ -44,12 +40,11 @@ def train_task(task: str) -> None:
 def launch_if_several(
     params: Params, task: str, module: str, *args: str, prepared: Path | None = None
 ) -> bool:
-    """Run `python -m module args` as all processes of the task, and wait; False where this is one of them.
+    """Run `python -m module args` as all processes of the task and wait for them.
 
-    prepared: the prepared set, if it is not where the stages put it.
+    Returns False, having done nothing, where the task has one process or this is one of several.
     """
-    processes = process_count(params.train.processes)
-    if processes == 1 or is_launched():
+    if is_launched() or (processes := process_count(params.train.processes)) == 1:
         return False
     # Here, where a mistake is one line and not one of each process.
     TrainingData.load(params, task, processes=processes, prepared=prepared)
@@ -58,10 +53,10 @@ def launch_if_several(
 
 
 def launch(processes: int, module: str, *args: str) -> None:
-    """Run `python -m module args` as that many processes under torchrun, on this machine, and wait for them.
+    """Run `python -m module args` as that many processes of this machine under torchrun, and wait for them.
 
-    If one fails the others are ended, and UserError says which failed and how; what it printed stands above.
-    SIGTERM and Ctrl-C are handed on to them, and end this process after them.
+    If one fails, the others are ended, and UserError says which one failed and how. SIGTERM and Ctrl-C are
+    passed on to them, and end this process after them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -72,40 +67,34 @@ def launch(processes: int, module: str, *args: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else torchrun says at length that it sets it
     if processes > 2:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of unused parameters, see `Ranks.wrap`
-    logging.disable()  # of this process, which only waits: what torchrun says at length is said below, once
     sys.stdout.flush()
+    logging.disable()  # torchrun's own lines; what matters in them is in the error below
     try:
         run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
         print(file=sys.stderr)  # a process that was killed has left its progress bar's line open
-        # Those that lost it, or that torchrun has then ended, are named beside the one that is the cause.
+        # Not one that lost another process, or that torchrun ended, if there is one that failed by itself.
         status_of = {rank: failure.exitcode for rank, failure in error.failures.items()}
         rank = min(status_of, key=lambda rank: (status_of[rank] in (LOST_PEER, -signal.SIGTERM), rank))
-        raise UserError(f"{what}: process {rank} of {processes} {_ended(status_of[rank])}") from None
-    except SignalException as asked:
-        sys.exit(f"{what}: ended by {signal.Signals(asked.sigval).name}")
+        raise UserError(f"{what}: process {rank} of {processes} {_ending(status_of[rank])}") from None
+    except SignalException as received:
+        sys.exit(f"{what}: ended by {signal.Signals(received.sigval).name}")
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def process_count(processes: int | str) -> int:
-    """`train.processes` as a number; auto.
-
-    One per GPU, else one. Where there are GPUs never more than those.
-    """
+    """`train.processes` as a number; where there are GPUs, never more than those. auto: all GPUs, else 1."""
     gpus = torch.cuda.device_count()
     if processes == "auto":
         return max(1, gpus)
     if 0 < gpus < int(processes):
-        _log_fewer(int(processes), gpus)
-        return gpus
-    return int(processes)
+        found = "train.processes: found %d for %d GPUs: using %d, one process for each"
+        log.info(found, processes, gpus, gpus)
+    return min(int(processes), gpus or int(processes))
 
 
-@cache
-def _log_fewer(processes: int, gpus: int) -> None:
-    log.info("train.processes: found %d for %d GPUs: using %d, one process for each", processes, gpus, gpus)
-
-
-def _ended(status: int) -> str:
+def _ending(status: int) -> str:
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 

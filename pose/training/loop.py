@@ -28,10 +28,7 @@ HINT = "a smaller lr or a larger warmup may help"
 
 
 class Callbacks(Protocol):
-    """What the loop asks of the run that it is part of.
-
-    With several processes each has its own, all called alike.
-    """
+    """What the loop asks of the run that it is part of. Every process has its own; all are called alike."""
 
     ranks: Ranks
 
@@ -42,7 +39,7 @@ class Callbacks(Protocol):
         """A new row of the history."""
 
     def validate(self) -> dict[str, float]:
-        """Metrics of the network as it stands; the first decides what is best."""
+        """Metrics of the network as it is now; the first decides what is best."""
 
     def keep_best(self) -> None:
         """The network is the best so far."""
@@ -56,11 +53,11 @@ class Callbacks(Protocol):
 
 @dataclass
 class TrainerState:
-    """What a run knows beside tensors.
+    """All of a run but its tensors.
 
     recent: the terms of the steps since the last row of train.csv. train, val: the rows of those files.
-    seconds: of training, over all restarts; times: how many there were at each validation. Only those two
-    differ in equal runs.
+    seconds: of training, over all restarts; times: their number at each validation. Equal runs differ in
+    these two alone.
     """
 
     step: int = 0
@@ -75,10 +72,7 @@ class TrainerState:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long, and how often what, in steps.
-
-    Checkpoint_seconds: after which one is written too (0: never).
-    """
+    """Lengths and intervals, in steps. checkpoint_seconds: the longest time between checkpoints; 0 is any."""
 
     steps: int
     steps_per_epoch: int
@@ -93,7 +87,7 @@ def fit(
 ) -> None:
     """Train from `state.step` to `config.steps`, changing `task` and `state` in place.
 
-    batches: from the first step that is still to do. When a checkpoint is written changes nothing in the
+    batches: from the first step that is still to do. When checkpoints are written does not change the
     history. Raises UserError at the first loss that is not finite; Interrupted, after saving, on SIGTERM or
     Ctrl-C.
     """
@@ -102,8 +96,7 @@ def fit(
     read_every = 1 if task.device.type == "cpu" else config.log_every  # reading a loss makes a GPU wait
     pending: list[tuple[int, Terms]] = []
     task.net.train()
-    # None: no progress bar where there is no terminal.
-    hidden = None if run.ranks.is_main else True
+    hidden = None if run.ranks.is_main else True  # None: no progress bar where there is no terminal
     bar = tqdm(
         total=config.steps, initial=state.step, desc=task.name, unit="step", mininterval=2.0, disable=hidden
     )
@@ -141,13 +134,10 @@ def fit(
 
 
 def _log_steps(task: Task, pending: list[tuple[int, Terms]], state: TrainerState, run: Callbacks) -> None:
-    """Fetch the terms of the steps since the last time, all at once.
-
-    Reading each as it comes makes a GPU wait.
-    """
+    """Fetch the terms of all pending steps at once: fetching each as it comes would make a GPU wait."""
     values = torch.stack([value.double() for _, terms in pending for value in terms.values()]).cpu()
-    # Each step's by itself, so that how many wait, which a checkpoint in between changes, moves no bit of a
-    # mean.
+    # The ranks' mean is of one step at a time: how many are pending depends on when checkpoints are written,
+    # and must not move the last bits.
     of_step = values.split([len(terms) for _, terms in pending])
     for (step, terms), mine in zip(pending, of_step, strict=True):
         row = dict(zip(terms, run.ranks.mean(mine).tolist(), strict=True))
@@ -161,10 +151,7 @@ def _log_steps(task: Task, pending: list[tuple[int, Terms]], state: TrainerState
 
 
 def _check_weights(task: Task, state: TrainerState, run: Callbacks) -> None:
-    """UserError, the same on all ranks, for weights that are not finite though the loss was.
-
-    No checkpoint holds them.
-    """
+    """UserError for weights that are not finite though the loss was; no checkpoint may hold them."""
     nets = [task.net, *([task.adversary.net] if task.adversary else [])]
     if not torch.stack([weight.isfinite().all() for net in nets for weight in net.parameters()]).all():
         samples = ", ".join(run.sample_names(state.step))
@@ -172,8 +159,8 @@ def _check_weights(task: Task, state: TrainerState, run: Callbacks) -> None:
 
 
 def _append_history_row(task: Task, state: TrainerState, run: Callbacks) -> None:
-    """The recent steps become one row of the history: their means."""
-    of_term: dict[str, list[float]] = {}  # an adversary's begin when it is active, perhaps in the middle
+    """The means of the recent steps become a row of the history."""
+    of_term: dict[str, list[float]] = {}  # an adversary's may begin in the middle
     for row in state.recent:
         for name, value in row.items():
             of_term.setdefault(name, []).append(value)
@@ -191,9 +178,8 @@ def _record_validation(
     state.times.append({"step": state.step, "seconds": round(state.seconds, 1)})
     run.on_row(state.val[-1])
     if not metrics:
-        raise UserError(
-            "train.val_samples: found no val sample with a joint that counts, expected some: raise it"
-        )
+        found = "found no val sample with a joint that counts"
+        raise UserError(f"train.val_samples: {found}, expected some: raise it")
     decisive = next(iter(metrics.values()))
     if decisive > state.best:
         state.best, state.best_step = decisive, state.step
@@ -205,7 +191,7 @@ def _record_validation(
 
 @contextmanager
 def stop_request() -> Iterator[threading.Event]:
-    """While entered, SIGTERM and SIGINT set the event instead of ending the process; a second one ends it at once.
+    """While entered, SIGTERM and SIGINT set the event; a second signal raises KeyboardInterrupt.
 
     Outside the main thread, where Python handles no signals, the event is never set.
     """

@@ -1,7 +1,4 @@
-"""A training run from parameters to model weights.
-
-Data, checkpoints, validation and tracking around the one loop.
-"""
+"""A training run from parameters to model weights: data, checkpoints, validation and tracking."""
 
 from __future__ import annotations
 
@@ -47,6 +44,7 @@ from pose.training.loop import TrainerConfig, TrainerState, fit
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20  # steps that a row of train.csv is the mean of
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
 StepCallback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -60,15 +58,18 @@ def train(
     tracker: Tracker | None = None,
     on_step: StepCallback | None = None,
 ) -> dict[str, float]:
-    """Train one task to the end, resuming its checkpoint if there is one of the same run; returns its metrics.
+    """Train one task to the end, resuming from its checkpoint if there is one; return its metrics.
 
-    Under torchrun, as one of several processes. Writes into `folder` (models/, checkpoints/, metrics/plots/)
-    and nowhere else, but for what the tracker does. prepared: the prepared set, if it is not where the stages
-    put it. max_steps: fewer than the epochs have; the schedule is then that of so short a run. tracker:
-    receives the history; None for none. on_step: is called with each step and its loss terms, on every
-    process. The metrics are the monitored ones of the last validation, by name, and `best`, the highest value
-    of the first. UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or
-    Ctrl-C, after saving.
+    Under torchrun this process is one of several. Writes to `folder` alone (models/, checkpoints/,
+    metrics/plots/), but for what the tracker writes.
+
+    prepared: the prepared set, if it is not where the stages put it. max_steps: fewer steps than the epochs
+    have; the learning rate's schedule is then that of so short a run. tracker: receives the history. on_step:
+    is called on every process with the number of each step and its loss terms.
+
+    The metrics are the monitored ones of the last validation, by name, and `best`, the highest value of the
+    first of them. UserError for data, parameters or a folder that cannot be used; Interrupted on SIGTERM or
+    Ctrl-C, after a checkpoint was written.
     """
     paths = TaskPaths(name, Path(folder))
     lock = FolderLock(paths.checkpoints) if is_first_process() else nullcontext()
@@ -82,11 +83,11 @@ def train(
         except Interrupted:
             if ranks.is_main:
                 raise
-            sys.exit(1)  # the first process says so
+            sys.exit(1)  # the first process prints why
 
 
 class Trainer:
-    """One process's part in one run: resume, train, save, and write the model weights."""
+    """One process's part in one run: resume, train, save checkpoints, write the model weights."""
 
     def __init__(
         self,
@@ -106,24 +107,18 @@ class Trainer:
         self.task = build_task(params, name, skeleton=skeleton, device=select_device())
         self.precision = "bfloat16" if self.task.autocast else "float32"
         data_hash = file_hash(*self.data.data.files)
-        # What `auto` came to here is part of it.
+        # With what `precision: auto` stands for on this device.
         self.fingerprint = fingerprint(params, name, data_hash) | {"train.precision": self.precision}
         self.code = code_digest(self.spec.problem)
-        # Not of the fingerprint, but decides when processes exchange what.
-        beside = {
-            "epochs": self.spec.epochs,
-            "checkpoint_every": params.train.checkpoint_every,
-            "code": self.code,
-        }
-        ranks.assert_same_on_all_ranks(self.fingerprint | beside)
+        # No part of the fingerprint, but they decide at which steps the processes exchange what.
+        intervals = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every}
+        ranks.assert_same_on_all_ranks(self.fingerprint | intervals | {"code": self.code})
         self.environment = environment(self.task.device, ranks.count, tags=self.spec.problem == "multi")
         self.checkpoints = CheckpointManager(paths.checkpoints, self.spec.problem, self.fingerprint)
         self.validator = Validator(self.task, self.data, ranks, params.evaluate.batch)
         self.tracker = tracker if ranks.is_main else NullTracker()
         self.state = TrainerState()
-        self.best: dict[str, Tensor] | None = (
-            None  # tensors of the best weights so far, kept by the first process
-        )
+        self.best: dict[str, Tensor] | None = None  # tensors of the best weights, in the first process
         self._on_step = on_step
         per_epoch = self.data.steps_per_epoch
         steps = self.spec.epochs * per_epoch
@@ -161,16 +156,16 @@ class Trainer:
     # Called by the loop
 
     def on_step(self, step: int, terms: dict[str, float]) -> None:
-        """Hand the terms of a step to the caller of `train`."""
+        """Pass the terms of a step on to the caller of `train`."""
         if self._on_step:
             self._on_step(step, terms)
 
     def on_row(self, row: dict[str, float]) -> None:
-        """Hand a row of the history to the tracker."""
+        """Pass a row of the history on to the tracker."""
         self.tracker.log(row)
 
     def validate(self) -> dict[str, float]:
-        """Metrics of the network as it stands."""
+        """Metrics of the network as it is now."""
         return self.validator.validate()
 
     def sample_names(self, step: int) -> list[str]:
@@ -178,11 +173,10 @@ class Trainer:
         return self.data.sample_names(step)
 
     def keep_best(self) -> None:
-        """Keep the weights as the best so far."""
+        """Keep a copy of the weights as the best so far."""
         if self.ranks.is_main:
-            self.best = {
-                name: tensor.to("cpu", copy=True) for name, tensor in self.task.net.state_dict().items()
-            }
+            state = self.task.net.state_dict()
+            self.best = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
     def save(self) -> None:
         """Write a checkpoint, and the history up to here."""
@@ -199,14 +193,13 @@ class Trainer:
             )
             write_history(self.paths, self.state)
         except UserError as error:
-            raise UserError(
-                f"{error}; the checkpoint before stays, and the same command resumes from there"
-            ) from None
+            stays = "the checkpoint before it is kept, and the same command resumes from there"
+            raise UserError(f"{error}; {stays}") from None
 
     # Beginning
 
     def _resume(self) -> bool:
-        found = self.ranks.broadcast_from_rank0(self.checkpoints.load)  # which other machines lack
+        found = self.ranks.broadcast_from_rank0(self.checkpoints.load)
         if not found:
             return False
         path, checkpoint = found
@@ -214,13 +207,8 @@ class Trainer:
             return self._restore(path, checkpoint)
         except UserError:
             raise
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            AttributeError,
-        ) as error:  # sound, but not ours
+        # An undamaged file whose content is not what this code wrote.
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{path}: cannot be resumed ({reason}); remove it to start from scratch"
@@ -248,7 +236,7 @@ class Trainer:
             effect = "the last bits may differ"
             if change.startswith("processes") and not self.params.train.sync_batch_norm:
                 part = self.spec.batch // self.ranks.count
-                effect = f"but batches are normalised by {part} at a time, so the weights become others"
+                effect = f"but batches are normalised by {part} at a time, so the weights will differ"
             self._log(f"{change}: the samples stay the same, {effect}")
         return True
 
@@ -257,21 +245,18 @@ class Trainer:
             log.info("%s: %s", self.name, line)
 
     def _log_start(self) -> None:
-        where = (
-            f"{self.ranks.count} processes on {self.task.device}"
-            if self.ranks.count > 1
-            else str(self.task.device)
-        )
+        where = f"{self.task.device}"
+        if self.ranks.count > 1:
+            where = f"{self.ranks.count} processes on {where}"
         weights = sum(parameter.numel() for parameter in self.task.net.parameters())
         size = f"{weights:,} weights, {len(self.data.rows):,} {self.data.data.unit} to train on"
         self._log(f"{size}, {self.config.steps:,} steps, {where} in {self.precision}")
 
     def _run_info(self, resumed: bool) -> RunInfo:
-        shape = {key: value for key, value in self.fingerprint.items() if key != "data"}
-        free = {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
-        params = flatten({"train": self.params.train.model_dump()}) | shape | free
+        params = flatten({"train": self.params.train.model_dump()}) | self.fingerprint
+        params |= {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
         tags = {name: str(self.environment[name]) for name in ("torch", "device")}
-        tags |= {"code": self.code, "data_hash": self.fingerprint["data"]}
+        tags |= {"code": self.code, "data_hash": params.pop("data")}
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
         return RunInfo(self.name, params, tags, resumed, history)
 
@@ -292,19 +277,19 @@ class Trainer:
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):  # torch has no type of its own for it
                 raise
-            why = "where maps shrink to one cell, one image alone has nothing to be normalised by"
             found = f"found {self.spec.batch} for {self.ranks.count} processes"
-            expected = f"expected 2 images for each or a larger input: {why}"
-            raise UserError(f"tasks.{self.name}.batch: {found}, {expected}") from None
+            expected = "expected 2 images for each or a larger input"
+            why = "where maps shrink to one cell, one image alone cannot be normalised"
+            raise UserError(f"tasks.{self.name}.batch: {found}, {expected}: {why}") from None
 
     # End
 
     def _write_outputs(self) -> None:
         state, weights = self.state, self.task.weights()
-        last = best = self._finish(weights)
+        last = best = self._calibrate(weights)
         if state.best_step < state.step:
             assert self.best is not None
-            best = self._finish(replace(weights, tensors=self.best))
+            best = self._calibrate(replace(weights, tensors=self.best))
         files = {"last": self.paths.models / "last.pt", "best": self.paths.models / "best.pt"}
         save_weights(files["best"], best)
         save_weights(files["last"], last)
@@ -314,10 +299,10 @@ class Trainer:
         took = f"trained {state.step:,} steps in {state.seconds:.0f} s"
         self._log(f"{took}, best {state.best:.4g} at step {state.best_step:,}")
 
-    def _finish(self, weights: Weights) -> Weights:
-        """With their provenance, and with what the problem tunes on held-out rows."""
-        went = {"task.epochs": self.spec.epochs, "steps": self.state.step, "code": self.code}
-        weights = replace(weights, provenance=self.fingerprint | went | self.environment)
+    def _calibrate(self, weights: Weights) -> Weights:
+        """With what the problem tunes on held-out rows, and with their provenance."""
+        ran = {"task.epochs": self.spec.epochs, "steps": self.state.step, "code": self.code}
+        weights = replace(weights, provenance=self.fingerprint | ran | self.environment)
         train_params = self.params.problem(self.spec.problem)
         model = load_model(weights, str(self.paths.models), self.task.device, train_params)
         predict = partial(predict_batches, model, self.data.data, batch=self.params.evaluate.batch, flip=True)
@@ -327,16 +312,23 @@ class Trainer:
 
 @contextmanager
 def compute_settings(params: Params) -> Iterator[None]:
-    """Threads and kernels as the parameters say, while entered."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    """Threads and kernels as the parameters say; as they were before at the end of the block."""
+    threads, image_threads = torch.get_num_threads(), cv2.getNumThreads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(CUBLAS_WORKSPACE)
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
     if params.train.deterministic:  # no kernel whose result may differ from call to call
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA is first used
+        os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when CUDA is first used
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        cv2.setNumThreads(image_threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(CUBLAS_WORKSPACE, None)

@@ -1,71 +1,72 @@
-"""Killed anywhere, nothing lost.
-
-Real processes, real SIGKILL, all state compared bit by bit with a run that nothing disturbed.
-"""
+"""Killed anywhere, nothing lost: real processes, real SIGKILL, all bits those of an undisturbed run."""
 
 from __future__ import annotations
 
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, with_values, write_params_file
+from helpers import ROOT, wait_until, with_values, write_params_file
 
 from pose.cli import run
-from pose.experiments.subprocess_run import SubprocessRun, repeated_steps
+from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
 from pose.experiments.verify import compare, verify
 from pose.io.errors import UserError
-from pose.models.weights import load_checkpoint, save_torch
+from pose.io.torch_file import save_torch
 from pose.params import Params, load_params
-from pose.training.checkpoint import CheckpointManager
+from pose.training.checkpoint import load_checkpoint
+from pose.training.trainer import train
 
-EVERY, STEPS, KILLS = 2, 24, 5
-
-
-def brief(params: Params, task: str) -> Params:
-    """Of a task that no checkpoint but those of every so many steps is written of before the last step."""
-    changes = {
-        "train.processes": 1,
-        "train.checkpoint_every": EVERY,
-        "train.validate_every": 100,
-        "multi.thresholds.tune": False,
-    }
-    return with_values(params, changes | {f"tasks.{task}.epochs": 100})
+EVERY, STEPS = 2, 12
 
 
-def source(task: str, prepared: Path, prepared_coco: Path) -> Path:
-    return prepared_coco if task.endswith("-ae") else prepared
+def create(folder: Path, params: Params, task: str, prepared: Path) -> SubprocessRun:
+    """A run of which a checkpoint is written at every second step, and when it ends."""
+    changes = {"train.processes": 1, "train.checkpoint_every": EVERY, "train.validate_every": 100}
+    changes |= {"multi.thresholds.tune": False, f"tasks.{task}.epochs": 100}
+    return SubprocessRun.create(folder, task, STEPS, prepared, with_values(params, changes))
+
+
+def train_here(run: SubprocessRun) -> list[int]:
+    """Train the rest of a run in this process; the steps that it took."""
+    steps: list[int] = []
+    params, settings = load_params(run.folder / "params.yaml"), {"prepared": run.prepared, "max_steps": STEPS}
+    train(params, run.task, folder=run.folder, on_step=lambda step, _: steps.append(step), **settings)
+    return steps
+
+
+@pytest.fixture(scope="module")
+def undisturbed(params: Params, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> SubprocessRun:
+    """A run of advpose that nothing disturbed."""
+    run = create(tmp_path_factory.mktemp("runs") / "undisturbed", params, "advpose", prepared)
+    assert train_here(run) == list(range(1, STEPS + 1))
+    return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "task", ["hgpose", "advpose", "hgpose-ae"]
-)  # advpose-ae: below, by `pose verify` itself
-def test_a_run_that_is_killed_five_times_ends_with_the_bits_of_one_that_is_not(
+@pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])  # the others: below
+def test_a_run_that_is_killed_ends_with_the_bits_of_one_that_is_not(
     params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
 ):
-    data = source(task, prepared, prepared_coco)
-    whole, killed = (
-        SubprocessRun.fresh(tmp_path / name, task, STEPS, data, brief(params, task))
-        for name in ("whole", "killed")
-    )
-    whole.run()
-    lives = killed.run_through(KILLS, EVERY, random.Random(task))
-    assert len(lives) == KILLS + 1
-    assert repeated_steps(lives) <= EVERY
-    assert [life.began for life in lives] == sorted(life.began for life in lives)
-    assert lives[-1].began > 0, "started over"
-    assert lives[-1].reached == STEPS
-    assert compare(whole, {"killed": killed})
-    assert sorted(set(killed.steps_done())) == list(range(1, STEPS + 1))
+    source = prepared_coco if task == "hgpose-ae" else prepared
+    one, killed = (create(tmp_path / name, params, task, source) for name in ("one", "killed"))
+    train_here(one)
+    with killed.process() as process:
+        wait_until(lambda: process.poll() is not None or max(killed.steps_done(), default=0) >= 5)
+        process.kill()
+        assert process.wait() == -9, (killed.folder / "log.txt").read_text()
+    done = killed.steps_done()
+    rest = train_here(killed)
+    assert done == list(range(1, len(done) + 1))
+    assert len(done) - EVERY < rest[0] <= len(done) + 1
+    assert compare(one, {"killed": killed})
     assert not list(killed.folder.rglob(".[0-9]*.*")), "left half written"
 
 
-# Put where Python imports it by itself when it starts: ends the process at the third call of os.replace that
-# the condition holds of.
+# Put where Python imports it by itself as it starts: ends the process at the third call of os.replace of
+# which the condition holds.
 DEADLY = """
 import os, pathlib, signal
 replace, marks = os.replace, pathlib.Path({marks!r})
@@ -80,68 +81,42 @@ os.replace = deadly
 """
 
 
-@pytest.fixture(scope="module")
-def undisturbed(params: Params, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> SubprocessRun:
-    """Twelve steps of advpose that nothing disturbed."""
-    trial = SubprocessRun.fresh(
-        tmp_path_factory.mktemp("trial") / "whole", "advpose", 12, prepared, brief(params, "advpose")
-    )
-    trial.run()
-    return trial
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "condition",
     [
-        "str(other).endswith('previous.pt')",  # the new state is on the disk under another name
-        "str(one).endswith('.state.pt') and not str(one).endswith('/latest.pt')",  # the old one has made room, the new one is not there yet
+        "str(other).endswith('previous.pt')",  # the new checkpoint is on the disk under another name
+        "str(one).endswith('.latest.pt')",  # the old one has made room, the new one has no name yet
     ],
-    ids=["before the old state is put aside", "before the new state gets its name"],
+    ids=["before the old checkpoint is put aside", "before the new checkpoint gets its name"],
 )
-def test_a_kill_between_the_writing_and_the_naming_of_a_state_costs_one_interval(
-    params: Params,
-    prepared: Path,
-    undisturbed: SubprocessRun,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    condition: str,
+def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_interval(
+    params: Params, prepared: Path, undisturbed: SubprocessRun, tmp_path: Path, monkeypatch, condition: str
 ):
-    killed = SubprocessRun.fresh(
-        tmp_path / "killed", "advpose", undisturbed.steps, prepared, brief(params, "advpose")
-    )
+    killed = create(tmp_path / "killed", params, "advpose", prepared)
     (tmp_path / "deadly").mkdir()
-    (tmp_path / "deadly/sitecustomize.py").write_text(
-        DEADLY.format(marks=str(tmp_path / "marks"), condition=condition)
-    )
+    deadly = DEADLY.format(marks=str(tmp_path / "marks"), condition=condition)
+    (tmp_path / "deadly/sitecustomize.py").write_text(deadly)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "deadly"))
     with killed.process() as process:
-        assert process.wait(timeout=120) == -9
-    states = CheckpointManager(killed.folder / "checkpoints/advpose")
-    saved = [
-        load_checkpoint(path)["progress"]["step"] for path in (states.newest, states.before) if path.exists()
-    ]
-    done = killed.steps_done()
-    assert max(done) - max(saved) <= EVERY
-    killed.run()
-    assert killed.steps_done()[len(done)] == max(saved) + 1
+        assert process.wait(timeout=300) == -9, (killed.folder / "log.txt").read_text()
+    folder, done = killed.folder / "checkpoints/advpose", killed.steps_done()
+    saved = max(load_checkpoint(path).state["step"] for path in folder.glob("[lp]*.pt"))
+    assert max(done) - saved <= EVERY
+    assert train_here(killed) == list(range(saved + 1, STEPS + 1))
     assert compare(undisturbed, {"killed": killed})
 
 
 @pytest.mark.slow
-def test_a_difference_of_one_bit_is_found(
-    undisturbed: SubprocessRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: Path, capsys):
     other = replace(undisturbed, folder=tmp_path / "other")
     shutil.copytree(undisturbed.folder, other.folder)
     assert compare(undisturbed, {"other": other})
-    path = CheckpointManager(other.folder / "checkpoints/advpose").newest
-    state = load_checkpoint(path)
-    name = next(
-        name for name, tensor in state["net"].items() if tensor.dtype == torch.float32 and tensor.dim() == 1
-    )
-    state["net"][name].view(torch.int32)[0] ^= 1
-    save_torch(path, state)
+    path = other.folder / "checkpoints/advpose/latest.pt"
+    content = torch.load(path, weights_only=True)
+    name = next(name for name, tensor in content["net"].items() if name.endswith("bias"))
+    content["net"][name].view(torch.int32)[0] ^= 1
+    save_torch(path, content)
     capsys.readouterr()
     assert not compare(undisturbed, {"other": other})
     assert f"1 differ: {name}" in capsys.readouterr().out
@@ -152,31 +127,24 @@ def test_a_difference_of_one_bit_is_found(
 
 
 @pytest.mark.slow
-def test_verify_finds_equal_bits_for_other_workers_and_after_kills(
-    params: Params,
-    prepared_coco: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
+    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    write_params_file(
-        tmp_path, with_values(params, {"train.processes": 1, "tasks.advpose-ae.epochs": 100}).model_dump()
-    )
-    assert verify("advpose-ae", steps=STEPS, kills=KILLS, prepared=prepared_coco)
+    monkeypatch.setattr("pose.experiments.verify.WORKERS", (0, 2))
+    params = with_values(params, {"train.processes": 1, "tasks.advpose-ae.epochs": 100})
+    write_params_file(tmp_path, params.model_dump())
+    assert verify("advpose-ae", steps=24, kills=5, prepared=prepared_coco)
     printed = capsys.readouterr().out
-    assert f"advpose-ae: {STEPS} steps, a state every {EVERY}, on the CPU" in printed
-    assert [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")] == [
-        ["k_t", "1", *["equal"] * 4]
-    ]
+    assert "advpose-ae: 24 steps, a checkpoint every 2, on the CPU" in printed
+    [k_t] = [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")]
+    assert k_t == ["k_t", "1", *["equal"] * 3]
     assert "differ" not in printed
-    assert f"{KILLS} kills" in printed
+    assert "5 kills" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
 
 
-def test_verify_refuses_what_cannot_be_trained_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_params_file(tmp_path, load_params(ROOT / "params.yaml").model_dump())
     cases = {
@@ -185,11 +153,23 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(
         ("hgpose", "--set", "train.wokers=2"): "unknown key train.wokers",
         ("hgpose", "--set", "lr=fast"): "lr: found 'fast'",
         ("hgpose", "--set", "lr=["): "--set: lr=[: not valid YAML",
-        ("hgpose", "--steps", "0"): "steps",
+        ("hgpose", "--set", "lr"): "argument --set: found 'lr', expected KEY=VALUE",
+        ("hgpose", "--set", "=1"): "argument --set: found '=1', expected KEY=VALUE",
+        ("hgpose", "--steps", "0"): "argument --steps: found '0', expected a whole number of at least 1",
+        (
+            "hgpose",
+            "--batch",
+            "many",
+        ): "argument --batch: found 'many', expected a whole number of at least 1",
     }
     for words, message in cases.items():
         with pytest.raises((UserError, SystemExit)) as refused:
             run(["verify", *words])
-        said = capsys.readouterr().err if isinstance(refused.value, SystemExit) else str(refused.value)
-        assert message in said.strip().splitlines()[-1], words
+        line = capsys.readouterr().err if isinstance(refused.value, SystemExit) else str(refused.value)
+        assert message in line.strip().splitlines()[-1], words
         assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
+
+
+def test_repeated_steps_are_counted_from_where_the_attempt_before_had_come():
+    attempts = [Attempt(0, 5, False), Attempt(4, 9, True), Attempt(6, 12, False)]
+    assert repeated_steps(attempts) == 3

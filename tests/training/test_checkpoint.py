@@ -1,4 +1,4 @@
-"""Resume states: the newest sound one of the same run, or a reason."""
+"""Checkpoints: the latest undamaged one of the same run, or a reason why there is none."""
 
 from __future__ import annotations
 
@@ -7,164 +7,175 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import ROOT, with_values
 
 from pose.io.errors import UserError
-from pose.models.weights import load_checkpoint
-from pose.training.checkpoint import CheckpointManager, environment, merge_environments
-from pose.training.trainer import code_version as sources
+from pose.params import Params
+from pose.training import code_version
+from pose.training.checkpoint import (
+    CheckpointManager,
+    environment,
+    fingerprint,
+    load_checkpoint,
+    merge_environments,
+)
 
 SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
 
 
-def content(step: int) -> dict[str, Any]:
-    rest: dict[str, Any] = {
-        "environment": {},
-        "optimizer": {},
-        "tracking": {},
-        "adversary": None,
-        "best": None,
-    }
-    return rest | {"net": {"weight": torch.full((1000,), float(step))}, "progress": {"step": step}}
+def save(checkpoints: CheckpointManager, step: int) -> None:
+    rest: dict[str, Any] = {"environment": {}, "optimizer": {}, "adversary": None, "best": None}
+    checkpoints.save(net={"weight": torch.full((1000,), float(step))}, state={"step": step}, **rest)
 
 
 @pytest.fixture
-def states(tmp_path: Path) -> CheckpointManager:
-    """Two states of one run, after steps 1 and 2."""
-    states = CheckpointManager(tmp_path)
+def checkpoints(tmp_path: Path) -> CheckpointManager:
+    """Two checkpoints of one run, after steps 1 and 2."""
+    checkpoints = CheckpointManager(tmp_path, "single", SHAPE)
     for step in (1, 2):
-        states.write(SHAPE, content(step))
-    return states
+        save(checkpoints, step)
+    return checkpoints
 
 
-def read(states: CheckpointManager, shape: dict[str, Any] = SHAPE) -> tuple[int, list[str]]:
-    """The step of the state that is read, 0 for none, and what is said."""
-    said: list[str] = []
-    found = states.read(shape, said.append)
-    return (found[1]["progress"]["step"] if found else 0), said
+def loaded(checkpoints: CheckpointManager) -> int:
+    """The step of the checkpoint that is loaded, 0 for none."""
+    found = checkpoints.load()
+    return found[1].state["step"] if found else 0
 
 
-def flip(path: Path, place: float) -> None:
+def flip_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[int(place * len(data))] ^= 1
+    data[int(0.6 * len(data))] ^= 1
     path.write_bytes(data)
 
 
-def test_the_newest_state_is_read_and_the_one_before_is_kept(states: CheckpointManager):
-    assert read(states) == (2, [])
-    assert load_checkpoint(states.before)["progress"]["step"] == 1
+def test_the_latest_is_loaded_and_the_previous_is_kept(checkpoints, caplog):
+    assert loaded(checkpoints) == 2
+    assert load_checkpoint(checkpoints.previous).state["step"] == 1
+    assert caplog.messages == []
 
 
-def test_one_flipped_bit_of_a_weight_is_noticed_and_the_state_before_is_used(states: CheckpointManager):
-    flip(states.newest, 0.6)
-    assert torch.load(states.newest, weights_only=True)["net"]["weight"].ne(2).sum() == 1, (
-        "torch itself does not notice"
-    )
-    step, said = read(states)
-    assert step == 1
-    assert [line.partition(":")[0] for line in said] == ["passed over"]
-    assert str(states.newest) in said[0]
-    states.write(SHAPE, content(2))
-    assert read(states) == (2, [])
-    assert load_checkpoint(states.before)["progress"]["step"] == 1, (
-        "the damaged one took the sound one's place"
-    )
+def test_one_flipped_bit_of_a_weight_is_noticed_and_the_previous_checkpoint_is_used(checkpoints, caplog):
+    flip_bit(checkpoints.latest)
+    weight = torch.load(checkpoints.latest, weights_only=True)["net"]["weight"]
+    assert weight.ne(2).sum() == 1, "torch itself does not notice"
+    assert loaded(checkpoints) == 1
+    [line] = caplog.messages
+    assert line.startswith(f"skipping a checkpoint: {checkpoints.latest}: ")
+    save(checkpoints, 2)
+    assert loaded(checkpoints) == 2
+    assert load_checkpoint(checkpoints.previous).state["step"] == 1, "the damaged one took its place"
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
-def test_a_state_that_is_cut_short_is_noticed(states: CheckpointManager, keep: float):
-    data = states.newest.read_bytes()
-    states.newest.write_bytes(data[: int(keep * len(data))])
-    step, [line] = read(states)
-    assert step == 1
-    assert line.startswith(f"passed over: {states.newest}: ")
+def test_a_checkpoint_that_is_cut_short_is_noticed(checkpoints, keep, caplog):
+    data = checkpoints.latest.read_bytes()
+    checkpoints.latest.write_bytes(data[: int(keep * len(data))])
+    assert loaded(checkpoints) == 1
+    assert len(caplog.messages) == 1
 
 
-def test_a_state_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(states: CheckpointManager):
-    data = states.newest.read_bytes()
-    states.newest.unlink()
-    states.newest.mkdir()  # what the system says of it is not that it is damaged; permissions do not bind root
-    with pytest.raises(UserError, match=r"state\.pt: is a folder"):
-        states.read(SHAPE, print)
-    states.newest.rmdir()
-    states.newest.write_bytes(data)
-    assert read(states) == (2, [])
+def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(checkpoints):
+    data = checkpoints.latest.read_bytes()
+    checkpoints.latest.unlink()
+    checkpoints.latest.mkdir()  # as for a lack of permissions, which root does not know
+    with pytest.raises(UserError, match=r"latest\.pt: is a folder"):
+        checkpoints.load()
+    checkpoints.latest.rmdir()
+    checkpoints.latest.write_bytes(data)
+    assert loaded(checkpoints) == 2
 
 
-def test_a_kill_between_the_two_renames_leaves_the_state_before(states: CheckpointManager):
-    states.newest.rename(states.before)
-    assert read(states) == (2, [])
+def test_a_kill_between_the_two_renames_leaves_the_previous_checkpoint(checkpoints):
+    checkpoints.latest.rename(checkpoints.previous)
+    assert loaded(checkpoints) == 2
 
 
-def test_where_both_are_damaged_training_starts_afresh_and_says_so(states: CheckpointManager):
-    flip(states.newest, 0.6)
-    flip(states.before, 0.6)
-    step, said = read(states)
-    assert step == 0
-    assert said[-1] == "starts afresh: no sound state is left"
+def test_where_both_are_damaged_training_starts_from_scratch_and_says_so(checkpoints, caplog):
+    flip_bit(checkpoints.latest)
+    flip_bit(checkpoints.previous)
+    assert loaded(checkpoints) == 0
+    assert caplog.messages[-1] == "starting from scratch: no undamaged checkpoint is left"
 
 
-def test_a_state_of_another_run_names_all_keys_that_differ(states: CheckpointManager):
-    step, [line] = read(states, SHAPE | {"lr": 0.2, "data": "abd"})
-    assert step == 0
-    assert line == f"starts afresh: {states.newest} is of another run: data was 'abc', is 'abd'; and lr"
+def test_a_checkpoint_of_another_run_names_all_keys_that_differ(checkpoints, caplog):
+    other = CheckpointManager(checkpoints.folder, "single", SHAPE | {"lr": 0.2, "data": "abd"})
+    assert loaded(other) == 0
+    found = f"{checkpoints.latest} is of another run: data was 'abc', is 'abd'; and lr"
+    assert caplog.messages == [f"starting from scratch: {found}"]
 
 
-def test_a_state_of_other_code_is_not_continued_and_the_file_is_named(
-    states: CheckpointManager, monkeypatch: pytest.MonkeyPatch
-):
-    changed = sources.code_version("single") | {"pose/keypoints/heatmap.py": "0"}
+def test_a_checkpoint_of_other_code_is_not_resumed_and_the_folder_is_named(checkpoints, caplog, monkeypatch):
+    changed = code_version.code_version("single") | {"pose/keypoints": "0"}
     monkeypatch.setattr("pose.training.checkpoint.code_version", lambda problem: changed)
-    step, [line] = read(states)
-    assert step == 0
-    assert "code of pose/keypoints/heatmap.py was" in line
+    assert loaded(checkpoints) == 0
+    assert "code of pose/keypoints was" in caplog.messages[0]
 
 
-def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path: Path):
+def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path):
     texts = {
         "plain": "def f(x):\n    return x + 1\n",
         "polished": '"""What it is."""\n\n\ndef f(x):\n    """Adds."""\n    # one\n    return (x + 1)\n',
         "other": "def f(x):\n    return x + 2\n",
     }
-    said = {}
+    found = {}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-        said[name] = sources._said(tmp_path / name)
-    assert said["plain"] == said["polished"]
-    assert said["plain"] != said["other"]
+        found[name] = code_version.normalized_source(tmp_path / name)
+    assert found["plain"] == found["polished"] != found["other"]
 
 
-@pytest.mark.parametrize(("problem", "other"), [("single", "multi"), ("multi", "single")])
-def test_the_code_of_a_run_is_all_that_training_imports_and_nothing_of_the_report_or_the_other_problem(
-    problem: str, other: str
-):
-    own = {
-        "single": {"pose/data/person_set.py", "pose/metrics/pck.py"},
-        "multi": {
-            "pose/data/image_set.py",
-            "pose/keypoints/grouping.py",
-            "pose/inference/thresholds.py",
-            "csrc/tag_loss_cpu.cpp",
-        },
-    }
-    version = sources.code_version(problem)
-    common = {
-        "pose/training/trainer.py",
-        "pose/models/hourglass.py",
-        "pose/data/single_samples.py",
-        "pose/keypoints/skeleton.py",
-        f"pose/{problem}.py",
-    }
-    assert common | own[problem] <= version.keys()
-    assert f"pose/{other}.py" not in version
-    assert not [path for path in version if path.startswith(("pose/report", "pose/cli", "pose/tracking"))]
+@pytest.mark.parametrize(
+    ("problem", "own", "other"),
+    [
+        ("single", {"data/person_set.py", "tasks/single.py", "metrics/pck.py"}, "tasks/multi.py"),
+        ("multi", {"data/image_set.py", "tasks/multi.py", "ops/tag_loss.py"}, "tasks/single.py"),
+    ],
+)
+def test_the_code_of_a_run_is_what_training_its_problem_needs(problem, own, other):
+    counted = {path.relative_to(ROOT / "pose").as_posix() for path in code_version.counted_sources(problem)}
+    assert own | {"training/trainer.py", "models/hourglass.py", "params.py"} <= counted
+    assert other not in counted
+    assert not [path for path in counted if path.startswith(("report", "cli", "tracking", "data/synthetic"))]
+    assert ("csrc" in code_version.code_version(problem)) == (problem == "multi")
 
 
-def test_an_environment_that_changes_is_said_and_remembered():
+def test_an_environment_that_changes_is_logged_and_remembered():
     now = environment(torch.device("cpu"), 2, tags=False)
     assert now["torch"] == torch.__version__
     assert merge_environments(now, now) == (now, [])
-    joined, changes = merge_environments(now, now | {"processes": 1})
+    merged, changes = merge_environments(now, now | {"processes": 1})
     assert changes == ["processes was 2, is 1"]
-    assert joined["processes"] == "2 then 1"
-    assert merge_environments(joined, now | {"processes": 1}) == (joined, [])
-    assert merge_environments(joined, now)[1] == ["processes was 1, is 2"]
+    assert merged["processes"] == "2 then 1"
+    assert merge_environments(merged, now | {"processes": 1}) == (merged, [])
+    assert merge_environments(merged, now)[1] == ["processes was 1, is 2"]
+
+
+SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "restarted"),
+    [
+        ("multi.sigma", 1.7, MULTI),
+        ("multi.held_out", 3, MULTI),
+        ("multi.augment.flip", 0.1, MULTI),
+        ("multi.thresholds.tune", False, MULTI),
+        ("tasks.hgpose-ae.weights.pull", 0.7, {"hgpose-ae"}),
+        ("single.sigma", 1.7, SINGLE),
+        ("tasks.hgpose.batch", 5, {"hgpose"}),
+        ("tasks.advpose.adversary.weight", 0.7, {"advpose"}),
+        ("lr", 0.1, {*SINGLE, *MULTI}),
+        ("train.precision", "bfloat16", {*SINGLE, *MULTI}),
+        ("tasks.hgpose-ae.epochs", 9, set()),
+        ("evaluate.flip_test", False, set()),
+        ("train.workers", 1, set()),
+    ],
+)
+def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params: Params, key, value, restarted):
+    params = with_values(params, {"train.precision": "float32", "multi.thresholds.tune": True})
+    other = with_values(params, {key: value})
+    tasks = params.tasks
+    assert {
+        name for name in tasks if fingerprint(params, name, "x") != fingerprint(other, name, "x")
+    } == restarted

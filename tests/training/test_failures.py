@@ -1,217 +1,145 @@
-"""What goes wrong while training.
-
-One line that says what, and nothing that was saved is lost. Real processes, disks and signals.
-"""
+"""What goes wrong while training: one line says what, and no checkpoint is lost. Real disks and signals."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from helpers import (
-    clean_environment,
-    enter_folder,
-    only_error,
-    run_stage,
-    set_param,
-    start_stage,
-    with_values,
-)
+from helpers import wait_until, with_values
 from torch.utils.data import Dataset
 
+from pose.data.batch import Batch
 from pose.data.image_set import annotation_file
 from pose.data.loader import Loader, raise_on_dead_worker
-from pose.data.single_samples import Batch
 from pose.io.errors import UserError
-from pose.models.weights import load_checkpoint
-from pose.params import Params, load_params
+from pose.params import Params
 from pose.tasks.base import Terms
 from pose.tasks.task import Task
-from pose.tracking.base import NullTracker
+from pose.training.checkpoint import load_checkpoint
 from pose.training.trainer import train
 
 
-def step_of(state: Path) -> int:
-    return load_checkpoint(state)["progress"]["step"]
-
-
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def ended(process: subprocess.Popen) -> str:
-    """The one error of a process that must end by itself."""
-    out, err = process.communicate(timeout=120)
-    return only_error((process.returncode, out, err))
-
-
 @pytest.fixture
-def training(workspace: Path) -> Path:
-    """A folder in which hgpose and hgpose-ae train for long, and write a state at every step."""
-    for key, value in {
-        "tasks.hgpose.epochs": 4000,
-        "tasks.hgpose-ae.epochs": 4000,
-        "train.checkpoint_every": 1,
-    }.items():
-        set_param(workspace, key, value)
-    return workspace
+def eager(params: Params) -> Params:
+    """Parameters of long training with a checkpoint after every step."""
+    changes = {"train.checkpoint_every": 1, "tasks.hgpose.epochs": 40, "tasks.hgpose-ae.epochs": 40}
+    return with_values(params, changes)
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_no_number_ends_training_and_on_two_processes_at_once(training: Path):
-    set_param(training, "lr", 1e38)
-    set_param(training, "train.processes", 2)
-    _, _, err = done = run_stage("train", "hgpose", folder=training)
-    assert done[0] == 1
-    assert "Traceback" not in err
-    line = next(line for line in err.splitlines() if line.startswith("error: "))
-    assert re.match(
-        r"error: hgpose: (heatmap is (nan|-?inf) at|weights are not finite after) step \d+, of ", line
-    )
-    assert line.count("(row ") == 4  # the whole batch, on whichever process
-    state = training / "checkpoints/hgpose/latest.pt"
-    if state.exists():  # a state that stays is one that training can go on from
-        assert all(tensor.isfinite().all() for tensor in load_checkpoint(state)["net"].values())
+def at_step(number: int, action: Callable[[], object]) -> Callable[[int, object], None]:
+    def on_step(step: int, _: object) -> None:
+        if step == number:
+            action()
+
+    return on_step
 
 
-def test_a_loss_that_is_no_number_is_named_at_its_step(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
+def saved_step(folder: Path, task: str = "hgpose") -> int:
+    return load_checkpoint(folder / f"checkpoints/{task}/latest.pt").state["step"]
+
+
+def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path, monkeypatch):
     step = Task.step
 
     def spoilt(task: Task, batch: Batch, *, done: int, steps: int) -> Terms:
-        """The real step; the pictures of the fourth are no numbers."""
-        image_B3HW = batch.image_B3HW * (math.nan if done == 3 else 1)
-        return step(task, replace(batch, image_B3HW=image_B3HW), done=done, steps=steps)
+        """The real step; the images of the fourth are no numbers."""
+        if done == 3:
+            images = tuple(image * math.nan for image in batch.inputs.images)
+            batch = replace(batch, inputs=replace(batch.inputs, images=images))
+        return step(task, batch, done=done, steps=steps)
 
     monkeypatch.setattr(Task, "step", spoilt)
-    params = with_values(params, {"train.processes": 1, "train.checkpoint_every": 1})
-    with pytest.raises(
-        UserError, match=r"^hgpose: heatmap is nan at step 4, of .*\(row \d+\), .*\(row \d+\)"
-    ) as error:
-        train(params, "hgpose", prepared=prepared, record=NullTracker())
+    expected = r"^hgpose: heatmap is nan at step 4, of .*\(row \d+\), .*\(row \d+\)"
+    with pytest.raises(UserError, match=expected) as error:
+        train(eager, "hgpose", folder=tmp_path, prepared=prepared)
     assert "\n" not in str(error.value)
-    assert step_of(Path("checkpoints/hgpose/latest.pt")) == 3
+    assert saved_step(tmp_path) == 3
 
 
-def test_weights_that_are_not_finite_are_never_saved(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    params = with_values(
-        params,
-        {"train.processes": 1, "train.checkpoint_every": 1, "lr": 3e38, "tasks.hgpose.schedule.warmup": 0.0},
-    )
+def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Path, tmp_path: Path):
+    params = with_values(eager, {"lr": 3e38, "tasks.hgpose.schedule.warmup": 0.0})
     with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
-        train(params, "hgpose", prepared=prepared, record=NullTracker())
-    assert not Path("checkpoints/hgpose/latest.pt").exists()
+        train(params, "hgpose", folder=tmp_path, prepared=prepared)
+    assert not (tmp_path / "checkpoints/hgpose/latest.pt").exists()
 
 
-class Slow(Dataset):
+class Endless(Dataset):
     """Whose batches are numbers, and come at once."""
 
     def __getitems__(self, keys: list) -> list:
         return keys
 
 
-def test_a_worker_that_dies_while_the_step_is_computed_is_named_too():
+def kill_new_child(before: set[int]) -> None:
+    [worker] = [child for child in psutil.Process().children() if child.pid not in before]
+    worker.send_signal(signal.SIGKILL)
+    wait_until(lambda: False, seconds=20)  # where torch's handler finds us
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+def test_a_worker_that_dies_while_a_step_is_computed_is_named():
     def steps() -> None:
-        others = psutil.Process().children()
-        for _ in Loader(Slow(), [[(0, number)] for number in range(1000)], workers=1):
-            [worker] = [child for child in psutil.Process().children() if child not in others]
-            worker.send_signal(signal.SIGKILL)
-            until(lambda: False, seconds=20)  # where torch's handler finds us
+        before = children()
+        for _ in Loader(Endless(), [[(0, number)] for number in range(1000)], workers=1):
+            kill_new_child(before)
 
     with pytest.raises(UserError, match=r"^DataLoader worker \(pid"), raise_on_dead_worker():
         steps()
 
 
-@pytest.mark.slow
-def test_a_loader_worker_that_dies_is_one_line_and_the_run_goes_on_afterwards(training: Path):
-    set_param(training, "train.workers", 1)
-    state = training / "checkpoints/hgpose/latest.pt"
-    process = start_stage("train", "hgpose", folder=training)
-    until(state.exists)
-    [worker] = [
-        child for child in psutil.Process(process.pid).children() if child.cmdline()[:1] == [sys.executable]
-    ]
-    worker.send_signal(signal.SIGKILL)
-    line = ended(process)
-    assert "DataLoader worker (pid" in line
-    assert "train.workers" in line
-    step = step_of(state)
-    set_param(training, "train.workers", 0)
-    process = start_stage("train", "hgpose", folder=training)
-    until(lambda: step_of(state) > step)
-    process.terminate()
-    out, _ = process.communicate(timeout=60)
-    assert f"goes on from step {step} " in out
+def test_a_run_whose_loader_worker_died_is_resumed(eager: Params, prepared: Path, tmp_path: Path, caplog):
+    before, params = children(), with_values(eager, {"train.workers": 1})
+    kill = at_step(3, lambda: kill_new_child(before))
+    with pytest.raises(UserError, match=r"^DataLoader worker \(pid.*train\.workers"):
+        train(params, "hgpose", folder=tmp_path, prepared=prepared, on_step=kill)
+    assert saved_step(tmp_path) == 2
+    train(with_values(eager, {"tasks.hgpose.epochs": 1}), "hgpose", folder=tmp_path, prepared=prepared)
+    assert "resuming from step 2 " in caplog.text
 
 
-@pytest.mark.slow
-def test_a_full_disk_is_one_line_and_the_last_state_stays(training: Path, monkeypatch: pytest.MonkeyPatch):
-    enter_folder(training, monkeypatch)
-    state = training / "checkpoints/hgpose/latest.pt"
-    set_param(training, "tasks.hgpose.epochs", 1)
-    train(load_params(), "hgpose", record=NullTracker())
-    step = step_of(state)
-    set_param(training, "tasks.hgpose.epochs", 4000)
-    # No disk of our own to fill: files may not grow beyond a size that the state is larger than, which fails
-    # in the same places.
-    most = state.stat().st_size // 2
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.train", "hgpose"],
-        cwd=training,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-    )
-    line = only_error((done.returncode, done.stdout, done.stderr))
-    assert (
-        "checkpoints/hgpose/latest.pt: cannot be written (File too large); what was saved before stays"
-        in line
-    )
-    assert step_of(state) == step
-    assert not list(state.parent.glob(".[0-9]*.*"))
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, prepared: Path, tmp_path: Path):
+    latest = tmp_path / "checkpoints/hgpose/latest.pt"
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        # There is no disk to fill: files may not grow beyond half of a checkpoint, which fails in the same
+        # places.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (latest.stat().st_size // 2, hard))
+
+    try:
+        with pytest.raises(UserError) as error:
+            train(eager, "hgpose", folder=tmp_path, prepared=prepared, on_step=at_step(3, fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    stays = "the checkpoint before it is kept, and the same command resumes from there"
+    assert str(error.value) == f"{latest}: cannot be written (File too large); {stays}"
+    assert saved_step(tmp_path) == 2
+    assert not list(latest.parent.glob(".[0-9]*.*"))
 
 
-@pytest.mark.slow
-def test_annotations_that_vanish_while_training_are_named(training: Path, prepared_coco: Path):
-    (training / "data/prepared/coco").unlink()
-    shutil.copytree(prepared_coco, training / "data/prepared/coco")
-    set_param(training, "train.validate_every", 10)
-    process = start_stage("train", "hgpose-ae", folder=training)
-    until((training / "checkpoints/hgpose-ae/latest.pt").exists)
-    file = annotation_file(training / "data/prepared/coco", "train")
-    file.unlink()
-    assert f"error: {file.relative_to(training)}: " in ended(process)
+def test_annotations_that_vanish_while_training_are_named(eager: Params, prepared_coco: Path, tmp_path: Path):
+    prepared = Path(shutil.copytree(prepared_coco, tmp_path / "coco"))
+    file = annotation_file(prepared, "train")
+    with pytest.raises(UserError, match=f"^{file}: "):
+        train(eager, "hgpose-ae", folder=tmp_path, prepared=prepared, on_step=at_step(1, file.unlink))
+    assert saved_step(tmp_path, "hgpose-ae") == 1
 
 
-@pytest.mark.slow
-def test_a_prepared_file_that_is_cut_short_while_training_is_named(training: Path, prepared: Path):
-    file = training / "data/prepared/lsp_mpii.h5"
-    file.unlink()
-    shutil.copyfile(prepared, file)
-    set_param(training, "train.workers", 1)
-    process = start_stage("train", "hgpose", folder=training)
-    until((training / "checkpoints/hgpose/latest.pt").exists)
-    os.truncate(file, file.stat().st_size // 8)
-    assert "data/prepared/lsp_mpii.h5" in ended(process)
+def test_a_prepared_file_that_is_cut_short_while_training_is_named(eager, prepared, tmp_path):
+    file = Path(shutil.copy(prepared, tmp_path))
+    params = with_values(eager, {"train.workers": 1})
+    cut = at_step(1, lambda: os.truncate(file, file.stat().st_size // 8))
+    with pytest.raises(UserError, match=str(file)):
+        train(params, "hgpose", folder=tmp_path, prepared=file, on_step=cut)
+    assert saved_step(tmp_path) >= 1
