@@ -22,8 +22,7 @@ VALID_ID = "valid_id"  # which may lie in a folder `coco` that holds nothing els
 def link_data(source: Path, target: Path = Path("data/real")) -> list[str]:
     """Link the files of every set under `source`; returns the names of those that were found.
 
-    A link for each file, in folders of our own: DVC does not look behind a link to a folder, and would miss every
-    change. UserError where there is no set, or where `target` holds files that are no links.
+    A link for each file: DVC does not look behind a link to a folder, and would miss every change. UserError where there is no set, or where `target` holds files that are no links.
     """
     found = {name: folder for name in SETS if (folder := _find(source, name)) is not None}
     if not found:
@@ -56,7 +55,7 @@ def _find(source: Path, name: str) -> Path | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder, also behind links; a folder that is reached again, by a link upwards, is skipped."""
+    """All files below a folder, also behind links; a folder reached again, by a link upwards, is skipped."""
     seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, followlinks=True):
         real = {name: os.path.realpath(os.path.join(parent, name)) for name in folders}

@@ -23,7 +23,11 @@ def adversary_charts(train: pd.DataFrame, params: AdversaryParams, task: str) ->
     """Charts of the adversarial steps; none where train.csv has none."""
     balance, gamma = "gamma E(real) − E(fake)", f"gamma {params.gamma:g}"
     notes = {
-        ("Reconstruction errors", "E_real", "E_fake"): "Mean squared error of the adversary's reconstruction, "
+        (
+            "Reconstruction errors",
+            "E_real",
+            "E_fake",
+        ): "Mean squared error of the adversary's reconstruction, "
         "of true heatmaps and of the pose network's.",
         ("k_t", "k"): "The adversary descends E(real) − k_t E(fake). After each step "
         f"k_t ← clip(k_t + balance_rate ({balance}), 0, 1); balance_rate {params.balance_rate:g}, {gamma}.",

@@ -46,7 +46,7 @@ class ProblemReport:
 
 @dataclass(frozen=True)
 class OwnRow:
-    """A row of ours in the comparison: a table of metrics/TASK.json, and where the number of its samples is.
+    """A row of this run in the comparison: a table of metrics/TASK.json, and where the number of its samples is.
 
     names: of metrics in that table, where they are not the columns'.
     """
@@ -64,10 +64,10 @@ def comparison_table(
     rows, root = [], run.params.data.root
     for row in own:
         places = {column: f"{row.table}.{row.names.get(column, column)}" for column in columns}
-        ours = {column: run.metrics[place] for column, place in places.items() if place in run.metrics}
-        if ours:
+        found = {column: run.metrics[place] for column, place in places.items() if place in run.metrics}
+        if found:
             count = f", {run.metrics[row.count]:,.0f} {run.unit}" if row.count in run.metrics else ""
-            cells = (Cell(f"{run.task}, {row.what}"), Cell(root + count), *_cells(ours, columns, digits))
+            cells = (Cell(f"{run.task}, {row.what}"), Cell(root + count), *_cells(found, columns, digits))
             rows.append(Row(cells, marked=True))
     for other in PUBLISHED:
         if other.problem == run.spec.problem:

@@ -12,7 +12,7 @@ from pose.params import load_params
 from pose.report.adversary import adversary_charts, comparisons, plain_task
 from pose.report.run import read_run
 
-TITLES = ["Repainting errors", "k_t", "Balance", "Convergence measure"]
+TITLES = ["Reconstruction errors", "k_t", "Balance", "Convergence measure"]
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_a_network_of_any_kind_makes_a_page(bare_root, multi_copy, params_of, pa
     tasks = {name: spec.model_copy(update={"network": network}) for name, spec in params.tasks.items()}
     page = page_of(bare_root, params.model_copy(update={"tasks": tasks}))
     for sample in ("one person per crop", "all people of an image"):
-        assert f"{sample}; simple baseline of stages of 8, 16 channels, 2 blocks each" in page.text
+        assert f"{sample}; simple baseline of 2 stages (8, 16 channels), 2 blocks each" in page.text
     assert len(page.captions) == 4
 
 

@@ -19,13 +19,13 @@ from helpers import (
     prepare_images,
     write_annotations,
 )
+from raw_sets import synthesize_sets
 from torch import Tensor
 
 from pose.data.batch import Batch, MultiTargets
 from pose.data.image_set import ImageSet
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
-from pose.data.synthetic.sets import synthesize_coco
 from pose.inference.predictor import predict_dataset
 from pose.io.errors import UserError
 from pose.keypoints.people import People
@@ -254,7 +254,7 @@ def large_people(images: ImageSet, count: int) -> list[int]:
 @pytest.mark.slow
 def test_a_small_network_learns_four_images_by_heart_mirrored_or_not(params: Params, tmp_path: Path):
     chosen, steps = memorising(params), 250
-    synthesize_coco(train=80, validation=4, seed=1, root=tmp_path, workers=1)
+    synthesize_sets(tmp_path, coco=(80, 4))
     prepare_coco(tmp_path, tmp_path / "prepared", params=params.prepare.coco, seed=1, workers=1)
     data = MultiData(ImageSet(tmp_path / "prepared"), chosen.multi, max_val=0)
     rows = np.sort([*large_people(data.images, 2)[:2], *large_people(data.images, 1)[:2]])

@@ -40,7 +40,7 @@ PEOPLE = {
     5: 0.02,
     6: 0.02,
 }  # shares of images with so many people
-BESIDE = 0.85  # share of those who join others that stand close to one of them
+BESIDE_OTHERS = 0.85  # share of those who join others that stand close to one of them
 # Share of those beside an upright person who stand on their hands, their legs as high as the other's trunk:
 # distance alone gives these to the wrong person, which is what tags are for.
 UPSIDE_DOWN = 0.6
@@ -140,7 +140,7 @@ def _place(
     horizon: float,
 ) -> Placement:
     """A figure on level ground that ends at the horizon, anywhere in the image or close to somebody else."""
-    other = others[int(rng.integers(len(others)))] if others and rng.random() < BESIDE else None
+    other = others[int(rng.integers(len(others)))] if others and rng.random() < BESIDE_OTHERS else None
     upside_down = other is not None and other.figure.kind != "handstand" and rng.random() < UPSIDE_DOWN
     figure = draw_figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
     low, high = figure.extent()

@@ -119,9 +119,9 @@ def test_a_published_file_is_taken_in_place_of_raw_annotations(tmp_path: Path) -
     # Code 0 is LSP's test set, 2 is MPII's: the original loader had them the wrong way round.
     assert people.split_N.tolist() == ["train", "test", "train", "unused", "unused"]
     assert summary.left_out == {("lsp train", "image missing"): 1}
-    with h5py.File(path) as published, h5py.File(people.path) as ours:
+    with h5py.File(path) as published, h5py.File(people.path) as prepared:
         for name in ("imgname", "center", "scale", "part", "visible", "istrain"):
-            np.testing.assert_array_equal(ours[name][:], published[name][:][[0, 1, 3, 5, 4]])
+            np.testing.assert_array_equal(prepared[name][:], published[name][:][[0, 1, 3, 5, 4]])
 
 
 def test_a_published_file_gets_head_sizes_and_split_from_what_lies_beside_it(tmp_path: Path) -> None:

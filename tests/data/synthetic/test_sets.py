@@ -123,9 +123,9 @@ def test_the_mat_file_has_the_gaps_of_the_real_one(mpii: Path) -> None:
 def test_the_json_has_the_fields_of_the_real_one(mpii: Path, real_data: Path) -> None:
     with gzip.open(real_data / "mpii" / "mpii_annotations.json.gz", "rt") as file:
         real, _ = json.JSONDecoder().raw_decode(file.read(20_000)[1:])
-    ours = json.loads((mpii / "mpii_annotations.json").read_text())[0]
-    assert list(ours) == list(real)
-    assert all(type(ours[key]) is type(real[key]) for key in real if "other" not in key)
+    drawn = json.loads((mpii / "mpii_annotations.json").read_text())[0]
+    assert list(drawn) == list(real)
+    assert all(type(drawn[key]) is type(real[key]) for key in real if "other" not in key)
 
 
 def test_the_mean_pose_scores_at_most_15_pckh(mpii: Path) -> None:
