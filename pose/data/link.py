@@ -22,7 +22,8 @@ VALID_ID = "valid_id"  # which may lie in a folder `coco` that holds nothing els
 def link_data(source: Path, target: Path = Path("data/real")) -> list[str]:
     """Link the files of every set under `source`; returns the names of those that were found.
 
-    A link for each file: DVC does not look behind a link to a folder, and would miss every change. UserError where there is no set, or where `target` holds files that are no links.
+    A link for each file: DVC does not look behind a link to a folder, and would miss every change.
+    UserError where there is no set, or where `target` holds files that are no links.
     """
     found = {name: folder for name in SETS if (folder := _find(source, name)) is not None}
     if not found:

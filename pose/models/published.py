@@ -94,7 +94,7 @@ def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
     """Write model weights as a checkpoint that a published code reads; it does not carry `mean`.
 
     UserError, naming the file, also for maps that the published codes would misread: they take the network's
-    output as heatmaps and tags, where ours may be logits, or tags to be multiplied.
+    output as heatmaps and tags, where this project may have logits, or tags to be multiplied.
     """
     format, source = _format(kind), load_weights(weights)
     loss, gain = source.inference.get("loss"), source.inference.get("tag_gain", 1)
@@ -163,7 +163,7 @@ def _recognise(tensors: Tensors, source: str) -> Iterator[ExternalTensors]:
 
 
 def _translate(found: ExternalTensors) -> Published:
-    """A recognised state dict as ours; each of its tensors must be used."""
+    """A recognised state dict with internal names; each of its tensors must be used."""
     format, source = found.format, found.source
     settings = format.settings(found)
     tensors: dict[str, Tensor] = {}

@@ -46,7 +46,7 @@ class ProblemReport:
 
 @dataclass(frozen=True)
 class OwnRow:
-    """A row of this run in the comparison: a table of metrics/TASK.json, and where the number of its samples is.
+    """A row of this run in the comparison: a table of metrics/TASK.json, and where its samples are counted.
 
     names: of metrics in that table, where they are not the columns'.
     """
