@@ -82,9 +82,9 @@ def sound(
     net = build_cpu_task(params, "hgpose").net.state_dict()
     CheckpointManager(folder, "single", {"seed": 1}).save(net=net, **content)
     shutil.copy(prepared, folder)
-    with h5py.File(prepared) as ours, h5py.File(folder / "published.h5", "w") as published:
+    with h5py.File(prepared) as own, h5py.File(folder / "published.h5", "w") as published:
         for name in ("imgname", "center", "scale", "part", "visible", "istrain"):
-            published[name] = ours[name][()]
+            published[name] = own[name][()]
     with h5py.File(folder / "predictions.h5", "w") as file:
         file["row"], file["joint"], file["score"] = np.arange(9), np.ones((9, 16, 2)), np.ones((9, 16))
     shutil.copy(prepared_coco / "coco.h5", folder)
@@ -123,10 +123,10 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(sound: Path, tmp_pa
     while status:
         command = [sys.executable, "-c", run, __file__, str(sound), str(tmp_path), str(number + 1)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
-        assert answers, "the process cannot start"
-        problems |= {name: problem for _, name, problem in answers}
-        number, status = answers[-1][0], done.returncode
+        replies = [json.loads(line) for line in done.stdout.splitlines()]
+        assert replies, "the process cannot start"
+        problems |= {name: problem for _, name, problem in replies}
+        number, status = replies[-1][0], done.returncode
     assert {name: problem for name, problem in problems.items() if problem} == {}
     assert len(problems) > 216
 

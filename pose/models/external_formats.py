@@ -96,7 +96,7 @@ class ExternalTensors:
 
 
 def _residual_rules(*, stem: Mapping[int, str], match: str, outermost: int) -> Rules:
-    """For codes that keep an hourglass as a table, `hg.STACK.hg.SCALE.PLACE`, where this project nests modules.
+    """For codes that keep an hourglass as a table, `hg.STACK.hg.SCALE.PLACE`, where this project nests them.
 
     outermost: row of the largest scale.
     """

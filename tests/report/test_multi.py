@@ -40,8 +40,8 @@ def new_page(multi_copy, params_of, page_of):
 
 
 def test_our_metrics_stand_beside_the_published_ones_column_by_column(multi_page, multi_root):
-    ours = json.loads((multi_root / f"metrics/{TASK}.json").read_text())["COCO"]
-    numbers = " ".join(f"{value:.3f}" for value in ours.values())
+    found = json.loads((multi_root / f"metrics/{TASK}.json").read_text())["COCO"]
+    numbers = " ".join(f"{value:.3f}" for value in found.values())
     for words in (
         "AP AP50 AP75 AP M AP L AR AR50 AR75 AR M AR L",
         f"{TASK}, this run data/synthetic, 7 images {numbers}",  # nobody is large: two metrics less

@@ -27,8 +27,8 @@ class People:
 
 
 def test_our_metrics_stand_beside_the_published_ones_and_their_sources(single_page, single_root):
-    ours = json.loads((single_root / "metrics/hgpose.json").read_text())["PCKh"]
-    values = [ours[name] for name in ("0.5", "0.5 weighted", *MPII.groups)]
+    found = json.loads((single_root / "metrics/hgpose.json").read_text())["PCKh"]
+    values = [found[name] for name in ("0.5", "0.5 weighted", *MPII.groups)]
     numbers = " ".join(f"{value:.1f}" for value in values)
     assert f"hgpose, PCKh@0.5 data/synthetic, 16 people {numbers}" in single_page.text
     assert (
