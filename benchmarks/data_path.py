@@ -4,9 +4,9 @@ Samples per second and core.
 
     python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name NAME]
 
-On drawn people (data/synthetic, or a few hundred drawn for the purpose) and, beside them, on those of FOLDER,
-which holds LSP, LSPET or mpii as published. Only people whose packed image is their image's file, byte for
-byte, take part: all decode the same bytes.
+On synthetic people (data/synthetic, or a few hundred made for the purpose) and, beside them, on those of
+FOLDER, which holds LSP, LSPET or mpii as published. Only people whose packed image is their image's file,
+byte for byte, take part: all decode the same bytes.
 """
 
 from __future__ import annotations

@@ -63,11 +63,11 @@ def check(sizes: list[tuple[int, ...]]) -> None:
             on_cpu = case(size, dtype, seed=sum(size))
             on_gpu = [tensor.cuda() for tensor in on_cpu]
             first = results(*on_gpu)
-            for ours, theirs in zip(first, results(*on_cpu), strict=True):
+            for on_cuda, expected in zip(first, results(*on_cpu), strict=True):
                 # Sums in float64 on both sides: what differs is their order, and so at most the last
                 # rounding.
                 torch.testing.assert_close(
-                    ours.cpu(), theirs, rtol=2 * torch.finfo(theirs.dtype).eps + 1e-12, atol=1e-12
+                    on_cuda.cpu(), expected, rtol=2 * torch.finfo(expected.dtype).eps + 1e-12, atol=1e-12
                 )
             for _ in range(REPEATS if sizes is MANY else 2):
                 assert all(
@@ -110,10 +110,10 @@ def check_launches() -> None:
         graph.replay()
         torch.cuda.synchronize()
         expected = call()
-        for ours, theirs in zip(
+        for replayed, called in zip(
             *((one,) if isinstance(one, Tensor) else one for one in (captured, expected)), strict=True
         ):
-            assert torch.equal(ours, theirs), f"{name}: replayed from a CUDA graph it differs"
+            assert torch.equal(replayed, called), f"{name}: replayed from a CUDA graph it differs"
     print("one launch each way, no synchronisation, replays from a CUDA graph")
 
 
@@ -140,7 +140,7 @@ def take_times(folder: Path) -> None:
             "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: (
                 torch.ops.pose.tag_loss_backward(one_B, one_B, *slopes, tag, cell)
             ),
-            "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+            "operator": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
                 ops.tag_loss(tag, cell), tag, (one_B, one_B)
             ),
             "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
@@ -165,7 +165,7 @@ def take_times(folder: Path) -> None:
     text = f"""# Tag loss on a GPU
 
 {B} images, {K} joints, maps of {h} x {w}, float32; milliseconds by the device's clock, {ROUNDS}
-rounds in turns: median (range of the middle half). `ours` and `formula` are forward and backward through
+rounds in turns: median (range of the middle half). `operator` and `formula` are forward and backward through
 autograd, so mostly the time that Python needs to launch them.
 
 | people | {" | ".join(names)} |

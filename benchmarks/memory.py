@@ -1,4 +1,4 @@
-"""Does a long training grow? Memory, open files, threads and processes of one, watched from outside.
+"""Does a long training grow? Memory, open files, threads and processes of one, sampled from outside.
 
     python benchmarks/memory.py [--task advpose-ae] [--minutes 30] [--prepared PATH] [--to FOLDER]
 

@@ -58,7 +58,7 @@ def main() -> None:
             keep_memory(memory == "held")
             variants = {
                 "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
-                "ours": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
+                "operator": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
                     ops.tag_loss(tag, cell), tag, (one_B, one_B)
                 ),
                 "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
@@ -72,7 +72,7 @@ def main() -> None:
                 "milliseconds": {name: 1e3 * spread(values)["median"] for name, values in seconds.items()},
             }
             rows.append(
-                row | {name: spread(seconds[name] / seconds["zeros"]) for name in ("ours", "formula")}
+                row | {name: spread(seconds[name] / seconds["zeros"]) for name in ("operator", "formula")}
             )
     text = f"""# Tag loss, forward and backward
 
@@ -85,7 +85,7 @@ held by the process, or fresh from the system.
 """
     for row in rows:
         limit = f"{row['milliseconds']['zeros']:.2f} ms"
-        text += f"| {row['people']} | {row['memory']} | {limit} | {shown(row['ours'])} |"
+        text += f"| {row['people']} | {row['memory']} | {limit} | {shown(row['operator'])} |"
         text += f" {shown(row['formula'])} |\n"
     write("tag_loss", {"rounds": ROUNDS, "threads": 1, "rows": rows}, text)
 
