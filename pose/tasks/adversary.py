@@ -46,7 +46,7 @@ class Adversary:
         autocast: bool,
     ) -> Adversary:
         """A new adversary; Adam, as published."""
-        net = Discriminator(joints=joints, **params.network.model_dump(exclude={"kind"}))
+        net = Discriminator(outputs=joints, **params.network.model_dump(exclude={"kind"}))
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         k = torch.zeros((), dtype=torch.float64, device=device)
         optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
