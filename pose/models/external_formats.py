@@ -31,7 +31,7 @@ Tensors = Mapping[str, Tensor]
 class ExternalFormat:
     """The layout of one published network.
 
-    stem: internal names of the convolutions whose channels are the network's `stem`. kernel: of the first, px.
+    stem: internal names of the convolutions whose channels make up `stem`. kernel: of the first one, px.
     key, prefix: where checkpoints keep the state dict, and what names begin with there. mean: colour (RGB, 0
     to 1) that the published code subtracts from images.
     """
