@@ -107,7 +107,6 @@ unsigned int grid_of(int64_t blocks) {
 }
 
 Losses tag_loss_cuda(const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
-  check_forward(tag_BKhw, cell_given_BPK);
   const torch::stable::accelerator::DeviceGuard guard(tag_BKhw.get_device_index());
   const Tensor cell_BPK = torch::stable::contiguous(cell_given_BPK);
   const int64_t images = cell_BPK.size(0), people = cell_BPK.size(1), joints = cell_BPK.size(2);
@@ -130,7 +129,6 @@ Losses tag_loss_cuda(const Tensor& tag_BKhw, const Tensor& cell_given_BPK) {
 Tensor tag_loss_backward_cuda(const Tensor& grad_pull_B, const Tensor& grad_push_B,
                               const Tensor& pull_grad_BPK, const Tensor& push_grad_BP, const Tensor& tag_BKhw,
                               const Tensor& cell_given_BPK) {
-  check_backward(grad_pull_B, grad_push_B, pull_grad_BPK, push_grad_BP, tag_BKhw, cell_given_BPK);
   const torch::stable::accelerator::DeviceGuard guard(tag_BKhw.get_device_index());
   const Tensor cell_BPK = torch::stable::contiguous(cell_given_BPK);
   const int64_t images = cell_BPK.size(0), people = cell_BPK.size(1), joints = cell_BPK.size(2);

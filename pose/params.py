@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from pose.io.errors import UserError
 from pose.io.schema import Frozen, parse, read_yaml
@@ -110,7 +110,7 @@ class SingleInferenceParams(Frozen):
 
 
 class SingleParams(SingleInferenceParams):
-    """unlabelled: leave joints without annotation out of the loss, or train them towards an empty map.
+    """unlabelled: leave joints without annotation out of the loss, or (mse) train them towards an empty map.
 
     foreground: the squared error of a cell is weighted by 1 + foreground * target.
     """
@@ -118,12 +118,6 @@ class SingleParams(SingleInferenceParams):
     unlabelled: Literal["ignore", "zero"]
     foreground: NotNegative
     augment: AugmentParams
-
-    @model_validator(mode="after")
-    def _cross_entropy_has_no_empty_maps(self) -> SingleParams:
-        if self.loss == "cross_entropy" and self.unlabelled == "zero":
-            raise ValueError("unlabelled: zero goes with loss: mse only; with cross_entropy it is ignore")
-        return self
 
 
 class MultiAugmentParams(Frozen):
@@ -172,8 +166,9 @@ class MultiInferenceParams(Frozen):
 class MultiParams(MultiInferenceParams):
     """sigma: of the target Gaussian, cells. people: of an image, whose tags are trained, at most.
 
-    foreground: the error of a cell is weighted by 1 + foreground * target. held_out: number of training
-    images used for validation and to tune thresholds instead.
+    focal_gamma: 0 or at least 1, since between them the gradient of a correct cell is infinite. foreground:
+    the error of a cell is weighted by 1 + foreground * target. held_out: number of training images used for
+    validation and to tune thresholds instead.
     """
 
     sigma: Positive
@@ -182,13 +177,6 @@ class MultiParams(MultiInferenceParams):
     foreground: NotNegative
     held_out: CountOrZero
     augment: MultiAugmentParams
-
-    @model_validator(mode="after")
-    def _focal_gradient_is_finite(self) -> MultiParams:
-        if 0 < self.focal_gamma < 1:
-            why = "between them the gradient of a correct cell is infinite"
-            raise ValueError(f"focal_gamma is {self.focal_gamma:g}, expected 0 or at least 1: {why}")
-        return self
 
 
 class AdversaryParams(Frozen):
@@ -256,19 +244,13 @@ class TrainParams(Frozen):
 
 
 class EvaluateParams(Frozen):
-    """scales: of the input size. train_images: how many trained-on images are evaluated too."""
+    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too."""
 
     weights: Literal["best", "last"]
     flip_test: bool
     batch: Count
     scales: Annotated[list[Annotated[float, Field(gt=0, le=8)]], Field(min_length=1, max_length=16)]
     train_images: CountOrZero
-
-    @model_validator(mode="after")
-    def _one_is_a_scale(self) -> EvaluateParams:
-        if 1.0 not in self.scales:
-            raise ValueError("scales: expected 1.0 among them, the size at which tags are read")
-        return self
 
 
 class ReportParams(Frozen):
@@ -294,32 +276,28 @@ class Params(Frozen):
     @classmethod
     def _extend(cls, tasks: Any) -> Any:
         """A task that `extends` another has all of its keys, except for those that it sets itself."""
-        if not isinstance(tasks, Mapping):
+        if not isinstance(tasks, dict):
             return tasks
-        return {name: _extended(name, task, tasks) for name, task in tasks.items()}
+        bases = [name for name, task in tasks.items() if isinstance(task, dict) and "extends" not in task]
+        extended = dict(tasks)
+        for name, task in tasks.items():
+            if isinstance(task, dict) and "extends" in task:
+                if task["extends"] not in bases:
+                    expected = f"expected a task that extends none: {', '.join(bases)}"
+                    raise ValueError(f"{name}.extends: found {task['extends']!r}, {expected}")
+                extended[name] = {**tasks[task["extends"]], **task}
+                del extended[name]["extends"]
+        return extended
 
     def problem(self, kind: str) -> SingleParams | MultiParams:
         """The parameters of a problem, `single` or `multi`."""
-        problems: dict[str, SingleParams | MultiParams] = {"single": self.single, "multi": self.multi}
-        return problems[kind]
+        return self.single if kind == "single" else self.multi
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks that exist, for another name."""
         if name not in self.tasks:
             raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
         return self.tasks[name]
-
-
-def _extended(name: str, task: Any, tasks: Mapping[str, Any]) -> Any:
-    if not isinstance(task, Mapping) or "extends" not in task:
-        return task
-    extended = task["extends"]
-    base = tasks.get(extended) if isinstance(extended, str) else None
-    if not isinstance(base, Mapping) or "extends" in base:
-        bases = [other for other, one in tasks.items() if isinstance(one, Mapping) and "extends" not in one]
-        expected = f"expected a task that extends none: {', '.join(bases)}"
-        raise ValueError(f"{name}.extends: found {extended!r}, {expected}")
-    return {**base, **{key: value for key, value in task.items() if key != "extends"}}
 
 
 def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:

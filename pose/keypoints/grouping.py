@@ -60,13 +60,19 @@ def group(
     distance in the image, to show what tags are worth. A joint's score is its heatmap's value; a person's is
     the mean over all K joints, 0 for those without a peak, so that joints filled in by `refine` do not count.
     """
-    params = params or GroupingParams()
-    heatmap_Khw, tag_TKc = _checked(heatmap_Khw, tag_KhwT, params, skeleton)
-    threshold, rounding = (
-        (params.tag_threshold, TAG_ROUNDING) if tag_KhwT is not None else (1, POSITION_ROUNDING)
-    )
-    joints = len(heatmap_Khw)
-    heatmap_Kc = heatmap_Khw.reshape(joints, -1)
+    params, threshold, rounding = params or GroupingParams(), 1.0, POSITION_ROUNDING
+    heatmap_Khw = np.ascontiguousarray(heatmap_Khw, dtype=np.float32)
+    joints, h, w = heatmap_Khw.shape
+    if joints != len(skeleton):
+        raise ValueError(f"found {joints} heatmaps, expected one for each joint of {skeleton.name}")
+    if tag_KhwT is not None:
+        threshold, rounding = params.tag_threshold, TAG_ROUNDING
+    else:  # x and y, on a scale where a root mean square difference of 1 is `max_distance`
+        scale = np.float32(2**0.5 / (params.max_distance * max(h, w)))
+        y_hw, x_hw = np.indices((h, w), dtype=np.float32) * scale
+        tag_KhwT = np.broadcast_to(np.stack([x_hw, y_hw], axis=2), (joints, h, w, 2))
+    heatmap_Kc = heatmap_Khw.reshape(joints, h * w)
+    tag_TKc = np.asarray(tag_KhwT, dtype=np.float32).transpose(3, 0, 1, 2).reshape(-1, joints, h * w)
 
     joint_N, cell_N = _peaks(heatmap_Khw, tag_TKc, params.detection_threshold, threshold)
     score_N = np.minimum(heatmap_Kc[joint_N, cell_N], 1).astype(np.float64)
@@ -101,31 +107,6 @@ def joint_order(joints: tuple[str, ...]) -> tuple[int, ...]:
         return next((rank for rank, part in enumerate(ORDER) if joints[joint].endswith(part)), len(ORDER))
 
     return tuple(sorted(range(len(joints)), key=rank))
-
-
-def _checked(
-    heatmap_Khw: np.ndarray, tag_KhwT: np.ndarray | None, params: GroupingParams, skeleton: Skeleton
-) -> tuple[np.ndarray, np.ndarray]:
-    """The heatmaps, and the tags (or positions in their place) as (T, K, c), if possible without copying."""
-    heatmap_Khw = np.ascontiguousarray(heatmap_Khw, dtype=np.float32)
-    if heatmap_Khw.ndim != 3 or len(heatmap_Khw) != len(skeleton) or heatmap_Khw.size == 0:
-        expected = f"({len(skeleton)}, h, w), a map for each joint of {skeleton.name}"
-        raise ValueError(f"heatmaps: found shape {heatmap_Khw.shape}, expected {expected}")
-    if tag_KhwT is None:
-        tag_KhwT = _positions(heatmap_Khw.shape, params.max_distance)
-    if tag_KhwT.ndim != 4 or tag_KhwT.shape[:3] != heatmap_Khw.shape or tag_KhwT.shape[3] == 0:
-        expected = f"{heatmap_Khw.shape} as of the heatmaps, and T tags for each cell"
-        raise ValueError(f"tags: found shape {tag_KhwT.shape}, expected {expected}")
-    joints, h, w, dims = tag_KhwT.shape
-    tag_TKhw = np.asarray(tag_KhwT, dtype=np.float32).transpose(3, 0, 1, 2)
-    return heatmap_Khw, tag_TKhw.reshape(dims, joints, h * w)
-
-
-def _positions(shape: tuple[int, ...], max_distance: float) -> np.ndarray:
-    """x and y of each cell, (K, h, w, 2); `max_distance` becomes a root mean square difference of 1."""
-    _, h, w = shape
-    y_hw, x_hw = np.indices((h, w), dtype=np.float32) * np.float32(2**0.5 / (max_distance * max(h, w)))
-    return np.broadcast_to(np.stack([x_hw, y_hw], axis=2), (*shape, 2))
 
 
 def _peaks(
@@ -191,8 +172,6 @@ def _match(
     """
     from scipy.optimize import linear_sum_assignment  # here: single-person tasks do without scipy
 
-    if not np.isfinite(tag_TN).all():
-        raise ValueError("tags: found NaN or infinity at a peak, expected finite numbers")
     dims, count = tag_TN.shape
     person_N, people = np.full(count, -1), 0
     total_TP, peaks_P = np.zeros((dims, count)), np.zeros(count)

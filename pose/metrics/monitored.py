@@ -35,27 +35,19 @@ class Metric:
         return f"{self.table}.{self.key}"
 
 
-def _pck(name: str, table: str, key: str, meaning: str) -> Metric:
-    return Metric(name, table, key, 100.0, 1, meaning)
-
-
-def _oks(name: str, meaning: str) -> Metric:
-    # pycocotools gives none where nobody is found
-    return Metric(name, "COCO", name, 1.0, 3, meaning, default=0.0)
-
-
+_MEAN = "the mean of OKS thresholds 0.50 to 0.95"
 # By problem. The first metric that a run has decides which weights are the best and compares runs.
 MONITORED: dict[str, tuple[Metric, ...]] = {
     "single": (
-        _pck("PCKh@0.5", "PCKh", "0.5", "within half a head size"),
-        _pck("PCK@0.2", "PCK", "0.2", "within a fifth of the torso"),
-        _pck("PCKh@0.1", "PCKh", "0.1", "within a tenth of a head size"),
-        _pck("AUC", "PCKh", "AUC", "area under the accuracy from 0 to 0.5"),
+        Metric("PCKh@0.5", "PCKh", "0.5", 100.0, 1, "within half a head size"),
+        Metric("PCK@0.2", "PCK", "0.2", 100.0, 1, "within a fifth of the torso"),
+        Metric("PCKh@0.1", "PCKh", "0.1", 100.0, 1, "within a tenth of a head size"),
+        Metric("AUC", "PCKh", "AUC", 100.0, 1, "area under the accuracy from 0 to 0.5"),
     ),
-    "multi": (
-        _oks("AP", "average precision, the mean of OKS thresholds 0.50 to 0.95"),
-        _oks("AP50", "average precision where an OKS of 0.5 is enough"),
-        _oks("AR", "average recall: people found, the mean of OKS thresholds 0.50 to 0.95"),
+    "multi": (  # pycocotools gives none of them where nobody is found
+        Metric("AP", "COCO", "AP", 1.0, 3, f"average precision, {_MEAN}", 0.0),
+        Metric("AP50", "COCO", "AP50", 1.0, 3, "average precision where an OKS of 0.5 is enough", 0.0),
+        Metric("AR", "COCO", "AR", 1.0, 3, f"average recall: people found, {_MEAN}", 0.0),
     ),
 }
 

@@ -39,15 +39,6 @@ class PersonTruth:
     lsp_N: np.ndarray
     skeleton: Skeleton
 
-    def __post_init__(self) -> None:
-        people, joints = len(self.joint_NK2), len(self.skeleton)
-        if self.joint_NK2.ndim > 1 and self.joint_NK2.shape[1] != joints:
-            expected = f"the {joints} of {self.skeleton.name}"
-            raise ValueError(f"joints: found {self.joint_NK2.shape[1]} a person, expected {expected}")
-        if self.lsp_N.shape != (people,) or self.lsp_N.dtype != bool:
-            found = f"{self.lsp_N.dtype} of shape {self.lsp_N.shape}"
-            raise ValueError(f"lsp_N: found {found}, expected bool of shape {(people,)}")
-
     def head_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
         """`normalised_distance` in head sizes."""
         return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.head_size_N)
@@ -68,16 +59,15 @@ def normalised_distance(
     positive. Infinity where a labelled joint was not found (a NaN prediction). ValueError for arrays that do
     not fit together.
     """
-    predicted, true, labelled = _checked(predicted_NK2, true_NK2, labelled_NK)
-    reference = np.asarray(reference_N, dtype=np.float64)
-    if reference.shape != (len(true),):
-        found, expected = f"found shape {reference.shape}", f"expected one a person: {(len(true),)}"
-        raise ValueError(f"reference lengths: {found}, {expected}")
+    shapes = [one.shape for one in (predicted_NK2, true_NK2, labelled_NK, reference_N)]
+    people, joints = labelled_NK.shape
+    if shapes != [(people, joints, 2), (people, joints, 2), (people, joints), (people,)]:
+        raise ValueError(f"found shapes {shapes}, expected (N, K, 2), (N, K, 2), (N, K), (N,)")
     with np.errstate(invalid="ignore"):
-        usable_NK = labelled & (np.isfinite(reference) & (reference > 0))[:, None]
-        distance = np.hypot(*np.moveaxis(predicted - true, 2, 0))
+        usable_NK = labelled_NK & (np.isfinite(reference_N) & (reference_N > 0))[:, None]
+        distance = np.hypot(*np.moveaxis(predicted_NK2.astype(np.float64) - true_NK2, 2, 0))
     distance = np.where(np.isnan(distance), np.inf, distance)
-    return np.divide(distance, reference[:, None], out=np.full(distance.shape, np.nan), where=usable_NK)
+    return np.divide(distance, reference_N[:, None], out=np.full(distance.shape, np.nan), where=usable_NK)
 
 
 def torso_length(true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -205,26 +195,6 @@ def accuracy_curve(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFram
         groups = _groups(accuracy_K, truth.skeleton)
         rows.append({"threshold": threshold, "unit": unit, **groups, "Mean": mean})
     return pd.DataFrame(rows)
-
-
-def _checked(
-    predicted: np.ndarray, true: np.ndarray, labelled: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    predicted, true = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
-    if true.ndim != 3 or true.shape[2] != 2:
-        raise ValueError(f"true joints: found shape {true.shape}, expected (people, joints, 2)")
-    if predicted.shape != true.shape:
-        found, expected = f"found shape {predicted.shape}", f"expected that of the true: {true.shape}"
-        raise ValueError(f"predicted joints: {found}, {expected}")
-    if labelled.shape != true.shape[:2] or labelled.dtype != bool:
-        found = f"{labelled.dtype} of shape {labelled.shape}"
-        raise ValueError(f"labelled: found {found}, expected bool of shape {true.shape[:2]}")
-    nowhere = labelled & ~np.isfinite(true).all(axis=2)
-    if nowhere.any():
-        person, joint = np.argwhere(nowhere)[0]
-        found = f"joint {joint} of person {person} is labelled but is {true[person, joint]}"
-        raise ValueError(f"true joints: {found}, expected numbers")
-    return predicted, true, labelled
 
 
 def _counted(distance_NK: np.ndarray) -> np.ndarray:

@@ -16,11 +16,11 @@ class Discriminator(Stacked):
     and w being multiples of 16. stem: channels of its convolution and first two residuals (64, 128, 128).
     """
 
-    def __init__(self, *, joints: int, stacks: int, modules: int, features: int, stem: Sequence[int]):
+    def __init__(self, *, outputs: int, stacks: int, modules: int, features: int, stem: Sequence[int]):
         first, second, third = stem
         super().__init__(
             stem=nn.Sequential(
-                nn.Conv2d(3 + joints, first, 3, padding=1),
+                nn.Conv2d(3 + outputs, first, 3, padding=1),
                 nn.BatchNorm2d(first),
                 nn.ReLU(),
                 Residual(first, second),
@@ -31,7 +31,7 @@ class Discriminator(Stacked):
             neck=lambda: residual_neck(features, modules),
             stacks=stacks,
             features=features,
-            outputs=joints,
+            outputs=outputs,
         )
 
     def forward(self, image_heatmap_BChw: Tensor) -> Tensor:

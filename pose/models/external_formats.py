@@ -1,23 +1,24 @@
-"""How published codes name the tensors of the networks that we have in common.
+"""How published codes name the tensors of the networks that we have in common: one table.
 
-The formats: `bearpaw_hg` (bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass), `roytseng_hgpose`,
-`roytseng_discriminator` and `roytseng_hgpose_ae` (roytseng-tw/adversarial-pose-pytorch), `umich_pose_ae`
-(princeton-vl/pose-ae-train). An internal name is that of a tensor in our state dict, an external name that of
+`bearpaw_hg` is of bearpaw/pytorch-pose and anibali/pytorch-stacked-hourglass, `roytseng_hgpose`,
+`roytseng_discriminator` and `roytseng_hgpose_ae` of roytseng-tw/adversarial-pose-pytorch, `umich_pose_ae` of
+princeton-vl/pose-ae-train. An internal name is that of a tensor in our state dict, an external name that of
 the same tensor in a published one.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pose.io.errors import UserError
 from pose.models.ae_hourglass import AEHourglass
-from pose.models.blocks import DEPTH
+from pose.models.blocks import DEPTH, Stacked
 from pose.models.discriminator import Discriminator
 from pose.models.hourglass import StackedHourglass
 from pose.models.weights import NO_MEAN
@@ -25,26 +26,21 @@ from pose.models.weights import NO_MEAN
 Rules = list[tuple[str, str]]  # patterns in internal names and what replaces them, applied in this order
 Tensors = Mapping[str, Tensor]
 
-MAX_LAYERS = 32  # stacks, and modules in each: published networks have up to 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalFormat:
     """The layout of one published network.
 
-    settings: what our network is built from, read from the tensors' sizes. signature: a tensor that no other
-    format has. stem: internal name of the first convolution, of `kernel` px. key, prefix: where checkpoints
-    keep the state dict, and what names begin with there. mean: colour (RGB, 0 to 1) that the published code
-    subtracts from images.
+    stem: internal names of the convolutions whose channels make up `stem`. kernel: of the first one, px.
+    key, prefix: where checkpoints keep the state dict, and what names begin with there. mean: colour (RGB, 0
+    to 1) that the published code subtracts from images.
     """
 
     name: str
-    network: Callable[..., nn.Module]
-    settings: Callable[[ExternalTensors], dict[str, Any]]
+    network: Callable[..., Stacked]
     rules: Rules
-    signature: str
+    stem: tuple[str, str, str]
     key: str
-    stem: str = "stem.0.weight"
     kernel: int = 7
     prefix: str = "module."
     mean: tuple[float, float, float] = NO_MEAN
@@ -55,44 +51,33 @@ class ExternalFormat:
             name = re.sub(pattern, replacement, name)
         return name
 
-    def matches(self, tensors: Tensors, prefix: str) -> bool:
-        """Whether these tensors, each named after `prefix`, are of this format."""
-        first = tensors.get(prefix + self.external_name(self.stem))
-        return prefix + self.signature in tensors and first is not None and first.shape[-1:] == (self.kernel,)
+    def matches(self, external: Tensors) -> bool:
+        """Whether tensors of these external names, without a prefix, are of this format."""
+        first, second = (external.get(self.external_name(name)) for name in self.stem[:2])
+        return first is not None and second is not None and first.shape[-1:] == (self.kernel,)
 
+    def settings(self, external: Tensors) -> dict[str, Any]:
+        """What our network is built from, read from the shapes of its tensors."""
 
-@dataclass(frozen=True)
-class ExternalTensors:
-    """A published state dict, looked up by internal names."""
+        def channels(internal_name: str) -> tuple[int, int]:
+            name = self.external_name(internal_name)
+            tensor = external.get(name)
+            if tensor is None or tensor.ndim != 4:
+                found = "nothing" if tensor is None else tuple(tensor.shape)
+                raise UserError(f"tensor {name}: found {found}, expected the weights of a convolution")
+            return tensor.shape[0], tensor.shape[1]
 
-    source: str
-    format: ExternalFormat
-    prefix: str
-    tensors: Tensors
+        def count(internal_name: str) -> int:
+            names = (self.external_name(internal_name.format(number)) for number in itertools.count())
+            return sum(1 for _ in itertools.takewhile(external.__contains__, names))
 
-    def name(self, internal_name: str) -> str:
-        """The name in the state dict."""
-        return self.prefix + self.format.external_name(internal_name)
-
-    def channels(self, internal_name: str) -> tuple[int, int]:
-        """Outputs and inputs of a convolution."""
-        name = self.name(internal_name)
-        found = tuple(self.tensors[name].shape) if name in self.tensors else "nothing"
-        if len(found) != 4 or 0 in found:
-            expected = "expected the weights of a convolution"
-            raise UserError(f"{self.source}: tensor {name}: found {found}, {expected}")
-        return int(found[0]), int(found[1])
-
-    def count(self, internal_name: str) -> int:
-        """How many of these tensors exist, `{}` in the name being their number from 0."""
-        for number in range(MAX_LAYERS + 1):
-            if self.name(internal_name.format(number)) not in self.tensors:
-                return number
-        name = self.name(internal_name.format(MAX_LAYERS))
-        raise UserError(f"{self.source}: tensor {name}: expected at most {MAX_LAYERS} of its kind")
-
-
-# External names
+        outputs, features = channels("heads.0.weight")
+        found: dict[str, Any] = {"outputs": outputs, "stacks": count("heads.{}.weight"), "features": features}
+        if self.network is AEHourglass:
+            found["increase"] = max(channels("hourglasses.0.before.0.weight")[0] - features, 0)
+        else:
+            found["modules"] = count("necks.0.0.{}.conv1.weight")
+        return found | {"stem": [channels(name)[0] for name in self.stem]}
 
 
 def _residual_rules(*, stem: Mapping[int, str], match: str, outermost: int) -> Rules:
@@ -135,90 +120,50 @@ def _ae_rules(*, stem: Mapping[int, str], conv: str, in_hourglass: str, neck: tu
     ]
 
 
-# What our networks are built from, read from the tensors' sizes
-
-
-def _residual_settings(second: str, third: str, outputs: str) -> Callable[[ExternalTensors], dict[str, Any]]:
-    """second, third: internal names of the stem's residuals. outputs: the network's word for its channels."""
-
-    def settings(found: ExternalTensors) -> dict[str, Any]:
-        channels, features = found.channels("heads.0.weight")
-        names = ("stem.0.weight", f"{second}.conv3.weight", f"{third}.conv3.weight")
-        return {
-            outputs: channels,
-            "stacks": found.count("heads.{}.weight"),
-            "modules": found.count("necks.0.0.{}.conv1.weight"),
-            "features": features,
-            "stem": [found.channels(name)[0] for name in names],
-        }
-
-    return settings
-
-
-def _ae_settings(found: ExternalTensors) -> dict[str, Any]:
-    outputs, features = found.channels("heads.0.weight")
-    wider = found.channels("hourglasses.0.before.0.weight")[0]
-    if wider < features:
-        name = f"tensor {found.name('hourglasses.0.before.0.weight')}"
-        raise UserError(f"{found.source}: {name}: found {wider} channels, expected at least {features}")
-    return {
-        "outputs": outputs,
-        "stacks": found.count("heads.{}.weight"),
-        "features": features,
-        "increase": wider - features,
-        "stem": [found.channels(f"stem.{place}.0.weight")[0] for place in (0, 1, 3)],
-    }
-
-
 _BEARPAW_STEM = {0: "conv1", 1: "bn1", 3: "layer1.0", 5: "layer2.0", 6: "layer3.0"}
 _ROYTSENG_STEM = {0: "conv1", 1: "bn1", 3: "res1", 5: "res2", 6: "res3"}
 _DISCRIMINATOR_STEM = {0: "conv1", 1: "bn1", 3: "res1", 4: "res2", 5: "res3"}
 _ROYTSENG_AE_STEM = {0: "head.0", 1: "head.2", 3: "head.5", 4: "head.7"}
 _UMICH_STEM = {0: "pre.0", 1: "pre.1", 3: "pre.3", 4: "pre.4"}
+_HOURGLASS_WEIGHTS = ("stem.0.weight", "stem.3.conv3.weight", "stem.5.conv3.weight")
+_AE_WEIGHTS = ("stem.0.0.weight", "stem.1.0.weight", "stem.3.0.weight")
 
 _FORMATS = (
     ExternalFormat(
         name="bearpaw_hg",
         network=StackedHourglass,
-        settings=_residual_settings("stem.3", "stem.5", "outputs"),
         rules=_residual_rules(stem=_BEARPAW_STEM, match="downsample.0", outermost=3),
-        signature="layer1.0.conv1.weight",
+        stem=_HOURGLASS_WEIGHTS,
         key="state_dict",
         mean=(0.4404, 0.4440, 0.4327),  # of MPII's training images
     ),
     ExternalFormat(
         name="roytseng_hgpose",
         network=StackedHourglass,
-        settings=_residual_settings("stem.3", "stem.5", "outputs"),
         rules=_residual_rules(stem=_ROYTSENG_STEM, match="conv_skip", outermost=0),
-        signature="res1.conv1.weight",
+        stem=_HOURGLASS_WEIGHTS,
         key="netHg",
     ),
     ExternalFormat(
         name="roytseng_discriminator",
         network=Discriminator,
-        settings=_residual_settings("stem.3", "stem.4", "joints"),
         rules=_residual_rules(stem=_DISCRIMINATOR_STEM, match="conv_skip", outermost=0),
-        signature="res1.conv1.weight",
+        stem=("stem.0.weight", "stem.3.conv3.weight", "stem.4.conv3.weight"),
         kernel=3,
         key="netD",
     ),
     ExternalFormat(
         name="roytseng_hgpose_ae",
         network=AEHourglass,
-        settings=_ae_settings,
         rules=_ae_rules(stem=_ROYTSENG_AE_STEM, conv="", in_hourglass="0.0.", neck=("1", "3")),
-        signature="head.0.weight",
-        stem="stem.0.0.weight",
+        stem=_AE_WEIGHTS,
         key="netHg",
     ),
     ExternalFormat(
         name="umich_pose_ae",
         network=AEHourglass,
-        settings=_ae_settings,
         rules=_ae_rules(stem=_UMICH_STEM, conv="conv.", in_hourglass="conv.", neck=("1", "2")),
-        signature="pre.0.conv.weight",
-        stem="stem.0.0.weight",
+        stem=_AE_WEIGHTS,
         key="state_dict",
         prefix="module.model.",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,13 +22,7 @@ class InitialWeights(TorchFunctionMode):
         super().__init__()
         self._generator = torch.Generator().manual_seed(seed)
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Iterable[type],
-        args: Any = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Give the generator to functions that draw."""
         given = dict(kwargs or {})
         if function.__name__.endswith(DRAWING):

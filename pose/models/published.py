@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,13 @@ from torch import Tensor, nn
 
 from pose.io.errors import UserError
 from pose.io.schema import parse
-from pose.io.torch_file import check_tensors, load_torch, save_torch
+from pose.io.torch_file import load_torch, save_torch
 from pose.keypoints.skeleton import COCO, MPII
 from pose.models.ae_hourglass import AEHourglass
-from pose.models.external_formats import EXTERNAL_FORMATS, ExternalFormat, ExternalTensors, Tensors
+from pose.models.external_formats import EXTERNAL_FORMATS, ExternalFormat, Tensors
 from pose.models.hourglass import StackedHourglass
-from pose.models.networks import AEHourglassParams, HourglassParams
+from pose.models.networks import AEHourglassParams, HourglassParams, NetworkParams
 from pose.models.weights import FORMAT, Weights, load_weights, save_weights
-
-PREFIXES = ("", "module.", "model.", "module.model.")  # what DataParallel and trainers put before each name
 
 # The conventions by which the published networks were trained.
 SINGLE_INFERENCE = {"input_size": 256, "crop": 1.25, "sigma": 1.0, "target": "floor", "loss": "mse"}
@@ -44,7 +41,7 @@ class Published:
 
     def network(self) -> nn.Module:
         """Our network with these weights, in evaluation mode."""
-        network = _without_memory(self.format, self.settings)
+        network = _network_without_memory(self.format, self.settings)
         network.load_state_dict(self.tensors, assign=True)
         return network.eval()
 
@@ -59,20 +56,26 @@ def read_published(source: str | Path | Mapping[str, Any], kind: str | None = No
         content, name = source, "state dict"
     else:
         content, name = load_torch(source, "a published checkpoint"), str(source)
-    if kind is not None:
-        _format(kind)
-    recognised = [found for tensors in _state_dicts(content) for found in _recognise(tensors, name)]
-    for found in recognised:
-        if kind in (None, found.format.name):
-            return _translate(found)
+    expected = "expected a published checkpoint" if kind is None else f"expected {_format(kind).name}"
+    recognised = [
+        (format, tensors)
+        for tensors in _state_dicts(content)
+        for format in EXTERNAL_FORMATS.values()
+        if format.matches(tensors)
+    ]
+    for format, tensors in recognised:
+        if kind in (None, format.name):
+            try:
+                return _translate(format, tensors)
+            except UserError as error:
+                raise UserError(f"{name}: {error}") from None
     if recognised:
-        formats = " and ".join(found.format.name for found in recognised)
-        raise UserError(f"{name}: found {formats}, expected {kind}")
-    known = ", ".join(EXTERNAL_FORMATS)
-    if isinstance(content, Mapping) and content.get("format") == FORMAT:
-        found_own = "this project's own model weights"
-        raise UserError(f"{name}: found {found_own}, expected a published checkpoint ({known})")
-    raise UserError(f"{name}: found {_describe(content)}, expected the tensors of one of: {known}")
+        found = " and ".join(format.name for format, _ in recognised)
+    elif isinstance(content, Mapping) and content.get("format") == FORMAT:
+        found = "this project's own model weights"
+    else:
+        found = _describe(content)
+    raise UserError(f"{name}: found {found}, {expected} ({', '.join(EXTERNAL_FORMATS)})")
 
 
 def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
@@ -82,11 +85,10 @@ def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
     """
     format = _format(kind)
     external = {format.external_name(name): tensor for name, tensor in tensors.items()}
-    if not format.matches(external, prefix=""):
-        network = format.network.__name__
-        expected = f"the tensors of our {network} with a stem of three numbers, as {kind} has it"
-        raise UserError(f"state dict: found {_describe(tensors)}, expected {expected}")
-    _translate(ExternalTensors("state dict", format, "", external))
+    if not format.matches(external):
+        expected = f"the tensors of our {format.network.__name__} with a stem of three numbers"
+        raise UserError(f"found {_describe(tensors)}, expected {expected} ({kind})")
+    _translate(format, external)
     return external
 
 
@@ -97,19 +99,16 @@ def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
     output as heatmaps and tags, where this project may have logits, or tags to be multiplied.
     """
     format, source = _format(kind), load_weights(weights)
-    loss, gain = source.inference.get("loss"), source.inference.get("tag_gain", 1)
-    if loss != "mse":
-        found = f"trained with loss: {loss}, whose maps are logits"
-        raise UserError(f"{weights}: {found}; {kind} expects heatmaps (loss: mse)")
-    if gain != 1:
-        expected = f"{kind} expects tags as they are (tag_gain: 1.0)"
-        raise UserError(f"{weights}: trained with tag_gain: {gain:g}; {expected}")
+    loss, gain = source.inference["loss"], source.inference.get("tag_gain", 1)
+    if loss != "mse" or gain != 1:
+        found = f"loss: {loss}" if loss != "mse" else f"tag_gain: {gain:g}"
+        expected = "loss: mse and tag_gain: 1.0, since it takes maps and tags as they are"
+        raise UserError(f"{weights}: trained with {found}; {kind} expects {expected}")
     try:
         external = export_weights(source.tensors, kind)
     except UserError as error:
         raise UserError(f"{weights}: {error}") from None
-    tensors = {format.prefix + name: tensor.detach().cpu().contiguous() for name, tensor in external.items()}
-    save_torch(out, {format.key: tensors})
+    save_torch(out, {format.key: {format.prefix + name: tensor for name, tensor in external.items()}})
 
 
 def import_file(
@@ -120,22 +119,22 @@ def import_file(
     task: by default `hgpose` or `hgpose-ae`, by the network.
     """
     published = read_published(source, kind)
-    settings, network = dict(published.settings), published.format.network
-    weights: dict[str, Any] = {"tensors": published.tensors, "mean": published.format.mean}
-    if network is StackedHourglass:
+    format, settings, where = published.format, dict(published.settings), f"{source}: network"
+    weights: dict[str, Any] = {"tensors": published.tensors, "mean": format.mean}
+    if format.network is StackedHourglass:
         outputs = settings.pop("outputs")
         if outputs != len(MPII):
             raise UserError(f"{source}: found {outputs} joints, expected the {len(MPII)} of MPII")
-        weights |= {"problem": "single", "skeleton": MPII, "inference": SINGLE_INFERENCE, "outputs": outputs}
-        weights["network"] = parse(HourglassParams, {"kind": "hourglass"} | settings, f"{source}: network")
-    elif network is AEHourglass:
+        weights |= {"task": "hgpose", "problem": "single", "skeleton": MPII, "inference": SINGLE_INFERENCE}
+        network: NetworkParams = parse(HourglassParams, {"kind": "hourglass"} | settings, where)
+    elif format.network is AEHourglass:
         outputs = 2 * len(COCO)
-        weights |= {"problem": "multi", "skeleton": COCO, "inference": MULTI_INFERENCE, "outputs": outputs}
-        weights["network"] = parse(AEHourglassParams, {"kind": "ae"} | settings, f"{source}: network")
+        weights |= {"task": "hgpose-ae", "problem": "multi", "skeleton": COCO, "inference": MULTI_INFERENCE}
+        network = parse(AEHourglassParams, {"kind": "ae"} | settings, where)
     else:
-        raise UserError(f"{source}: found {published.format.name}, expected a pose network")
-    default = "hgpose" if weights["problem"] == "single" else "hgpose-ae"
-    save_weights(out, Weights(task=task or default, **weights))
+        raise UserError(f"{source}: found {format.name}, expected a pose network")
+    weights |= {"task": task} if task else {}
+    save_weights(out, Weights(network=network, outputs=outputs, **weights))
     return published
 
 
@@ -146,46 +145,39 @@ def _format(kind: str) -> ExternalFormat:
 
 
 def _state_dicts(content: Any) -> Iterator[Tensors]:
-    """State dicts in a checkpoint, pose networks before a discriminator."""
+    """State dicts in a checkpoint, pose networks before a discriminator.
+
+    Names are without what DataParallel and trainers put before each.
+    """
     if not isinstance(content, Mapping):
         return
     for candidate in (content.get("netHg"), content.get("state_dict"), content, content.get("netD")):
         if isinstance(candidate, Mapping):
-            named = ((name, value) for name, value in candidate.items() if isinstance(name, str))
-            yield {name: value for name, value in named if isinstance(value, Tensor)}
+            tensors = {str(name): value for name, value in candidate.items() if isinstance(value, Tensor)}
+            yield {name.removeprefix("module.").removeprefix("model."): tensors[name] for name in tensors}
 
 
-def _recognise(tensors: Tensors, source: str) -> Iterator[ExternalTensors]:
-    for format, prefix in itertools.product(EXTERNAL_FORMATS.values(), PREFIXES):
-        if format.matches(tensors, prefix):
-            check_tensors(tensors, source)
-            yield ExternalTensors(source, format, prefix, tensors)
-
-
-def _translate(found: ExternalTensors) -> Published:
+def _translate(format: ExternalFormat, external: Tensors) -> Published:
     """A recognised state dict with internal names; each of its tensors must be used."""
-    format, source = found.format, found.source
-    settings = format.settings(found)
+    settings = format.settings(external)
     tensors: dict[str, Tensor] = {}
-    for internal_name, expected in _without_memory(format, settings).state_dict().items():
-        name = found.name(internal_name)
-        tensor = found.tensors.get(name)
+    unknown = set(external)
+    for internal_name, expected in _network_without_memory(format, settings).state_dict().items():
+        name = format.external_name(internal_name)
+        tensor = external.get(name)
         if tensor is None and internal_name.endswith("num_batches_tracked"):
-            tensor = torch.zeros_like(expected, device="cpu")  # torch before 0.4.1 had none
-        shape = "nothing" if tensor is None else tuple(tensor.shape)
-        if tensor is None or shape != tuple(expected.shape):
-            should = f"expected {tuple(expected.shape)} ({format.name})"
-            raise UserError(f"{source}: tensor {name}: found {shape}, {should}")
-        copied = tensor.detach().to(device="cpu", dtype=expected.dtype, copy=True)
-        tensors[internal_name] = copied.contiguous()
-    unknown = sorted(set(found.tensors) - {found.name(name) for name in tensors})
+            tensor = torch.zeros((), dtype=torch.int64)  # torch before 0.4.1 had none
+        if tensor is None or tensor.shape != expected.shape:
+            found = "nothing" if tensor is None else tuple(tensor.shape)
+            raise UserError(f"tensor {name}: found {found}, expected {tuple(expected.shape)} ({format.name})")
+        tensors[internal_name] = tensor.detach().to("cpu", expected.dtype, copy=True).contiguous()
+        unknown.discard(name)
     if unknown:
-        network = f"{format.name} of {settings['stacks']} stacks"
-        raise UserError(f"{source}: tensor {unknown[0]}: not part of {network}")
+        raise UserError(f"tensor {min(unknown)}: not part of {format.name} of {settings['stacks']} stacks")
     return Published(format, settings, tensors)
 
 
-def _without_memory(format: ExternalFormat, settings: Mapping[str, Any]) -> nn.Module:
+def _network_without_memory(format: ExternalFormat, settings: Mapping[str, Any]) -> nn.Module:
     """The network on the meta device: nothing is allocated or drawn."""
     with torch.device("meta"):
         return format.network(**settings)
@@ -194,5 +186,4 @@ def _without_memory(format: ExternalFormat, settings: Mapping[str, Any]) -> nn.M
 def _describe(content: Any) -> str:
     if not isinstance(content, Mapping):
         return f"an object of type {type(content).__name__}"
-    names = [str(name) for name in content]
-    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "nothing"
+    return ", ".join([str(name) for name in content][:3]) or "nothing"

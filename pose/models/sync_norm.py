@@ -12,6 +12,11 @@ from torch import Tensor, nn
 class SyncBatchNorm(nn.BatchNorm2d):
     """`nn.SyncBatchNorm` for any device (torch's own is for GPUs). All processes need batches of one size."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, x_BChw: Tensor) -> Tensor:
         """Normalise, in training by the mean and variance over all processes, in float32 at least."""
         if not self.training:
@@ -21,18 +26,11 @@ class SyncBatchNorm(nn.BatchNorm2d):
         mean_C = _Sum.apply(wide.sum(dim=(0, 2, 3))) / count
         centred = wide - mean_C[:, None, None]
         variance_C = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
-        self._update_running(mean_C.detach(), variance_C.detach() * count / max(count - 1, 1))
+        self.running_mean.lerp_(mean_C.detach(), self.momentum)
+        self.running_var.lerp_(variance_C.detach() * count / max(count - 1, 1), self.momentum)
+        self.num_batches_tracked.add_(1)
         scale_C = self.weight * torch.rsqrt(variance_C + self.eps)
         return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(x_BChw.dtype)
-
-    def _update_running(self, mean_C: Tensor, unbiased_C: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean_C.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased_C.to(self.running_var.dtype), self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 class _Sum(torch.autograd.Function):

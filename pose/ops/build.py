@@ -24,6 +24,8 @@ from pose.io.files import atomic_write, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc"
+# By type of device: the variable that names its compiler, and what is looked for otherwise.
+COMPILERS = {"cpu": ("CXX", "c++", "g++", "clang++"), "cuda": ("NVCC", "nvcc", "/usr/local/cuda/bin/nvcc")}
 # GPUs from Turing on; those newer than Hopper compile the PTX when it is first used.
 CUDA_TARGETS = (
     "arch=compute_75,code=sm_75",
@@ -31,7 +33,7 @@ CUDA_TARGETS = (
     "arch=compute_90,code=[sm_90,compute_90]",
 )
 # Only what torch 2.11 had: the library then loads in every later torch.
-TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000ULL"
+FLAGS = ("-O3", "-std=c++17", "-shared", "-DTORCH_TARGET_VERSION=0x020b000000000000ULL")
 
 
 def build_folder() -> Path:
@@ -44,22 +46,14 @@ def library_path(folder: Path, device: str) -> Path:
     return folder / "operator" / f"{device}.so"
 
 
-def sources_digest() -> str | None:
-    """Hash of the sources, the same on every machine; None in an installed package, which lacks them."""
+def is_current(folder: Path) -> bool:
+    """Whether a build folder was built from these sources, as far as they are here: a package lacks them."""
     if not SOURCES.is_dir():
-        return None
-    hashed = hashlib.sha256()
-    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
-        hashed.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return hashed.hexdigest()
-
-
-def built_digest(folder: Path) -> str | None:
-    """Hash of the sources that a build folder was built from; None if it holds no complete build."""
+        return True
     try:
-        return str(json.loads((folder / "operator.json").read_text(encoding="utf-8"))["sources"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return bool(json.loads((folder / "operator.json").read_text())["sources"] == _sources_digest())
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def toolchain() -> dict[str, str]:
@@ -70,66 +64,54 @@ def toolchain() -> dict[str, str]:
     return {
         "platform": " ".join([platform.system(), platform.machine(), *platform.libc_ver()]),
         "torch": hashlib.sha256((_torch_folder() / "version.py").read_bytes()).hexdigest()[:16],
-        "cxx": _version(_cxx()),
-        "nvcc": _version(_nvcc()),
+        "cxx": _version(_compiler("cpu")),
+        "nvcc": _version(_compiler("cuda")),
     }
 
 
-def build(
-    folder: Path, devices: tuple[str, ...] = ("cpu", "cuda"), cuda_targets: tuple[str, ...] = CUDA_TARGETS
-) -> dict[str, str]:
+def build(folder: Path) -> dict[str, str]:
     """Build into `folder`, replacing what is there; returns a line per device: what was built, or why not.
 
     Writes `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources). A missing compiler
     is no error; UserError if a compiler fails.
     """
-    torch = _torch_folder()
-    (folder / "operator").mkdir(parents=True, exist_ok=True)
     # Removed first and written last, so that an interrupted build is never taken for a complete one.
+    (folder / "operator").mkdir(parents=True, exist_ok=True)
     (folder / "operator.json").unlink(missing_ok=True)
     lines = {}
-    for device, compiler, missing in (("cpu", _cxx(), "no C++ compiler"), ("cuda", _nvcc(), "no nvcc")):
-        library = library_path(folder, device)
-        if compiler is None or device not in devices:
+    for device, command in (("cpu", _cpu_command), ("cuda", _cuda_command)):
+        library, compiler = library_path(folder, device), _compiler(device)
+        if compiler is None:
             library.unlink(missing_ok=True)
-            reason = missing if compiler is None else "not asked for"
-            lines[device] = f"{device} operator: not built ({reason}), falling back to pure PyTorch"
+            lines[device] = f"{device} operator: not built (no compiler), falling back to pure PyTorch"
             continue
         with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder
-            if device == "cpu":
-                commands = [_cpu_command(compiler, torch, part)]
-            else:
-                commands = _cuda_commands(compiler, torch, part, cuda_targets)
-            try:
-                for command in commands:
-                    _run(command)
-            finally:
-                part.with_suffix(".o").unlink(missing_ok=True)
+            _run([compiler, *command(_torch_folder()), "-o", str(part)])
         lines[device] = f"{device} operator: built {library} with {_version(compiler)}"
-    write_json(folder / "operator.json", {"sources": sources_digest()})
+    write_json(folder / "operator.json", {"sources": _sources_digest()})
     return lines
 
 
-def _cpu_command(cxx: str, torch: Path, output: Path) -> list[str]:
+def _sources_digest() -> str:
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
+        hashed.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return hashed.hexdigest()
+
+
+def _cpu_command(torch: Path) -> list[str]:
     # The gradient's zeros are written by vector stores: memset is slower on pages that are touched first.
-    fill = "-fno-tree-loop-distribute-patterns"
-    flags = ["-O3", "-std=c++17", "-Wall", "-fPIC", "-shared", fill, TORCH_TARGET]
-    paths = ["-isystem", f"{torch}/include", f"-L{torch}/lib"]
-    return [cxx, *flags, *paths, "tag_loss_cpu.cpp", "-ltorch_cpu", "-o", f"{output}"]
+    flags = [*FLAGS, "-Wall", "-fPIC", "-fno-tree-loop-distribute-patterns"]
+    return [*flags, "-isystem", f"{torch}/include", "tag_loss_cpu.cpp", f"-L{torch}/lib", "-ltorch_cpu"]
 
 
-def _cuda_commands(nvcc: str, torch: Path, output: Path, cuda_targets: tuple[str, ...]) -> list[list[str]]:
-    compiled = str(output.with_suffix(".o"))
-    flags = ["-O3", "-std=c++17", "-Xcompiler", "-fPIC", TORCH_TARGET, "--threads", "0"]
-    flags += ["-frandom-seed", "pose"]  # this, and -s below: the same file from the same sources and tools
-    flags += [word for target in cuda_targets for word in ("-gencode", target)]
-    # Without -ltorch the symbols of a CUDA torch are not found; --no-as-needed keeps it although nothing
-    # refers to it by name.
+def _cuda_command(torch: Path) -> list[str]:
+    # The random seed and -s: the same file from the same sources and tools. Without -ltorch the symbols of a
+    # CUDA torch are not found; --no-as-needed keeps it although nothing refers to it by name.
+    flags = [*FLAGS, "-Xcompiler", "-fPIC", "--threads", "0", "-frandom-seed", "pose"]
+    flags += [word for target in CUDA_TARGETS for word in ("-gencode", target)]
     link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
-    return [
-        [nvcc, *flags, "-isystem", f"{torch}/include", "-c", "tag_loss_cuda.cu", "-o", compiled],
-        [nvcc, "-shared", compiled, "-o", f"{output}", *link],
-    ]
+    return [*flags, "-isystem", f"{torch}/include", "tag_loss_cuda.cu", *link]
 
 
 def _torch_folder() -> Path:
@@ -139,15 +121,8 @@ def _torch_folder() -> Path:
     return Path(found.origin).parent
 
 
-def _cxx() -> str | None:
-    return _compiler("CXX", "c++", "g++", "clang++")
-
-
-def _nvcc() -> str | None:
-    return _compiler("NVCC", "nvcc", "/usr/local/cuda/bin/nvcc")
-
-
-def _compiler(variable: str, *names: str) -> str | None:
+def _compiler(device: str) -> str | None:
+    variable, *names = COMPILERS[device]
     named = os.environ.get(variable)
     if named:
         return shutil.which(named) or named  # if missing, it is named in the error when it is run

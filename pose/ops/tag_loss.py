@@ -19,10 +19,6 @@ from pose.ops import build as build_ext
 
 log = logging.getLogger(__name__)
 
-SCHEMA = (
-    "pose::tag_loss(Tensor tag_BKhw, Tensor cell_BPK) -> "
-    "(Tensor pull_B, Tensor push_B, Tensor pull_grad_BPK, Tensor push_grad_BP)"
-)
 MAP_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 # Device types with a loaded kernel, and for the others the reason. A library cannot be unloaded.
@@ -42,7 +38,7 @@ def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
     a cell add up. Sums are in float64, the losses in float32 (float64 for float64 maps). Equal inputs give
     bit-equal results.
 
-    ValueError or TypeError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the
+    ValueError for a wrong shape, device or type. A cell outside the map is a RuntimeError on the
     CPU. On CUDA, where checking would make the host wait, both losses of that image are NaN and its tags get
     no gradient; nothing outside the map is read or written.
     """
@@ -53,7 +49,7 @@ def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
         return pull_B, push_B
     if not torch.compiler.is_compiling():
         _warn_of_fallback(device)
-    return _tag_loss_formula(tag_BKhw, cell_BPK)
+    return tag_loss_formula(tag_BKhw, cell_BPK)
 
 
 def tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,8 +58,29 @@ def tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor
     Sums are in float32 (float64 for float64 maps). On CUDA the gradients of shared cells are added in a
     varying order, which changes the last bits.
     """
-    _check(tag_BKhw, cell_BPK)
-    return _tag_loss_formula(tag_BKhw, cell_BPK)
+    _, _, h, w = tag_BKhw.shape
+    visible_BPK = (cell_BPK >= 0) & (cell_BPK < h * w)
+    broken_B = (~visible_BPK & (cell_BPK != -1)).flatten(1).any(1)
+    if not torch.compiler.is_compiling() and cell_BPK.device.type == "cpu" and broken_B.any():
+        found = f"cell_BPK has values from {cell_BPK.min()} to {cell_BPK.max()}"
+        raise RuntimeError(f"{found}, expected -1 (absent) or 0 to {h * w - 1}")
+
+    index_BKP = cell_BPK.where(visible_BPK, 0).transpose(1, 2)
+    tag_BPK = tag_BKhw.flatten(2).gather(2, index_BKP).transpose(1, 2)
+    tag_BPK = tag_BPK.to(torch.promote_types(tag_BKhw.dtype, torch.float32)).where(visible_BPK, 0)
+    joints_BP = visible_BPK.sum(2)
+    present_BP = joints_BP > 0
+    people_B = present_BP.sum(1)
+    mean_BP = tag_BPK.sum(2) / joints_BP.clamp(min=1)
+
+    away_BPK = (tag_BPK - mean_BP[:, :, None]).where(visible_BPK, 0)
+    pull_B = (away_BPK.square().sum(2) / joints_BP.clamp(min=1)).sum(1) / people_B.clamp(min=1)
+
+    energy_BPP = torch.exp(-(mean_BP[:, :, None] - mean_BP[:, None, :]).square())
+    other_PP = ~torch.eye(cell_BPK.shape[1], dtype=torch.bool, device=cell_BPK.device)
+    pair_BPP = present_BP[:, :, None] & present_BP[:, None, :] & other_PP
+    push_B = 0.5 * energy_BPP.where(pair_BPP, 0).sum((1, 2)) / (people_B * (people_B - 1)).clamp(min=1)
+    return pull_B.where(~broken_B, torch.nan), push_B.where(~broken_B, torch.nan)
 
 
 def load(folder: str | Path | None = None) -> frozenset[str]:
@@ -73,45 +90,45 @@ def load(folder: str | Path | None = None) -> frozenset[str]:
     after building in the same process. A device whose library is loaded already keeps it.
     """
     folder = build_ext.build_folder() if folder is None else Path(folder)
-    _load_library(folder, "cpu")  # first: it contains the schema
-    if torch.version.cuda is None:
-        _missing["cuda"] = "this torch has no CUDA"
-    elif "cpu" not in _loaded:
-        _missing["cuda"] = _missing["cpu"]
-    else:
-        _load_library(folder, "cuda")
+    for device in ("cpu", "cuda"):  # the first one contains the schema
+        library = build_ext.library_path(folder, device)
+        if device in _loaded:
+            continue
+        if device == "cuda" and torch.version.cuda is None:
+            _missing[device] = "this torch has no CUDA"
+        elif device == "cuda" and "cpu" not in _loaded:
+            _missing[device] = _missing["cpu"]
+        elif not library.is_file():
+            _missing[device] = f"{library} does not exist (`dvc repro build_ext` builds it)"
+        elif not build_ext.is_current(folder):
+            _missing[device] = f"{library} was built from other sources (`dvc repro build_ext` rebuilds it)"
+        else:
+            try:
+                torch.ops.load_library(str(library))
+                if device == "cpu":
+                    _register()
+                _loaded.add(device)
+            except (OSError, RuntimeError) as error:
+                _missing[device] = f"{library} cannot be loaded: {' '.join(str(error).split())}"
     return frozenset(_loaded)
 
 
-def _load_library(folder: Path, device: str) -> None:
-    if device in _loaded:
-        return
-    library = build_ext.library_path(folder, device)
-    if not library.is_file():
-        _missing[device] = f"{library} does not exist (`dvc repro build_ext` builds it)"
-    elif build_ext.sources_digest() not in (None, build_ext.built_digest(folder)):
-        _missing[device] = f"{library} was built from other sources (`dvc repro build_ext` rebuilds it)"
-    elif [int(number) for number in torch.__version__.split(".")[:2]] < [2, 11]:
-        _missing[device] = f"torch {torch.__version__} is older than 2.11"
+def _check(tag_BKhw: Tensor, cell_BPK: Tensor) -> None:
+    if tag_BKhw.ndim != 4 or cell_BPK.ndim != 3 or tag_BKhw.shape[:2] != cell_BPK.shape[::2]:
+        expected = "the shapes (B, K, h, w) and (B, P, K)"
+    elif tag_BKhw.dtype not in MAP_TYPES or cell_BPK.dtype != torch.int64:
+        expected = "float32, float64, float16 or bfloat16, and int64"
+    elif tag_BKhw.device != cell_BPK.device:
+        expected = "one device"
     else:
-        try:
-            if device == "cpu" and hasattr(torch.ops.pose, "tag_loss"):  # torch would abort the process
-                raise RuntimeError("another one is loaded")
-            torch.ops.load_library(str(library))
-            if device == "cpu":
-                _register()
-        except (OSError, RuntimeError) as error:
-            _missing[device] = f"{library} cannot be loaded: {' '.join(str(error).split())}"
-        else:
-            _missing.pop(device, None)
-            _loaded.add(device)
+        return
+    both = (("tag_BKhw", tag_BKhw), ("cell_BPK", cell_BPK))
+    found = [f"{name} of shape {tuple(one.shape)}, {one.dtype}, on {one.device}" for name, one in both]
+    raise ValueError(f"found {' and '.join(found)}, expected {expected}")
 
 
 def _register() -> None:
     """Register what C++ cannot: shapes without data, and the backward pass."""
-    found = str(torch.ops.pose.tag_loss.default._schema)
-    if found != SCHEMA:
-        raise RuntimeError(f"its operator is {found}")
     torch.library.register_fake("pose::tag_loss")(_fake)
     torch.library.register_fake("pose::tag_loss_backward")(_fake_backward)
     torch.library.register_autograd("pose::tag_loss", _backward, setup_context=_setup_context)
@@ -119,18 +136,13 @@ def _register() -> None:
 
 
 def _fake(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _check(tag_BKhw, cell_BPK)
     B, P, K = cell_BPK.shape
-    loss_B = tag_BKhw.new_empty(B, dtype=_loss_type(tag_BKhw))
+    loss_B = tag_BKhw.new_empty(B, dtype=torch.promote_types(tag_BKhw.dtype, torch.float32))
     pull_grad_BPK = tag_BKhw.new_empty((B, P, K), dtype=torch.float64)
-    push_grad_BP = tag_BKhw.new_empty((B, P), dtype=torch.float64)
-    return loss_B, torch.empty_like(loss_B), pull_grad_BPK, push_grad_BP
+    return loss_B, torch.empty_like(loss_B), pull_grad_BPK, pull_grad_BPK.new_empty((B, P))
 
 
-def _fake_backward(
-    grad_pull_B: Tensor, grad_push_B: Tensor, pull_grad_BPK: Tensor, push_grad_BP: Tensor,
-    tag_BKhw: Tensor, cell_BPK: Tensor,
-) -> Tensor:  # fmt: skip
+def _fake_backward(_1: Tensor, _2: Tensor, _3: Tensor, _4: Tensor, tag_BKhw: Tensor, _5: Tensor) -> Tensor:
     return tag_BKhw.new_empty(tag_BKhw.shape)
 
 
@@ -149,56 +161,6 @@ def _backward(ctx: Any, grad_pull_B: Tensor, grad_push_B: Tensor, *_: Tensor) ->
 
 def _refuse(ctx: Any, *grads: Tensor) -> None:
     raise RuntimeError("tag_loss can be differentiated once, not twice")
-
-
-def _check(tag_BKhw: Tensor, cell_BPK: Tensor) -> None:
-    tag_shape, cell_shape = tuple(tag_BKhw.shape), tuple(cell_BPK.shape)
-    if tag_BKhw.dtype not in MAP_TYPES:
-        expected = "expected float32, float64, float16 or bfloat16"
-        raise TypeError(f"tag_BKhw is of type {tag_BKhw.dtype}, {expected}")
-    if cell_BPK.dtype != torch.int64:
-        raise TypeError(f"cell_BPK is of type {cell_BPK.dtype}, expected int64")
-    if tag_BKhw.ndim != 4 or cell_BPK.ndim != 3:
-        expected = "expected (B, K, h, w) and (B, P, K)"
-        raise ValueError(f"tag_BKhw has shape {tag_shape} and cell_BPK {cell_shape}, {expected}")
-    if tag_shape[0] != cell_shape[0] or tag_shape[1] != cell_shape[2]:
-        found = f"tag_BKhw has shape (B, K, h, w) = {tag_shape}, but cell_BPK (B, P, K) = {cell_shape}"
-        raise ValueError(f"{found}: B and K must agree")
-    if tag_shape[2] * tag_shape[3] == 0:
-        raise ValueError(f"tag_BKhw has shape {tag_shape}: maps without a cell")
-    if tag_BKhw.device != cell_BPK.device:
-        found = f"tag_BKhw is on {tag_BKhw.device} and cell_BPK on {cell_BPK.device}"
-        raise ValueError(f"{found}, expected one device")
-
-
-def _loss_type(tag_BKhw: Tensor) -> torch.dtype:
-    return torch.float64 if tag_BKhw.dtype == torch.float64 else torch.float32
-
-
-def _tag_loss_formula(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
-    _, _, h, w = tag_BKhw.shape
-    visible_BPK = (cell_BPK >= 0) & (cell_BPK < h * w)
-    broken_B = (~visible_BPK & (cell_BPK != -1)).flatten(1).any(1)
-    if not torch.compiler.is_compiling() and cell_BPK.device.type == "cpu" and broken_B.any():
-        found = f"cell_BPK has values from {cell_BPK.min()} to {cell_BPK.max()}"
-        raise RuntimeError(f"{found}, expected -1 (absent) or 0 to {h * w - 1}")
-
-    index_BKP = cell_BPK.where(visible_BPK, 0).transpose(1, 2)
-    tag_BPK = tag_BKhw.flatten(2).gather(2, index_BKP).transpose(1, 2).to(_loss_type(tag_BKhw))
-    tag_BPK = tag_BPK.where(visible_BPK, 0)
-    joints_BP = visible_BPK.sum(2)
-    present_BP = joints_BP > 0
-    people_B = present_BP.sum(1)
-    mean_BP = tag_BPK.sum(2) / joints_BP.clamp(min=1)
-
-    away_BPK = (tag_BPK - mean_BP[:, :, None]).where(visible_BPK, 0)
-    pull_B = (away_BPK.square().sum(2) / joints_BP.clamp(min=1)).sum(1) / people_B.clamp(min=1)
-
-    energy_BPP = torch.exp(-(mean_BP[:, :, None] - mean_BP[:, None, :]).square())
-    other_PP = ~torch.eye(cell_BPK.shape[1], dtype=torch.bool, device=cell_BPK.device)
-    pair_BPP = present_BP[:, :, None] & present_BP[:, None, :] & other_PP
-    push_B = 0.5 * energy_BPP.where(pair_BPP, 0).sum((1, 2)) / (people_B * (people_B - 1)).clamp(min=1)
-    return pull_B.where(~broken_B, torch.nan), push_B.where(~broken_B, torch.nan)
 
 
 @cache

@@ -7,7 +7,6 @@ reconstruction by the discriminator.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,37 +19,30 @@ from pose.params import AdversaryParams
 from pose.tasks.base import Terms
 
 
-@dataclass(kw_only=True)
 class Adversary:
-    """A discriminator, its optimizer and the balance k_t.
+    """A discriminator, its optimizer (Adam, as published) and the balance k_t.
 
     The discriminator learns to reconstruct true heatmaps well and predicted ones badly: it minimises E(real)
     - k_t E(fake). The pose network minimises weight * E(fake) beside its own loss. After each step k_t <-
     clip(k_t + balance_rate * (gamma * E(real) - E(fake)), 0, 1). mean: averages a tensor over all processes.
     """
 
-    params: AdversaryParams
-    net: Discriminator
-    optimizer: torch.optim.Optimizer
-    autocast: bool = False
-    k: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    mean: Callable[[Tensor], Tensor] = lambda values: values
+    mean: Callable[[Tensor], Tensor]
 
-    @staticmethod
-    def build(
+    def __init__(
+        self,
         params: AdversaryParams,
         *,
         joints: int,
         device: torch.device,
         layout: torch.memory_format,
         autocast: bool,
-    ) -> Adversary:
-        """A new adversary; Adam, as published."""
-        net = Discriminator(joints=joints, **params.network.model_dump(exclude={"kind"}))
-        net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        k = torch.zeros((), dtype=torch.float64, device=device)
-        optimizer = torch.optim.Adam(net.parameters(), lr=params.lr)
-        return Adversary(params=params, net=net, optimizer=optimizer, autocast=autocast, k=k)
+    ):
+        self.params, self.autocast, self.mean = params, autocast, lambda values: values
+        self.net = Discriminator(outputs=joints, **params.network.model_dump(exclude={"kind"}))
+        self.net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=params.lr)
+        self.k = torch.zeros((), dtype=torch.float64, device=device)
 
     def is_active(self, done: int, steps: int) -> bool:
         """Whether it takes part after `done` of `steps` steps, which it does from `start_fraction` on."""
@@ -80,9 +72,8 @@ class Adversary:
         self.optimizer.step()
         real, fake_error = averaged[-2:].double()
         balance = params.gamma * real - fake_error
-        convergence = real + balance.abs()
-        errors_by_name = {"E_real": real, "E_fake": fake_error}
-        metrics = errors_by_name | {"k": self.k, "balance": balance, "convergence": convergence}
+        metrics = {"E_real": real, "E_fake": fake_error, "k": self.k, "balance": balance}
+        metrics["convergence"] = real + balance.abs()
         self.k = (self.k + params.balance_rate * balance).clamp(0, 1)
         return metrics, params.weight * pose_grads[0] if pose_grads else None
 

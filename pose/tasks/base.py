@@ -1,22 +1,26 @@
-"""The interface of a problem (one person a crop, or all people of an image) and of its data.
+"""A problem (one person a crop, or all people of an image) and its data, as base classes.
 
-Training, evaluation and prediction are written against it; `pose.tasks.single` and `pose.tasks.multi`
-implement it. B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of the
-prepared set.
+Training, evaluation and prediction are written against them; `pose.tasks.single` and `pose.tasks.multi`
+implement them. B images, S stacks, C output channels, K joints, H W input px, h w heatmap cells, N rows of
+the prepared set.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pose.data.batch import Batch, Inputs
+from pose.data.image_set import ImageSet
+from pose.data.person_set import PersonSet
+from pose.keypoints.heatmap import flip_back
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.pck import Scores
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 Terms = dict[str, Tensor]  # named scalar losses, before weighting
 Box = tuple[float, float, float, float]  # x, y, width, height in image px
+ProblemParams = SingleInferenceParams | MultiInferenceParams  # or those of training, which include them
 
 # Rows of a prepared set: to train on, to validate on during training, for the final evaluation.
 Subset = Literal["train", "val", "evaluation"]
@@ -45,36 +50,49 @@ class TTAOutput:
     output_BSChw: Tensor
     mirrored: bool = False
 
+    def upright(self, map_BKhw: Tensor, skeleton: Skeleton) -> Tensor:
+        """Maps made from this output as maps of the images as they are."""
+        return flip_back(map_BKhw, skeleton.flip_index) if self.mirrored else map_BKhw
+
 
 # Rows of a prepared set -> for each batch its outputs and affine_B23 (image px -> input px), in order.
 PredictRows = Callable[[np.ndarray], Iterable[tuple[Sequence[TTAOutput], Tensor]]]
 
 
-class ProblemData(Protocol):
-    """A prepared set, as a problem uses it."""
+class ProblemData(ABC):
+    """A prepared set, as a problem uses it. unit: what a row is, `people` or `images`."""
+
+    unit: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def source(self) -> PersonSet | ImageSet:
+        """The reader of the set."""
 
     @property
     def path(self) -> Path:
         """The file that training reads."""
+        return self.source.path
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that weights and metrics depend on."""
+        return (self.path,)
 
     @property
     def skeleton(self) -> Skeleton:
         """The annotated joints."""
-
-    @property
-    def unit(self) -> str:
-        """What a row is: `people` or `images`."""
-
-    def rows(self, subset: Subset) -> np.ndarray:
-        """Row numbers of a subset; empty if the set has none."""
+        return self.source.skeleton
 
     def name(self, row: int) -> str:
         """A name for a row, for messages: that of its image in the raw set."""
+        return self.source.name(row)
 
+    @abstractmethod
+    def rows(self, subset: Subset) -> np.ndarray:
+        """Row numbers of a subset; empty if the set has none."""
+
+    @abstractmethod
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> Dataset[Batch]:
@@ -85,73 +103,76 @@ class ProblemData(Protocol):
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
         """Why no metric can be computed on these rows; empty if one can."""
+        return ""
 
+    @abstractmethod
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
         """Metrics of the predictions (image px) for these rows."""
 
+    @abstractmethod
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Curves and tables of an evaluation, by file name."""
 
+    @abstractmethod
     def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
         """Write predictions in the problem's own format."""
 
 
-class Problem(Protocol):
-    """How a network is built, trained, used and evaluated."""
+@dataclass(frozen=True)
+class Problem(ABC):
+    """How a network is built, trained, used and evaluated.
+
+    skeleton: the predicted joints. kind: its name in params.yaml. inference_type: of the parameters that
+    weights store. terms: of the loss. predictions_suffix: of the file that `write_predictions` writes.
+    score_digits: after the decimal point in metrics/TASK.json.
+    """
+
+    params: ProblemParams
+    skeleton: Skeleton
+    kind: ClassVar[ProblemKind]
+    inference_type: ClassVar[type[ProblemParams]]
+    terms: ClassVar[tuple[str, ...]]
+    predictions_suffix: ClassVar[str]
+    score_digits: ClassVar[int]
 
     @property
-    def kind(self) -> ProblemKind:
-        """Its name in params.yaml."""
-
-    @property
-    def params(self) -> SingleInferenceParams | MultiInferenceParams:
-        """The inference parameters, or those of training, which include them."""
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """The predicted joints."""
-
-    @property
-    def predictions_suffix(self) -> str:
-        """Suffix of the file that `ProblemData.write_predictions` writes."""
-
-    @property
-    def score_digits(self) -> int:
-        """Digits after the decimal point in metrics/TASK.json."""
-
-    @property
+    @abstractmethod
     def outputs(self) -> int:
         """Channels that the network must have."""
 
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """Names of the loss terms."""
-
     def inference_params(self) -> dict[str, Any]:
         """The plain values that model weights store, enough for `build_problem`."""
+        return self.params.model_dump(include=set(self.inference_type.model_fields))
 
     def build_network(self, params: NetworkParams) -> PoseNetwork:
         """image_B3HW -> output_BSChw, with initial weights."""
+        return params.build(self.outputs)
 
+    @abstractmethod
     def losses(self, output_BSChw: Tensor, targets: Any) -> Terms:
         """The terms of the loss."""
 
+    @abstractmethod
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
         """The last stack's heatmaps, BKhw, on the scale of the targets."""
 
+    @abstractmethod
     def adversarial_inputs(self, output_BSChw: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
         """What an adversary compares: true and predicted heatmaps, BKhw, 0 where the loss is masked."""
 
+    @abstractmethod
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
         """Inputs of a user's own images, (H, W, 3) uint8 RGB. boxes: of the one person in each, if any."""
 
+    @abstractmethod
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """The people of each image, in its own px, by falling score. affine_B23: image px -> input px."""
 
     def calibrate(self, data: Any, predict: PredictRows) -> Problem:
         """The problem with parameters tuned on rows held out of training, or itself if none are tuned."""
+        return self
 
     def extra_scores(
         self, data: Any, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
@@ -160,6 +181,7 @@ class Problem(Protocol):
 
         predict: as evaluated. calibration: as `calibrate` gets it at the end of training.
         """
+        return {}
 
 
 def spread_evenly(rows: np.ndarray, most: int) -> np.ndarray:

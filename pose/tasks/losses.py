@@ -1,34 +1,46 @@
 """Heatmap losses: one class for each kind that `single.loss` and `multi.loss` in params.yaml can name.
 
-A kind computes the loss, and maps the network's output to heatmaps on the scale of the targets (`activate`),
-which inference needs too. B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
+B images, S stacks, K joints, h w heatmap cells, n cells of a map in a row.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
-class SingleLoss(Protocol):
-    """Of the single-person problem: the mean over people and joints, summed over the stacks."""
+class HeatmapLoss(ABC):
+    """A kind of loss; also how its network's output becomes heatmaps, which inference needs too.
 
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
-        """The heatmap term. mask_BK: 1 for maps that count, else 0."""
+    empty_bias: what the network's heatmap channels begin at; None leaves them at about 0.
+    """
+
+    empty_bias: ClassVar[float | None] = None
+
+    @abstractmethod
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
+        """The heatmap term. mask: 0 for what is left out of the loss, else 1.
+
+        Of one person a crop, mask_BK: the mean over people and joints, summed over the stacks. Of all people
+        of an image, mask_Bhw: the mean over images and stacks. Both as in the published codes.
+        """
 
     def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
-        """Which maps count in the loss, (B, K), 1 or 0."""
+        """Which maps count in the loss of one person a crop, (B, K), 1 or 0."""
+        return mask_BK
 
     def activate(self, output_BKhw: Tensor) -> Tensor:
         """Heatmaps on the scale of the targets."""
+        return output_BKhw
 
 
 @dataclass(frozen=True)
-class SingleMSE:
+class SingleMSE(HeatmapLoss):
     """Squared error, as published, weighted by 1 + foreground * target.
 
     Nearly all cells are empty, which plain squared error learns first and keeps predicting for long.
@@ -36,20 +48,14 @@ class SingleMSE:
 
     foreground: float = 0.0
 
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
         target = target_BKhw[:, None]
-        weight = mask_BK[:, None, :, None, None] * (1 + self.foreground * target)
+        weight = mask[:, None, :, None, None] * (1 + self.foreground * target)
         return (weight * (output_BSKhw - target).square()).mean(dim=(0, 2, 3, 4)).sum()
-
-    def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
-        return mask_BK
-
-    def activate(self, output_BKhw: Tensor) -> Tensor:
-        return output_BKhw
 
 
 @dataclass(frozen=True)
-class SingleCrossEntropy:
+class SingleCrossEntropy(HeatmapLoss):
     """Cross-entropy of a map's softmax over its cells with the target as a distribution.
 
     Joints outside the crop do not count, since a distribution cannot be empty. sigma: of the target, cells.
@@ -57,12 +63,12 @@ class SingleCrossEntropy:
 
     sigma: float
 
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
         target = target_BKhw[:, None]
         mass_B1K = target.sum(dim=(3, 4))
         share_B1Kn = (target / mass_B1K.clamp(min=1e-6)[..., None, None]).flatten(3)
         error_BSK = -(share_B1Kn * output_BSKhw.flatten(3).log_softmax(dim=3)).sum(dim=3)
-        counts_B1K = mask_BK[:, None] * (mass_B1K > 0)
+        counts_B1K = mask[:, None] * (mass_B1K > 0)
         return (counts_B1K * error_BSK).mean(dim=(0, 2)).sum()
 
     def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
@@ -73,40 +79,20 @@ class SingleCrossEntropy:
         return output_BKhw.flatten(2).softmax(dim=2).view_as(output_BKhw) * (2 * math.pi * self.sigma**2)
 
 
-class MultiLoss(Protocol):
-    """Of the multi-person problem: the mean over images and stacks, as in both published codes.
-
-    empty_bias: what the network's heatmap channels begin at; None leaves them at about 0.
-    """
-
-    @property
-    def empty_bias(self) -> float | None: ...
-
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
-        """The heatmap term. mask_Bhw: 0 for cells that are left out of the loss, else 1."""
-
-    def activate(self, output_BKhw: Tensor) -> Tensor:
-        """Heatmaps on the scale of the targets."""
-
-
 @dataclass(frozen=True)
-class MultiMSE:
+class MultiMSE(HeatmapLoss):
     """Squared error, as published, weighted by 1 + foreground * target."""
 
     foreground: float = 0.0
-    empty_bias: float | None = None
 
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
         target = target_BKhw[:, None].expand_as(output_BSKhw)
-        weight = mask_Bhw[:, None, None] * (1 + self.foreground * target)
+        weight = mask[:, None, None] * (1 + self.foreground * target)
         return (weight * (output_BSKhw - target).square()).mean()
-
-    def activate(self, output_BKhw: Tensor) -> Tensor:
-        return output_BKhw
 
 
 @dataclass(frozen=True)
-class MultiFocal:
+class MultiFocal(HeatmapLoss):
     """Of logits: |target - p|^gamma times cross-entropy, summed over cells (arXiv 2006.04388, equation 6).
 
     Weighted by 1 + foreground * target. Maps begin at a probability of 0.02 rather than one half, because
@@ -115,13 +101,13 @@ class MultiFocal:
 
     gamma: float = 1.0
     foreground: float = 0.0
-    empty_bias: float | None = -4.0
+    empty_bias: ClassVar[float | None] = -4.0
 
-    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask_Bhw: Tensor) -> Tensor:
+    def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
         target = target_BKhw[:, None].expand_as(output_BSKhw)
         entropy = F.binary_cross_entropy_with_logits(output_BSKhw, target, reduction="none")
         error = (target - output_BSKhw.sigmoid()).abs().pow(self.gamma) * entropy
-        return (mask_Bhw[:, None, None] * (1 + self.foreground * target) * error).sum(dim=(3, 4)).mean()
+        return (mask[:, None, None] * (1 + self.foreground * target) * error).sum(dim=(3, 4)).mean()
 
     def activate(self, output_BKhw: Tensor) -> Tensor:
         return output_BKhw.sigmoid()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,18 +27,15 @@ from pose.io.errors import UserError
 from pose.io.files import write_text
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.grouping import GroupingParams, group
-from pose.keypoints.heatmap import flip_back
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import Skeleton
 from pose.metrics.oks import CocoEvaluation, CocoTruth, to_results
 from pose.metrics.pck import Scores
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
-from pose.models.weights import ProblemKind
 from pose.ops.tag_loss import tag_loss
 from pose.params import EvaluateParams, MultiInferenceParams, MultiParams
-from pose.tasks.base import Box, PredictRows, Subset, Terms, TTAOutput
-from pose.tasks.losses import MultiFocal, MultiLoss, MultiMSE
+from pose.tasks.base import Box, PredictRows, Problem, ProblemData, Subset, Terms, TTAOutput
+from pose.tasks.losses import HeatmapLoss, MultiFocal, MultiMSE
 from pose.tasks.thresholds import tune_thresholds
 
 if TYPE_CHECKING:
@@ -59,27 +56,27 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class MultiPerson:
-    """A `Problem` whose network gives heatmaps and tags of all joints.
+class MultiPerson(Problem):
+    """A problem whose network gives heatmaps and tags of all joints.
 
     by_tags: False groups by distance in the image instead, to show what tags are worth.
     """
 
     params: MultiInferenceParams  # MultiParams to train
-    skeleton: Skeleton
     by_tags: bool = True
-    kind: ProblemKind = "multi"
-    predictions_suffix: str = ".json"
-    score_digits: int = 4  # of fractions
-    terms: tuple[str, ...] = ("heatmap", "pull", "push")
+    kind = "multi"
+    inference_type = MultiInferenceParams
+    terms = ("heatmap", "pull", "push")
+    predictions_suffix = ".json"
+    score_digits = 4  # of fractions
 
     @cached_property
-    def loss(self) -> MultiLoss:
+    def loss(self) -> HeatmapLoss:
         """The kind of loss that the parameters name."""
         gamma, foreground = 1.0, 0.0
         if isinstance(self.params, MultiParams):
             gamma, foreground = self.params.focal_gamma, self.params.foreground
-        kinds: dict[str, MultiLoss] = {"mse": MultiMSE(foreground), "focal": MultiFocal(gamma, foreground)}
+        kinds: dict[str, HeatmapLoss] = {"mse": MultiMSE(foreground), "focal": MultiFocal(gamma, foreground)}
         return kinds[self.params.loss]
 
     @property
@@ -87,11 +84,8 @@ class MultiPerson:
         """A heatmap of each joint, then a tag map of each."""
         return 2 * len(self.skeleton)
 
-    def inference_params(self) -> dict[str, Any]:
-        return self.params.model_dump(include=set(MultiInferenceParams.model_fields))
-
     def build_network(self, params: NetworkParams) -> PoseNetwork:
-        net = params.build(self.outputs)
+        net = super().build_network(params)
         if self.loss.empty_bias is not None:
             net.init_output_bias(len(self.skeleton), self.loss.empty_bias)
         return net
@@ -124,13 +118,10 @@ class MultiPerson:
         size = outputs[0].output_BSChw.shape[-2:]
         heatmaps, tags = [], []
         for output in outputs:
-            heatmap_BKhw = self.heatmaps(output.output_BSChw).float()
-            tag_BKhw = self._split(output.output_BSChw)[1][:, -1].float()
-            if output.mirrored:
-                heatmap_BKhw = flip_back(heatmap_BKhw, self.skeleton.flip_index)
-                tag_BKhw = flip_back(tag_BKhw, self.skeleton.flip_index)
+            heatmap_BKhw = output.upright(self.heatmaps(output.output_BSChw).float(), self.skeleton)
             if heatmap_BKhw.shape[-2:] == size:
-                tags.append(tag_BKhw)
+                tag_BKhw = self._split(output.output_BSChw)[1][:, -1].float()
+                tags.append(output.upright(tag_BKhw, self.skeleton))
             else:
                 heatmap_BKhw = F.interpolate(heatmap_BKhw, size=size, mode="bilinear", align_corners=False)
             heatmaps.append(heatmap_BKhw)
@@ -193,7 +184,7 @@ class MultiPerson:
         without = replace(self, by_tags=False).calibrate(data, calibration)
         scores: Scores = {f"{TABLE} without tags": without._scores_on(data, predict, data.rows("evaluation"))}
         if params.train_images:
-            rows = data.sample_of("train", params.train_images)
+            rows = data.drawn(data.rows("train"), params.train_images)
             scores[f"{TABLE} train"] = self._scores_on(data, predict, rows)
             scores["images"] = {"train": len(rows)}
         scores["grouping"] = {
@@ -213,8 +204,8 @@ class MultiPerson:
 
 
 @dataclass(frozen=True)
-class MultiData:
-    """The images of a prepared folder, as `ProblemData`.
+class MultiData(ProblemData):
+    """The images of a prepared folder.
 
     Its `validation` images are for the evaluation; some of its `train` images are held out for validation.
     max_val: most rows in `val`, 0 for all.
@@ -223,20 +214,16 @@ class MultiData:
     images: ImageSet
     params: MultiInferenceParams
     max_val: int
-    unit: str = "images"
+    unit = "images"
 
     @property
-    def path(self) -> Path:
-        return self.images.path
+    def source(self) -> ImageSet:
+        return self.images
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The images with their joints, and the annotations that metrics are computed from."""
         return (self.path, *(self.images.annotations(split) for split in SPLITS))
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self.images.skeleton
 
     def rows(self, subset: Subset) -> np.ndarray:
         """Images of a subset; if none are held out, the training images are also validated on."""
@@ -244,26 +231,24 @@ class MultiData:
             return self.images.rows("validation")
         rows = self.images.rows("train")
         count = self.params.held_out if isinstance(self.params, MultiParams) else 0
-        held_out = self._drawn(rows, count)
+        held_out = self.drawn(rows, count)
         if subset == "train":
             return np.setdiff1d(rows, held_out)
         val = held_out if len(held_out) else rows
-        return self._drawn(val, self.max_val or len(val))
+        return self.drawn(val, self.max_val or len(val))
 
-    def name(self, row: int) -> str:
-        return self.images.name(row)
+    def drawn(self, rows: np.ndarray, most: int) -> np.ndarray:
+        """At most `most` of the rows: the first by a hash of the image's id, so that others do not matter."""
 
-    def sample_of(self, subset: Subset, most: int) -> np.ndarray:
-        """At most `most` images of a subset, randomly drawn, always the same."""
-        return self._drawn(self.rows(subset), most)
+        def draw(row: int) -> bytes:
+            return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
+
+        return np.sort(sorted(rows.tolist(), key=draw)[:most]).astype(int)
 
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> ImageDataset:
         return ImageDataset(self.images, rows, self.params, seed=seed, scales=scales)
-
-    def missing_metric_reason(self, rows: np.ndarray) -> str:
-        return ""  # AP exists even where there is nobody
 
     def evaluate(self, people: Sequence[People], rows: np.ndarray) -> CocoEvaluation:
         """pycocotools' comparison with the annotations. All rows must be of one split."""
@@ -291,14 +276,6 @@ class MultiData:
         category = self._truth(self.images.split_I[rows[0]]).category
         results = to_results(people, self.images.id_I[rows].tolist(), category=category)
         write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
-
-    def _drawn(self, rows: np.ndarray, most: int) -> np.ndarray:
-        """The first ones by a hash of the image's id, so that the draw does not depend on other images."""
-
-        def draw(row: int) -> bytes:
-            return hashlib.sha256(f"held out {self.images.id_I[row]}".encode()).digest()
-
-        return np.sort(sorted(rows.tolist(), key=draw)[:most]).astype(int)
 
     def _truth(self, split: str) -> CocoTruth:
         """Read when first used: COCO's training annotations take long."""

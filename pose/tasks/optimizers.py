@@ -29,10 +29,8 @@ def build_optimizer(
 def schedule_factor(params: ScheduleParams, done: int, steps: int) -> float:
     """What the peak rate is multiplied by after `done` of `steps` steps.
 
-    Of the step alone, so a restart needs no state.
-
     Linear warm-up over the first `warmup` of the run; then constant, half a cosine down to zero, or times
-    `gamma` at each milestone (milestones are shares of the run).
+    `gamma` at each milestone. warmup, milestones: shares of the run.
     """
     share = done / steps
     warm = min(1.0, (done + 1) / (params.warmup * steps)) if params.warmup else 1.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -22,16 +22,12 @@ from pose.data.single_samples import PersonDataset, crop, person_affine
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.keypoints.geometry import invert, to_px, transform
-from pose.keypoints.heatmap import decode, flip_back
+from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import Skeleton
 from pose.metrics.pck import PersonTruth, Scores, accuracy_curve, per_joint_table, single_person_scores
-from pose.models.blocks import PoseNetwork
-from pose.models.networks import NetworkParams
-from pose.models.weights import ProblemKind
-from pose.params import EvaluateParams, SingleInferenceParams, SingleParams
-from pose.tasks.base import Box, PredictRows, Subset, Terms, TTAOutput, spread_evenly
-from pose.tasks.losses import SingleCrossEntropy, SingleLoss, SingleMSE
+from pose.params import SingleInferenceParams, SingleParams
+from pose.tasks.base import Box, Problem, ProblemData, Subset, Terms, TTAOutput, spread_evenly
+from pose.tasks.losses import HeatmapLoss, SingleCrossEntropy, SingleMSE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,35 +37,26 @@ HEIGHT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class SinglePerson:
-    """A `Problem` whose network sees crops of one person (arXiv 1603.06937)."""
+class SinglePerson(Problem):
+    """A problem whose network sees crops of one person (arXiv 1603.06937)."""
 
     params: SingleInferenceParams  # SingleParams to train
-    skeleton: Skeleton
-    kind: ProblemKind = "single"
-    predictions_suffix: str = ".h5"
-    score_digits: int = 3  # of percent
-    terms: tuple[str, ...] = ("heatmap",)
+    kind = "single"
+    inference_type = SingleInferenceParams
+    terms = ("heatmap",)
+    predictions_suffix = ".h5"
+    score_digits = 3  # of percent
 
     @cached_property
-    def loss(self) -> SingleLoss:
+    def loss(self) -> HeatmapLoss:
         """The kind of loss that the parameters name."""
-        foreground = self.params.foreground if isinstance(self.params, SingleParams) else 0.0
-        kinds: dict[str, SingleLoss] = {
-            "mse": SingleMSE(foreground),
-            "cross_entropy": SingleCrossEntropy(self.params.sigma),
-        }
+        mse = SingleMSE(self.params.foreground if isinstance(self.params, SingleParams) else 0.0)
+        kinds: dict[str, HeatmapLoss] = {"mse": mse, "cross_entropy": SingleCrossEntropy(self.params.sigma)}
         return kinds[self.params.loss]
 
     @property
     def outputs(self) -> int:
         return len(self.skeleton)
-
-    def inference_params(self) -> dict[str, Any]:
-        return self.params.model_dump(include=set(SingleInferenceParams.model_fields))
-
-    def build_network(self, params: NetworkParams) -> PoseNetwork:
-        return params.build(self.outputs)
 
     def losses(self, output_BSChw: Tensor, targets: SingleTargets) -> Terms:
         heatmap = self.loss.loss(self._joints(output_BSChw), targets.heatmap_BKhw, targets.mask_BK)
@@ -93,26 +80,13 @@ class SinglePerson:
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
-        upright = []
-        for output in outputs:
-            heatmap_BKhw = self.heatmaps(output.output_BSChw)
-            if output.mirrored:
-                heatmap_BKhw = flip_back(heatmap_BKhw, self.skeleton.flip_index)
-            upright.append(heatmap_BKhw)
+        upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
         joint_cell, score_BK = decode(torch.stack(upright).mean(dim=0).float(), target=self.params.target)
         joint_px, scores = to_px(joint_cell.double().cpu().numpy()), score_BK.cpu().numpy()
         return [
             People(transform(invert(affine), joint)[None], score_K[None], score_K.mean(keepdims=True))
             for joint, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True)
         ]
-
-    def calibrate(self, data: SingleData, predict: PredictRows) -> SinglePerson:
-        return self
-
-    def extra_scores(
-        self, data: SingleData, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
-    ) -> Scores:
-        return {}
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]
@@ -127,8 +101,8 @@ class SinglePerson:
 
 
 @dataclass(frozen=True)
-class SingleData:
-    """The people of a prepared file, as `ProblemData`.
+class SingleData(ProblemData):
+    """The people of a prepared file.
 
     People held out of training validate it, and are evaluated together with the test people: weights called
     `best` were chosen on a part of those that they are evaluated on, which flatters them a little. max_val:
@@ -138,19 +112,11 @@ class SingleData:
     people: PersonSet
     params: SingleInferenceParams
     max_val: int
-    unit: str = "people"
+    unit = "people"
 
     @property
-    def path(self) -> Path:
-        return self.people.path
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return (self.path,)
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self.people.skeleton
+    def source(self) -> PersonSet:
+        return self.people
 
     def rows(self, subset: Subset) -> np.ndarray:
         """People of a subset who have joints."""

@@ -23,14 +23,14 @@ from pose.models.blocks import PoseNetwork
 from pose.models.init import InitialWeights
 from pose.models.networks import NetworkParams
 from pose.models.weights import NO_MEAN, Weights, build_network
-from pose.params import MultiInferenceParams, Params, ScheduleParams, SingleInferenceParams
+from pose.params import Params, SingleInferenceParams, TaskParams
 from pose.tasks.adversary import Adversary
-from pose.tasks.base import Problem, ProblemData, Terms
+from pose.tasks.base import Problem, ProblemData, ProblemParams, Terms
 from pose.tasks.multi import MultiData, MultiPerson
 from pose.tasks.optimizers import build_optimizer, schedule_factor
 from pose.tasks.single import SingleData, SinglePerson
 
-ProblemParams = SingleInferenceParams | MultiInferenceParams
+PROBLEMS: dict[str, type[Problem]] = {"single": SinglePerson, "multi": MultiPerson}
 
 
 @dataclass(kw_only=True)
@@ -75,13 +75,11 @@ class Model:
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """A model in training. lr: the peak learning rate. clip: the largest gradient norm, 0 for none."""
+    """A model in training. lr: the peak learning rate."""
 
-    optimizer: torch.optim.Optimizer
-    loss_weights: dict[str, float]
+    params: TaskParams
     lr: float
-    schedule: ScheduleParams
-    clip: float
+    optimizer: torch.optim.Optimizer
     adversary: Adversary | None = None
 
     def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
@@ -91,11 +89,11 @@ class Task(Model):
         and weight * E(fake) is then part of the sum.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * schedule_factor(self.schedule, done, steps)
+            group["lr"] = self.lr * schedule_factor(self.params.schedule, done, steps)
         image_B3HW = batch.inputs.image_B3HW
         output = self(image_B3HW)
         terms = self.problem.losses(output, batch.targets)
-        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
+        loss = torch.stack([self.params.weights[name] * term for name, term in terms.items()]).sum()
         roots: list[Tensor] = [loss]
         grads: list[Tensor | None] = [None]
         adversarial: Terms = {}
@@ -109,17 +107,16 @@ class Task(Model):
                 grads.append(fake_grad_BKhw)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(roots, grads)
-        if self.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
+        if self.params.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.params.clip)
         self.optimizer.step()
         return {name: term.detach() for name, term in terms.items()} | {"loss": total} | adversarial
 
 
 def build_problem(params: ProblemParams, skeleton: Skeleton) -> Problem:
     """The problem with these parameters; those of inference are enough to predict."""
-    if isinstance(params, SingleInferenceParams):
-        return SinglePerson(params, skeleton)
-    return MultiPerson(params, skeleton)
+    kind = "single" if isinstance(params, SingleInferenceParams) else "multi"
+    return PROBLEMS[kind](params, skeleton)
 
 
 def open_data(params: ProblemParams, prepared: Path, *, max_val: int = 0) -> ProblemData:
@@ -129,27 +126,21 @@ def open_data(params: ProblemParams, prepared: Path, *, max_val: int = 0) -> Pro
     return MultiData(ImageSet(prepared), params, max_val)
 
 
-def load_problem(weights: Weights, source: str, train_params: ProblemParams | None = None) -> Problem:
-    """The problem of model weights; UserError, naming the source, if their parameters cannot be used.
+def load_model(
+    weights: Weights, source: str, device: torch.device, train_params: ProblemParams | None = None
+) -> Model:
+    """Model weights as a model in evaluation mode; UserError, naming the source, if they cannot be used.
 
     train_params: take all other parameters from here, to train or evaluate; those of the weights stay.
     """
-    kinds: dict[str, type[ProblemParams]] = {"single": SingleInferenceParams, "multi": MultiInferenceParams}
-    params: ProblemParams = parse(kinds[weights.problem], dict(weights.inference), f"{source}: inference")
+    inference_type = PROBLEMS[weights.problem].inference_type
+    params: ProblemParams = parse(inference_type, weights.inference, f"{source}: inference")
     if train_params is not None:
-        own = {name: getattr(params, name) for name in type(params).model_fields}
+        own = {name: getattr(params, name) for name in inference_type.model_fields}
         params = train_params.model_copy(update=own)
     problem = build_problem(params, weights.skeleton)
     if weights.outputs < problem.outputs:
         raise UserError(f"{source}: found {weights.outputs} output channels, expected {problem.outputs}")
-    return problem
-
-
-def load_model(
-    weights: Weights, source: str, device: torch.device, train_params: ProblemParams | None = None
-) -> Model:
-    """Model weights as a model in evaluation mode; UserError, naming the source, if they cannot be used."""
-    problem = load_problem(weights, source, train_params)
     return Model(
         name=weights.task,
         problem=problem,
@@ -174,10 +165,8 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         # Before the adversary, so that it begins as in the task without one.
         net = problem.build_network(spec.network)
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        adversary = None
-        if spec.adversary:
-            settings: dict[str, Any] = {"joints": len(skeleton), "device": device, "layout": layout}
-            adversary = Adversary.build(spec.adversary, **settings, autocast=autocast)
+        settings: dict[str, Any] = {"device": device, "layout": layout, "autocast": autocast}
+        adversary = Adversary(spec.adversary, joints=len(skeleton), **settings) if spec.adversary else None
     if params.train.compile and adversary:
         adversary.net.compile()
     lr = params.lr * spec.lr_scale
@@ -189,11 +178,9 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         device=device,
         autocast=autocast,
         run=torch.compile(net) if params.train.compile else None,
-        optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
-        loss_weights=spec.weights,
+        params=spec,
         lr=lr,
-        schedule=spec.schedule,
-        clip=spec.clip,
+        optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
         adversary=adversary,
     )
 

@@ -14,11 +14,14 @@ from pose.ops import tag_loss as ops
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build folder made from these sources and loaded: `build/` if it is up to date, else a new one."""
-    needed = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    folder = build_ext.build_folder()
-    if not ops.load().issuperset(needed):
-        folder = tmp_path_factory.mktemp("build")
-        lines = build_ext.build(folder, needed)
-        if not ops.load(folder).issuperset(needed):
-            pytest.skip("; ".join(lines.values()))
+    needed = {"cpu", "cuda"} if torch.cuda.is_available() else {"cpu"}
+    if ops.load() >= needed:
+        return build_ext.build_folder()
+    folder = tmp_path_factory.mktemp("build")
+    with pytest.MonkeyPatch.context() as patch:
+        if needed == {"cpu"}:
+            patch.setenv("NVCC", "")
+        lines = build_ext.build(folder)
+    if not ops.load(folder) >= needed:
+        pytest.skip("; ".join(lines.values()))
     return folder
