@@ -31,7 +31,10 @@ def naming(source: str | Path, kind: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        refused = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno)
-        reason = refused and getattr(error, "strerror", None) or " ".join(str(error).split())[:300]
-        line = f"{source}: cannot be read as {kind} ({reason or type(error).__name__})"
+        refused = isinstance(error, MemoryError) or getattr(error, "errno", None)
+        text = (
+            f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)
+        )
+        reason = " ".join(text.split())[:300] or type(error).__name__
+        line = f"{source}: cannot be read as {kind} ({reason})"
         raise (UserError if refused else DamagedFileError)(line) from error
