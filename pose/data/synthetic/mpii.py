@@ -40,18 +40,19 @@ class ImagePlan:
     def name(self) -> str:
         return f"{(15601864 + 7919 * self.index) % 10**9:09d}.jpg"
 
-    @property
-    def is_annotated(self) -> bool:
-        return self.role in ("train", "validation")
-
 
 @dataclass(frozen=True)
 class DrawnImage:
     """size: (w, h). people: those to be annotated fully. others: those to be annotated in part."""
 
+    plan: ImagePlan
     size: tuple[int, int]
     people: tuple[PersonTruth, ...]
     others: tuple[PersonTruth, ...]
+
+    @property
+    def is_annotated(self) -> bool:
+        return self.plan.role in ("train", "validation")
 
 
 def write_mpii(folder: Path, *, train: int, validation: int, seed: int, pool: Executor | None) -> None:
@@ -63,8 +64,13 @@ def write_mpii(folder: Path, *, train: int, validation: int, seed: int, pool: Ex
     plan = plan_mpii(np.random.default_rng([seed, MPII_SET]), train=train, validation=validation)
     images = draw_all("MPII", partial(_draw_image, folder=folder / "images", seed=seed), plan, pool)
     rng = np.random.default_rng([seed, MPII_SET, 1, 1])
-    write_mat(folder / "mpii_human_pose_v1_u12_1.mat", RELEASE=_release(plan, images, rng))
-    people = _json_people(plan, images)
+    write_mat(folder / "mpii_human_pose_v1_u12_1.mat", RELEASE=_release(images, rng))
+    people = [
+        person
+        for number, image in enumerate(images, start=1)
+        if image.is_annotated
+        for person in _json_people(image, number)
+    ]
     (folder / "mpii_annotations.json").write_text(json.dumps(people), encoding="utf-8")
 
 
@@ -94,7 +100,7 @@ def _draw_image(plan: ImagePlan, *, folder: Path, seed: int) -> DrawnImage:
             break
     write_jpeg(folder / plan.name, scene.image_HW3, rng)
     height, width = scene.image_HW3.shape[:2]
-    return DrawnImage((width, height), scene.people[strangers:], scene.people[:strangers])
+    return DrawnImage(plan, (width, height), scene.people[strangers:], scene.people[:strangers])
 
 
 def _is_recognisable(person: PersonTruth) -> bool:
@@ -136,15 +142,14 @@ def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
 # --- the `.mat` ---
 
 
-def _release(plan: Sequence[ImagePlan], images: Sequence[DrawnImage], rng: np.random.Generator) -> np.ndarray:
-    annolist, single = [], np.empty((len(plan), 1), dtype=object)
-    for n, (planned, image) in enumerate(zip(plan, images, strict=True)):
-        rects = _rects(planned, image, rng)
-        fields = {"image": _struct(name=planned.name), "annorect": rects}
+def _release(images: Sequence[DrawnImage], rng: np.random.Generator) -> np.ndarray:
+    annolist, single = [], np.empty((len(images), 1), dtype=object)
+    for n, image in enumerate(images):
+        fields = {"image": _struct(name=image.plan.name), "annorect": _rects(image, rng)}
         annolist.append(fields | {"frame_sec": _EMPTY, "vididx": _EMPTY})
-        full = len(image.people) if planned.is_annotated else 0
+        full = len(image.people) if image.is_annotated else 0
         single[n, 0] = np.arange(1, full + 1, dtype=np.uint8)[:, None] if full else _EMPTY
-    training = np.array([[planned.role != "test" for planned in plan]], dtype=np.uint8)
+    training = np.array([[image.plan.role != "test" for image in images]], dtype=np.uint8)
     return _struct(annolist=_structs(annolist), img_train=training, version="drawn", single_person=single)
 
 
@@ -165,11 +170,11 @@ def _structs(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return out
 
 
-def _rects(plan: ImagePlan, image: DrawnImage, rng: np.random.Generator) -> np.ndarray:
+def _rects(image: DrawnImage, rng: np.random.Generator) -> np.ndarray:
     """`annorect` of an image, with the gaps of the real file: all of it empty, or fields missing."""
-    if plan.role == "bare":
+    if image.plan.role == "bare":
         return _EMPTY
-    if plan.role == "test":
+    if image.plan.role == "test":
         return _structs([_place(person) for person in image.people])
     style = pick(rng, {"number": 0.6, "text": 0.2, "empty": 0.2})
     rows = [_head_box(person) | _points(person, style) | _place(person) for person in image.people]
@@ -214,34 +219,29 @@ def _points(person: PersonTruth, style: str) -> dict[str, Any]:
 # --- the `.json` ---
 
 
-def _json_people(plan: Sequence[ImagePlan], images: Sequence[DrawnImage]) -> list[dict[str, Any]]:
-    rows = []
-    for n, (planned, image) in enumerate(zip(plan, images, strict=True)):
-        if not planned.is_annotated:
-            continue
-        joints = [_json_joints(person) for person in image.people]
-        scales = [round(person.stature / 200, 4) for person in image.people]
-        places = [np.rint(person.centre_xy + 1).tolist() for person in image.people]
-        for k in range(len(image.people)):
-            rows.append(
-                {
-                    "dataset": "MPI",
-                    "isValidation": float(planned.role == "validation"),
-                    "img_paths": planned.name,
-                    "img_width": float(image.size[0]),
-                    "img_height": float(image.size[1]),
-                    "objpos": places[k],
-                    "joint_self": joints[k],
-                    "scale_provided": scales[k],
-                    "joint_others": _others(joints, k),
-                    "scale_provided_other": _others(scales, k),
-                    "objpos_other": _others(places, k),
-                    "annolist_index": float(n + 1),
-                    "people_index": float(k + 1),
-                    "numOtherPeople": float(len(image.people) - 1),
-                }
-            )
-    return rows
+def _json_people(image: DrawnImage, number: int) -> list[dict[str, Any]]:
+    joints = [_json_joints(person) for person in image.people]
+    scales = [round(person.stature / 200, 4) for person in image.people]
+    places = [np.rint(person.centre_xy + 1).tolist() for person in image.people]
+    return [
+        {
+            "dataset": "MPI",
+            "isValidation": float(image.plan.role == "validation"),
+            "img_paths": image.plan.name,
+            "img_width": float(image.size[0]),
+            "img_height": float(image.size[1]),
+            "objpos": places[k],
+            "joint_self": joints[k],
+            "scale_provided": scales[k],
+            "joint_others": _others(joints, k),
+            "scale_provided_other": _others(scales, k),
+            "objpos_other": _others(places, k),
+            "annolist_index": float(number),
+            "people_index": float(k + 1),
+            "numOtherPeople": float(len(image.people) - 1),
+        }
+        for k in range(len(image.people))
+    ]
 
 
 def _json_joints(person: PersonTruth) -> list[list[float]]:

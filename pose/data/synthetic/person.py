@@ -65,8 +65,7 @@ class FigureJoints:
 class Figure:
     """A person in space, not yet in an image: camera frame, in statures.
 
-    head_3, head_axes_33: centre and half axes of the head. facing: cosine between the chest's front and the
-    direction to the viewer.
+    head_3, head_axes_33: centre and half axes of the head.
     """
 
     kind: str
@@ -75,7 +74,6 @@ class Figure:
     parts: tuple[Part, ...]
     head_3: Vector
     head_axes_33: Matrix
-    facing: float
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest (x, y) that any part reaches, camera frame."""
@@ -92,11 +90,11 @@ def draw_figure(
 ) -> Figure:
     """A person of random build, pose, clothes and direction of view.
 
-    kinds: how often each kind of pose comes. facing: see `Pose.draw`.
+    kinds: how often each kind of pose comes. facing: see `Pose`.
     """
-    build, outfit = Build.draw(rng), Outfit.draw(rng)
+    build, outfit = Build(rng), Outfit(rng)
     for _ in range(4):  # arms that run through the trunk are drawn again
-        pose = Pose.draw(rng, kinds, facing=facing)
+        pose = Pose(rng, kinds, facing=facing)
         bones = place_bones(build, pose)
         if not bones.arm_in_trunk(build):
             break
@@ -113,7 +111,6 @@ def draw_figure(
         parts=tuple(parts),
         head_3=joint["head"],
         head_axes_33=bones.turn["head"] * _head_half(build),
-        facing=float(bones.turn["chest"][2, 2]),
     )
 
 
