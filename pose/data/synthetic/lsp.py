@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pose.data.synthetic.files import draw_all, write_jpeg, write_mat
-from pose.data.synthetic.person import draw_figure
+from pose.data.synthetic.person import Figure
 from pose.data.synthetic.pose import SPORT
 from pose.data.synthetic.scene import Placement, Scene, bystander, cover_for, draw_scene, fit
 from pose.keypoints.skeleton import LSP_TO_MPII
@@ -55,7 +55,7 @@ def _draw_image(index: int, *, path: str, set_number: int, size: int, seed: int)
 
 def _draw_portrait(rng: np.random.Generator, size: int) -> Scene:
     """An athlete who fills an image of `size` px, perhaps with somebody behind and a thing in front."""
-    figure = draw_figure(rng, SPORT)
+    figure = Figure(rng, SPORT)
     stature, pelvis, size_wh = fit(figure, longer_side=float(size), margin=float(rng.uniform(0.07, 0.16)))
     if stature > 1.15 * size:  # curled up: such a person would be drawn too large
         shrink = 1.15 * size / stature
