@@ -1,18 +1,12 @@
-"""Work on many images at a time, on the cores that this process may use."""
+"""The cores that this process may use, and OpenCV kept to one of them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import cv2
-from tqdm.auto import tqdm
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 def cores() -> int:
@@ -29,20 +23,3 @@ def one_opencv_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(threads)
-
-
-@contextmanager
-def in_threads(
-    work: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, *, description: str
-) -> Iterator[Iterator[Result]]:
-    """The results of `work` on every job (one an image), in order, with a progress bar.
-
-    Threads suffice, since decoding, resizing and encoding release Python's lock. workers: None for one per
-    core. Jobs that wait when the block ends are cancelled.
-    """
-    with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
-        try:
-            results = pool.map(work, jobs)
-            yield iter(tqdm(results, total=len(jobs), desc=description, unit="image", disable=None))
-        finally:
-            pool.shutdown(cancel_futures=True)

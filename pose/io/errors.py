@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class UserError(ValueError):
     """Input that cannot be used. The message names the file or key, what was found and what was expected."""
@@ -13,3 +17,24 @@ class DamagedFileError(UserError):
 
 class Interrupted(Exception):
     """Training was asked to end (SIGTERM, Ctrl-C); its checkpoint has been written."""
+
+
+@contextmanager
+def naming(source: str | Path, kind: str) -> Iterator[None]:
+    """Whatever is raised while content is read becomes one line that begins with `source`.
+
+    kind: what it should be. A UserError if the system refuses to read it, else a DamagedFileError: damage
+    raises whatever it leads to.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        refused = isinstance(error, MemoryError) or getattr(error, "errno", None)
+        text = (
+            f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)
+        )
+        reason = " ".join(text.split())[:300] or type(error).__name__
+        line = f"{source}: cannot be read as {kind} ({reason})"
+        raise (UserError if refused else DamagedFileError)(line) from error

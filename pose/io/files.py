@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
 import os
 import shutil
-import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +14,7 @@ from typing import Any
 
 import psutil
 
-from pose.io.errors import UserError
-
-MAX_BYTES = 2**30  # of a file that is read at once: twice COCO's longest list of annotations
-MAX_UNPACKED = 2**26  # bytes that a gzip file may unpack to, twice MPII's: it packs a thousand into one
-MAX_CONTAINERS = 2**22  # lists and objects of a JSON file, three times COCO's: each takes 70 bytes or more
+from pose.io.errors import UserError, naming
 
 
 @contextmanager
@@ -105,62 +98,42 @@ def file_hash(*paths: str | Path) -> str:
     """MD5 of a file, as DVC's lock file has it, or of several one after the other."""
     digest = hashlib.md5(usedforsecurity=False)
     for path in paths:
-        try:
-            with Path(path).open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        with naming(path, "a file"), Path(path).open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 
 def check_regular_file(path: str | Path, expected: str = "a file") -> None:
     """UserError for what does not exist, or is a folder, a pipe or a device: those may never end."""
-    try:
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, expected {expected}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if not stat.S_ISREG(mode):
-        found = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise UserError(f"{path}: is {found}, expected {expected}")
+    path = Path(path)
+    with naming(path, expected):
+        if not path.is_file():
+            found = (
+                "is a folder"
+                if path.is_dir()
+                else "is not a regular file"
+                if path.exists()
+                else "no such file"
+            )
+            raise UserError(f"{path}: {found}, expected {expected}")
 
 
 def read_bytes(path: str | Path, expected: str = "a file") -> bytes:
-    """The content of a file; UserError if it cannot be read or is too large. expected: such as `an image`."""
+    """The content of a file; UserError if it cannot be read. expected: what it should be, for a message."""
     check_regular_file(path, expected)
-    try:
-        size = Path(path).stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: found {size:,} bytes, expected at most {MAX_BYTES:,}")
+    with naming(path, expected):
         return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def read_text(path: str | Path) -> str:
     """UTF-8 text, its line ends as they are; UserError if it cannot be read."""
-    try:
+    with naming(path, "text"):
         return read_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file, packed if its suffix is `.gz`; UserError if it is damaged or too large."""
-    data = read_bytes(path)
-    try:
-        if Path(path).suffix == ".gz":
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_UNPACKED + 1)
-            if len(data) > MAX_UNPACKED:
-                raise UserError(f"{path}: unpacks to more than {MAX_UNPACKED:,} bytes, expected fewer")
-        if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS:
-            raise UserError(f"{path}: found more than {MAX_CONTAINERS:,} lists and objects, expected fewer")
-        return json.loads(data)
-    except UserError:
-        raise
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read, damaged or cut short ({error})") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON, or cut short ({error})") from None
+    """The content of a JSON file, packed if its suffix is `.gz`; UserError if it is missing or damaged."""
+    with naming(path, "JSON"):
+        data = read_bytes(path)
+        return json.loads(gzip.decompress(data) if Path(path).suffix == ".gz" else data)

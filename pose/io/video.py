@@ -1,4 +1,4 @@
-"""Videos, read and written by FFmpeg as OpenCV has it: a few frames at a time, and nothing but videos.
+"""Videos, read and written by FFmpeg as OpenCV has it, a few frames at a time.
 
 Legend: H W frame px. Frames are (H, W, 3) uint8 RGB. File names go to OpenCV as bytes: it crashes at a string
 that is not UTF-8.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError
+from pose.io.errors import UserError, naming
 from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-BATCH = 8  # frames in memory at once; fewer where they are large
-MAX_FRAME_PIXELS = 2**26  # twice an 8K film's
-MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length
+BATCH = 8  # frames in memory at once
 FPS_RANGE, DEFAULT_FPS = (1, 240), 25.0  # what a video may declare, and what is taken for any other
+MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length
 # What videos begin with, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg would also open a
 # playlist of whatever name, and read the files that it lists.
 CONTAINERS = (
@@ -34,7 +34,7 @@ CONTAINERS = (
 class VideoReader:
     """An open video. fps: frames a second. num_frames: as the file declares it, None where it does not.
 
-    UserError naming the file if it is not a video of a known container, or its frames are too large.
+    UserError naming the file if it is not a video of a known container.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,40 +43,23 @@ class VideoReader:
         self._capture = cv2.VideoCapture(os.fsencode(path))  # type: ignore[call-overload]
         if not self._capture.isOpened():
             raise UserError(f"{path}: cannot be read as a video")
-        width, height = (
-            self._declared(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
-        if width * height > MAX_FRAME_PIXELS:
-            found = f"frames of {width:.0f} x {height:.0f} px"
-            raise UserError(f"{path}: found {found}, expected at most {MAX_FRAME_PIXELS:,} px")
-        fps, frames = self._declared(cv2.CAP_PROP_FPS), self._declared(cv2.CAP_PROP_FRAME_COUNT)
+        fps, frames = (self._capture.get(prop) for prop in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
         self.fps = fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else DEFAULT_FPS
         self.num_frames = int(frames) if 0 < frames < MAX_FRAMES else None
 
-    def _declared(self, prop: int) -> float:
-        return self._capture.get(prop)
-
     def read_frames(self) -> Iterator[list[np.ndarray]]:
         """All frames in their order, a batch at a time; UserError if there are none, or one is damaged."""
-        frames: list[np.ndarray] = []
-        found = pixels = 0
-        while (frame_HW3 := self._read()) is not None:
-            frames.append(frame_HW3)
-            found, pixels = found + 1, pixels + frame_HW3.shape[0] * frame_HW3.shape[1]
-            if len(frames) == BATCH or pixels > MAX_FRAME_PIXELS // 2:
-                yield frames
-                frames, pixels = [], 0
-        if frames:
-            yield frames
+        frames, found = self._frames(), False
+        while batch := list(islice(frames, BATCH)):
+            found = True
+            yield batch
         if not found:
             raise UserError(f"{self._path}: found no frames in this video")
 
-    def _read(self) -> np.ndarray | None:
-        try:
-            found, frame_HW3 = self._capture.read()
-        except cv2.error as error:
-            raise UserError(f"{self._path}: cannot be decoded ({' '.join(str(error).split())})") from None
-        return cv2.cvtColor(frame_HW3, cv2.COLOR_BGR2RGB) if found else None
+    def _frames(self) -> Iterator[np.ndarray]:
+        with naming(self._path, "a video"):
+            while (read := self._capture.read())[0]:
+                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
 
 
 @contextmanager
@@ -107,11 +90,8 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None
 
 def _check_container(path: Path) -> None:
     check_regular_file(path, "a video")
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    with naming(path, "a video"), path.open("rb") as file:
+        start = file.read(16)
     if not any(start.startswith(word, at) for at, word in CONTAINERS):
         expected = "expected one in MP4, QuickTime, AVI, Matroska, WebM or MPEG"
         raise UserError(f"{path}: cannot be read as a video, {expected}")

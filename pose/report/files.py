@@ -14,7 +14,7 @@ import pandas as pd
 
 from pose.io.errors import UserError
 from pose.io.files import read_bytes, read_json
-from pose.io.hdf5 import open_h5, read_number_column, read_whole_column
+from pose.io.hdf5 import open_h5, read_number_column
 from pose.keypoints.people import People
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ def read_table(path: Path, *columns: str) -> pd.DataFrame:
 def read_single_predictions(path: Path, joints: int | None) -> SinglePredictions:
     """`predictions/TASK.h5` of a single-person task. joints: expected of each person, None for any number."""
     with open_h5(path) as file:
-        row_N = read_whole_column(file, "row", (None,), least=0)
+        row_N = read_number_column(file, "row", (None,)).astype(np.int64)
         joint_NK2 = read_number_column(file, "joint", (len(row_N), joints, 2))
         score_NK = read_number_column(file, "score", joint_NK2.shape[:2])
     joint_NK2[(np.abs(joint_NK2) >= MAX_VALUE).any(axis=2)] = np.nan

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pose.data.formats.folders import FOLDERS
 from pose.data.formats.person_table import (
     JOINTS,
     LSP_TEST,
@@ -16,11 +17,9 @@ from pose.data.formats.person_table import (
     SOURCES,
     TRAIN,
     PersonTable,
-    image_name,
     is_labelled,
 )
 from pose.io.errors import UserError
-from pose.io.hdf5 import shown_shape
 from pose.io.matlab import read_mat
 from pose.keypoints.skeleton import LSP, LSP_TO_MPII
 
@@ -32,40 +31,37 @@ SCALE_OVER_BOX = 1.1
 
 def read_lsp(folder: str | Path) -> PersonTable:
     """LSP: joints (3, 14, N), third number 1 where OCCLUDED. The second half is the test set."""
-    path = Path(folder) / ANNOTATIONS
-    joint_NJ3 = _read_joints(path, (3, len(LSP), None)).transpose(2, 1, 0)
+    joint_NJ3 = _read_joints(folder, 3, len(LSP)).transpose(2, 1, 0)
     num_people = len(joint_NJ3)
     istrain_N = np.where(np.arange(num_people) < num_people // 2, TRAIN, LSP_TEST)
-    return _table("lsp", path, 4, joint_NJ3[..., :2], 1.0 - joint_NJ3[..., 2], istrain_N)
+    return _table("lsp", 4, joint_NJ3[..., :2], 1.0 - joint_NJ3[..., 2], istrain_N)
 
 
 def read_lspet(folder: str | Path) -> PersonTable:
     """LSPET: joints (14, 3, N), third number 1 where ANNOTATED; elsewhere x and y mean nothing."""
-    path = Path(folder) / ANNOTATIONS
-    joint_NJ3 = _read_joints(path, (len(LSP), 3, None)).transpose(2, 0, 1)
+    joint_NJ3 = _read_joints(folder, len(LSP), 3).transpose(2, 0, 1)
     annotated_NJ = joint_NJ3[..., 2] > 0
     joint_NJ2 = np.where(annotated_NJ[..., None], joint_NJ3[..., :2], 0.0)
-    return _table("lspet", path, 5, joint_NJ2, annotated_NJ, np.full(len(joint_NJ3), TRAIN))
+    return _table("lspet", 5, joint_NJ2, annotated_NJ, np.full(len(joint_NJ3), TRAIN))
 
 
-def _read_joints(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    expected = shown_shape(shape)
-    joints = read_mat(path, "joints", f"an array 'joints' of shape {expected}")
-    if joints.dtype.kind not in "fiub":
-        raise UserError(f"{path}: 'joints' holds {joints.dtype}, expected numbers")
-    if joints.ndim == 2:  # MATLAB drops a last axis of length one
+def _read_joints(folder: str | Path, *shape: int) -> np.ndarray:
+    path = Path(folder) / ANNOTATIONS
+    expected = f"an array 'joints' of numbers, of shape ({shape[0]}, {shape[1]}, N)"
+    joints = np.array(read_mat(path, "joints", expected))
+    if joints.ndim == 2:  # one person
         joints = joints[:, :, None]
-    if joints.ndim != 3 or joints.shape[:2] != shape[:2] or joints.shape[2] == 0:
-        raise UserError(f"{path}: 'joints' has shape {joints.shape}, expected {expected}")
+    if joints.dtype.kind not in "fiub" or joints.ndim != 3 or joints.shape[:2] != shape:
+        raise UserError(f"{path}: 'joints' holds {joints.dtype} of shape {joints.shape}, expected {expected}")
     return joints.astype(np.float64)
 
 
 def _table(
-    source: str, path: Path, digits: int, joint_NJ2: np.ndarray, visible_NJ: np.ndarray, istrain_N: np.ndarray
+    source: str, digits: int, joint_NJ2: np.ndarray, visible_NJ: np.ndarray, istrain_N: np.ndarray
 ) -> PersonTable:
     """Rows from joints in LSP order. Centre and scale come from the box of the labelled joints."""
     num_people = len(joint_NJ2)
-    names = [f"images/im{number:0{digits}d}.jpg" for number in range(1, num_people + 1)]
+    folder, numbers = FOLDERS[source][0], range(1, num_people + 1)
     part_NK2, visible_NK = np.zeros((num_people, JOINTS, 2)), np.zeros((num_people, JOINTS))
     part_NK2[:, LSP_TO_MPII], visible_NK[:, LSP_TO_MPII] = joint_NJ2, visible_NJ
     labelled_NK = is_labelled(part_NK2)
@@ -79,7 +75,7 @@ def _table(
     scale_N[has_box_N] = SCALE_OVER_BOX * side_N[has_box_N] / PERSON_HEIGHT
     return PersonTable(
         source_N=np.full(num_people, SOURCES.index(source), dtype=np.uint8),
-        name_N=np.array([image_name(source, name, path) for name in names], dtype=object),
+        name_N=np.array([f"{folder}/images/im{number:0{digits}d}.jpg" for number in numbers]),
         centre_N2=centre_N2,
         scale_N=scale_N,
         part_NK2=part_NK2,

@@ -6,20 +6,16 @@ MPII's are one-based, LSP's and LSPET's are taken as they are. Only `zero_based`
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from pose.io.images import FAR, relative_name
+from pose.io.images import FAR
 from pose.keypoints.skeleton import MPII
 
 SOURCES = ("lsp", "lspet", "mpii")
 SPLITS = ("train", "validation", "test", "unused")
-# The folder of each set in the data root: as image names in the file spell it, and as else found on disk.
-FOLDERS = {"lsp": ("LSP", "lsp"), "lspet": ("LSPET", "lspet"), "mpii": ("mpii", "MPII")}
 JOINTS = len(MPII)
 PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of so many pixels
 FEET_SHIFT = 15.0  # crops of MPII lie so many pixels * scale below `objpos`, so that the feet are in them
@@ -31,7 +27,7 @@ TRAIN, LSP_TEST, MPII_TEST, INCOMPLETE = 1, 0, 2, -1
 class PersonTable:
     """Annotated people in raw numbers, before anything is known about their images.
 
-    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg` (str objects). centre_N2,
+    source_N: index in SOURCES. name_N: image names such as `LSP/images/im0001.jpg`. centre_N2,
     scale_N: NaN where not annotated; scale is height / 200 px. part_NK2: 0 or less where absent. visible_NK:
     1 seen, 0 occluded or absent. istrain_N: published code. head_size_N: px, 0.6 * diagonal of MPII's head
     box, else NaN. person_N: index in its image.
@@ -62,16 +58,13 @@ class PersonTable:
 
     def take(self, rows: np.ndarray) -> PersonTable:
         """The table of the given rows, in their order."""
-        return PersonTable(
-            **{field.name: getattr(self, field.name)[rows] for field in dataclasses.fields(self)}
-        )
+        return PersonTable(**{name: values[rows] for name, values in vars(self).items()})
 
     @staticmethod
     def join(tables: Sequence[PersonTable]) -> PersonTable:
         """All rows of several tables, one table after the other."""
-        fields = [field.name for field in dataclasses.fields(PersonTable)]
         return PersonTable(
-            **{field: np.concatenate([getattr(table, field) for table in tables]) for field in fields}
+            **{name: np.concatenate([vars(table)[name] for table in tables]) for name in vars(tables[0])}
         )
 
 
@@ -95,17 +88,3 @@ def zero_based(source_N: np.ndarray, point_N2: np.ndarray) -> np.ndarray:
     one_based_N = (source_N == SOURCES.index("mpii")).astype(np.float64)
     zero_based_N2: np.ndarray = point_N2 - one_based_N.reshape(-1, *[1] * (point_N2.ndim - 1))
     return zero_based_N2
-
-
-def image_name(source: str, within: str, file: str | Path) -> str:
-    """`within` the set's folder, e.g. `images/im0001.jpg`, as a name relative to the data root.
-
-    UserError, naming the annotation `file`, for a name that would lead out of that folder.
-    """
-    return f"{FOLDERS[source][0]}/{relative_name(within, f'{file}: image name')}"
-
-
-def find_folder(root: str | Path, source: str) -> Path:
-    """A set's folder under the data root in whichever spelling exists, in the first one if none does."""
-    candidates = [Path(root) / folder for folder in FOLDERS[source]]
-    return next((folder for folder in candidates if folder.is_dir()), candidates[0])

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -23,37 +24,35 @@ from pose.data.formats.coco_json import (
     read_valid_ids,
     region,
 )
+from pose.data.formats.folders import find_folder
 from pose.data.image_set import FILE, SPLITS, annotation_file
-from pose.data.prepare.summary import IMAGE_MISSING, IMAGE_UNREADABLE, Summary
+from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
+from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.data.rle import runs_of
-from pose.data.threads import in_threads
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, write_text
-from pose.io.hdf5 import create_images, write_columns
-from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_encoded, shrink
+from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.keypoints.skeleton import COCO
 from pose.params import CocoParams
 
-FOLDERS = ("coco", "COCO")  # in the data root, in either spelling
 YEARS = ("2017", "2014")
 FILES = ("train", "val")  # of a year
 VALID_ID = "valid_id"
 MIN_FOUND = 0.1  # share of `valid_id`'s images: with fewer, the list is about a larger set than this one
-MIN_SIDE = 8  # px; nobody can be seen in an image with a shorter side
+FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
 
-FEW_PEOPLE, NOT_CHOSEN = "too few people", "not chosen"
-TOO_SMALL, OTHER_SIZE = "too small", "size not as annotated"
+# Of a packed image: the affine (2, 3) to it, and run lengths of where the loss must not look.
+Info = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Image:
-    """An annotated image in its split. name: relative to the raw set's folder."""
+    """An annotated image in its split."""
 
     entry: Entry
     annotations: list[Entry]
     split: str
     path: Path
-    name: str
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -66,15 +65,6 @@ class Image:
         return [annotation for annotation in self.annotations if is_labelled_person(annotation)]
 
 
-@dataclass(frozen=True)
-class Packed:
-    """An image as JPEG bytes, the affine (2, 3) to it, and run lengths of where the loss must not look."""
-
-    data: bytes
-    affine: np.ndarray
-    ignore_R: np.ndarray
-
-
 def prepare_coco(
     root: str | Path, folder: str | Path, *, params: CocoParams, seed: int, workers: int | None = None
 ) -> Summary:
@@ -83,8 +73,7 @@ def prepare_coco(
     root: folder with `coco` in it. workers: threads, all cores if None. UserError if nothing usable is
     present. Each file is written atomically, `coco.h5` last.
     """
-    root, folder = Path(root), Path(folder)
-    coco = next((root / name for name in FOLDERS if (root / name).is_dir()), root / FOLDERS[0])
+    coco, folder = find_folder(root, "coco"), Path(folder)
     files, notes = find_annotations(coco)
     images, rule = split_images(coco, files)
     title = f"prepared from {coco}: {', '.join(file.path.name for file in files)}"
@@ -95,9 +84,14 @@ def prepare_coco(
 
     with atomic_write(folder / FILE) as temporary:
         with h5py.File(temporary, "w") as file:
-            kept = _pack_images(file, images, params, workers, summary)
+            pack_one = partial(pack, params=params)
+            packed = pack_images(file, images, pack_one, most=len(images), workers=workers, summary=summary)
+            _count(images, packed, summary)
+            kept = [
+                image for image, info in zip(images, packed, strict=True) if not isinstance(info, Unusable)
+            ]
             _check_splits(kept, summary, coco)
-            _write_columns(file, kept)
+            _write_columns(file, kept, [info for info in packed if not isinstance(info, Unusable)], coco)
         for split in SPLITS:
             of_split = [image for image in kept if image.split == split]
             content = files[0].rest | {
@@ -136,18 +130,14 @@ def find_annotations(coco: Path) -> tuple[list[RawCoco], list[str]]:
 def _check_ids_differ(first: RawCoco, second: RawCoco) -> None:
     """UserError if both files have an image or annotation of one id: pycocotools would drop one of them."""
 
-    def annotation_ids(file: RawCoco) -> set[int]:
-        return {annotation["id"] for people in file.people_of.values() for annotation in people}
+    def ids(file: RawCoco) -> dict[str, set[int]]:
+        annotations = {annotation["id"] for people in file.people_of.values() for annotation in people}
+        return {"image": set(file.people_of), "annotation": annotations}
 
-    shared_ids = {
-        "image": first.people_of.keys() & second.people_of.keys(),
-        "annotation": annotation_ids(first) & annotation_ids(second),
-    }
-    for kind, shared in shared_ids.items():
-        if shared:
-            raise UserError(
-                f"{second.path}: {kind} {min(shared)} is in {first.path.name} too, expected an id in one file"
-            )
+    for kind, others in ids(second).items():
+        if shared := others & ids(first)[kind]:
+            found = f"{kind} {min(shared)} is in {first.path.name} too"
+            raise UserError(f"{second.path}: {found}, expected an id in one file")
 
 
 def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str]:
@@ -157,10 +147,10 @@ def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str
     nearly all of its images are missing (a list of the complete set beside a small part of it), the val
     file's images validate.
     """
+    folders = [_image_folder(coco, file) for file in files]
     path_of = {
         entry["id"]: folder / entry["file_name"]
-        for file in files
-        for folder in [_image_folder(coco, file)]
+        for file, folder in zip(files, folders, strict=True)
         for entry in file.images
     }
     has_list = (coco / VALID_ID).exists()
@@ -169,11 +159,10 @@ def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str
     found = sum(path_of[image_id].is_file() for image_id in validate)
     val_files = [file for file in files if file.path.stem.startswith("person_keypoints_val")]
     both_files = len(val_files) == 1 and len(files) == 2
-    why = (
-        f"only {found:,} of {VALID_ID}'s {len(listed):,} images are present" if has_list else f"no {VALID_ID}"
-    )
+    present = f"{found:,} of {VALID_ID}'s {len(listed):,} images are present"
+    why = f"only {present}" if has_list else f"no {VALID_ID}"
     if validate and not (both_files and found < MIN_FOUND * len(listed)):
-        rule = f"split by {VALID_ID}: {found:,} of its {len(listed):,} images are present and validate"
+        rule = f"{present} and validate"
     elif both_files:
         validate = set(val_files[0].people_of)
         rule = f"split by file, since {why}: the images of {val_files[0].path.name} validate"
@@ -182,18 +171,11 @@ def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str
             f"{coco}: only {files[0].path.name} and {why},"
             f" expected a train and a val file, or ids of its images in {VALID_ID}"
         )
-    images = [
-        Image(
-            entry=entry,
-            annotations=file.people_of[entry["id"]],
-            split=SPLITS[entry["id"] in validate],
-            path=path_of[entry["id"]],
-            name=path_of[entry["id"]].relative_to(coco).as_posix(),
-        )
+    return [
+        Image(entry, file.people_of[entry["id"]], SPLITS[entry["id"] in validate], path_of[entry["id"]])
         for file in files
         for entry in file.images
-    ]
-    return images, rule
+    ], rule
 
 
 def _image_folder(coco: Path, file: RawCoco) -> Path:
@@ -225,19 +207,13 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
     return sorted(chosen, key=lambda image: image.entry["id"])
 
 
-def pack(image: Image, params: CocoParams) -> Packed | tuple[str, str]:
-    """The image as it goes into the file, or why it does not: the reason, and a line that names it."""
-    try:
-        data = read_encoded(image.path)
-        image_HW3 = decode_image(data, str(image.path))
-    except UserError as error:
-        return IMAGE_UNREADABLE, str(error)
+def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Info]:
+    """The image as JPEG bytes, and `Info`; Unusable if it is damaged or of another size than annotated."""
+    data, image_HW3 = read_raw_image(image.path)
     height, width = image_HW3.shape[:2]
-    found = f"{image.path}: found {width} x {height} px"
     if (width, height) != image.size_wh:
-        return OTHER_SIZE, f"{found}, expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
-    if min(width, height) < MIN_SIDE:
-        return TOO_SMALL, f"{found}, expected at least {MIN_SIDE} a side"
+        expected = f"expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
+        raise Unusable(OTHER_SIZE, f"{image.path}: found {width} x {height} px, {expected}")
     small_HW3, affine = shrink(image_HW3, params.longest / max(width, height))
     if small_HW3 is not image_HW3 or not is_jpeg(data):
         data = encode_jpeg(small_HW3, params.jpeg_quality)
@@ -245,7 +221,8 @@ def pack(image: Image, params: CocoParams) -> Packed | tuple[str, str]:
     for annotation in image.annotations:
         if annotation["iscrowd"] or (params.ignore_unlabelled and not is_labelled_person(annotation)):
             ignore_HW |= region(annotation, height, width)
-    return Packed(data, affine, runs_of(ignore_HW) if ignore_HW.any() else np.empty(0, dtype=np.uint32))
+    ignore_R = runs_of(ignore_HW) if ignore_HW.any() else np.empty(0, dtype=np.uint32)
+    return [data], (affine, ignore_R)
 
 
 def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None:
@@ -257,48 +234,31 @@ def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None
             raise UserError("; ".join([f"{coco}: {found} {reasons}", *summary.unusable[:1]]))
 
 
-def _pack_images(
-    file: h5py.File, images: Sequence[Image], params: CocoParams, workers: int | None, summary: Summary
-) -> list[Image]:
-    """Write the images, their affines and masks; returns the images that could be packed."""
-    dataset = create_images(file, len(images))
-    kept: list[Image] = []
-    affines, runs = [], [np.empty(0, dtype=np.uint32)]
-    with in_threads(
-        lambda image: pack(image, params), images, workers, description="packing images"
-    ) as results:
-        for image, packed in zip(images, results, strict=True):
-            if isinstance(packed, tuple):
-                summary.left_out[image.split, packed[0]] += 1
-                summary.unusable.append(packed[1])
-                continue
-            dataset[len(kept)] = np.frombuffer(packed.data, dtype=np.uint8)
-            kept.append(image)
-            affines.append(packed.affine)
-            runs.append(packed.ignore_R)
+def _count(images: Sequence[Image], infos: Sequence[Info | Unusable], summary: Summary) -> None:
+    for image, info in zip(images, infos, strict=True):
+        if isinstance(info, Unusable):
+            summary.left_out[image.split, info.reason] += 1
+        else:
             summary.counts[image.split, "kept"] += 1
             summary.counts[image.split, "people"] += len(image.people)
             summary.counts[image.split, "crowds"] += sum(bool(one["iscrowd"]) for one in image.annotations)
-    dataset.resize((len(kept),))
-    columns = {
-        "packed_affine": np.array(affines).reshape(-1, 2, 3),
-        "runs": np.array([len(run_R) for run_R in runs[1:]], dtype=np.int64),
-        "run": np.concatenate(runs),
-    }
-    write_columns(file, columns)
-    return kept
 
 
-def _write_columns(file: h5py.File, images: Sequence[Image]) -> None:
+def _write_columns(file: h5py.File, images: Sequence[Image], infos: Sequence[Info], coco: Path) -> None:
     people = [person for image in images for person in image.people]
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
+    names = [image.path.relative_to(coco).as_posix() for image in images]
     columns: dict[str, np.ndarray] = {
+        "packed_affine": np.array([affine for affine, _ in infos]),
+        "runs": np.array([len(ignore_R) for _, ignore_R in infos], dtype=np.int64),
+        "run": np.concatenate([ignore_R for _, ignore_R in infos]),
         "id": np.array([image.entry["id"] for image in images], dtype=np.int64),
         "split": np.array([SPLITS.index(image.split) for image in images], dtype=np.uint8),
         "image_size": np.array([image.size_wh for image in images], dtype=np.int64),
         "people": np.array([len(image.people) for image in images], dtype=np.int64),
         "keypoint": keypoints.reshape(-1, len(COCO), 3),
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
-        "name": np.array([image.name for image in images], dtype=h5py.string_dtype()),
+        "name": np.array(names, dtype=h5py.string_dtype()),
     }
-    write_columns(file, columns, codes={"split": SPLITS}, attributes={"skeleton": COCO.model_dump_json()})
+    file.attrs["skeleton"] = COCO.model_dump_json()
+    write_columns(file, columns, names={"split": SPLITS})

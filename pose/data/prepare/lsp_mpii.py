@@ -16,6 +16,7 @@ import numpy as np
 
 from pose.data.formats import lsp as raw_lsp
 from pose.data.formats import mpii as raw_mpii
+from pose.data.formats.folders import find_folder
 from pose.data.formats.person_table import (
     FEET_SHIFT,
     LSP_TEST,
@@ -24,17 +25,15 @@ from pose.data.formats.person_table import (
     SPLITS,
     TRAIN,
     PersonTable,
-    find_folder,
     is_placed,
     zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
-from pose.data.prepare.summary import IMAGE_MISSING, IMAGE_UNREADABLE, Summary
-from pose.data.threads import in_threads
+from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
+from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
-from pose.io.hdf5 import create_images, write_columns
-from pose.io.images import decode_image, encode_jpeg, is_jpeg, read_encoded, shrink
+from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
 
@@ -97,8 +96,8 @@ def prepare_lsp_mpii(
             "split": split_N[kept_N],
             "packed_affine": affine_N23[kept_N],
         }
-        codes = {"source": SOURCES, "split": SPLITS}
-        write_columns(file, columns, codes=codes, attributes={"skeleton": MPII.model_dump_json()})
+        file.attrs["skeleton"] = MPII.model_dump_json()
+        write_columns(file, columns, names={"source": SOURCES, "split": SPLITS})
     return summary
 
 
@@ -220,23 +219,20 @@ def split_people(
     image are on the same side: training people in a validation image (the list leaves out some) are unused.
     """
     train, validation, test, unused = range(len(SPLITS))
-    held_out_N = (table.source_N == SOURCES.index("lspet")) & chosen(
-        table.name_N, params.lspet_held_out, seed
-    )
+    lsp_N, lspet_N = (table.source_N == SOURCES.index(source) for source in ("lsp", "lspet"))
+    held_out_N = lspet_N & chosen(table.name_N, params.lspet_held_out, seed)
     barred_N = np.zeros(len(table), dtype=bool)
     if listed_validation_N is None:
         held_out_N |= table.mpii_N & chosen(table.name_N, params.mpii_held_out, seed)
     else:
         listed_N = table.mpii_N & listed_validation_N
         held_out_N |= listed_N
-        barred_N = table.mpii_N & np.isin(
-            table.name_N.astype(str), np.unique(table.name_N[listed_N].astype(str))
-        )
+        barred_N = table.mpii_N & np.isin(table.name_N, table.name_N[listed_N])
     split_N = np.full(len(table), unused, dtype=np.uint8)
     trainable_N = table.istrain_N == TRAIN
     split_N[trainable_N & ~barred_N] = train
     split_N[trainable_N & held_out_N] = validation
-    split_N[(table.source_N == SOURCES.index("lsp")) & (table.istrain_N == LSP_TEST)] = test
+    split_N[lsp_N & (table.istrain_N == LSP_TEST)] = test
     return split_N
 
 
@@ -308,30 +304,22 @@ def _pack_images(
         else:
             reason_N[rows] = IMAGE_MISSING
 
-    def pack_image(rows: np.ndarray) -> tuple[np.ndarray, list[tuple[bytes, np.ndarray] | None]] | UserError:
-        path = image_path(rows[0])
-        try:
-            data = read_encoded(path)
-            image_HW3 = decode_image(data, str(path))
-        except UserError as error:
-            return error
+    def pack_people(rows: np.ndarray) -> tuple[list[bytes], tuple[np.ndarray, list[np.ndarray | None]]]:
+        data, image_HW3 = read_raw_image(image_path(rows[0]))
         people = zip(centre_N2[rows], side_N[rows].tolist(), strict=True)
         packed = [pack(data, image_HW3, centre_xy, side, params) for centre_xy, side in people]
-        return np.array(image_HW3.shape[1::-1]), packed
+        affines = [one[1] if one else None for one in packed]
+        return [one[0] for one in packed if one], (np.array(image_HW3.shape[1::-1]), affines)
 
-    images, num_kept = create_images(file, len(table)), 0
-    with in_threads(pack_image, jobs, workers, description="packing people") as results:
-        for rows, result in zip(jobs, results, strict=True):
-            if isinstance(result, UserError):
-                reason_N[rows] = IMAGE_UNREADABLE
-                summary.unusable.append(str(result))
-                continue
-            size_N2[rows], packed = result
-            for row, one in zip(rows, packed, strict=True):
-                if one is None:
-                    reason_N[row] = OUTSIDE
-                    continue
-                images[num_kept], affine_N23[row] = np.frombuffer(one[0], dtype=np.uint8), one[1]
-                num_kept += 1
-    images.resize((num_kept,))
+    infos = pack_images(file, jobs, pack_people, most=len(table), workers=workers, summary=summary)
+    for rows, info in zip(jobs, infos, strict=True):
+        if isinstance(info, Unusable):
+            reason_N[rows] = info.reason
+            continue
+        size_N2[rows], affines = info
+        for row, affine in zip(rows, affines, strict=True):
+            if affine is None:
+                reason_N[row] = OUTSIDE
+            else:
+                affine_N23[row] = affine
     return reason_N, size_N2, affine_N23

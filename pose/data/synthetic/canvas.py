@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pose.data.synthetic.person import Part, part_reach
+from pose.data.synthetic.person import Part, part_reach, stack_parts
 
 THING = 255  # identity on the canvas of things in front; 0 is the background, people are 1, 2, ...
 
@@ -55,10 +55,8 @@ def draw_parts(
     calls.
     """
     turn = np.array([1.0, -1.0, 1.0])
-    axes_P33 = zoom * turn[:, None] * np.stack([part.axes_33 for part in parts])
-    centre_P3 = zoom * turn * np.stack([part.centre_3 for part in parts]) + origin
-    taper_P = np.array([part.taper for part in parts])
-    tube_P = np.array([part.tube for part in parts])
+    centre_P3, axes_P33, tube_P, taper_P = stack_parts(parts)
+    centre_P3, axes_P33 = zoom * turn * centre_P3 + origin, zoom * turn[:, None] * axes_P33
     inverse_P33 = np.linalg.inv(axes_P33)
     metric_P3 = np.ones((len(parts), 3))
     metric_P3[tube_P, 1] = -(taper_P[tube_P] ** 2)

@@ -7,13 +7,12 @@ real people: face and hair, collar, buttons, pockets, print.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from pose.data.synthetic.head import HeadExtra, draw_head
+from pose.data.synthetic.head import draw_head
 from pose.data.synthetic.paint import (
     HAIR,
     SKIN,
@@ -37,39 +36,10 @@ SHIRT_STYLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Outfit:
-    """The paints of every body part of one person."""
+    """The paints of every body part of one person: random clothes that go together."""
 
-    face: Paint
-    nose: Paint
-    ears: bool
-    neck: Paint
-    head_extras: tuple[HeadExtra, ...]
-    hips: Paint
-    waist: Paint
-    belly: Paint
-    chest: Paint
-    yoke: Paint
-    upper_arm_start: Paint
-    upper_arm: Paint
-    elbow: Paint
-    forearm: Paint
-    hand: Paint
-    thigh_start: Paint
-    thigh: Paint
-    knee: Paint
-    shank: Paint
-    shoe: Paint
-    heel: Paint
-    backpack: Paint | None
-    hood: Paint | None
-    skirt: Paint | None
-    skirt_length: float  # share of the thighs
-
-    @staticmethod
-    def draw(rng: np.random.Generator) -> Outfit:
-        """Random clothes that go together."""
+    def __init__(self, rng: np.random.Generator) -> None:
         skin = SKIN[int(rng.integers(len(SKIN)))] * rng.uniform(0.93, 1.05)
         hair = HAIR[int(rng.integers(len(HAIR)))] * rng.uniform(0.85, 1.15)
         top, bottom = random_colour(rng), _trouser_colour(rng)
@@ -89,52 +59,46 @@ class Outfit:
         if bare_chest:
             top_weave, top_sleeve = plain(skin), 0.0
             shirt = _bare_trunk(skin)
-        skin_paint = flat(skin)
+        self.hand = skin_paint = flat(skin)
         hem = float(rng.uniform(-0.1, 0.6))  # how far the shirt hangs over the hips
-        hips = _hips(rng, bottom_weave, bottom, top_weave if dress else _lowest_part(shirt), hem)
-        face, head_extras, ears = draw_head(rng, skin, hair, accent)
+        self.hips = _hips(rng, bottom_weave, bottom, top_weave if dress else _lowest_part(shirt), hem)
+        self.face, self.head_extras, self.ears = draw_head(rng, skin, hair, accent)
         sock = unlike(bottom, rng) if rng.random() < 0.5 else rgb(235, 235, 232)
         barefoot = rng.random() < 0.1
-        shoe = skin_paint if barefoot else _shoe(rng)
+        self.shoe = skin_paint if barefoot else _shoe(rng)
         sock_from = 2.0 if barefoot or trouser >= 2 else (2.0, 1.8, 1.55)[int(rng.integers(3))]
         if skirt:
             trouser = 0.2 if rng.random() < 0.6 else trouser
-        heel = skin
+        self.nose = flat(skin * 0.94)
+        self.neck = flat(top * 0.95) if hooded and rng.random() < 0.4 else skin_paint
+        self.waist, self.belly = _band(shirt, 0.2, 0.2), _band(shirt, 0.4, 0.08)
+        self.chest, self.yoke = _band(shirt, 0.66, 0.26), _band(shirt, 0.92, 0.16)
+        self.upper_arm_start = (lambda q: top_weave(q[0], 0.1 * q[1])) if top_sleeve > 0 else skin_paint
+        self.upper_arm = _sleeve(top_weave, skin, top_sleeve, 0.0)
+        self.elbow = _joint(top_weave, skin, top_sleeve > 1)
+        self.forearm = _sleeve(top_weave, skin, top_sleeve - (0.05 if top_sleeve == 2 else 0.0), 1.0)
+        self.thigh_start = lambda q: bottom_weave(q[0], 0.1 * q[1])
+        self.thigh = _sleeve(bottom_weave, skin, trouser, 0.0)
+        self.knee = _joint(bottom_weave, skin, trouser > 1)
+        self.shank = _sleeve(bottom_weave, skin, trouser, 1.0, sock=sock, sock_from=sock_from)
+        self.heel = skin_paint
         if not barefoot and (trouser == 2 or sock_from < 2):
-            heel = bottom if trouser == 2 else sock
-        return Outfit(
-            face=face,
-            nose=flat(skin * 0.94),
-            ears=ears,
-            neck=flat(top * 0.95) if hooded and rng.random() < 0.4 else skin_paint,
-            head_extras=head_extras,
-            hips=hips,
-            waist=lambda q: shirt(q[0], 0.2 + 0.2 * q[1], q[2]),
-            belly=lambda q: shirt(q[0], 0.4 + 0.08 * q[1], q[2]),
-            chest=lambda q: shirt(q[0], 0.66 + 0.26 * q[1], q[2]),
-            yoke=lambda q: shirt(q[0], 0.92 + 0.16 * q[1], q[2]),
-            upper_arm_start=(lambda q: top_weave(q[0], 0.1 * q[1])) if top_sleeve > 0 else skin_paint,
-            upper_arm=_sleeve(top_weave, skin, top_sleeve, 0.0),
-            elbow=_joint(top_weave, skin, top_sleeve > 1),
-            forearm=_sleeve(top_weave, skin, top_sleeve - (0.05 if top_sleeve == 2 else 0.0), 1.0),
-            hand=skin_paint,
-            thigh_start=lambda q: bottom_weave(q[0], 0.1 * q[1]),
-            thigh=_sleeve(bottom_weave, skin, trouser, 0.0),
-            knee=_joint(bottom_weave, skin, trouser > 1),
-            shank=_sleeve(bottom_weave, skin, trouser, 1.0, sock=sock, sock_from=sock_from),
-            shoe=shoe,
-            heel=flat(heel),
-            backpack=_backpack(rng, bag_colour) if backpack else None,
-            hood=flat(top * 0.86) if hooded and not backpack else None,
-            skirt=(lambda q: (top_weave if dress else bottom_weave)(q[0], 0.5 * q[1])) if skirt else None,
-            skirt_length=float(rng.uniform(0.45, 1.0)),
-        )
+            self.heel = flat(bottom if trouser == 2 else sock)
+        self.backpack = _backpack(rng, bag_colour) if backpack else None
+        self.hood = flat(top * 0.86) if hooded and not backpack else None
+        self.skirt = (lambda q: (top_weave if dress else bottom_weave)(q[0], 0.5 * q[1])) if skirt else None
+        self.skirt_length = float(rng.uniform(0.45, 1.0))
 
 
 def _trouser_colour(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.35:  # denim
         return hsv(rng.uniform(0.57, 0.64), rng.uniform(0.25, 0.65), rng.uniform(0.25, 0.75))
     return random_colour(rng)
+
+
+def _band(shirt: Shirt, middle: float, half: float) -> Paint:
+    """A part of the trunk, from middle - half to middle + half of the shirt's height."""
+    return lambda q: shirt(q[0], middle + half * q[1], q[2])
 
 
 def _lowest_part(shirt: Shirt) -> Weave:

@@ -20,7 +20,7 @@ import numpy as np
 
 from pose.data.rle import runs_of
 from pose.data.synthetic.files import draw_all, write_jpeg
-from pose.data.synthetic.person import draw_figure
+from pose.data.synthetic.person import Figure
 from pose.data.synthetic.pose import GATHERED, pick
 from pose.data.synthetic.scene import OVERSAMPLE, PersonTruth, Placement, Scene, cover_for, draw_scene
 from pose.keypoints.skeleton import COCO
@@ -31,15 +31,7 @@ VALIDATION_IN_TRAIN_FILE = 0.25  # as in the published valid_id: the split is by
 MIN_LABELLED_STATURE = 32.0  # px; the joints of smaller people are not given
 MIN_OUTLINE_AREA = 12.0  # px; people of whom less is seen are not annotated
 
-PEOPLE = {
-    0: 0.05,
-    1: 0.12,
-    2: 0.62,
-    3: 0.14,
-    4: 0.03,
-    5: 0.02,
-    6: 0.02,
-}  # shares of images with so many people
+PEOPLE = dict(enumerate((0.05, 0.12, 0.62, 0.14, 0.03, 0.02, 0.02)))  # shares of images with so many people
 BESIDE_OTHERS = 0.85  # share of those who join others that stand close to one of them
 # Share of those beside an upright person who stand on their hands, their legs as high as the other's trunk:
 # distance alone gives these to the wrong person, which is what tags are for.
@@ -142,7 +134,7 @@ def _place(
     """A figure on level ground that ends at the horizon, anywhere in the image or close to somebody else."""
     other = others[int(rng.integers(len(others)))] if others and rng.random() < BESIDE_OTHERS else None
     upside_down = other is not None and other.figure.kind != "handstand" and rng.random() < UPSIDE_DOWN
-    figure = draw_figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
+    figure = Figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
     low, high = figure.extent()
     across = float(rng.uniform(0.1, 0.9)) * width
     if other is not None:
@@ -165,7 +157,7 @@ def _crowd(rng: np.random.Generator, width: int, horizon: float, height: int) ->
     across = float(rng.uniform(0.05, 0.5)) * width
     placements = []
     for _ in range(int(rng.integers(5, 13))):
-        figure = draw_figure(rng, {"stand": 0.6, "walk": 0.2, "sit": 0.2})
+        figure = Figure(rng, {"stand": 0.6, "walk": 0.2, "sit": 0.2})
         size = stature * float(rng.uniform(0.85, 1.15))
         foot = horizon + 0.2 * height + float(rng.uniform(-0.2, 0.1)) * size
         placements.append(Placement(figure, np.array([across, foot + size * figure.extent()[0][1]]), size))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import multiprocessing.connection
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +17,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pose.data.threads import cores, one_opencv_thread
+from pose.io.images import encode_jpeg
 
 
 def write_jpeg(path: Path, image_HW3: np.ndarray, rng: np.random.Generator) -> None:
     """An RGB image as a JPEG file of random quality."""
-    quality = int(rng.integers(72, 97))
-    image_BGR = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), image_BGR, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-        raise OSError(f"{path}: cannot be written")
+    path.write_bytes(encode_jpeg(image_HW3, int(rng.integers(72, 97))))
 
 
 def write_mat(path: Path, **variables: np.ndarray) -> None:
@@ -48,10 +45,7 @@ def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
             yield None
         return
     # Not `fork`: if OpenCV has started its threads in this process, a child would wait for them for ever.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["pose.data.synthetic"])
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_init_worker) as pool:
         try:
             yield pool
@@ -61,15 +55,15 @@ def drawing_pool(workers: int | None) -> Iterator[Executor | None]:
 
 
 def _init_worker() -> None:
-    """One OpenCV thread, and an end when the caller ends, however it does."""
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+
+
+def _end_with_caller() -> None:
+    """Without it, workers of a caller that was killed would wait for ever."""
     caller = multiprocessing.parent_process()
     assert caller is not None
-    threading.Thread(target=_end_with, args=(caller.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
+    caller.join()
     os._exit(1)
 
 

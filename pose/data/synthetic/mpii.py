@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pose.data.synthetic.files import draw_all, write_jpeg, write_mat
-from pose.data.synthetic.person import draw_figure
+from pose.data.synthetic.person import Figure
 from pose.data.synthetic.pose import EVERYDAY, pick
 from pose.data.synthetic.scene import (
     PersonTruth,
@@ -29,29 +29,21 @@ MPII_SET = 2  # keeps this set's random stream apart from the others'
 
 
 @dataclass(frozen=True)
-class ImagePlan:
-    """What an image is to hold. role: train, validation, test (without joints), bare (nobody annotated)."""
+class DrawnImage:
+    """size: (w, h). people: those to be annotated fully. others: those to be annotated in part.
 
-    index: int
+    role: train, validation, test (without joints), bare (nobody annotated).
+    """
+
+    name: str
     role: str
-    people: int
-
-    @property
-    def name(self) -> str:
-        return f"{(15601864 + 7919 * self.index) % 10**9:09d}.jpg"
+    size: tuple[int, int]
+    people: tuple[PersonTruth, ...]
+    others: tuple[PersonTruth, ...]
 
     @property
     def is_annotated(self) -> bool:
         return self.role in ("train", "validation")
-
-
-@dataclass(frozen=True)
-class DrawnImage:
-    """size: (w, h). people: those to be annotated fully. others: those to be annotated in part."""
-
-    size: tuple[int, int]
-    people: tuple[PersonTruth, ...]
-    others: tuple[PersonTruth, ...]
 
 
 def write_mpii(folder: Path, *, train: int, validation: int, seed: int, pool: Executor | None) -> None:
@@ -61,15 +53,21 @@ def write_mpii(folder: Path, *, train: int, validation: int, seed: int, pool: Ex
     """
     (folder / "images").mkdir()
     plan = plan_mpii(np.random.default_rng([seed, MPII_SET]), train=train, validation=validation)
-    images = draw_all("MPII", partial(_draw_image, folder=folder / "images", seed=seed), plan, pool)
+    draw = partial(_draw_image, folder=folder / "images", seed=seed)
+    images = draw_all("MPII", draw, list(enumerate(plan)), pool)
     rng = np.random.default_rng([seed, MPII_SET, 1, 1])
-    write_mat(folder / "mpii_human_pose_v1_u12_1.mat", RELEASE=_release(plan, images, rng))
-    people = _json_people(plan, images)
+    write_mat(folder / "mpii_human_pose_v1_u12_1.mat", RELEASE=_release(images, rng))
+    people = [
+        person
+        for number, image in enumerate(images, start=1)
+        if image.is_annotated
+        for person in _json_people(image, number)
+    ]
     (folder / "mpii_annotations.json").write_text(json.dumps(people), encoding="utf-8")
 
 
-def plan_mpii(rng: np.random.Generator, *, train: int, validation: int) -> list[ImagePlan]:
-    """Images of 1 to 3 people, exactly `train` and `validation` people in all.
+def plan_mpii(rng: np.random.Generator, *, train: int, validation: int) -> list[tuple[str, int]]:
+    """Role and number of people, 1 to 3, of each image; exactly `train` and `validation` people in all.
 
     One in forty more is a test image, one in eighty has nobody annotated.
     """
@@ -82,23 +80,22 @@ def plan_mpii(rng: np.random.Generator, *, train: int, validation: int) -> list[
     images = len(roles)
     roles += [("test", int(rng.integers(1, 3))) for _ in range(1 + images // 40)]
     roles += [("bare", 1) for _ in range(1 + images // 80)]
-    return [ImagePlan(n, *roles[k]) for n, k in enumerate(rng.permutation(len(roles)))]
+    return [roles[k] for k in rng.permutation(len(roles))]
 
 
-def _draw_image(plan: ImagePlan, *, folder: Path, seed: int) -> DrawnImage:
-    rng = np.random.default_rng([seed, MPII_SET, plan.index])
+def _draw_image(job: tuple[int, tuple[str, int]], *, folder: Path, seed: int) -> DrawnImage:
+    index, (role, people) = job
+    rng = np.random.default_rng([seed, MPII_SET, index])
     strangers = int(rng.random() < 0.16)
     for _ in range(4):  # drawn again if somebody is hardly seen, who would not have been annotated
-        scene = _draw_group(rng, plan.people, strangers)
-        if all(_is_recognisable(person) for person in scene.people[strangers:]):
+        scene = _draw_group(rng, people, strangers)
+        joints = [person.mpii for person in scene.people[strangers:]]
+        if all(one.inside_K.sum() >= 10 and one.seen_K.sum() >= 5 for one in joints):
             break
-    write_jpeg(folder / plan.name, scene.image_HW3, rng)
+    name = f"{(15601864 + 7919 * index) % 10**9:09d}.jpg"
+    write_jpeg(folder / name, scene.image_HW3, rng)
     height, width = scene.image_HW3.shape[:2]
-    return DrawnImage((width, height), scene.people[strangers:], scene.people[:strangers])
-
-
-def _is_recognisable(person: PersonTruth) -> bool:
-    return bool(person.mpii.inside_K.sum() >= 10 and person.mpii.seen_K.sum() >= 5)
+    return DrawnImage(name, role, (width, height), scene.people[strangers:], scene.people[:strangers])
 
 
 def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
@@ -108,7 +105,7 @@ def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
     across = 0.0
     for _ in range(people):
         size = stature * float(rng.uniform(0.85, 1.15)) if people > 1 else stature
-        figure = draw_figure(rng, EVERYDAY)
+        figure = Figure(rng, EVERYDAY)
         low, _high = figure.extent()
         across += size * float(rng.uniform(0.3, 0.75))
         # All stand on about the same ground, whatever their pose.
@@ -136,15 +133,14 @@ def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
 # --- the `.mat` ---
 
 
-def _release(plan: Sequence[ImagePlan], images: Sequence[DrawnImage], rng: np.random.Generator) -> np.ndarray:
-    annolist, single = [], np.empty((len(plan), 1), dtype=object)
-    for n, (planned, image) in enumerate(zip(plan, images, strict=True)):
-        rects = _rects(planned, image, rng)
-        fields = {"image": _struct(name=planned.name), "annorect": rects}
+def _release(images: Sequence[DrawnImage], rng: np.random.Generator) -> np.ndarray:
+    annolist, single = [], np.empty((len(images), 1), dtype=object)
+    for n, image in enumerate(images):
+        fields = {"image": _struct(name=image.name), "annorect": _rects(image, rng)}
         annolist.append(fields | {"frame_sec": _EMPTY, "vididx": _EMPTY})
-        full = len(image.people) if planned.is_annotated else 0
+        full = len(image.people) if image.is_annotated else 0
         single[n, 0] = np.arange(1, full + 1, dtype=np.uint8)[:, None] if full else _EMPTY
-    training = np.array([[planned.role != "test" for planned in plan]], dtype=np.uint8)
+    training = np.array([[image.role != "test" for image in images]], dtype=np.uint8)
     return _struct(annolist=_structs(annolist), img_train=training, version="drawn", single_person=single)
 
 
@@ -165,11 +161,11 @@ def _structs(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     return out
 
 
-def _rects(plan: ImagePlan, image: DrawnImage, rng: np.random.Generator) -> np.ndarray:
+def _rects(image: DrawnImage, rng: np.random.Generator) -> np.ndarray:
     """`annorect` of an image, with the gaps of the real file: all of it empty, or fields missing."""
-    if plan.role == "bare":
+    if image.role == "bare":
         return _EMPTY
-    if plan.role == "test":
+    if image.role == "test":
         return _structs([_place(person) for person in image.people])
     style = pick(rng, {"number": 0.6, "text": 0.2, "empty": 0.2})
     rows = [_head_box(person) | _points(person, style) | _place(person) for person in image.people]
@@ -214,34 +210,29 @@ def _points(person: PersonTruth, style: str) -> dict[str, Any]:
 # --- the `.json` ---
 
 
-def _json_people(plan: Sequence[ImagePlan], images: Sequence[DrawnImage]) -> list[dict[str, Any]]:
-    rows = []
-    for n, (planned, image) in enumerate(zip(plan, images, strict=True)):
-        if not planned.is_annotated:
-            continue
-        joints = [_json_joints(person) for person in image.people]
-        scales = [round(person.stature / 200, 4) for person in image.people]
-        places = [np.rint(person.centre_xy + 1).tolist() for person in image.people]
-        for k in range(len(image.people)):
-            rows.append(
-                {
-                    "dataset": "MPI",
-                    "isValidation": float(planned.role == "validation"),
-                    "img_paths": planned.name,
-                    "img_width": float(image.size[0]),
-                    "img_height": float(image.size[1]),
-                    "objpos": places[k],
-                    "joint_self": joints[k],
-                    "scale_provided": scales[k],
-                    "joint_others": _others(joints, k),
-                    "scale_provided_other": _others(scales, k),
-                    "objpos_other": _others(places, k),
-                    "annolist_index": float(n + 1),
-                    "people_index": float(k + 1),
-                    "numOtherPeople": float(len(image.people) - 1),
-                }
-            )
-    return rows
+def _json_people(image: DrawnImage, number: int) -> list[dict[str, Any]]:
+    joints = [_json_joints(person) for person in image.people]
+    scales = [round(person.stature / 200, 4) for person in image.people]
+    places = [np.rint(person.centre_xy + 1).tolist() for person in image.people]
+    return [
+        {
+            "dataset": "MPI",
+            "isValidation": float(image.role == "validation"),
+            "img_paths": image.name,
+            "img_width": float(image.size[0]),
+            "img_height": float(image.size[1]),
+            "objpos": places[k],
+            "joint_self": joints[k],
+            "scale_provided": scales[k],
+            "joint_others": _others(joints, k),
+            "scale_provided_other": _others(scales, k),
+            "objpos_other": _others(places, k),
+            "annolist_index": float(number),
+            "people_index": float(k + 1),
+            "numOtherPeople": float(len(image.people) - 1),
+        }
+        for k in range(len(image.people))
+    ]
 
 
 def _json_joints(person: PersonTruth) -> list[list[float]]:

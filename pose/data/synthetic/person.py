@@ -8,7 +8,7 @@ the right one, side 1 the left one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,12 @@ class Part:
     keep: Callable[[np.ndarray], np.ndarray] | None = None
 
 
+def stack_parts(parts: Sequence[Part]) -> tuple[np.ndarray, ...]:
+    """centre_P3, axes_P33, tube_P and taper_P of parts."""
+    fields = ("centre_3", "axes_33", "tube", "taper")
+    return tuple(np.array([getattr(part, field) for part in parts]) for field in fields)
+
+
 def part_reach(axes_P33: np.ndarray, tube_P: np.ndarray, taper_P: np.ndarray) -> np.ndarray:
     """Half extents (P, 3) of parts along the frame's axes."""
     square_P33 = axes_P33**2
@@ -61,60 +67,38 @@ class FigureJoints:
     tolerance_K: np.ndarray
 
 
-@dataclass(frozen=True)
 class Figure:
-    """A person in space, not yet in an image: camera frame, in statures.
+    """A person in space, not yet in an image: camera frame, in statures. Build, clothes and view are random.
 
-    head_3, head_axes_33: centre and half axes of the head. facing: cosine between the chest's front and the
-    direction to the viewer.
+    kinds: how often each kind of pose comes. facing: see `Pose`. head_3, head_axes_33: centre and half axes
+    of the head.
     """
 
-    kind: str
-    mpii: FigureJoints
-    coco: FigureJoints
-    parts: tuple[Part, ...]
-    head_3: Vector
-    head_axes_33: Matrix
-    facing: float
+    def __init__(
+        self, rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF
+    ) -> None:
+        build, outfit = Build(rng), Outfit(rng)
+        for _ in range(4):  # arms that run through the trunk are drawn again
+            pose = Pose(rng, kinds, facing=facing)
+            bones = Bones(build, pose)
+            if not bones.arm_in_trunk(build):
+                break
+        self.kind = pose.kind
+        self.parts = _trunk(build, outfit, bones) + _head(build, outfit, bones)
+        for _, letter, _ in SIDES:
+            self.parts += _arm(build, outfit, bones, letter) + _leg(build, outfit, bones, letter)
+        joint = bones.joint | _face_points(build, bones)
+        # COCO's names are long where MPII's are short: left_wrist, l_wrist.
+        coco_names = [name if name in joint else name[0] + name[name.index("_") :] for name in COCO.joints]
+        self.mpii = _joints(joint, list(MPII.joints), build)
+        self.coco = _joints(joint, coco_names, build)
+        self.head_3, self.head_axes_33 = joint["head"], bones.turn["head"] * _head_half(build)
 
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest (x, y) that any part reaches, camera frame."""
-        centre_P2 = np.stack([part.centre_3[:2] for part in self.parts])
-        axes_P33 = np.stack([part.axes_33 for part in self.parts])
-        tube_P = np.array([part.tube for part in self.parts])
-        taper_P = np.array([part.taper for part in self.parts])
-        reach_P2 = part_reach(axes_P33, tube_P, taper_P)[:, :2]
-        return (centre_P2 - reach_P2).min(axis=0), (centre_P2 + reach_P2).max(axis=0)
-
-
-def draw_figure(
-    rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF
-) -> Figure:
-    """A person of random build, pose, clothes and direction of view.
-
-    kinds: how often each kind of pose comes. facing: see `Pose.draw`.
-    """
-    build, outfit = Build.draw(rng), Outfit.draw(rng)
-    for _ in range(4):  # arms that run through the trunk are drawn again
-        pose = Pose.draw(rng, kinds, facing=facing)
-        bones = place_bones(build, pose)
-        if not bones.arm_in_trunk(build):
-            break
-    parts = _trunk(build, outfit, bones) + _head(build, outfit, bones)
-    for _, letter, _ in SIDES:
-        parts += _arm(build, outfit, bones, letter) + _leg(build, outfit, bones, letter)
-    joint = bones.joint | _face_points(build, bones)
-    # COCO's names are long where MPII's are short: left_wrist, l_wrist.
-    coco_names = [name if name in joint else name[0] + name[name.index("_") :] for name in COCO.joints]
-    return Figure(
-        kind=pose.kind,
-        mpii=_joints(joint, list(MPII.joints), build),
-        coco=_joints(joint, coco_names, build),
-        parts=tuple(parts),
-        head_3=joint["head"],
-        head_axes_33=bones.turn["head"] * _head_half(build),
-        facing=float(bones.turn["chest"][2, 2]),
-    )
+        centre_P3, axes_P33, tube_P, taper_P = stack_parts(self.parts)
+        reach_P3 = part_reach(axes_P33, tube_P, taper_P)
+        return (centre_P3 - reach_P3).min(axis=0)[:2], (centre_P3 + reach_P3).max(axis=0)[:2]
 
 
 def _joints(joint: dict[str, Vector], names: list[str], build: Build) -> FigureJoints:
@@ -125,16 +109,55 @@ def _joints(joint: dict[str, Vector], names: list[str], build: Build) -> FigureJ
 # --- bones ---
 
 
-@dataclass(frozen=True)
 class Bones:
-    """Where every bone is: camera frame.
+    """Where every bone is, from the pelvis outwards: camera frame.
 
     joint: by MPII name, and `waist`, `head` (its centre). turn: body -> camera of each bone, by name: hips,
     waist, chest, neck, head, and with r_ or l_ before: upper_arm, forearm, thigh, shank, foot.
     """
 
-    joint: dict[str, Vector]
-    turn: dict[str, Matrix]
+    def __init__(self, build: Build, pose: Pose) -> None:
+        forwards, sideways, twist = pose.trunk_3
+        half_bend = (
+            rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)
+        )  # at the hips and at the waist
+        hips = rot_x(pose.camera_pitch) @ rot_z(pose.lean) @ rot_y(pose.yaw) @ pose.body_33
+        waist = hips @ half_bend
+        chest = waist @ half_bend
+        nod, tilt, look = pose.neck_3
+        neck = chest @ rot_x(0.4 * nod + 6) @ rot_z(0.4 * tilt)
+        head = chest @ rot_x(nod) @ rot_z(tilt) @ rot_y(look)
+        turn = {"hips": hips, "waist": waist, "chest": chest, "neck": neck, "head": head}
+
+        joint = {"pelvis": np.zeros(3)}
+        joint["waist"] = waist @ (0, 0.4 * build.trunk, 0)
+        joint["thorax"] = joint["waist"] + chest @ (0, 0.6 * build.trunk, 0)
+        joint["upper_neck"] = joint["thorax"] + neck @ (0, build.neck, 0)
+        joint["head"] = joint["upper_neck"] + head @ (0, 0.4 * build.head, 0.06 * build.head)
+        joint["head_top"] = joint["head"] + head @ (0, 0.53 * build.head, 0)
+        for side, letter, sign in SIDES:
+            flexion, abduction, spread, inwards, elbow = pose.arm_2x5[side]
+            lift = 0.03 * max(0.0, math.sin(math.radians(abduction)))  # the shoulder rises with the arm
+            upper_arm = chest @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion)
+            upper_arm = upper_arm @ rot_y(-sign * inwards)
+            forearm = upper_arm @ rot_x(-elbow)
+            joint[f"{letter}_shoulder"] = joint["thorax"] + chest @ (sign * build.shoulder, lift - 0.026, 0)
+            joint[f"{letter}_elbow"] = joint[f"{letter}_shoulder"] - build.upper_arm * upper_arm[:, 1]
+            joint[f"{letter}_wrist"] = joint[f"{letter}_elbow"] - build.forearm * forearm[:, 1]
+
+            flexion, abduction, spread, knee, ankle = pose.leg_2x5[side]
+            thigh = hips @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion)
+            shank = thigh @ rot_x(knee)
+            joint[f"{letter}_hip"] = hips @ (sign * build.hip, -0.016, 0)
+            joint[f"{letter}_knee"] = joint[f"{letter}_hip"] - build.thigh * thigh[:, 1]
+            joint[f"{letter}_ankle"] = joint[f"{letter}_knee"] - build.shank * shank[:, 1]
+            turn |= {f"{letter}_upper_arm": upper_arm, f"{letter}_forearm": forearm}
+            turn |= {
+                f"{letter}_thigh": thigh,
+                f"{letter}_shank": shank,
+                f"{letter}_foot": shank @ rot_x(ankle),
+            }
+        self.joint, self.turn = joint, turn
 
     def arm_in_trunk(self, build: Build) -> bool:
         """Whether an elbow or a wrist is inside the trunk."""
@@ -144,45 +167,6 @@ class Bones:
             if (x / wide) ** 2 + (z / deep) ** 2 < 1 and -0.4 * build.trunk < y < 0.6 * build.trunk:
                 return True
         return False
-
-
-def place_bones(build: Build, pose: Pose) -> Bones:
-    """From angles to places, from the pelvis outwards."""
-    forwards, sideways, twist = pose.trunk_3
-    half_bend = rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)  # at the hips and at the waist
-    hips = rot_x(pose.camera_pitch) @ rot_z(pose.lean) @ rot_y(pose.yaw) @ pose.body_33
-    waist = hips @ half_bend
-    chest = waist @ half_bend
-    nod, tilt, look = pose.neck_3
-    neck = chest @ rot_x(0.4 * nod + 6) @ rot_z(0.4 * tilt)
-    head = chest @ rot_x(nod) @ rot_z(tilt) @ rot_y(look)
-    turn = {"hips": hips, "waist": waist, "chest": chest, "neck": neck, "head": head}
-
-    joint = {"pelvis": np.zeros(3)}
-    joint["waist"] = waist @ (0, 0.4 * build.trunk, 0)
-    joint["thorax"] = joint["waist"] + chest @ (0, 0.6 * build.trunk, 0)
-    joint["upper_neck"] = joint["thorax"] + neck @ (0, build.neck, 0)
-    joint["head"] = joint["upper_neck"] + head @ (0, 0.4 * build.head, 0.06 * build.head)
-    joint["head_top"] = joint["head"] + head @ (0, 0.53 * build.head, 0)
-    for side, letter, sign in SIDES:
-        flexion, abduction, spread, inwards, elbow = pose.arm_2x5[side]
-        lift = 0.03 * max(0.0, math.sin(math.radians(abduction)))  # the shoulder rises with the arm
-        upper_arm = chest @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion)
-        upper_arm = upper_arm @ rot_y(-sign * inwards)
-        forearm = upper_arm @ rot_x(-elbow)
-        joint[f"{letter}_shoulder"] = joint["thorax"] + chest @ (sign * build.shoulder, lift - 0.026, 0)
-        joint[f"{letter}_elbow"] = joint[f"{letter}_shoulder"] - build.upper_arm * upper_arm[:, 1]
-        joint[f"{letter}_wrist"] = joint[f"{letter}_elbow"] - build.forearm * forearm[:, 1]
-
-        flexion, abduction, spread, knee, ankle = pose.leg_2x5[side]
-        thigh = hips @ rot_y(sign * spread) @ rot_z(sign * abduction) @ rot_x(-flexion)
-        shank = thigh @ rot_x(knee)
-        joint[f"{letter}_hip"] = hips @ (sign * build.hip, -0.016, 0)
-        joint[f"{letter}_knee"] = joint[f"{letter}_hip"] - build.thigh * thigh[:, 1]
-        joint[f"{letter}_ankle"] = joint[f"{letter}_knee"] - build.shank * shank[:, 1]
-        turn |= {f"{letter}_upper_arm": upper_arm, f"{letter}_forearm": forearm}
-        turn |= {f"{letter}_thigh": thigh, f"{letter}_shank": shank, f"{letter}_foot": shank @ rot_x(ankle)}
-    return Bones(joint, turn)
 
 
 # --- flesh and cloth ---

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -39,101 +39,60 @@ SPORT = {
 HALF = 0.5  # share of the people who look about into the camera by default
 
 
-@dataclass(frozen=True)
 class Build:
-    """Lengths and half widths of a body, in statures."""
+    """A body of varied proportions, one in eight a child's: lengths and half widths, in statures."""
 
-    head: float  # chin to crown
-    neck: float
-    trunk: float  # pelvis to the base of the neck
-    shoulder: float  # middle to one shoulder joint
-    hip: float  # middle to one hip joint
-    upper_arm: float
-    forearm: float
-    hand: float
-    thigh: float
-    shank: float
-    foot: float
-    girth: float  # factor of every thickness
-    belly: float  # factor of the waist's
-
-    @staticmethod
-    def draw(rng: np.random.Generator) -> Build:
-        """A body of varied proportions; one in eight is a child."""
+    def __init__(self, rng: np.random.Generator) -> None:
         child = rng.random() < 0.12
-        head = rng.uniform(0.165, 0.19) if child else rng.uniform(0.138, 0.162)
+        self.head = rng.uniform(0.165, 0.19) if child else rng.uniform(0.138, 0.162)  # chin to crown
         legs = rng.uniform(0.96, 1.06) * (0.93 if child else 1.0)
-        broad = rng.uniform(0.9, 1.12)
+        self.shoulder = 0.1 * rng.uniform(0.9, 1.12)  # middle to one shoulder joint
         spread = rng.normal(1.0, 0.04, 6)
-        return Build(
-            head=head,
-            neck=0.047 * spread[0],
-            trunk=0.285 * spread[1],
-            shoulder=0.1 * broad,
-            hip=0.053 * rng.uniform(0.9, 1.12),
-            upper_arm=0.163 * spread[2],
-            forearm=0.142 * spread[3],
-            hand=0.085 * spread[4],
-            thigh=0.243 * legs * spread[5],
-            shank=0.24 * legs,
-            foot=0.135 * rng.uniform(0.92, 1.08),
-            girth=float(np.clip(rng.normal(1.02, 0.13), 0.8, 1.35)),
-            belly=rng.uniform(0.85, 1.2),
-        )
+        self.neck = 0.047 * spread[0]
+        self.trunk = 0.285 * spread[1]  # pelvis to the base of the neck
+        self.hip = 0.053 * rng.uniform(0.9, 1.12)  # middle to one hip joint
+        self.upper_arm = 0.163 * spread[2]
+        self.forearm = 0.142 * spread[3]
+        self.hand = 0.085 * spread[4]
+        self.thigh = 0.243 * legs * spread[5]
+        self.shank = 0.24 * legs
+        self.foot = 0.135 * rng.uniform(0.92, 1.08)
+        self.girth = float(np.clip(rng.normal(1.02, 0.13), 0.8, 1.35))  # factor of every thickness
+        self.belly = rng.uniform(0.85, 1.2)  # factor of the waist's
 
 
-@dataclass(frozen=True)
 class Pose:
-    """Angles of every joint, and how the camera sees the body.
+    """Angles of every joint, and how the camera sees the body: random, of one of `kinds`.
 
     arm: per side (flexion forwards, abduction, spread, twist inwards, elbow). leg: per side (flexion,
     abduction, spread, knee, ankle). trunk: (forwards, sideways, twist). neck: (forwards, sideways, turn).
     body: rotation that lays the upright body down or turns it over. yaw: 0 faces the viewer, 180 turns the
-    back, 90 shows the person's right side.
+    back, 90 shows the person's right side. kinds: how often each kind comes. facing: share that looks into
+    the camera.
     """
 
-    kind: str
-    arm_2x5: np.ndarray
-    leg_2x5: np.ndarray
-    trunk_3: np.ndarray
-    neck_3: np.ndarray
-    body_33: np.ndarray
-    yaw: float
-    lean: float
-    camera_pitch: float
-
-    @staticmethod
-    def draw(rng: np.random.Generator, kinds: dict[str, float] = EVERYDAY, *, facing: float = HALF) -> Pose:
-        """A pose of a random kind, seen from a random direction. facing: share that looks into the camera."""
-        kind = pick(rng, kinds)
-        arm, leg, trunk = _POSES[kind](rng)
-        neck = np.clip(rng.normal(0, [12, 7, 22]), [-35, -25, -60], [35, 25, 60])
+    def __init__(self, rng: np.random.Generator, kinds: dict[str, float], *, facing: float = HALF) -> None:
+        self.kind = pick(rng, kinds)
+        arm, leg, trunk = _POSES[self.kind](rng)
+        self.neck_3 = np.clip(rng.normal(0, [12, 7, 22]), [-35, -25, -60], [35, 25, 60])
         if rng.random() < 0.5:  # the mirror image of every pose is as likely
             arm, leg, trunk = arm[::-1], leg[::-1], trunk * [1, -1, -1]
-        body, yaw = np.eye(3), _draw_yaw(rng, facing)
-        lean = float(rng.normal(0, 5))
-        pitch = float(np.clip(rng.normal(6, 8), -12, 28))
-        if kind == "lie":
-            body = [rot_x(90), rot_x(-90), rot_z(90)][int(rng.integers(3))]
-            yaw = float((90 if rng.random() < 0.5 else -90) + rng.normal(0, 28))
-            pitch = float(rng.uniform(8, 55))
-        elif kind == "handstand":
-            body = rot_z(180 + rng.normal(0, 14))
-            neck[0] = rng.uniform(-40, 0)
-        elif kind in ("jump", "dance", "lunge", "run"):
-            body = rot_x(rng.normal(0, 9))
-            lean = float(rng.normal(0, 12))
-        return Pose(
-            kind=kind,
-            arm_2x5=np.clip(arm, [-55, -12, -30, -85, 0], [178, 165, 100, 85, 145]),
-            leg_2x5=np.clip(leg, [-40, -18, -20, 0, -25], [125, 75, 60, 145, 50]),
-            trunk_3=np.clip(trunk, [-30, -35, -45], [95, 35, 45]),
-            neck_3=neck,
-            body_33=body,
-            yaw=yaw,
-            lean=lean,
-            camera_pitch=pitch,
-        )
+        self.arm_2x5 = np.clip(arm, [-55, -12, -30, -85, 0], [178, 165, 100, 85, 145])
+        self.leg_2x5 = np.clip(leg, [-40, -18, -20, 0, -25], [125, 75, 60, 145, 50])
+        self.trunk_3 = np.clip(trunk, [-30, -35, -45], [95, 35, 45])
+        self.body_33, self.yaw = np.eye(3), _draw_yaw(rng, facing)
+        self.lean = float(rng.normal(0, 5))
+        self.camera_pitch = float(np.clip(rng.normal(6, 8), -12, 28))
+        if self.kind == "lie":
+            self.body_33 = [rot_x(90), rot_x(-90), rot_z(90)][int(rng.integers(3))]
+            self.yaw = float((90 if rng.random() < 0.5 else -90) + rng.normal(0, 28))
+            self.camera_pitch = float(rng.uniform(8, 55))
+        elif self.kind == "handstand":
+            self.body_33 = rot_z(180 + rng.normal(0, 14))
+            self.neck_3[0] = rng.uniform(-40, 0)
+        elif self.kind in ("jump", "dance", "lunge", "run"):
+            self.body_33 = rot_x(rng.normal(0, 9))
+            self.lean = float(rng.normal(0, 12))
 
 
 def _draw_yaw(rng: np.random.Generator, facing: float) -> float:
@@ -278,19 +237,13 @@ _POSES: dict[str, Callable[[np.random.Generator], Angles]] = {
 }  # fmt: skip
 
 
-def rot_x(deg: float) -> np.ndarray:
-    """(3, 3) rotation about x, counter-clockwise as seen from its end."""
-    c, s = math.cos(math.radians(deg)), math.sin(math.radians(deg))
-    return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
+def _rotation(axis: int, deg: float) -> np.ndarray:
+    """(3, 3) rotation about an axis, counter-clockwise as seen from its end."""
+    turn, after, last = np.eye(3), (axis + 1) % 3, (axis + 2) % 3
+    turn[after, after] = turn[last, last] = math.cos(math.radians(deg))
+    turn[last, after] = math.sin(math.radians(deg))
+    turn[after, last] = -turn[last, after]
+    return turn
 
 
-def rot_y(deg: float) -> np.ndarray:
-    """(3, 3) rotation about y, counter-clockwise as seen from its end."""
-    c, s = math.cos(math.radians(deg)), math.sin(math.radians(deg))
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
-def rot_z(deg: float) -> np.ndarray:
-    """(3, 3) rotation about z, counter-clockwise as seen from its end."""
-    c, s = math.cos(math.radians(deg)), math.sin(math.radians(deg))
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+rot_x, rot_y, rot_z = (partial(_rotation, axis) for axis in range(3))

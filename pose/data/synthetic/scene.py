@@ -12,7 +12,7 @@ import numpy as np
 
 from pose.data.synthetic.background import draw_background, draw_cover
 from pose.data.synthetic.canvas import THING, Canvas, develop, draw_parts
-from pose.data.synthetic.person import Figure, FigureJoints, draw_figure
+from pose.data.synthetic.person import Figure, FigureJoints
 from pose.keypoints.skeleton import MPII
 
 OVERSAMPLE = 1.5  # canvas px per image px
@@ -155,7 +155,7 @@ def _truth(
 def bystander(rng: np.random.Generator, pelvis: np.ndarray, stature: float) -> Placement:
     """Somebody farther away, beside the person whose pelvis is given."""
     aside = (1 if rng.random() < 0.5 else -1) * rng.uniform(0.3, 0.8)
-    figure = draw_figure(rng)
+    figure = Figure(rng)
     place = pelvis + stature * np.array([aside, rng.normal(-0.03, 0.08)])
     return Placement(figure, place, stature * float(rng.uniform(0.55, 0.95)))
 

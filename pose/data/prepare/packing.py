@@ -1,0 +1,96 @@
+"""What both preparations do with images: read and pack them in threads, write them, leave out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import h5py
+import numpy as np
+from tqdm.auto import tqdm
+
+from pose.data.prepare.summary import IMAGE_UNREADABLE, Summary
+from pose.data.prepared_set import IMAGES
+from pose.data.threads import cores, one_opencv_thread
+from pose.io.errors import UserError
+from pose.io.files import read_bytes
+from pose.io.images import decode_image
+
+CHUNK = 256  # images whose places in the file lie together
+
+Job = TypeVar("Job")
+Info = TypeVar("Info")
+
+
+class Unusable(UserError):
+    """An image that is left out. reason: for the summary's table; the message names the image."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def read_raw_image(path: Path) -> tuple[bytes, np.ndarray]:
+    """The content of an image file, and its pixels; Unusable if it cannot be read."""
+    try:
+        data = read_bytes(path, "an image")
+        return data, decode_image(data, str(path))
+    except UserError as error:
+        raise Unusable(IMAGE_UNREADABLE, str(error)) from None
+
+
+def pack_images(
+    file: h5py.File,
+    jobs: Sequence[Job],
+    pack: Callable[[Job], tuple[list[bytes], Info]],
+    *,
+    most: int,
+    workers: int | None,
+    summary: Summary,
+) -> list[Info | Unusable]:
+    """Write the encoded images that `pack` makes of every job, in order, one a row.
+
+    pack: also returns what is to be known of them, or raises Unusable. most: images at most. workers: threads
+    (decoding, resizing and encoding release Python's lock), one per core if None. Returns of each job what is
+    to be known of its images, or why it has none, which the summary names too.
+    """
+
+    def attempt(job: Job) -> tuple[list[bytes], Info | Unusable]:
+        try:
+            return pack(job)
+        except Unusable as error:
+            return [], error
+
+    encoded_type = h5py.vlen_dtype(np.uint8)
+    images = file.create_dataset(
+        IMAGES, (most,), encoded_type, maxshape=(None,), chunks=(CHUNK,), track_times=False
+    )
+    kept, infos = 0, []
+    with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
+        try:
+            packed = tqdm(pool.map(attempt, jobs), "packing", len(jobs), unit="image", disable=None)
+            for encoded, info in packed:
+                for data in encoded:  # row by row: of several images of one length h5py would make a table
+                    images[kept] = np.frombuffer(data, dtype=np.uint8)
+                    kept += 1
+                infos.append(info)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    images.resize((kept,))
+    summary.unusable += [str(info) for info in infos if isinstance(info, Unusable)]
+    return infos
+
+
+def write_columns(
+    file: h5py.File, columns: Mapping[str, np.ndarray], *, names: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Columns without the time of writing, so that equal data is an equal file.
+
+    names: of columns that hold indices, what these stand for; see `read_names`.
+    """
+    for name, values in columns.items():
+        file.create_dataset(name, data=values, track_times=False)
+    for name, words in (names or {}).items():
+        file[name].attrs["names"] = np.array(words, dtype="S")
