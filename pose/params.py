@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pose.io.errors import UserError
 from pose.io.schema import Frozen, parse, read_yaml
@@ -110,7 +110,7 @@ class SingleInferenceParams(Frozen):
 
 
 class SingleParams(SingleInferenceParams):
-    """unlabelled: leave joints without annotation out of the loss, or (mse) train them towards an empty map.
+    """unlabelled: leave joints without annotation out of the loss, or train them towards an empty map.
 
     foreground: the squared error of a cell is weighted by 1 + foreground * target.
     """
@@ -118,6 +118,12 @@ class SingleParams(SingleInferenceParams):
     unlabelled: Literal["ignore", "zero"]
     foreground: NotNegative
     augment: AugmentParams
+
+    @model_validator(mode="after")
+    def _cross_entropy_has_no_empty_maps(self) -> SingleParams:
+        if self.loss == "cross_entropy" and self.unlabelled == "zero":
+            raise ValueError("unlabelled: found zero, expected ignore with loss: cross_entropy")
+        return self
 
 
 class MultiAugmentParams(Frozen):
@@ -166,9 +172,8 @@ class MultiInferenceParams(Frozen):
 class MultiParams(MultiInferenceParams):
     """sigma: of the target Gaussian, cells. people: of an image, whose tags are trained, at most.
 
-    focal_gamma: 0 or at least 1, since between them the gradient of a correct cell is infinite. foreground:
-    the error of a cell is weighted by 1 + foreground * target. held_out: number of training images used for
-    validation and to tune thresholds instead.
+    foreground: the error of a cell is weighted by 1 + foreground * target. held_out: number of training
+    images used for validation and to tune thresholds instead.
     """
 
     sigma: Positive
@@ -177,6 +182,13 @@ class MultiParams(MultiInferenceParams):
     foreground: NotNegative
     held_out: CountOrZero
     augment: MultiAugmentParams
+
+    @field_validator("focal_gamma")
+    @classmethod
+    def _focal_gradient_is_finite(cls, gamma: float) -> float:
+        if 0 < gamma < 1:
+            raise ValueError(f"found {gamma:g}, expected 0 or at least 1 (between, gradients are infinite)")
+        return gamma
 
 
 class AdversaryParams(Frozen):

@@ -241,14 +241,14 @@ def annotation_file_content(images: list[dict[str, Any]], people: list[dict[str,
 
 
 def write_annotations(root: Path, name: str, content: dict[str, Any]) -> Path:
-    """An annotation file such as `train2017`, and a picture for each of its images."""
+    """An annotation file such as `train2017`, and a file for each of its images."""
     path = root / "coco" / "annotations" / f"person_keypoints_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     (root / "coco" / name).mkdir(exist_ok=True)
     for entry in content["images"]:
-        picture = noise(entry["id"], entry["width"], entry["height"])
-        (root / "coco" / name / entry["file_name"]).write_bytes(encode_jpeg(picture, 90))
+        image = noise(entry["id"], entry["width"], entry["height"])
+        (root / "coco" / name / entry["file_name"]).write_bytes(encode_jpeg(image, 90))
     return path
 
 
@@ -265,7 +265,7 @@ def prepare_images(root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1) 
 SMALL_EXTERNAL: dict[str, dict[str, Any]] = {
     "bearpaw_hg": {"outputs": 16, "stacks": 1, "modules": 2, "features": 16, "stem": [4, 8, 16]},
     "roytseng_hgpose": {"outputs": 16, "stacks": 2, "modules": 1, "features": 8, "stem": [4, 6, 6]},
-    "roytseng_discriminator": {"joints": 17, "stacks": 1, "modules": 1, "features": 8, "stem": [4, 6, 6]},
+    "roytseng_discriminator": {"outputs": 17, "stacks": 1, "modules": 1, "features": 8, "stem": [4, 6, 6]},
     "roytseng_hgpose_ae": {"outputs": 36, "stacks": 2, "features": 8, "increase": 2, "stem": [4, 6, 6]},
     "umich_pose_ae": {"outputs": 36, "stacks": 1, "features": 8, "increase": 3, "stem": [4, 6, 8]},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,17 +25,17 @@ def naming(source: str | Path, kind: str) -> Iterator[None]:
     """Whatever is raised while content is read becomes one line that begins with `source`.
 
     kind: what it should be. A UserError if the system refuses to read it, else a DamagedFileError: damage
-    raises whatever it leads to.
+    raises whatever it leads to, among it EINVAL for a seek to before a file's start.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        refused = isinstance(error, MemoryError) or getattr(error, "errno", None)
-        text = (
-            f"no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or str(error)
-        )
+        refused = isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
+        text = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, KeyError):
+            text = f"missing: {text}"
         reason = " ".join(text.split())[:300] or type(error).__name__
         line = f"{source}: cannot be read as {kind} ({reason})"
         raise (UserError if refused else DamagedFileError)(line) from error

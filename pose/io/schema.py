@@ -45,7 +45,7 @@ def parse(schema: type[Schema], values: Any, source: str) -> Schema:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error, values)}") from None
+        raise UserError(f"{source}: {explain(error, values)}") from None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -60,15 +60,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _explain(error: ValidationError, values: Any) -> str:
+def explain(error: ValidationError, values: Any) -> str:
+    """The first three mistakes in one line, with their keys. values: what was validated."""
     # An unknown key beside a missing one is most often a misspelling: the unknown one comes first.
-    order = {"extra_forbidden": 0, "missing": 1}
+    order = {"extra_forbidden": 0, "unexpected_keyword_argument": 0, "missing": 1}
     problems = sorted(error.errors(), key=lambda problem: order.get(problem["type"], 2))
     kinds = _kinds(values)  # pydantic adds a level to the key for each of them, which the file does not have
     lines = []
     for problem in problems[:3]:
         key = ".".join(str(part) for part in problem["loc"] if part not in kinds)
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             lines.append(f"unknown key {key[:100]}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")

@@ -6,8 +6,9 @@ import json
 from functools import cached_property
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
+from pose.io.errors import naming
 from pose.io.schema import Frozen, parse
 
 
@@ -28,6 +29,18 @@ class Skeleton(Frozen):
     sigmas: tuple[float, ...] = ()
     scored: tuple[int, ...] = ()
     torso: tuple[int, int] | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Skeleton:
+        count = len(self.joints)
+        if not count or len(set(self.joints)) < count:
+            raise ValueError(f"found joints {self.joints}, expected a name of its own for each")
+        used = [*self.scored, *(self.torso or ()), *sum(self.limbs, ()), *sum(self.groups.values(), ())]
+        if out_of_range := sorted(set(used) - set(range(count))):
+            raise ValueError(f"found joint {out_of_range[0]}, expected 0 to {count - 1}")
+        if self.sigmas and (len(self.sigmas) != count or min(self.sigmas) <= 0):
+            raise ValueError(f"found {len(self.sigmas)} sigmas, expected {count} numbers above 0, or none")
+        return self
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -53,7 +66,9 @@ class Skeleton(Frozen):
 
 def read_skeleton(text: str | bytes, source: str) -> Skeleton:
     """A skeleton from JSON, as `model_dump_json` writes it; UserError naming the source for another."""
-    return parse(Skeleton, json.loads(text), source)
+    with naming(source, "JSON"):
+        values = json.loads(text)
+    return parse(Skeleton, values, source)
 
 
 MPII = Skeleton(

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from pose.io.errors import DamagedFileError
+from pose.io.schema import explain
 from pose.io.torch_file import check_architecture, load_torch, save_torch
 from pose.keypoints.skeleton import Skeleton
 from pose.models.blocks import PoseNetwork
@@ -62,9 +63,8 @@ def load_weights(path: str | Path) -> Weights:
         raise DamagedFileError(f"{path}: found {found!r}, expected {kind} ({FORMAT})")
     try:
         return Weights(**content)
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DamagedFileError(f"{path}: cannot be read as {kind} ({reason})") from None
+    except ValidationError as error:
+        raise DamagedFileError(f"{path}: {explain(error, content)}") from None
 
 
 def build_network(weights: Weights, source: str | Path, device: torch.device) -> PoseNetwork:

@@ -91,7 +91,7 @@ def test_a_value_is_written_as_the_preset_writes_it(text, line, params, tmp_path
         ("lr: fast", r"params.yaml with preset mine: lr: found 'fast'"),
         ("data: elsewhere", r"params.yaml with preset mine: data: found 'elsewhere'"),
         ("lr:\n  base: 1", r"params.yaml with preset mine: lr: found "),
-        ("lr: [", r"mine.yaml: not valid YAML"),
+        ("lr: [", r"mine.yaml: cannot be read as YAML"),
         ("- lr", r"mine.yaml: found list, expected keys and values"),
     ],
 )

@@ -266,7 +266,7 @@ for what in ("metrics/hgpose.json", "models/hgpose/best.pt", "0123abcd"):
         ("", ": no such file, expected"),
         ("summary", r"metrics/summary.json: found hgpose, advpose, expected the metrics of one task"),
         ("notes.txt", "notes.txt: cannot be read as model weights"),
-        ("cut.json", "cut.json: not valid JSON, or cut short"),
+        ("cut.json", "cut.json: cannot be read as JSON"),
         (
             "nosuch",
             r"nosuch: no such file, task, run name or beginning \(6 characters\) of a run's id, expected",

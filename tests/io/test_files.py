@@ -115,16 +115,13 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"\xff")
     (tmp_path / "half.json").write_text('{"a": [1,')
     (tmp_path / "half.json.gz").write_bytes(gzip.compress(b"[]" * 99)[:-9])
-    (tmp_path / "large").touch()
-    os.truncate(tmp_path / "large", 2**31)
     for read, name, message in (
         (read_bytes, "nothing", "nothing: no such file"),
         (lambda path: read_bytes(path, "an image"), "nothing", "nothing: no such file, expected an image"),
         (read_bytes, "folder", "folder: is a folder, expected a file"),
-        (read_bytes, "large", "large: found 2,147,483,648 bytes, expected at most"),
         (read_text, "latin", "latin: cannot be read"),
-        (read_json, "half.json", "half.json: not valid JSON, or cut short"),
-        (read_json, "half.json.gz", "half.json.gz: cannot be read, damaged or cut short"),
+        (read_json, "half.json", "half.json: cannot be read as JSON"),
+        (read_json, "half.json.gz", "half.json.gz: cannot be read"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             read(tmp_path / name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pose.keypoints.skeleton import COCO, MPII, Skeleton
+from pose.keypoints.skeleton import MPII, Skeleton
 from pose.metrics.pck import (
     PersonTruth,
     accuracy_curve,
@@ -193,22 +193,8 @@ def test_the_joint_table_tells_confused_sides_from_lost_joints():
     assert [name for name in lsp if "PCK" in name] == ["PCK@0.2", "PCK people"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"predicted": np.zeros((2, 14, 2))}, r"predicted joints: found shape \(2, 14, 2\), .* \(3, 16, 2\)"),
-        ({"true": np.zeros((3, 16, 3))}, r"true joints: found shape \(3, 16, 3\), .*\(people, joints, 2\)"),
-        ({"labelled": np.ones((3, 16))}, r"labelled: found float64 of shape \(3, 16\), expected bool"),
-        ({"head": np.ones(2)}, r"reference lengths: found shape \(2,\), expected one a person: \(3,\)"),
-        ({"lsp": np.ones(2, bool)}, r"lsp_N: found bool of shape \(2,\), expected bool of shape \(3,\)"),
-        ({"true": np.full((3, 16, 2), np.nan)}, "joint 0 of person 0 is labelled but is"),
-        ({"skeleton": COCO}, "joints: found 16 a person, expected the 17 of coco"),
-    ],
-)
-def test_wrong_arrays_are_refused_naming_what_was_expected(change: dict[str, Any], message: str):
-    zeros = np.zeros((3, 16, 2))
-    given = {"predicted": zeros, "true": zeros, "labelled": everything(3), "head": np.ones(3)}
-    given |= {"lsp": np.zeros(3, bool), "skeleton": MPII} | change
-    predicted = given.pop("predicted")
-    with pytest.raises(ValueError, match=message):
-        single_person_scores(predicted, PersonTruth(*given.values()))
+def test_arrays_of_another_shape_are_refused():
+    zeros, truth_of_lsp = np.zeros((3, 16, 2)), np.zeros(3, bool)
+    given = PersonTruth(zeros, everything(3), np.ones(3), truth_of_lsp, MPII)
+    with pytest.raises(ValueError, match=r"found shapes \[\(2, 14, 2\), .*expected \(N, K, 2\)"):
+        single_person_scores(np.zeros((2, 14, 2)), given)

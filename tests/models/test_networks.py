@@ -187,7 +187,7 @@ def test_the_simple_baseline_comes_back_to_a_quarter_from_any_number_of_stages(w
 
 def discriminator(seen: Tensor) -> Tensor:
     torch.manual_seed(0)
-    net = Discriminator(joints=5, stacks=2, modules=1, features=8, stem=[4, 8, 8])
+    net = Discriminator(outputs=5, stacks=2, modules=1, features=8, stem=[4, 8, 8])
     output = net(seen)
     output.square().sum().backward()
     assert not [name for name, parameter in net.named_parameters() if parameter.grad is None]

@@ -56,13 +56,11 @@ def test_equal_weights_give_equal_bytes(params: Params, tmp_path: Path):
         ({"format": "pose-weights-1"}, f"found 'pose-weights-1', expected model weights .*{FORMAT}"),
         ({"problem": "dance"}, "problem: found 'dance'"),
         ({"network": {"kind": "unet"}}, "network: found .*unet"),
-        ({"outputs": "16"}, "outputs: found '16'"),
         ({"skeleton": {"name": "x"}}, "missing key skeleton.joints"),
         ({"mean": [0.5, 0.5]}, "missing key mean.2"),
         ({"mean": ["a", "b", "c"]}, "mean.0: found 'a'"),
         ({"surprise": 1}, "unknown key surprise"),
-        ({"tensors": {"w": 3}}, "tensor 'w': found a int"),
-        ({"tensors": {"w": torch.tensor([float("nan")])}}, "tensor w: found numbers that are not finite"),
+        ({"tensors": {"w": 3}}, "tensors.w: found 3"),
     ],
 )
 def test_a_wrong_header_is_one_line_that_names_the_file(

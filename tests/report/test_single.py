@@ -6,7 +6,6 @@ import json
 
 import h5py
 import numpy as np
-import pytest
 
 from pose.keypoints.skeleton import MPII
 from pose.report.published import PUBLISHED
@@ -95,19 +94,9 @@ def test_metrics_of_torsos_alone_still_make_a_page(single_copy, params_of, page_
     assert "within so many torso lengths of the truth" in page.text
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "words"),
-    [
-        ("row", np.full(26, 80), "found rows up to 80, expected rows of"),
-        ("joint", np.zeros((26, 14, 2)), "dataset 'joint' has shape (26, 14, 2)"),
-    ],
-)
-def test_predictions_for_another_prepared_file_are_named(
-    name, values, words, single_copy, params_of, page_of
-):
+def test_predictions_for_another_prepared_file_are_named(single_copy, params_of, page_of):
     with h5py.File(single_copy / "predictions/hgpose.h5", "a") as file:
-        del file[name]
-        file[name] = values
+        file["row"][:] = 80
     page = page_of(single_copy, params_of("hgpose"))
-    assert f"predictions/hgpose.h5: {words}" in page.text
+    assert "predictions/hgpose.h5: found rows up to 80, expected rows of" in page.text
     assert not page.captions

@@ -163,10 +163,11 @@ def test_where_nothing_is_held_out_the_training_images_validate(data: MultiData)
     assert ids(everything, "train") == ids(everything, "val") == ids(data, "train") | ids(data, "val")
 
 
-def test_a_sample_of_a_subset_is_no_larger_than_it(data: MultiData):
-    assert set(data.sample_of("train", 3)) < set(data.rows("train"))
-    assert data.sample_of("train", 10_000).tolist() == data.rows("train").tolist()
-    assert [len(data.sample_of("evaluation", most)) for most in (0, 3)] == [0, 3]
+def test_rows_that_are_drawn_are_some_of_those_given(data: MultiData):
+    rows = data.rows("train")
+    assert set(data.drawn(rows, 3)) < set(rows)
+    assert data.drawn(rows, 10_000).tolist() == rows.tolist()
+    assert [len(data.drawn(rows, most)) for most in (0, 3)] == [0, 3]
 
 
 def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params: Params, tmp_path: Path):

@@ -27,7 +27,6 @@ from pose.tasks.task import (
     build_problem,
     build_task,
     load_model,
-    load_problem,
     open_data,
     uses_bfloat16,
 )
@@ -119,16 +118,9 @@ def test_every_network_learns_either_problem_by_either_loss(
     task, batch = build_cpu_task(with_values(params, changes), name), batches[kind]
     rows = [task.step(batch, done=100 + step, steps=1000) for step in range(20)]
     assert rows[0].keys() == {*task.problem.terms, "loss"}
-    weighted = sum(task.loss_weights[term] * float(rows[0][term]) for term in task.problem.terms)
+    weighted = sum(task.params.weights[term] * float(rows[0][term]) for term in task.problem.terms)
     assert float(rows[0]["loss"]) == pytest.approx(weighted, rel=1e-5)
     assert np.mean([float(row["loss"]) for row in rows[-3:]]) < 0.98 * float(rows[0]["loss"])
-
-
-def test_a_term_without_a_weight_is_an_error(params: Params, batches: dict[str, Batch]):
-    task = build_cpu_task(params, "hgpose")
-    task.loss_weights = {}
-    with pytest.raises(KeyError, match="heatmap"):
-        task.step(batches["single"], done=0, steps=1)
 
 
 def test_bfloat16_clipping_and_the_schedule_are_switched_by_parameters(
@@ -174,16 +166,16 @@ def test_a_loaded_model_predicts_as_the_task_did_and_takes_off_the_mean(params: 
 
 
 @pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])
-def test_a_problem_is_loaded_for_inference_or_with_other_parameters_from_elsewhere(
+def test_a_model_is_loaded_for_inference_or_with_other_parameters_from_elsewhere(
     params: Params, name: str, skeleton: Any
 ):
     weights = build_cpu_task(params, name).weights()
     own = {**weights.inference, "input_size": 128}
-    bare = load_problem(replace(weights, inference=own), "last.pt")
+    bare = load_model(replace(weights, inference=own), "last.pt", CPU).problem
     assert (bare.kind, bare.skeleton) == (params.task(name).problem, skeleton)
     assert not isinstance(bare.params, SingleParams | MultiParams)
     train_params = params.problem(weights.problem)
-    full = load_problem(replace(weights, inference=own), "last.pt", train_params)
+    full = load_model(replace(weights, inference=own), "last.pt", CPU, train_params).problem
     assert full.params == train_params.model_copy(update={"input_size": 128})  # the weights' own stay
     assert full.inference_params() == bare.inference_params() == own
 

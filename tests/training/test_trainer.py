@@ -23,7 +23,7 @@ from helpers import ROOT, enter_folder, only_error, run_stage, set_param, with_v
 import pose
 import stages.evaluate
 import stages.train
-from pose.data.person_set import SOURCES, SPLITS
+from pose.data.formats.person_table import SOURCES, SPLITS
 from pose.io.errors import Interrupted, UserError
 from pose.models.weights import load_weights
 from pose.params import Params

@@ -117,6 +117,7 @@ NUMBERS = 3 * len(COCO)
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=1)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+Corner = Annotated[float, Field(ge=-1e5, le=1e5)]  # px; pycocotools takes memory for every pixel on the way
 Keypoints = Annotated[
     list[float], Field(min_length=NUMBERS, max_length=NUMBERS), AfterValidator(_check_flags)
 ]
@@ -152,7 +153,7 @@ class _Annotation(_Entry):
     area: float
     num_keypoints: Id
     keypoints: Keypoints
-    segmentation: list[list[float]] | _Rle | None = None
+    segmentation: list[list[Corner]] | _Rle | None = None
 
 
 def _by_id(entries: Iterable[Entry], schema: type[_Entry], where: str) -> dict[int, Entry]:
@@ -190,3 +191,6 @@ def _check_region(annotation: Entry, image: Entry, where: str) -> None:
         if segmentation["size"] != size or (isinstance(counts, list) and sum(counts) != size[0] * size[1]):
             found = f"an RLE of size {segmentation['size']}, or of other run lengths"
             raise UserError(f"{where}: found {found}, expected {size} as its image has")
+        if isinstance(counts, str):
+            with naming(where, "an RLE"):
+                region(annotation, *size)

@@ -44,70 +44,55 @@ def set_joints(joints: list[str]) -> Change:
 
 SWAPPED = [COCO.joints[0], COCO.joints[2], COCO.joints[1], *COCO.joints[3:]]
 MISTAKES: dict[str, tuple[Change, str]] = {
-    "no categories": (
-        lambda content: content.pop("categories"),
-        "found keys info, licenses, images, annotations, expected 'categories'",
-    ),
-    "no list": (lambda content: content.update(annotations={}), "expected 'annotations' among them, a list"),
+    "no categories": (lambda content: content.pop("categories"), "missing: 'categories'"),
     "no person": (
         lambda content: content["categories"][0].update(name="dog"),
-        "found categories dog, expected 'person' among them",
+        "found categories 'dog', expected 'person' among them",
     ),
-    "16 joints of the category": (set_joints(SWAPPED[:16]), "has 16 keypoints, expected COCO's 17 keypoints"),
-    "joints in another order": (
-        set_joints(SWAPPED),
-        "has 'right_eye' as keypoint 2 where COCO has 'left_eye', expected COCO's 17 keypoints",
-    ),
-    "16 joints": (
-        set_person(keypoints=[1, 2, 2] * 16),
-        r"annotation 1 has keypoints \[1, 2, 2.*, expected 51 numbers: x, y, flag of 17 joints",
-    ),
+    "16 joints of the category": (set_joints(SWAPPED[:16]), r"has keypoints \[.*\], expected nose, left_eye"),
+    "joints in another order": (set_joints(SWAPPED), r"has keypoints \[.*\], expected nose, left_eye"),
+    "16 joints": (set_person(keypoints=[1, 2, 2] * 16), "annotation 1: keypoints: .*51 items.*, not 48"),
     "no joints": (
         lambda content: content["annotations"][0].pop("keypoints"),
-        "annotation 1 has no 'keypoints'",
+        "annotation 1: missing key keypoints",
     ),
-    "word as joint": (
-        set_person(keypoints=["1"] * 51),
-        "annotation 1 has '1' as x of nose, expected a number",
-    ),
+    "word as joint": (set_person(keypoints=["1"] * 51), r"annotation 1: keypoints\.0: found '1', .*number"),
     "null as joint": (
         set_person(keypoints=[1, 1, 2] * 5 + [7, None, 2] + [1, 1, 2] * 11),
-        "annotation 1 has None as y of left_shoulder, expected a number",
+        r"annotation 1: keypoints\.16: found None, .*number",
     ),
     "NaN as joint": (
         set_person(keypoints=[1, 1, 2] * 16 + [float("nan"), 1, 2]),
-        "annotation 1 has nan as x of right_ankle, expected a number",
+        r"annotation 1: keypoints\.48: found nan, .*finite number",
     ),
-    "infinite joint": (set_person(keypoints=[1, float("inf"), 2] * 17), "annotation 1 has inf as y of nose"),
-    "flag": (set_person(keypoints=[1, 1, 3] * 17), r"has keypoints with flags \[3\], expected 0, 1 or 2"),
-    "area": (set_person(area="large"), "annotation 1 has area 'large', expected a number"),
-    "box": (set_person(bbox=[1, 2, 3]), r"annotation 1 has bbox \[1, 2, 3\], expected x, y, width, height"),
-    "unknown image": (set_person(image_id=7), "annotation 1 is of image 7, which is not in 'images'"),
-    "unknown category": (set_person(category_id=7), "annotation 1 has category_id 7, expected one of"),
-    "annotation 0": (set_person(id=0), "annotation 0 has id 0, expected an integer of at least 1"),
+    "flag": (set_person(keypoints=[1, 1, 3] * 17), r"keypoints: found flags \[3\.0\], expected 0, 1 or 2"),
+    "area": (set_person(area="large"), "annotation 1: area: found 'large', .*number"),
+    "box": (set_person(bbox=[1, 2, 3]), r"annotation 1: bbox: found \[1, 2, 3\], .*4 items"),
+    "unknown image": (set_person(image_id=7), "annotation 1: found image_id 7, expected one that the file"),
+    "unknown category": (set_person(category_id=7), "annotation 1: found category_id 7, expected one that"),
+    "annotation 0": (set_person(id=0), "annotation 0: id: found 0, .*greater than or equal to 1"),
     "annotation twice": (
         lambda content: content["annotations"].append(person_entry(1, 1)),
         "annotation 1 is listed twice",
     ),
     "image twice": (lambda content: content["images"].append(image_entry(1)), "image 1 is listed twice"),
-    "no file name": (lambda content: content["images"][0].pop("file_name"), "image 1 has no 'file_name'"),
+    "no file name": (lambda content: content["images"][0].pop("file_name"), "image 1: missing key file_name"),
     "name out of the folder": (
         set_image(file_name="../../a.jpg"),
         r"file_name '\.\./\.\./a.jpg' is not usable",
     ),
-    "id that is a word": (set_image(id="one"), "image 'one' has id 'one', expected an integer"),
-    "no width": (set_image(width=0), "image 1 has width 0, expected an integer of at least 1"),
-    "RLE of another size": (set_crowd(size=[80, 60]), r"an RLE of size \[80, 60\], expected \[60, 80\]"),
-    "RLE too short": (set_crowd(counts=[600, 700]), "has an RLE of 1300 pixels, expected 4800"),
-    "RLE with a negative run": (set_crowd(counts=[-600, 700, 4700]), "has an RLE of 4800 pixels"),
-    "compressed RLE cut short": (set_crowd(counts="`"), "annotation 2 has an RLE that cannot be read"),
-    "RLE of words": (set_crowd(counts=["a"]), "annotation 2 has an RLE that cannot be read"),
+    "id that is a word": (set_image(id="one"), "image 'one': id: found 'one', .*integer"),
+    "no width": (set_image(width=0), "image 1: width: found 0, .*greater than or equal to 1"),
+    "RLE of another size": (set_crowd(size=[80, 60]), r"an RLE of size \[80, 60\], .*expected \[60, 80\]"),
+    "RLE too short": (set_crowd(counts=[600, 700]), r"or of other run lengths, expected \[60, 80\]"),
+    "RLE with a negative run": (set_crowd(counts=[-600, 700, 4700]), "annotation 2: segmentation"),
+    "compressed RLE cut short": (set_crowd(counts="`"), r"annotation 2: .*RLE \(Invalid RLE"),
+    "RLE of words": (set_crowd(counts=["a"]), "annotation 2: segmentation"),
     "crowd without region": (
         lambda content: content["annotations"][1].update(segmentation=[]),
         "is a crowd without segmentation",
     ),
-    "half a corner": (set_person(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "has a polygon that is not one"),
-    "corner far away": (set_person(segmentation=[[1, 2, 3, 4, 5, 1e9]]), "has a polygon that is not one"),
+    "corner far away": (set_person(segmentation=[[1, 2, 3, 4, 5, 1e9]]), "annotation 1: segmentation"),
 }
 
 
@@ -126,7 +111,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, change: Change, message:
 def test_a_file_that_is_no_annotation_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "person_keypoints_train2017.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"person_keypoints_train2017.json: (not valid JSON|found a list)"):
+    with pytest.raises(UserError, match=r"person_keypoints_train2017.json: cannot be read as"):
         read_annotations(path)
 
 
@@ -145,5 +130,5 @@ def test_a_word_among_the_ids_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_text("262145\r\n\n393223\n")
     assert read_valid_ids(path) == {262145, 393223}
     path.write_text("262145\n393223\ncat\n")
-    with pytest.raises(UserError, match=r"valid_id: line 3: found 'cat', expected an image id"):
+    with pytest.raises(UserError, match=r"valid_id: line 3: cannot be read as an image id .*'cat'"):
         read_valid_ids(path)

@@ -218,7 +218,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "LSP cut short": (
         lambda root: (raw.write_lsp(root), cut(root / "LSP" / "joints.mat")),
-        r"joints\.mat: cannot be read as a MATLAB file, damaged or cut short",
+        r"joints\.mat: cannot be read as a MATLAB file",
     ),
     "no image at all": (
         lambda root: (raw.write_lsp(root, 4), shutil.rmtree(root / "LSP" / "images")),

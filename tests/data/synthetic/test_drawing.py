@@ -10,22 +10,25 @@ import pytest
 
 from pose.data.synthetic.canvas import Canvas, draw_parts
 from pose.data.synthetic.clothes import Outfit
-from pose.data.synthetic.person import Figure, Part, draw_figure, place_bones
+from pose.data.synthetic.person import Bones, Figure, Part
 from pose.data.synthetic.pose import EVERYDAY, SPORT, Build, Pose
 from pose.data.synthetic.scene import OVERSAMPLE, Placement, Scene, draw_scene, fit
-from pose.keypoints.skeleton import MPII
-
-LEFT, RIGHT = MPII.index("l_shoulder"), MPII.index("r_shoulder")
 
 
-def figure(seed: int, kinds: dict[str, float] = EVERYDAY) -> Figure:
-    return draw_figure(np.random.default_rng(seed), kinds)
+def bones(seed: int, kinds: dict[str, float]) -> Bones:
+    rng = np.random.default_rng(seed)
+    return Bones(Build(rng), Pose(rng, kinds))
+
+
+def facing_of(person: Bones) -> float:
+    """1 for a chest that faces the viewer, -1 for one seen from behind."""
+    return float(person.turn["chest"][2, 2])
 
 
 def portrait(seed: int, *, times: int = 1) -> Scene:
     """A person who fills an image, drawn `times` in the same place."""
     rng = np.random.default_rng(seed)
-    person = draw_figure(rng)
+    person = Figure(rng)
     stature, pelvis, (width, height) = fit(person, longer_side=160, margin=0.1)
     placements = [Placement(person, pelvis, stature)] * times
     return draw_scene(rng, width=round(width), height=round(height), placements=placements)
@@ -64,8 +67,11 @@ def test_the_nearer_of_two_solids_is_seen_whichever_is_drawn_first() -> None:
 
 
 def test_a_person_who_faces_the_viewer_has_the_left_shoulder_on_the_right_of_the_image() -> None:
-    figures = [figure(seed, {"stand": 1.0, "walk": 1.0}) for seed in range(60)]
-    across = {one.facing: one.mpii.xyz_K3[LEFT, 0] - one.mpii.xyz_K3[RIGHT, 0] for one in figures}
+    across = {}
+    for seed in range(60):
+        person = bones(seed, {"stand": 1.0, "walk": 1.0})
+        shoulders = person.joint["l_shoulder"] - person.joint["r_shoulder"]
+        across[facing_of(person)] = shoulders[0]
     facing = [distance for cosine, distance in across.items() if cosine > 0.5]
     behind = [distance for cosine, distance in across.items() if cosine < -0.5]
     assert min(len(facing), len(behind)) > 5
@@ -74,23 +80,22 @@ def test_a_person_who_faces_the_viewer_has_the_left_shoulder_on_the_right_of_the
 
 def test_a_fifth_of_the_people_is_seen_from_behind() -> None:
     for kinds in (EVERYDAY, SPORT):
-        behind = [draw_figure(np.random.default_rng([1, seed]), kinds).facing < -0.25 for seed in range(120)]
+        behind = [facing_of(bones(seed, kinds)) < -0.25 for seed in range(120)]
         assert 0.2 <= np.mean(behind) <= 0.5
 
 
 def test_knees_bend_backwards_and_elbows_forwards_whatever_the_pose() -> None:
     for seed in range(80):
-        rng = np.random.default_rng(seed)
-        bones = place_bones(Build.draw(rng), Pose.draw(rng, SPORT))
+        person = bones(seed, SPORT)
         for side in "rl":
-            shank = bones.joint[f"{side}_ankle"] - bones.joint[f"{side}_knee"]
-            forearm = bones.joint[f"{side}_wrist"] - bones.joint[f"{side}_elbow"]
-            assert shank @ bones.turn[f"{side}_thigh"][:, 2] < 1e-9
-            assert forearm @ bones.turn[f"{side}_upper_arm"][:, 2] > -1e-9
+            shank = person.joint[f"{side}_ankle"] - person.joint[f"{side}_knee"]
+            forearm = person.joint[f"{side}_wrist"] - person.joint[f"{side}_elbow"]
+            assert shank @ person.turn[f"{side}_thigh"][:, 2] < 1e-9
+            assert forearm @ person.turn[f"{side}_upper_arm"][:, 2] > -1e-9
 
 
 def test_left_and_right_limbs_are_dressed_alike() -> None:
-    limbs = figure(0).parts[-22:]
+    limbs = Figure(np.random.default_rng(0)).parts[-22:]
     assert [part.paint for part in limbs[:11]] == [part.paint for part in limbs[11:]]
 
 
@@ -98,7 +103,7 @@ def test_a_face_has_eyes_and_the_back_of_a_head_none() -> None:
     point_3N = np.random.default_rng(0).normal(size=(3, 4000))
     point_3N /= np.linalg.norm(point_3N, axis=0)
     for seed in range(10):
-        colour_N3 = Outfit.draw(np.random.default_rng(seed)).face(point_3N)
+        colour_N3 = Outfit(np.random.default_rng(seed)).face(point_3N)
         assert len(np.unique(colour_N3[point_3N[2] > 0.3], axis=0)) >= 4
         assert len(np.unique(colour_N3[point_3N[2] < -0.3], axis=0)) == 1
 
