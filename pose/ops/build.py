@@ -47,7 +47,7 @@ def library_path(folder: Path, device: str) -> Path:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether a build folder was built from these sources, as far as they are here: a package lacks them."""
+    """Whether a build folder was built from these sources; True where an installed package lacks them."""
     if not SOURCES.is_dir():
         return True
     try:

@@ -171,11 +171,8 @@ def test_an_imported_pose_network_is_ready_for_use_and_exported_as_it_was(kind: 
     import_file(source, out)
     weights = load_weights(out)
     task, size = ("hgpose-ae", 512) if kind.endswith("ae") else ("hgpose", 256)
-    assert (weights.task, weights.inference["target"], weights.inference["input_size"]) == (
-        task,
-        "floor",
-        size,
-    )
+    assert weights.task == task
+    assert weights.inference.items() >= {("target", "floor"), ("input_size", size)}
     assert weights.mean == ((0.4404, 0.4440, 0.4327) if kind == "bearpaw_hg" else (0, 0, 0))
     image = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
