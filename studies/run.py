@@ -29,7 +29,7 @@ LAST = 0.9  # the adversary's columns are means over what follows this share of 
 class Experiment(Frozen):
     """study: which question it answers. task: what it trains. set: the parameters that it changes."""
 
-    study: Literal["game", "seeds"]
+    study: Literal["settings", "seeds"]
     task: str
     set: dict[str, float | int | str]
 

@@ -128,7 +128,7 @@ def test_a_damaged_file_is_refused_in_one_line_that_names_it(sound: Path, tmp_pa
         problems |= {name: problem for _, name, problem in replies}
         number, status = replies[-1][0], done.returncode
     assert {name: problem for name, problem in problems.items() if problem} == {}
-    assert len(problems) > 216
+    assert len(problems) > 300
 
 
 def all_cases(file: Path) -> Found:
@@ -138,7 +138,7 @@ def all_cases(file: Path) -> Found:
         yield name, damage, False
     if file.suffix in (".json", ".yaml", ".pt"):
         yield from wrong_values(file)
-    if file.suffix == ".h5":
+    if file.name == "published.h5":
         yield from wrong_datasets(file)
 
 

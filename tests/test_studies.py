@@ -59,7 +59,7 @@ def test_every_row_of_the_committed_table_is_of_an_experiment_in_the_list_and_ha
     ("text", "message"),
     [
         ("experiments: []", "missing key common"),
-        ("common: {}\nexperiments:\n  - {study: game, task: advpose}", r"missing key experiments\.0\.set"),
+        ("common: {}\nexperiments:\n  - {study: settings, task: advpose}", r"missing key experiments\.0\.set"),
         (
             "common: {}\nexperiments:\n  - {study: dance, task: advpose, set: {}}",
             r"experiments\.0\.study: found 'dance'",
@@ -84,6 +84,6 @@ def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
     train = {"step": steps, "E_real": 1.0 * steps, "E_fake": 2.0, "k": (steps > 90) / 4}
     pd.DataFrame(train).to_csv(plots / "train.csv", index=False)
     pd.DataFrame({"step": [50, 100], "train PCKh@0.5": [40.0, 63.0]}).to_csv(plots / "val.csv", index=False)
-    row = studies.result_row(studies.Experiment(study="game", task="advpose", set={}), params)
+    row = studies.result_row(studies.Experiment(study="settings", task="advpose", set={}), params)
     assert (row["metric"], row["value"], row["train_value"], row["steps"]) == ("PCKh@0.5", 61.5, 63.0, 100)
     assert (row["E_real"], row["E_fake"], row["k"]) == (95.5, 2.0, 0.25)

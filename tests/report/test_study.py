@@ -38,9 +38,9 @@ def rows(block, *, marked):
 
 
 def test_each_run_is_a_row_of_the_table_of_its_study_and_metric(study):
-    other = "game,advpose,1,4,1,0.5,0.5,0.001,PCKh@0.5,50,52,1e-4,1e-3,0.3"
+    other = "settings,advpose,1,4,1,0.5,0.5,0.001,PCKh@0.5,50,52,1e-4,1e-3,0.3"
     first, second = study_blocks(study(*seeds(-0.5, 0.5), other))
-    assert (first.title, second.title) == ("Study: seeds, PCKh@0.5", "Study: game, PCKh@0.5")
+    assert (first.title, second.title) == ("Study: seeds, PCKh@0.5", "Study: settings, PCKh@0.5")
     assert first.table.columns[3:9] == ("weight", "start", "gamma", "balance_rate", "PCKh@0.5", "trained on")
     assert rows(first, marked=False)[2:] == [
         ["hgpose", "2", "10", "", "", "", "", "70.2", "72.2", "", "", ""],

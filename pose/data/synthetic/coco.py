@@ -254,7 +254,7 @@ def _annotation_file(
     }
     people = [person for _, annotations in images for person in annotations]
     return {
-        "info": {"description": "drawn people in COCO's layout", "version": "1.0"},
+        "info": {"description": "synthetic people in the layout of COCO", "version": "1.0"},
         "licenses": [],
         "images": [image for image, _ in images],
         "annotations": [person | {"id": number} for number, person in enumerate(people, start=first_id)],
