@@ -59,7 +59,7 @@ def test_every_row_of_the_committed_table_is_of_an_experiment_in_the_list_and_ha
     ("text", "message"),
     [
         ("experiments: []", "missing key common"),
-        ("common: {}\nexperiments:\n  - {study: settings, task: advpose}", r"missing key experiments\.0\.set"),
+        ("common: {}\nexperiments: [{study: settings, task: advpose}]", r"missing key experiments\.0\.set"),
         (
             "common: {}\nexperiments:\n  - {study: dance, task: advpose, set: {}}",
             r"experiments\.0\.study: found 'dance'",
