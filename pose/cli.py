@@ -20,7 +20,7 @@ examples:
   pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
   pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml
-  pose show metrics/hgpose.json      where metrics, weights, a task or an MLflow run come from
+  pose show metrics/hgpose.json      where metrics, weights or a task come from
   pose verify hgpose                 do equal runs, and killed ones, give equal bits on this machine?
 
 The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=2e-4`.
@@ -232,8 +232,8 @@ def _add_experiments(commands: Commands) -> None:
     arg("--tolerance", type=Path, default=tolerance, metavar="FILE", help="largest drops (%(default)s)")
 
     more = "Back to revision, data, code, torch, device and parameters; what is unknown is named. Reads only."
-    arg = _add(commands, "show", _show, "say where metrics, weights or a run come from", more)
-    arg("what", metavar="WHAT", help="metrics/TASK.json, weights, a task, or an MLflow run: its name or id")
+    arg = _add(commands, "show", _show, "say where metrics or weights come from", more)
+    arg("what", metavar="WHAT", help="metrics/TASK.json, weights, or a task")
     arg("--json", action="store_true", help="for machines")
 
     more = (

@@ -1,4 +1,4 @@
-"""Where metrics, weights and runs come from: revision, parameters, data, torch, device. For `pose show`.
+"""Where metrics and weights come from: revision, parameters, data, torch, device. For `pose show`.
 
 Weights hold by what they were trained; `metrics/provenance/` says which weights the metrics are of; an MLflow
 run knows the revision, and is found by the hash of the weights that it wrote. Nothing is written anywhere.
@@ -6,15 +6,12 @@ run knows the revision, and is found by the hash of the weights that it wrote. N
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -26,11 +23,9 @@ from pose.io.schema import Frozen, flatten, parse
 from pose.metrics.monitored import MONITORED, monitored_in
 from pose.models.weights import load_weights
 
-EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, a task, or an MLflow run"
+EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
 # Of what weights were trained by; the rest are parameters, but for `operator`, which not every task has.
 ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "steps")
-TAGS = {"data": "data_hash", "code": "code", "torch": "torch", "device": "device"}  # where a run keeps them
-MIN_ID_LENGTH = 6  # characters of a run's id that may stand for it
 
 
 @dataclass(frozen=True)
@@ -56,21 +51,18 @@ class _Evaluated(Frozen):
 
 
 def provenance(what: str) -> list[Fact]:
-    """All that is known of metrics, weights, a task or a run (name, id or its beginning); parameters last.
+    """All that is known of metrics, weights or a task; parameters last.
 
-    UserError for what is none of these or several of them, for a damaged file, and, if a run is asked for,
-    for a store that cannot be read.
+    UserError for what is none of these, or a damaged file.
     """
     if os.path.isfile(what):
         return _of_metrics(Path(what)) if what.endswith(".json") else _of_weights(Path(what))
-    if what in ("", ".", "..") or "/" in what or what.endswith((".json", ".pt")):
-        found = "is a folder" if os.path.isdir(what) else "no such file"
-        raise UserError(f"{what}: {found}, expected {EXPECTED}")
     paths = TaskPaths(what)
     for path in (paths.metrics, paths.models / "last.pt", paths.models / "best.pt"):
         if os.path.isfile(path):
             return provenance(str(path))
-    return _of_run(_named_run(what))
+    found = "is a folder" if os.path.isdir(what) else "no such file or task"
+    raise UserError(f"{what}: {found}, expected {EXPECTED}")
 
 
 def as_text(facts: Sequence[Fact]) -> str:
@@ -133,27 +125,6 @@ def _of_weights(path: Path) -> list[Fact]:
         _fact("weights", {"md5": found, "file": str(path)}, f"{found} {path}"),
         *_of_runs(_runs_with(found, weights.task)),
         *_of_training(weights.provenance or nothing),
-    ]
-
-
-def _of_run(run: Any) -> list[Fact]:
-    tags = run.data.tags
-    tested = {name: value for name, value in run.data.metrics.items() if name.startswith("test/")}
-    scores = {name.removeprefix("test/").replace("/", "."): value for name, value in tested.items()}
-    trained = {key: _plain(text) for key, text in run.data.params.items()}
-    trained |= {key: tags[tag] for key, tag in TAGS.items() if tag in tags}
-    if steps := [int(one.step) for one in run.data.to_proto().metrics if one.key == "loss"]:
-        trained["steps"] = steps[0]
-    written = {which: tags[f"weights_{which}"] for which in ("last", "best") if f"weights_{which}" in tags}
-    no_weights = _Unknown(f"the run has no tag of them: it is {run.info.status.lower()}")
-    return [
-        _fact("task", tags.get("task") or _Unknown("the run has no tag `task`")),
-        _monitored(scores) or _fact("metrics", _Unknown("the run has none: it was not evaluated")),
-        _fact(
-            "weights", written or no_weights, ", ".join(f"{md5} {which}.pt" for which, md5 in written.items())
-        ),
-        *_of_runs([run]),
-        *_of_training(trained),
     ]
 
 
@@ -224,53 +195,20 @@ def _evaluated_weights(evaluated: _Evaluated, root: Path) -> Fact:
     return _fact("weights", value, f"{text}, which {change}" if change else text)
 
 
-def _plain(text: str) -> Any:
-    """A parameter as it was before MLflow made it text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
-
-
 # --- MLflow ---
-
-
-def _named_run(what: str) -> Any:
-    """The run of that name, id, or beginning of an id."""
-    conditions = [f"attributes.run_name = '{what}'"] if not re.search(r"['\"`\\]", what) else []
-    if re.fullmatch(f"[0-9a-f]{{{MIN_ID_LENGTH},32}}", what):
-        conditions.append(f"attributes.run_id LIKE '{what}%'")
-    found = _search(lambda store: [run for one in conditions for run in store.runs_where(one)])
-    if isinstance(found, _Unknown):
-        raise UserError(f"{what}: no such file or task, and of runs: {found}")
-    runs = {run.info.run_id: run for run in found}
-    if not runs:
-        beginning = f"beginning ({MIN_ID_LENGTH} characters) of a run's id"
-        raise UserError(f"{what}: no such file, task, run name or {beginning}, expected {EXPECTED}")
-    if len(runs) > 1:
-        ids = ", ".join([*runs][:10])
-        raise UserError(f"{what}: found {len(runs)} runs, expected the id of one: {ids}")
-    return next(iter(runs.values()))
 
 
 def _runs_with(weights: str, task: str) -> list[Any] | _Unknown:
     """Runs that wrote weights with that hash: first the one of this workspace, then the newest."""
-    found = _search(lambda store: store.runs_that_wrote(weights))
-    if isinstance(found, _Unknown):
-        return found
-    own = TaskPaths(task).run_id
-    run_id = own.read_text(encoding="utf-8", errors="replace").strip() if own.is_file() else ""
-    no_run = _Unknown("no run with these weights in the MLflow store")
-    return sorted(found, key=lambda run: run.info.run_id != run_id) or no_run
-
-
-def _search(search: Callable[[ModuleType], list[Any]]) -> list[Any] | _Unknown:
-    """Runs of the MLflow store, or why they cannot be looked for."""
     try:
         from pose.tracking import store
     except ModuleNotFoundError as error:
         return _Unknown(f"{error.name} is not installed")
     try:
-        return search(store)
+        found = store.runs_that_wrote(weights)
     except store.Unreadable as error:
         return _Unknown(str(error))
+    own = TaskPaths(task).run_id
+    run_id = own.read_text(encoding="utf-8", errors="replace").strip() if own.is_file() else ""
+    no_run = _Unknown("no run with these weights in the MLflow store")
+    return sorted(found, key=lambda run: run.info.run_id != run_id) or no_run

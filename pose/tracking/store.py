@@ -106,22 +106,23 @@ class Unreadable(Exception):
     """Why nothing can be read from the store."""
 
 
-def runs_where(condition: str) -> list[Run]:
-    """Our runs that MLflow's filter passes, the newest first; nothing is written. Raises Unreadable."""
+def runs_that_wrote(weights: str) -> list[Run]:
+    """Runs whose last or best weights have that hash, the newest first; nothing is written.
+
+    Raises Unreadable.
+    """
+    found: dict[str, Run] = {}
     try:
         client = MlflowClient(_read_only(store_uri()))
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        return list(client.search_runs([experiment.experiment_id], condition)) if experiment else []
+        if experiment := client.get_experiment_by_name(EXPERIMENT):
+            for which in ("last", "best"):
+                condition = f"tags.weights_{which} = '{weights}'"
+                runs = client.search_runs([experiment.experiment_id], condition)
+                found |= {run.info.run_id: run for run in runs}
     except Unreadable:
         raise
     except Exception as error:  # of MLflow, its database or the network
         raise Unreadable(f"{store_name()} cannot be read ({reason_of(error)})") from None
-
-
-def runs_that_wrote(weights: str) -> list[Run]:
-    """Runs whose last or best weights have that hash, the newest first. Raises Unreadable."""
-    conditions = [f"tags.weights_{which} = '{weights}'" for which in ("last", "best")]
-    found = {run.info.run_id: run for condition in conditions for run in runs_where(condition)}
     return sorted(found.values(), key=lambda run: -run.info.start_time)
 
 

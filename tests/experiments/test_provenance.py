@@ -39,7 +39,7 @@ GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
 
 @pytest.fixture(scope="session")
 def project(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a task that was trained and evaluated; a store with its run and two others."""
+    """A repository with a task that was trained and evaluated, and a store with its run."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         enter_folder(folder, patch)
@@ -56,16 +56,12 @@ def project(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         best = Path("models/hgpose/best.pt")
         evaluated = {"task": "hgpose", "weights": file_hash(best), "file": str(best), "trained": TRAINED}
         write_json("metrics/provenance/hgpose.json", evaluated)
-        track("hgpose", finished=True)
-        patch.setenv("DVC_EXP_NAME", "trial")
-        Path(".gitignore").write_text("# changed\n" + Path(".gitignore").read_text())
-        for _ in range(2):
-            track("advpose", finished=False)
+        track("hgpose")
     return folder
 
 
-def track(task: str, *, finished: bool) -> str:
-    """A run with the parameters above; a finished one with the hashes of its weights and the scores."""
+def track(task: str) -> str:
+    """A run with the parameters above, the hashes of its weights and the scores."""
     tags = {key: str(ENVIRONMENT[key]) for key in ("code", "torch", "device")}
     tags |= {"data_hash": str(ENVIRONMENT["data"])}
     run_id_file = Path("checkpoints", task, "run_id")
@@ -73,12 +69,11 @@ def track(task: str, *, finished: bool) -> str:
     tracker.start(RunInfo(task, PARAMETERS | {"processes": 2}, tags, False, []))
     for step in (20, 40):
         tracker.log({"step": step, "loss": 1 / step})
-    if finished:
-        hashes = {f"weights_{which}": file_hash(f"models/{task}/{which}.pt") for which in ("last", "best")}
-        tracker.set_tags(hashes)
-    tracker.finish("FINISHED" if finished else "KILLED")
-    if finished:
-        log_evaluation(run_id_file, SCORES, weights=file_hash(f"models/{task}/last.pt"))
+    tracker.set_tags(
+        {f"weights_{which}": file_hash(f"models/{task}/{which}.pt") for which in ("last", "best")}
+    )
+    tracker.finish("FINISHED")
+    log_evaluation(run_id_file, SCORES, weights=file_hash(f"models/{task}/last.pt"))
     return str(tracker.run_id)
 
 
@@ -156,32 +151,18 @@ def test_imported_weights_know_nothing_of_their_training(workspace):
     assert "parameters  unknown: the weights do not say" in as_text(list(found.values()))
 
 
-def test_a_run_is_known_by_its_id_its_beginning_or_its_name(workspace):
-    run_id = own_run()
-    Path("metrics/hgpose.json").unlink()
-    shutil.rmtree("models")  # the name is now the run's alone
-    for what in (run_id, run_id[:6], "hgpose"):
-        found = values(what)
-        assert found["parameters"] == PARAMETERS
-        assert ENVIRONMENT.items() <= found.items()
-        assert (found["task"], found["metrics"], found["run"]["id"]) == ("hgpose", MONITORED, run_id)
-        assert found["revision"] == {"commit": head(), "changed": False}
-        assert found["weights"].keys() == {"last", "best"}
-        assert "experiment" not in found
-
-
-def test_a_run_that_was_killed_in_a_changed_repository_says_so(workspace):
-    found = facts(own_run("advpose"))
+def test_a_run_in_a_changed_repository_or_an_experiment_says_so(workspace, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "trial")
+    Path(".gitignore").write_text("# changed\n" + Path(".gitignore").read_text())
+    track("hgpose")
+    found = facts("hgpose")
     assert found["revision"].text == f"{head()} + changes"
     assert found["experiment"].value == "trial"
-    assert found["run"].text.startswith(f"{own_run('advpose')} advpose trial (killed, begun 2")
-    assert found["weights"].text == "unknown: the run has no tag of them: it is killed"
-    assert found["metrics"].text == "unknown: the run has none: it was not evaluated"
-    assert found["steps"].value == 40
+    assert found["run"].text.startswith(f"{own_run()} hgpose trial (finished, begun 2")
 
 
 def test_of_several_runs_with_the_same_weights_the_workspaces_own_comes_first(workspace):
-    first, second, third = own_run(), track("hgpose", finished=True), track("hgpose", finished=True)
+    first, second, third = own_run(), track("hgpose"), track("hgpose")
     Path("checkpoints/hgpose/run_id").write_text(second)
     assert values("hgpose")["run"].items() >= {"id": second, "equal": [third, first]}.items()
     assert f"; of the same weights: {third}, {first})" in facts("hgpose")["run"].text
@@ -206,10 +187,6 @@ def test_without_a_store_the_rest_is_shown_and_none_is_made(workspace, monkeypat
         found = facts("hgpose")
         assert found["run"].text == found["revision"].text == f"unknown: there is no store {address or own}"
         assert found["parameters"].value == PARAMETERS
-        with pytest.raises(
-            UserError, match=r"^0123abcd: no such file or task, and of runs: there is no store "
-        ):
-            provenance("0123abcd")
     assert content(workspace) == before
 
 
@@ -219,9 +196,6 @@ def test_a_store_that_cannot_be_read_is_named_and_left_as_it_is(damaged, workspa
     found = facts("hgpose")
     assert found["run"].text.startswith(f"unknown: sqlite:///{workspace}/mlflow.db cannot be read (")
     assert found["parameters"].value == PARAMETERS
-    with pytest.raises(UserError, match=r"^0123abcd: .* sqlite:.* cannot be read \(") as error:
-        provenance("0123abcd")
-    assert "\n" not in str(error.value)
     assert Path("mlflow.db").read_bytes() == damaged
 
 
@@ -241,14 +215,13 @@ class Absent:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 from pose.cli import main
-for what in ("metrics/hgpose.json", "models/hgpose/best.pt", "0123abcd"):
+for what in ("metrics/hgpose.json", "models/hgpose/best.pt"):
     sys.argv[1:] = ["show", what]
     main()
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert shown.returncode == 1
-    assert shown.stderr == "error: 0123abcd: no such file or task, and of runs: mlflow is not installed\n"
+    assert (shown.returncode, shown.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     for line in ("run unknown: mlflow is not installed", "steps 40", "lr 0.00025"):
         assert lines.count(line) == 2, line
@@ -257,23 +230,13 @@ for what in ("metrics/hgpose.json", "models/hgpose/best.pt", "0123abcd"):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        (
-            "metrics/none.json",
-            "metrics/none.json: no such file, expected metrics/TASK.json, models/TASK/last.pt",
-        ),
+        ("metrics/none.json", "metrics/none.json: no such file or task, expected metrics/TASK.json, models/"),
         ("models/hgpose", "models/hgpose: is a folder, expected metrics/TASK.json"),
-        ("none.pt", "none.pt: no such file, expected"),
-        ("", ": no such file, expected"),
+        ("none.pt", "none.pt: no such file or task, expected"),
+        ("", ": no such file or task, expected"),
         ("summary", r"metrics/summary.json: found hgpose, advpose, expected the metrics of one task"),
         ("notes.txt", "notes.txt: cannot be read as model weights"),
         ("cut.json", "cut.json: cannot be read as JSON"),
-        (
-            "nosuch",
-            r"nosuch: no such file, task, run name or beginning \(6 characters\) of a run's id, expected",
-        ),
-        ("it's", "it's: no such file, task, run name"),
-        ("0" * 32, "0{32}: no such file, task, run name"),
-        ("advpose trial", "advpose trial: found 2 runs, expected the id of one: [0-9a-f]{32}, [0-9a-f]{32}$"),
     ],
 )
 def test_what_cannot_be_led_back_is_one_line(what, message, workspace):
@@ -283,21 +246,6 @@ def test_what_cannot_be_led_back_is_one_line(what, message, workspace):
     with pytest.raises(UserError, match=f"^{message}") as error:
         run(["show", what])
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"weights": "' OR 1"}, 'weights: found "\' OR 1"'),
-        ({"trained": 3}, "trained: found 3"),
-        ({"more": 3}, "unknown key more"),
-    ],
-)
-def test_damaged_provenance_is_refused_by_name(change, message, workspace):
-    path = Path("metrics/provenance/hgpose.json")
-    write_json(path, json.loads(path.read_text()) | change)
-    with pytest.raises(UserError, match=f"^{path}: {message}"):
-        provenance("hgpose")
 
 
 def test_lines_are_aligned_and_machines_get_values(workspace, capsys):
@@ -316,14 +264,13 @@ def test_lines_are_aligned_and_machines_get_values(workspace, capsys):
 
 
 @pytest.mark.slow
-def test_metrics_weights_and_run_of_a_real_training_say_the_same(trained, prepared, monkeypatch):
+def test_metrics_and_weights_of_a_real_training_say_the_same(trained, prepared, monkeypatch):
     enter_folder(trained, monkeypatch)
-    by_metrics, by_run = values("metrics/advpose.json"), values(own_run("advpose"))
+    by_metrics = values("metrics/advpose.json")
     by_weights = values(by_metrics["weights"]["file"])
     assert by_metrics["weights"]["there"]
     assert by_metrics["data"] == file_hash(prepared)
-    assert by_metrics["metrics"] == by_weights["metrics"] == pytest.approx(by_run["metrics"], abs=5e-4)
+    assert by_metrics["metrics"] == by_weights["metrics"]
     for name in ("task", "run", *ENVIRONMENT_KEYS):
-        assert by_metrics[name] == by_weights[name] == by_run[name] is not None, name
+        assert by_metrics[name] == by_weights[name] is not None, name
     assert by_metrics["parameters"] == by_weights["parameters"]
-    assert by_metrics["parameters"].items() <= by_run["parameters"].items()
