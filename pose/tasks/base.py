@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,6 +29,7 @@ from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.models.weights import ProblemKind
 from pose.params import EvaluateParams, MultiInferenceParams, SingleInferenceParams
+from pose.tasks.losses import HeatmapLoss, heatmap_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +136,11 @@ class Problem(ABC):
     terms: ClassVar[tuple[str, ...]]
     predictions_suffix: ClassVar[str]
     score_digits: ClassVar[int]
+
+    @cached_property
+    def loss(self) -> HeatmapLoss:
+        """The kind of loss that the parameters name."""
+        return heatmap_loss(self.params)
 
     @property
     @abstractmethod

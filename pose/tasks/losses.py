@@ -13,6 +13,20 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
+from pose.params import MultiInferenceParams, MultiParams, SingleInferenceParams, SingleParams
+
+
+def heatmap_loss(params: SingleInferenceParams | MultiInferenceParams) -> HeatmapLoss:
+    """The loss that `params.loss` names; the parameters of inference are enough for `activate`."""
+    foreground = params.foreground if isinstance(params, SingleParams | MultiParams) else 0.0
+    kinds: dict[str, HeatmapLoss]
+    if isinstance(params, SingleInferenceParams):
+        kinds = {"mse": SingleMSE(foreground), "cross_entropy": SingleCrossEntropy(params.sigma)}
+    else:
+        gamma = params.focal_gamma if isinstance(params, MultiParams) else 1.0
+        kinds = {"mse": MultiMSE(foreground), "focal": MultiFocal(gamma, foreground)}
+    return kinds[params.loss]
+
 
 class HeatmapLoss(ABC):
     """A kind of loss; also how its network's output becomes heatmaps, which inference needs too.

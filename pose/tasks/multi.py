@@ -35,7 +35,6 @@ from pose.models.networks import NetworkParams
 from pose.ops.tag_loss import tag_loss
 from pose.params import EvaluateParams, MultiInferenceParams, MultiParams
 from pose.tasks.base import Box, PredictRows, Problem, ProblemData, Subset, Terms, TTAOutput
-from pose.tasks.losses import HeatmapLoss, MultiFocal, MultiMSE
 from pose.tasks.thresholds import tune_thresholds
 
 if TYPE_CHECKING:
@@ -69,15 +68,6 @@ class MultiPerson(Problem):
     terms = ("heatmap", "pull", "push")
     predictions_suffix = ".json"
     score_digits = 4  # of fractions
-
-    @cached_property
-    def loss(self) -> HeatmapLoss:
-        """The kind of loss that the parameters name."""
-        gamma, foreground = 1.0, 0.0
-        if isinstance(self.params, MultiParams):
-            gamma, foreground = self.params.focal_gamma, self.params.foreground
-        kinds: dict[str, HeatmapLoss] = {"mse": MultiMSE(foreground), "focal": MultiFocal(gamma, foreground)}
-        return kinds[self.params.loss]
 
     @property
     def outputs(self) -> int:

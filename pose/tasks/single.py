@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +24,8 @@ from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
 from pose.metrics.pck import PersonTruth, Scores, accuracy_curve, per_joint_table, single_person_scores
-from pose.params import SingleInferenceParams, SingleParams
+from pose.params import SingleInferenceParams
 from pose.tasks.base import Box, Problem, ProblemData, Subset, Terms, TTAOutput, spread_evenly
-from pose.tasks.losses import HeatmapLoss, SingleCrossEntropy, SingleMSE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +44,6 @@ class SinglePerson(Problem):
     terms = ("heatmap",)
     predictions_suffix = ".h5"
     score_digits = 3  # of percent
-
-    @cached_property
-    def loss(self) -> HeatmapLoss:
-        """The kind of loss that the parameters name."""
-        mse = SingleMSE(self.params.foreground if isinstance(self.params, SingleParams) else 0.0)
-        kinds: dict[str, HeatmapLoss] = {"mse": mse, "cross_entropy": SingleCrossEntropy(self.params.sigma)}
-        return kinds[self.params.loss]
 
     @property
     def outputs(self) -> int:
