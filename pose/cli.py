@@ -26,6 +26,12 @@ examples:
 The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=2e-4`.
 """
 
+# Without any arguments these, and `pose` itself, show their help.
+NEED_ARGUMENTS = (
+    *("train", "evaluate", "link-data", "predict", "gate", "show", "verify"),
+    *("import-weights", "export-weights"),
+)
+
 Commands = Any  # argparse has no public name for it
 
 
@@ -39,6 +45,8 @@ def run(arguments: Sequence[str]) -> None:
     if not arguments:
         parser().print_help()
         return
+    if len(arguments) == 1 and arguments[0] in NEED_ARGUMENTS:
+        arguments = [*arguments, "--help"]
     options = vars(parser().parse_args(arguments))
     if options.pop("function")(**options) is False:
         sys.exit(1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import ROOT, write_initial_weights
 
-from pose.cli import run
+from pose.cli import NEED_ARGUMENTS, run
 from pose.io.command import run_stage
 from pose.io.errors import UserError
 from pose.models.weights import load_weights, save_weights
@@ -28,6 +28,14 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert {"train", "evaluate", "report", "predict", "preset", "gate", "show", "verify"} <= named
     assert {"import-weights", "export-weights"} <= named
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize("command", NEED_ARGUMENTS)
+def test_a_command_that_needs_arguments_shows_its_help_without(command, capsys):
+    with pytest.raises(SystemExit) as error:
+        run([command])
+    assert error.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: pose {command}")
 
 
 def test_versions_are_printed(capsys):
