@@ -1,20 +1,15 @@
-"""Hundreds of damaged files: each is refused in one line that names it, in little time and memory.
-
-They are read in another process, this file run as a program: a hang or crash ends that, not the tests.
-"""
+"""Damaged files of every kind that the project reads: each is refused in one line that names it."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
-import resource
+import random
 import shutil
 import signal
-import subprocess
-import sys
-import traceback
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +18,8 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from damaged_inputs import GENERIC, HARMLESS, SECURITY, Found, wrong_datasets, wrong_values
-from helpers import ROOT, build_cpu_task, internal_network, write_initial_weights, write_params_file
+from helpers import build_cpu_task, internal_network, write_initial_weights, write_params_file
+from ruamel.yaml import YAML
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
 from pose.data.formats.lsp import read_lsp
@@ -41,7 +36,9 @@ from pose.params import Params, load_params
 from pose.report.files import read_coco_results, read_history, read_metrics, read_single_predictions
 from pose.training.checkpoint import CheckpointManager, load_checkpoint
 
-SECONDS, MEMORY = 20, 1100 * 2**20  # that a file may take: no sound one here takes a tenth
+Damage = Callable[[Path], Any]  # changes or replaces a file
+
+SECONDS = 20  # that a file may take
 READERS: dict[str, Callable[[Path], Any]] = {
     **dict.fromkeys(("image.jpg", "image.png", "image.bmp", "image.tif", "image.webp"), read_image),
     **dict.fromkeys(("video.mp4", "video.avi"), lambda path: list(VideoReader(path).read_frames())),
@@ -108,85 +105,141 @@ def sound(
     return folder
 
 
-def test_sound_files_are_read(sound: Path):
-    for name, read in READERS.items():
-        assert read(sound / name) is not None
+# --- damages ---
+
+
+def content(data: bytes) -> Damage:
+    return lambda path: path.write_bytes(data)
+
+
+def cut(share: float) -> Damage:
+    return lambda path: path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flipped(seed: int, bits: int) -> Damage:
+    def damage(path: Path) -> None:
+        bit_N = np.unpackbits(np.frombuffer(path.read_bytes(), np.uint8))
+        bit_N[np.random.default_rng(seed).integers(len(bit_N), size=bits)] ^= 1
+        path.write_bytes(np.packbits(bit_N).tobytes())
+
+    return damage
+
+
+def put(keys: tuple[Any, ...], value: Any) -> Damage:
+    """Another value at a key of a JSON, YAML or torch file."""
+
+    def damage(path: Path) -> None:
+        values = inner = load(path)
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        if path.suffix == ".pt":
+            torch.save(values, path)
+        else:
+            path.write_text(json.dumps(values))  # which is YAML too
+
+    return damage
+
+
+def load(path: Path) -> Any:
+    if path.suffix == ".pt":
+        return torch.load(path, weights_only=True)
+    return YAML(typ="safe").load(path) if path.suffix == ".yaml" else json.loads(path.read_text())
+
+
+def all_keys(values: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every key, of lists that of the first entry."""
+    entries = dict(enumerate(values[:1])) if isinstance(values, list) else values
+    for key, value in entries.items() if isinstance(entries, dict) else ():
+        if not isinstance(value, torch.Tensor):
+            yield *above, key
+            yield from all_keys(value, (*above, key))
+
+
+def playlist(path: Path) -> None:
+    """A list of other videos, which FFmpeg would read."""
+    path.rename(path.with_name("other.avi"))
+    path.write_text("ffconcat version 1.0\nfile other.avi\n")
+
+
+def run_a_command(path: Path) -> None:
+    """A torch file whose pickle runs a command as it is loaded."""
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in parts.items():
+            code = b"\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch owned\x85R."
+            file.writestr(name, code if name.endswith("data.pkl") else data)
+
+
+REFUSED: dict[str, Damage] = {
+    "missing": Path.unlink,
+    "empty": content(b""),
+    "cut to a byte": lambda path: path.write_bytes(path.read_bytes()[:1]),
+    "cut in the middle": cut(0.5),
+    "cut near the end": cut(0.97),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "noise": content(random.Random(0).randbytes(5000)),
+    "a web page": content(b"<html><body>404 not found</body></html>"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+}
+REFUSED_OF: dict[str, dict[str, Damage]] = {
+    **{key: {"a playlist": playlist} for key in ("video.mp4", "video.avi")},
+    **{key: {"runs a command": run_a_command} for key in ("latest.pt", "weights.pt", "foreign.tar")},
+    **{key: {"nested deep": content(b"[" * 100_000)} for key in ("metrics.json", "coco.json")},
+    "joints.mat": {"of version 7.3": lambda path: h5py.File(path, "w").close()},
+    "params.yaml": {"runs a command": content(b"seed: !!python/object/apply:os.system ['touch owned']")},
+}
+SHORTER = ("cut to a byte", "cut in the middle", "cut near the end")
+SOUND_STILL = {"video.avi": SHORTER, "valid_id": ("empty", *SHORTER), "train.csv": SHORTER}
+WRONG = ["text", None, [], {}, -1, 1e300, float("nan"), 10**30, True, "../../etc/passwd", [[1], 2], "a\nb"]
+
+
+def damages(file: Path) -> Iterator[tuple[str, Damage, bool]]:
+    """Name, damage, and whether the file must be refused; others may be read, if they are in range."""
+    for name, damage in (REFUSED | REFUSED_OF.get(file.name, {})).items():
+        yield name, damage, name not in SOUND_STILL.get(file.name, ())
+    for seed, bits in ((0, 6), (1, 6), (2, 6), (3, 6), (9, 400)):
+        yield f"{bits} bits flipped", flipped(seed, bits), False
+    if file.suffix in (".json", ".yaml", ".pt"):
+        pairs = [(keys, wrong) for keys in all_keys(load(file)) for wrong in WRONG]
+        for keys, wrong in pairs[:: len(pairs) // (20 if file.suffix == ".pt" else 60) + 1]:
+            yield f"{'.'.join(map(str, keys))} {wrong!r}", put(keys, wrong), False
+
+
+# --- tests ---
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_sound_file_is_read(sound: Path, name: str):
+    assert READERS[name](sound / name) is not None
 
 
 @pytest.mark.slow
-def test_a_damaged_file_is_refused_in_one_line_that_names_it(sound: Path, tmp_path: Path):
-    # `pose` first, as in every command: OpenCV reads its limit as it is imported.
-    run = "import pose, runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    problems: dict[str, str] = {}
-    number, status = -1, 1
-    while status:
-        command = [sys.executable, "-c", run, __file__, str(sound), str(tmp_path), str(number + 1)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
-        replies = [json.loads(line) for line in done.stdout.splitlines()]
-        assert replies, "the process cannot start"
-        problems |= {name: problem for _, name, problem in replies}
-        number, status = replies[-1][0], done.returncode
-    assert {name: problem for name, problem in problems.items() if problem} == {}
-    assert len(problems) > 300
-
-
-def all_cases(file: Path) -> Found:
-    for name, damage in GENERIC.items():
-        yield name, damage, "flipped" in name or name in HARMLESS.get(file.name, ())
-    for name, damage in SECURITY.get(file.name, {}).items():
-        yield name, damage, False
-    if file.suffix in (".json", ".yaml", ".pt"):
-        yield from wrong_values(file)
-    if file.name == "published.h5":
-        yield from wrong_datasets(file)
-
-
-def problem(path: Path, harmless: bool) -> str:
-    """What is wrong with how a damaged file is read; empty if it is refused in one line that names it."""
-    before = sorted(path.parent.iterdir())
-    if memory("VmHWM") > memory("VmRSS") + 2**27:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew
-    resident = memory("VmRSS")
-    signal.alarm(SECONDS)  # which ends the process
-    try:
-        READERS[path.name](path)
-    except UserError as error:
-        message = str(error)
-        # A size that is only refused as memory is asked for would be granted on a larger machine.
-        if path.name not in message or "\n" in message or len(message) > 1000 or "memory" in message:
-            return f"message: {message}"
-        if sorted(path.parent.iterdir()) != before:
-            return "wrote files"
-    except BaseException:
-        return traceback.format_exc(limit=-2)
-    else:
-        return "" if harmless else "read as if it were sound"
-    finally:
-        signal.alarm(0)
-    used = memory("VmHWM") - resident
-    return f"{used:,} bytes of memory" if used > MEMORY else ""
-
-
-def memory(key: str) -> int:
-    return 1024 * int(Path("/proc/self/status").read_text().partition(f"{key}:")[2].split()[0])
-
-
-def try_all(sound: Path, scratch: Path, first: int) -> None:
-    """Try the cases from that number on; print number, name and problem as JSON before and after each."""
-    limit = memory("VmSize") + 4 * 2**30
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    cases = [(file, *case) for file in READERS for case in all_cases(sound / file)]
-    for number, (file, name, damage, harmless) in list(enumerate(cases))[first:]:
-        print(json.dumps([number, f"{file}: {name}", "hangs or crashes"]), flush=True)
-        folder = scratch / str(number)
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_file_is_refused_in_one_line_that_names_it(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    for number, (damage_name, damage, refused) in enumerate(damages(sound / name)):
+        folder = tmp_path / str(number)
         folder.mkdir()
-        os.chdir(folder)
-        path = Path(shutil.copy(sound / file, folder))
+        monkeypatch.chdir(folder)
+        path = Path(shutil.copy(sound / name, folder))
         damage(path)
-        print(json.dumps([number, f"{file}: {name}", problem(path, harmless)]), flush=True)
-        shutil.rmtree(folder)
-
-
-if __name__ == "__main__":
-    try_all(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        before = sorted(folder.iterdir())
+        signal.alarm(SECONDS)  # a reader that hangs ends the tests
+        try:
+            READERS[name](path)
+        except UserError as error:
+            message = str(error)
+            assert name in message, damage_name
+            assert "\n" not in message, damage_name
+            assert len(message) < 1000, damage_name
+            assert sorted(folder.iterdir()) == before, f"{damage_name} wrote files"
+        except Exception as error:
+            raise AssertionError(f"{damage_name}: an error without a name") from error
+        else:
+            assert not refused, f"{damage_name} was read as if it were sound"
+        finally:
+            signal.alarm(0)
