@@ -71,7 +71,8 @@ def verify(
         device += "GPU" if torch.cuda.is_available() else "CPU"
         print(f"{task}: {steps} steps, a checkpoint every {every}, {device}; in {root}", flush=True)
         workers = {"once": params.train.workers, "again": params.train.workers}
-        workers |= {f"{count} workers": count for count in WORKERS if count != params.train.workers}
+        others = [count for count in WORKERS if count != params.train.workers]
+        workers |= {f"{count} worker" + ("s" if count > 1 else ""): count for count in others}
         runs = {}
         for name, count in workers.items():
             folder = root / name.replace(" ", "-")
