@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from pose.io.errors import UserError
+from pose.io.errors import naming
 from pose.metrics.monitored import MONITORED
 from pose.report.common import number_cell, signed
 from pose.report.content import Block, Cell, Row, Table
@@ -28,7 +28,11 @@ def study_blocks(path: Path) -> list[Block]:
     """A table for each study and metric; none without the file. UserError if it cannot be used."""
     if not path.is_file():
         return []
-    runs = _read(path)
+    with naming(path, "the table of a study"):
+        return _blocks(read_table(path, "study", "task", "metric", *NEEDED, *MEASURES))
+
+
+def _blocks(runs: pd.DataFrame) -> list[Block]:
     settings = [str(column) for column in runs.columns if column not in KNOWN]
     runs["setting"] = [tuple(map(_text, row)) for row in runs[settings].to_numpy(dtype=object)]
     runs["plain"] = runs[settings].isna().all(axis="columns")
@@ -46,24 +50,6 @@ def study_blocks(path: Path) -> list[Block]:
         table = Table(columns, rows, notes=[] if blocks else [note])
         blocks.append(Block(f"Study: {study}, {metric}", table=table))
     return blocks
-
-
-def _read(path: Path) -> pd.DataFrame:
-    table = read_table(path, "study", "task", "metric", *NEEDED, *MEASURES)
-
-    def check(right_N: pd.Series, name: str, expected: str) -> None:
-        if not right_N.all():
-            line = int(right_N.to_numpy().argmin())
-            found = f"line {line + 2}: {name} is {str(table[name].iloc[line])[:80]!r}"
-            raise UserError(f"{path}: {found}, expected {expected}")
-
-    for name in (*NEEDED, *MEASURES):
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        check(np.isfinite(numbers) | (table[name].isna() & (name in MEASURES)), name, "a number")
-        table[name] = numbers
-    check(table["metric"].isin(DIGITS), "metric", f"one of: {', '.join(DIGITS)}")
-    table[["study", "task"]] = table[["study", "task"]].astype(str)
-    return table
 
 
 def _row(run: pd.Series, settings: list[str]) -> Row:
