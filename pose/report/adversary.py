@@ -22,21 +22,24 @@ PLAIN, ADVERSARIAL = SERIES[1], SERIES[0]
 def adversary_charts(train: pd.DataFrame, params: AdversaryParams, task: str) -> list[Chart]:
     """Charts of the adversarial steps; none where train.csv has none."""
     balance, gamma = "gamma E(real) − E(fake)", f"gamma {params.gamma:g}"
-    notes = {
-        (
-            "Reconstruction errors",
-            "E_real",
-            "E_fake",
-        ): "Mean squared error of the adversary's reconstruction, "
-        "of true heatmaps and of the pose network's.",
-        ("k_t", "k"): "The adversary descends E(real) − k_t E(fake). After each step "
-        f"k_t ← clip(k_t + balance_rate ({balance}), 0, 1); balance_rate {params.balance_rate:g}, {gamma}.",
-        ("Balance", "balance"): f"{balance}; {gamma}. Above 0, k_t rises; below 0, it falls.",
-        ("Convergence measure", "convergence"): f"E(real) + |{balance}|; {gamma}. "
-        "Small where true heatmaps are reconstructed well and the errors are in balance.",
-    }
+    errors = (
+        "Mean squared error of the adversary's reconstruction, of true heatmaps and of the pose network's."
+    )
+    descent = (
+        "The adversary descends E(real) − k_t E(fake). After each step "
+        f"k_t ← clip(k_t + balance_rate ({balance}), 0, 1); balance_rate {params.balance_rate:g}, {gamma}."
+    )
+    measure = (
+        f"E(real) + |{balance}|; {gamma}. "
+        "Small where true heatmaps are reconstructed well and the errors are in balance."
+    )
     charts = []
-    for (title, *columns), note in notes.items():
+    for title, columns, note in (
+        ("Reconstruction errors", ("E_real", "E_fake"), errors),
+        ("k_t", ("k",), descent),
+        ("Balance", ("balance",), f"{balance}; {gamma}. Above 0, k_t rises; below 0, it falls."),
+        ("Convergence measure", ("convergence",), measure),
+    ):
         lines = [
             column_line(train, "step", column, LABELS.get(column, column), colour)
             for column, colour in zip(columns, (SERIES[2], SERIES[0]), strict=False)
