@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pose.io.errors import UserError
 from pose.io.files import read_text, write_text
@@ -93,10 +92,7 @@ def _merge(
 def _load(path: Path) -> Any:
     """A YAML mapping with its comments and the spelling of its numbers."""
     read_yaml(path)  # whose errors name the file
-    try:
-        return _yaml().load(read_text(path))
-    except YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    return _yaml().load(read_text(path))
 
 
 def _yaml() -> YAML:
@@ -117,4 +113,4 @@ def _parsed(values: Any, name: str, params: Path) -> Params:
 def _as_text(value: Any) -> str:
     text = io.StringIO()
     _yaml().dump([value], text)
-    return text.getvalue().strip().removeprefix("- ").strip()
+    return text.getvalue().strip().removeprefix("- ").partition(" #")[0].strip()
