@@ -5,6 +5,7 @@ Run after `make repro`, with a Chromium on the PATH:  .venv/bin/python docs/make
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,9 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode
 
+import cv2
 import h5py
 import numpy as np
 
@@ -31,6 +34,7 @@ GAP = ((4, 4), (4, 4), (0, 0))  # px of white around each person
 SURE = 0.35  # mean confidence from which a person is shown; the report shows where the network fails
 IMAGES = Path("docs/img")
 MLFLOW_DEADLINE = 60.0  # seconds until the server must answer
+ASSISTANT = 410  # px at the right of MLflow's pages, for its assistant
 
 
 def main() -> None:
@@ -64,7 +68,12 @@ def draw_sheet(path: Path) -> None:
 
 
 def mlflow_screenshot(path: Path) -> None:
-    """The metrics of the newest runs, as `mlflow ui` shows them."""
+    """A metric of two runs, as `mlflow ui` compares them."""
+    ids = [TaskPaths(task).run_id.read_text().strip() for task in ("hgpose", "advpose")]
+    chart = {"runs": ids, "metric": "PCKh_at_0.5", "plot_metric_keys": ["PCKh_at_0.5"], "experiments": ["1"]}
+    query = {key: json.dumps(value) for key, value in chart.items()}
+    query |= {"x_axis": "step", "y_axis_scale": "linear", "show_point": "true", "plot_layout": "{}"}
+    query |= {"deselected_curves": "[]", "last_linear_y_axis_range": "[]", "line_smoothness": "1"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,7 +92,8 @@ def mlflow_screenshot(path: Path) -> None:
                 break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
-        screenshot(address + "/#/experiments/1", path, 1280, 800)
+        screenshot(f"{address}/#/metric?{urlencode(query)}", path, 1200 + ASSISTANT, 680)
+        cv2.imwrite(str(path), cv2.imread(str(path))[:, :-ASSISTANT])
     finally:
         server.terminate()
         server.wait()
