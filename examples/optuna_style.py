@@ -8,11 +8,13 @@ may raise an exception to end a trial early, would be passed on to `pose.train`.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 import pose
 from pose.experiments.presets import params_with
+from pose.io.errors import UserError
 from pose.params import Params
 
 TASK, STEPS = "hgpose", 40
@@ -34,4 +36,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
