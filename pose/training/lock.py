@@ -70,8 +70,12 @@ def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 2
 
 
 def _parents() -> list[psutil.Process]:
-    parents = []
-    for process in psutil.Process().parents():
+    parents: list[psutil.Process] = []
+    above, process = list[psutil.Process](), psutil.Process()
+    with suppress(psutil.NoSuchProcess):  # one that ended meanwhile: nothing is above it any more
+        while parent := process.parent():
+            above.append(process := parent)
+    for process in above:
         try:
             words = process.cmdline()
         except psutil.Error:  # ended meanwhile, or another user's
