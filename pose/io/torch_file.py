@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose.io.errors import DamagedFileError, UserError, naming
+from pose.io.errors import DamagedFileError, UserError, reading
 from pose.io.files import atomic_write, check_regular_file
 
 
@@ -33,7 +33,7 @@ def load_torch(path: str | Path, kind: str) -> Any:
     UserError if the file cannot be read at all.
     """
     check_regular_file(path, kind)
-    with naming(path, kind):
+    with reading(path, kind):
         if zipfile.is_zipfile(path):  # as all files of torch since 1.6
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # torch ignores the checksums
@@ -48,14 +48,10 @@ def load_torch(path: str | Path, kind: str) -> Any:
             raise DamagedFileError(f"{path}: found a Python object ({found[1]}), {expected}") from None
 
 
-def check_tensors(tensors: Any, source: str | Path) -> None:
-    """UserError unless `tensors` maps names to tensors of plain, finite numbers."""
-    if not isinstance(tensors, Mapping):
-        raise UserError(f"{source}: found {type(tensors).__name__}, expected a mapping of names to tensors")
+def check_tensors(tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """UserError, naming the tensor, for one that is not of plain, finite numbers."""
     for name, tensor in tensors.items():
         where = f"{source}: tensor {name}"
-        if not isinstance(tensor, Tensor):
-            raise UserError(f"{source}: tensor {name!r}: found a {type(tensor).__name__}, expected a tensor")
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
             raise UserError(
                 f"{where}: found {tensor.dtype}, {tensor.layout}, {tensor.device}, expected plain numbers"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pose.io.errors import UserError
 from pose.io.schema import parse
-from pose.io.torch_file import load_torch, save_torch
+from pose.io.torch_file import check_tensors, load_torch, save_torch
 from pose.keypoints.skeleton import COCO, MPII
 from pose.models.ae_hourglass import AEHourglass
 from pose.models.external_formats import EXTERNAL_FORMATS, ExternalFormat, Tensors
@@ -65,6 +65,7 @@ def read_published(source: str | Path | Mapping[str, Any], kind: str | None = No
     ]
     for format, tensors in recognised:
         if kind in (None, format.name):
+            check_tensors(tensors, name)
             try:
                 return _translate(format, tensors)
             except UserError as error:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pose.io.errors import DamagedFileError
 from pose.io.schema import explain
-from pose.io.torch_file import check_architecture, load_torch, save_torch
+from pose.io.torch_file import check_architecture, check_tensors, load_torch, save_torch
 from pose.keypoints.skeleton import Skeleton
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
@@ -62,9 +62,11 @@ def load_weights(path: str | Path) -> Weights:
     if found != FORMAT:
         raise DamagedFileError(f"{path}: found {found!r}, expected {kind} ({FORMAT})")
     try:
-        return Weights(**content)
+        weights = Weights(**content)
     except ValidationError as error:
         raise DamagedFileError(f"{path}: {explain(error, content)}") from None
+    check_tensors(weights.tensors, path)
+    return weights
 
 
 def build_network(weights: Weights, source: str | Path, device: torch.device) -> PoseNetwork:

@@ -61,6 +61,8 @@ def test_equal_weights_give_equal_bytes(params: Params, tmp_path: Path):
         ({"mean": ["a", "b", "c"]}, "mean.0: found 'a'"),
         ({"surprise": 1}, "unknown key surprise"),
         ({"tensors": {"w": 3}}, "tensors.w: found 3"),
+        ({"tensors": {"w": torch.tensor([float("nan")])}}, "tensor w: found numbers that are not finite"),
+        ({"tensors": {"w": torch.eye(2).to_sparse()}}, "tensor w: found .*sparse.*, expected plain numbers"),
     ],
 )
 def test_a_wrong_header_is_one_line_that_names_the_file(
