@@ -22,7 +22,7 @@ from pose.data.formats.person_table import (
     PersonTable,
     is_placed,
 )
-from pose.io.errors import naming
+from pose.io.errors import reading
 from pose.io.files import read_json
 from pose.io.matlab import read_mat
 
@@ -35,10 +35,10 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
     """People of all images, training and test, of the published `.mat`."""
     release = read_mat(path, "RELEASE", "a structure RELEASE with annolist and img_train")
     rows = []
-    with naming(path, "MPII's annotations"):
+    with reading(path, "MPII's annotations"):
         images = zip(_structs(release["annolist"]), np.atleast_1d(release["img_train"]), strict=True)
         for number, (image, trains) in enumerate(images, start=1):
-            with naming(f"{path}: image {number}", "an annotated image"):
+            with reading(f"{path}: image {number}", "an annotated image"):
                 for index, person in enumerate(_structs(image["annorect"])):
                     name = image_name("mpii", f"images/{image['image']['name']}", path)
                     rows.append(
@@ -56,9 +56,9 @@ def read_mpii_mat(path: str | Path) -> PersonTable:
 def read_mpii_json(path: str | Path) -> tuple[PersonTable, np.ndarray]:
     """People of the training images, without head boxes, and (N,) bool: the published validation people."""
     rows, validation = [], []
-    with naming(path, "a list of MPII's people"):
+    with reading(path, "a list of MPII's people"):
         for number, person in enumerate(read_json(path), start=1):
-            with naming(f"{path}: person {number}", "an annotated person"):
+            with reading(f"{path}: person {number}", "an annotated person"):
                 joint_K3 = np.array(person["joint_self"], dtype=np.float64).reshape(JOINTS, 3)
                 x, y = person["objpos"]
                 row = {
@@ -90,6 +90,8 @@ def _mat_person(person: dict[str, Any], name: str, index: int) -> dict[str, Any]
         for point in _structs(points.get("point")):
             joint, x, y, visible = (_number(point, field) for field in ("id", "x", "y", "is_visible"))
             if np.isfinite([joint, x, y]).all():
+                if not 0 <= joint < JOINTS:
+                    raise ValueError(f"found joint id {joint:g}, expected 0 to {JOINTS - 1}")
                 part_K2[int(joint)] = x, y
                 # Neck and head top never have the flag: they count as visible, as in the JSON file.
                 visible_K[int(joint)] = 1.0 if np.isnan(visible) else visible

@@ -44,20 +44,22 @@ def test_the_json_tells_who_validates(tmp_path: Path) -> None:
     assert np.isnan(table.head_size_N).all()
 
 
-SIXTEENTH = raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((16, 1, 1, 1)))
 MISTAKES_OF_THE_MAT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another variable": (lambda path: raw.write_mat(path, x=1.0), "found x, expected a structure RELEASE"),
     "no annolist": (
         lambda path: raw.write_mat(path, RELEASE=raw.struct({"version": "12"})),
         "cannot be read as MPII's annotations .missing: 'annolist'",
     ),
-    "a joint id of 16": (
-        lambda path: raw.write_mpii_mat(
-            path.parents[1],
-            [("a.jpg", True, raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((16, 1, 1, 1))))],
-        ),
-        "image 1: cannot be read as an annotated image .index 16",
-    ),
+    **{
+        f"a joint id of {joint}": (
+            lambda path, joint=joint: raw.write_mpii_mat(
+                path.parents[1],
+                [("a.jpg", True, raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((joint, 1, 1, 1))))],
+            ),
+            f"image 1: cannot be read as an annotated image .found joint id {joint}, expected 0 to 15",
+        )
+        for joint in (16, -1)
+    },
     "nobody": (
         lambda path: raw.write_mpii_mat(path.parents[1], [("a.jpg", True, np.zeros((0, 0)))]),
         "cannot be read as MPII's annotations",
