@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import ROOT, write_initial_weights
 
-from pose.cli import NEED_ARGUMENTS, run
+from pose.cli import NEED_ARGUMENTS, parser, run
 from pose.io.command import run_stage
 from pose.io.errors import UserError
 from pose.models.weights import load_weights, save_weights
@@ -28,6 +28,12 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert {"train", "evaluate", "report", "predict", "preset", "gate", "show", "verify"} <= named
     assert {"import-weights", "export-weights"} <= named
     assert loaded == "[]"
+
+
+def test_the_commands_that_need_arguments_are_known():
+    [commands] = [action for action in parser()._actions if isinstance(action.choices, dict)]
+    need = [name for name, one in commands.choices.items() if any(action.required for action in one._actions)]
+    assert sorted(need) == sorted(NEED_ARGUMENTS)
 
 
 @pytest.mark.parametrize("command", NEED_ARGUMENTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from helpers import ROOT
 
 from pose.cli import parser
 from pose.io.schema import flatten, read_yaml
+from pose.metrics.monitored import MONITORED
 from pose.params import load_params
 
 PAGES = [
@@ -98,3 +100,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "api" / "training" / "index.html").stat().st_size > 10_000
+
+
+def test_the_readmes_metrics_are_those_of_the_demos_run():
+    summary = json.loads((ROOT / "metrics" / "summary.json").read_text())
+    problem_of = {name: task.problem for name, task in load_params(ROOT / "params.yaml").tasks.items()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for task, metrics in summary.items():
+        metric = MONITORED[problem_of[task]][0]
+        [row] = re.findall(rf"^\| `{task}` \|.*$", readme, flags=re.MULTILINE)
+        assert f"{metric.name} {metrics[metric.name]:.{metric.digits}f} after" in row
