@@ -16,7 +16,7 @@ import numpy as np
 
 from pose.data.prepared_set import PreparedSet
 from pose.data.rle import region_of
-from pose.io.errors import naming
+from pose.io.errors import reading
 
 SPLITS = ("train", "validation")
 FILE = "coco.h5"
@@ -76,5 +76,5 @@ class ImageSet(PreparedSet):
         if first == last:
             return None
         width, height = self.image_size_I2[row].tolist()
-        with naming(self.path, "a prepared set"):
+        with reading(self.path, "a prepared set"):
             return ~region_of(self._file()["run"][first:last], height, width)

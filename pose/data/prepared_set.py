@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pose.io.errors import naming
+from pose.io.errors import reading
 from pose.io.hdf5 import open_h5
 from pose.io.images import decode_image
 from pose.keypoints.skeleton import read_skeleton
@@ -32,7 +32,7 @@ class PreparedSet(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._opened: tuple[int, h5py.File] | None = None
-        with open_h5(path) as file, naming(path, "a prepared set (prepare it again)"):
+        with open_h5(path) as file, reading(path, "a prepared set (prepare it again)"):
             self.skeleton = read_skeleton(file.attrs["skeleton"], f"{path}: skeleton")
             self._splits: tuple[str, ...] = tuple(file["split"].attrs["names"].astype(str))
             self._split_N = read_names(file, "split")
@@ -65,7 +65,7 @@ class PreparedSet(ABC):
 
     def images(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`image` of each of these rows, read at once, since most of HDF5's time is spent per call."""
-        with naming(self.path, "a prepared set"):
+        with reading(self.path, "a prepared set"):
             packed = self._file()[IMAGES]
             selected = packed.id.get_space()
             selected.select_elements(np.asarray(rows, dtype=np.uint64)[:, None])

@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def naming(source: str | Path, kind: str) -> Iterator[None]:
+def reading(source: str | Path, kind: str) -> Iterator[None]:
     """Whatever is raised while content is read becomes one line that begins with `source`.
 
     kind: what it should be. A UserError if the system refuses to read it, else a DamagedFileError: damage

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def file_hash(*paths: str | Path) -> str:
     """MD5 of a file, as DVC's lock file has it, or of several one after the other."""
     digest = hashlib.md5(usedforsecurity=False)
     for path in paths:
-        with naming(path, "a file"), Path(path).open("rb") as file:
+        with reading(path, "a file"), Path(path).open("rb") as file:
             while block := file.read(2**20):
                 digest.update(block)
     return digest.hexdigest()
@@ -107,33 +107,28 @@ def file_hash(*paths: str | Path) -> str:
 def check_regular_file(path: str | Path, expected: str = "a file") -> None:
     """UserError for what does not exist, or is a folder, a pipe or a device: those may never end."""
     path = Path(path)
-    with naming(path, expected):
-        if not path.is_file():
-            found = (
-                "is a folder"
-                if path.is_dir()
-                else "is not a regular file"
-                if path.exists()
-                else "no such file"
-            )
-            raise UserError(f"{path}: {found}, expected {expected}")
+    with reading(path, expected):
+        if path.is_file():
+            return
+        found = "is not a regular file" if path.exists() else "no such file"
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else found}, expected {expected}")
 
 
 def read_bytes(path: str | Path, expected: str = "a file") -> bytes:
     """The content of a file; UserError if it cannot be read. expected: what it should be, for a message."""
     check_regular_file(path, expected)
-    with naming(path, expected):
+    with reading(path, expected):
         return Path(path).read_bytes()
 
 
 def read_text(path: str | Path) -> str:
     """UTF-8 text, its line ends as they are; UserError if it cannot be read."""
-    with naming(path, "text"):
+    with reading(path, "text"):
         return read_bytes(path).decode("utf-8")
 
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file, packed if its suffix is `.gz`; UserError if it is missing or damaged."""
-    with naming(path, "JSON"):
+    with reading(path, "JSON"):
         data = read_bytes(path)
         return json.loads(gzip.decompress(data) if Path(path).suffix == ".gz" else data)

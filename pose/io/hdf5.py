@@ -7,14 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import check_regular_file
 
 
 def open_h5(path: str | Path) -> h5py.File:
     """Open an HDF5 file for reading; UserError if there is none, or if it is something else or cut short."""
     check_regular_file(path, "an HDF5 file of annotated people")
-    with naming(path, "HDF5"):
+    with reading(path, "HDF5"):
         return h5py.File(path, "r")
 
 
@@ -25,7 +25,7 @@ def read_number_column(file: h5py.File, name: str, shape: tuple[int | None, ...]
     """
     where = f"{file.filename}: dataset {name!r}"
     expected = f"numbers of shape {str(shape).replace('None', 'N')}"
-    with naming(where, expected):
+    with reading(where, expected):
         link = file.get(name, getlink=True)
         if link is None:
             raise UserError(

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import atomic_write, read_bytes
 
 FAR = 1e6  # px; no place in an image is further from its corner
@@ -49,9 +49,7 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray
 
 def _decode(data: bytes, name: str, upright: bool) -> np.ndarray:
     flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    with naming(
-        name, "an image"
-    ):  # one of more pixels than `pose/__init__.py` allows is an error of OpenCV's
+    with reading(name, "an image"):  # too many pixels, see `pose/__init__.py`, are an error of OpenCV's
         image_HW3 = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     if image_HW3 is None:
         raise UserError(f"{name}: cannot be decoded, expected an image (JPEG, PNG, BMP, TIFF or WebP)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import check_regular_file
 
 
@@ -18,10 +18,10 @@ def read_mat(path: str | Path, name: str, expected: str) -> Any:
     import scipy.io  # here, since training must not need it
 
     check_regular_file(path, expected)
-    with naming(path, "a MATLAB file"):
+    with reading(path, "a MATLAB file"):
         try:
             variables = scipy.io.loadmat(path, simplify_cells=True)
-        except NotImplementedError:
+        except NotImplementedError:  # scipy's word for version 7.3, which is HDF5
             found = "found a MATLAB 7.3 file"
             raise UserError(f"{path}: {found}, expected version 7 or older (save it with '-v7')") from None
     if name not in variables:

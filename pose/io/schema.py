@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import atomic_write, read_text
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -27,7 +27,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     UserError naming the file if it cannot be read or holds something else.
     """
-    with naming(path, "YAML"):
+    with reading(path, "YAML"):
         found = YAML(typ="safe").load(read_text(path))
     if not isinstance(found, dict):
         raise UserError(f"{path}: found {type(found).__name__}, expected keys and values")

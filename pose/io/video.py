@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
@@ -57,7 +57,7 @@ class VideoReader:
             raise UserError(f"{self._path}: found no frames in this video")
 
     def _frames(self) -> Iterator[np.ndarray]:
-        with naming(self._path, "a video"):
+        with reading(self._path, "a video"):
             while (read := self._capture.read())[0]:
                 yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
 
@@ -90,7 +90,7 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None
 
 def _check_container(path: Path) -> None:
     check_regular_file(path, "a video")
-    with naming(path, "a video"), path.open("rb") as file:
+    with reading(path, "a video"), path.open("rb") as file:
         start = file.read(16)
     if not any(start.startswith(word, at) for at, word in CONTAINERS):
         expected = "expected one in MP4, QuickTime, AVI, Matroska, WebM or MPEG"

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from pydantic import ConfigDict, model_validator
 
-from pose.io.errors import naming
+from pose.io.errors import reading
 from pose.io.schema import Frozen, parse
 
 
@@ -66,7 +66,7 @@ class Skeleton(Frozen):
 
 def read_skeleton(text: str | bytes, source: str) -> Skeleton:
     """A skeleton from JSON, as `model_dump_json` writes it; UserError naming the source for another."""
-    with naming(source, "JSON"):
+    with reading(source, "JSON"):
         values = json.loads(text)
     return parse(Skeleton, values, source)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from pose.io.errors import naming
+from pose.io.errors import reading
 from pose.metrics.monitored import MONITORED
 from pose.report.common import number_cell, signed
 from pose.report.content import Block, Cell, Row, Table
@@ -28,7 +28,7 @@ def study_blocks(path: Path) -> list[Block]:
     """A table for each study and metric; none without the file. UserError if it cannot be used."""
     if not path.is_file():
         return []
-    with naming(path, "the table of a study"):
+    with reading(path, "the table of a study"):
         return _blocks(read_table(path, "study", "task", "metric", *NEEDED, *MEASURES))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pose.data.rle import region_of
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.files import read_json, read_text
 from pose.io.images import relative_name
 from pose.io.schema import parse
@@ -48,7 +48,7 @@ def read_annotations(path: str | Path) -> RawCoco:
     """
     path = Path(path)
     content = read_json(path)
-    with naming(path, "images, annotations and categories"):
+    with reading(path, "images, annotations and categories"):
         category_of = _by_id(content["categories"], _Category, f"{path}: category")
         other_ids = _other_categories(category_of, path)
         image_of = _by_id(content["images"], _Image, f"{path}: image")
@@ -74,7 +74,7 @@ def read_valid_ids(path: str | Path) -> set[int]:
     ids = set()
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if word := line.strip():
-            with naming(f"{path}: line {number}", "an image id"):
+            with reading(f"{path}: line {number}", "an image id"):
                 ids.add(int(word))
     return ids
 
@@ -192,5 +192,5 @@ def _check_region(annotation: Entry, image: Entry, where: str) -> None:
             found = f"an RLE of size {segmentation['size']}, or of other run lengths"
             raise UserError(f"{where}: found {found}, expected {size} as its image has")
         if isinstance(counts, str):
-            with naming(where, "an RLE"):
+            with reading(where, "an RLE"):
                 region(annotation, *size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from pose.data.formats.folders import image_name
 from pose.data.formats.person_table import JOINTS, SOURCES, PersonTable
-from pose.io.errors import UserError, naming
+from pose.io.errors import UserError, reading
 from pose.io.hdf5 import open_h5, read_number_column
 
 NAME_LENGTH = 50  # characters of an image name that the layout has room for
@@ -45,7 +45,7 @@ def read_published(path: str | Path) -> PersonTable:
             "visible_NK": read_number_column(file, "visible", (num_people, JOINTS)),
             "istrain_N": read_number_column(file, "istrain", (num_people,)).astype(np.int64),
         }
-    with naming(f"{path}: dataset 'imgname'", "codes of characters"):
+    with reading(f"{path}: dataset 'imgname'", "codes of characters"):
         stored_N = [decode_name(codes) for codes in code_N50]
     sources, names, person, rows_before = [], [], [], Counter[str]()
     for stored in stored_N:
