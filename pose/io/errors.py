@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +24,14 @@ def reading(source: str | Path, kind: str) -> Iterator[None]:
     """Whatever is raised while content is read becomes one line that begins with `source`.
 
     kind: what it should be. A UserError if the system refuses to read it, else a DamagedFileError: damage
-    raises whatever it leads to, among it EINVAL for a seek to before a file's start.
+    raises whatever it leads to.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        refused = isinstance(error, MemoryError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
+        refused = isinstance(error, MemoryError) or getattr(error, "errno", None)
         text = getattr(error, "strerror", None) or str(error)
         if isinstance(error, KeyError):
             text = f"missing: {text}"

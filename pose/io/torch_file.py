@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import pickle
 import re
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from pose.io.errors import DamagedFileError, UserError, reading
 from pose.io.files import atomic_write, check_regular_file
+
+DAMAGED = "damaged, cut short, or not written by torch"
 
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:
@@ -43,9 +46,13 @@ def load_torch(path: str | Path, kind: str) -> Any:
         except pickle.UnpicklingError as error:
             found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
             if not found:
-                raise ValueError("damaged, or not written by torch") from None
+                raise ValueError(DAMAGED) from None
             expected = "expected tensors and plain values, since loading others can run code"
             raise DamagedFileError(f"{path}: found a Python object ({found[1]}), {expected}") from None
+        except (RuntimeError, EOFError, OSError) as error:
+            if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:  # that is a seek to before the file
+                raise
+            raise ValueError(DAMAGED) from None
 
 
 def check_tensors(tensors: Mapping[str, Tensor], source: str | Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import CPU, build_cpu_task
 
-from pose.io.errors import UserError
+from pose.io.errors import DamagedFileError, UserError
 from pose.io.torch_file import load_torch, save_torch
 from pose.keypoints.skeleton import COCO, MPII
 from pose.models.weights import FORMAT, Weights, build_network, load_weights, save_weights
@@ -74,6 +74,15 @@ def test_a_wrong_header_is_one_line_that_names_the_file(
     with pytest.raises(UserError, match=f"^{path}: .*{message}") as error:
         load_weights(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_weights_that_are_cut_short_are_called_so(weights: Weights, share: float, tmp_path: Path):
+    path = tmp_path / "last.pt"
+    save_weights(path, weights)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DamagedFileError, match=r"last\.pt: cannot be read as model weights .*cut short"):
+        load_weights(path)
 
 
 def test_something_else_than_weights_is_named(tmp_path: Path):
