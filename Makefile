@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # exec: no shell stands between make and dvc.
 repro: $(STAMP) ## data, training, evaluation and report: all that is out of date
-	@exec $(BIN)/dvc repro
+	@$(BIN)/python -m pose.experiments.dvc_lock && exec $(BIN)/dvc repro
 
 test: $(STAMP) ## all tests, the fast ones first
 	@fast=0; slow=0; \

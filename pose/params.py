@@ -243,6 +243,7 @@ class TrainParams(Frozen):
     processes: Workers | Literal["auto"]
     threads: Workers
     workers: Annotated[int, Field(ge=0, le=1024)]
+    timeout: Annotated[float, Field(ge=5, le=86400)]
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
     compile: bool

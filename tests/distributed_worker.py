@@ -106,7 +106,7 @@ def arrive_late() -> None:
 
 def play_all(folder: Path) -> dict[str, Any]:
     params, train = load_params(folder / "params.yaml"), pose.training.trainer.train
-    with process_group() as ranks:
+    with process_group(120) as ranks:
         found: dict[str, Any] = {"read": ranks.broadcast_from_rank0(lambda: ranks.rank)}
         found["different"] = refusal(ranks.assert_same_on_all_ranks, {"seed": 1, "lr": ranks.rank})
         found["states"] = [play(params, task, norm, ranks) for task, norm in CASES]
@@ -124,7 +124,7 @@ def repeat(folder: Path) -> dict[str, bool]:
     """Whether the gradients of a step are the same, bit for bit, after another step and as the first."""
     net = build_cpu_task(load_params(folder / "params.yaml"), "hgpose").net.train()
 
-    with process_group() as ranks:
+    with process_group(120) as ranks:
 
         def gradients(*steps: int) -> list[Tensor]:
             own = copy.deepcopy(net)

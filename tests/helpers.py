@@ -127,6 +127,12 @@ def run_stage(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
     return end_of(start_stage(stage, *args, folder=folder))
 
 
+def latest_checkpoint(folder: Path, task: str) -> Path:
+    """The latest checkpoint of the task's only run."""
+    [path] = folder.glob(f"checkpoints/{task}/*/latest.pt")
+    return path
+
+
 def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
     """Deadlines are generous, for a busy machine; what comes sooner is not waited for."""
     deadline = time.monotonic() + seconds

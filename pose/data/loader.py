@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import re
 import sys
@@ -13,8 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from pose.data.batch import TensorFields
 from pose.data.samples import SampleKey
 from pose.io.errors import UserError
 
@@ -63,7 +66,8 @@ class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
     The data set's `__getitems__` is called with the keys of a batch. A UserError of it is raised here, also
-    from a worker. Use it within `raise_on_dead_worker`.
+    from a worker. timeout: seconds that workers have for a batch, 0 for any. Use it within
+    `raise_on_dead_worker`.
     """
 
     def __init__(
@@ -72,12 +76,14 @@ class Loader:
         batches: Sequence[list[SampleKey]] | ResumableBatchSampler,
         *,
         workers: int,
+        timeout: float = 0.0,
     ):
         self._batches = batches
         self._loader: DataLoader[Any] = DataLoader(
             ErrorReturningDataset(dataset),
             batch_sampler=batches,
             num_workers=workers,
+            timeout=timeout if workers else 0.0,
             collate_fn=identity_collate,
             worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
@@ -115,23 +121,38 @@ def raise_on_dead_worker() -> Iterator[None]:
         died = re.search(r"(DataLoader worker \(pid|DataLoader timed out|Pin memory thread).*", str(error))
         if not died:
             raise
+        for worker in multiprocessing.active_children():
+            worker.kill()  # one that was stopped would not end by SIGTERM, and we wait for it at exit
         death = died[0].strip().rstrip(".")
-        raise UserError(
-            f"{death}: found a loader worker dead, perhaps out of memory (train.workers)"
-        ) from None
+        why = "found a loader worker dead or stopped, perhaps out of memory (train.workers, train.timeout)"
+        raise UserError(f"{death}: {why}") from None
 
 
 class ErrorReturningDataset(Dataset[Any]):
-    """A data set that returns its UserError: raised in a worker, torch would wrap it in a traceback."""
+    """A data set that returns its UserError: raised in a worker, torch would wrap it in a traceback.
+
+    A worker moves its batches into shared memory here.
+    """
 
     def __init__(self, dataset: Dataset[Any]):
         self._dataset = dataset
 
     def __getitems__(self, keys: list[SampleKey]) -> Any:
         try:
-            return self._dataset.__getitems__(keys)  # type: ignore[attr-defined]
+            batch = self._dataset.__getitems__(keys)  # type: ignore[attr-defined]
         except UserError as error:
             return error
+        if get_worker_info() is None or not isinstance(batch, TensorFields):
+            return batch
+        try:
+            return batch.map(Tensor.share_memory_)
+        except (
+            RuntimeError,
+            OSError,
+        ) as error:  # later, in torch's own thread, the loader would wait for ever
+            reason = " ".join(str(error).split())[:200]
+            found = f"found no room for a batch of a loader worker ({reason})"
+            return UserError(f"/dev/shm: {found}, expected more (docker run --shm-size), or train.workers: 0")
 
 
 def identity_collate(batch: Any) -> Any:

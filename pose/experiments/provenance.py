@@ -22,10 +22,14 @@ from pose.io.paths import TaskPaths
 from pose.io.schema import Frozen, flatten, parse
 from pose.metrics.monitored import MONITORED, monitored_in
 from pose.models.weights import load_weights
+from pose.params import load_params
+from pose.tasks.fingerprint import changed_params
 
+PARAMS = "params.yaml"
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
-# Of what weights were trained by; the rest are parameters, but for `operator`, which not every task has.
-ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "steps")
+# Of what weights were trained by; the rest are parameters.
+ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "epochs", "steps")
+DEVICE_KEYS = ("operator", "instructions", "cudnn", "numpy", "opencv", "h5py")  # not all have each
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ def _of_metrics(path: Path) -> list[Fact]:
         _fact("task", evaluated.task),
         _metrics_in(path),
         _evaluated_weights(evaluated, path.parent.parent),
-        *_of_runs(_runs_with(evaluated.weights, evaluated.task)),
+        *_of_runs(_runs_with(evaluated.weights)),
+        *_params_now(evaluated.task, evaluated.trained, path.parent.parent / PARAMS),
         *_of_training(evaluated.trained),
     ]
 
@@ -123,7 +128,8 @@ def _of_weights(path: Path) -> list[Fact]:
         _fact("task", weights.task),
         _fact("metrics", metrics) if metrics else _metrics_in(paths.metrics),
         _fact("weights", {"md5": found, "file": str(path)}, f"{found} {path}"),
-        *_of_runs(_runs_with(found, weights.task)),
+        *_of_runs(_runs_with(found)),
+        *_params_now(weights.task, weights.provenance, Path(PARAMS)),
         *_of_training(weights.provenance or nothing),
     ]
 
@@ -153,11 +159,23 @@ def _of_runs(runs: list[Any] | _Unknown) -> list[Fact]:
     return [*facts, _fact("run", value, text)]
 
 
+def _params_now(task: str, trained: Mapping[str, Any], path: Path) -> list[Fact]:
+    """Whether params.yaml, where there is one, still has the values by which the weights were trained."""
+    if not trained or not path.exists():
+        return []
+    try:
+        changed = changed_params(load_params(path), task, trained)
+    except UserError as error:
+        return [_fact(PARAMS, _Unknown(str(error)))]
+    text = ", ".join(f"{key} {values}" for key, values in changed.items())
+    return [_fact(PARAMS, changed, text or "has the values of the training")]
+
+
 def _of_training(trained: Mapping[str, Any] | _Unknown) -> list[Fact]:
     if isinstance(trained, _Unknown):
         return [_fact(name, trained) for name in (*ENVIRONMENT_KEYS, "parameters")]
     missing = _Unknown("not recorded")
-    names = [*ENVIRONMENT_KEYS, *(["operator"] if "operator" in trained else [])]
+    names = [*ENVIRONMENT_KEYS, *(name for name in DEVICE_KEYS if name in trained)]
     parameters = {key: trained[key] for key in sorted(trained.keys() - set(names))}
     facts = [_fact(name, trained.get(name, missing)) for name in names]
     return [*facts, _fact("parameters", parameters or missing)]
@@ -198,8 +216,8 @@ def _evaluated_weights(evaluated: _Evaluated, root: Path) -> Fact:
 # --- MLflow ---
 
 
-def _runs_with(weights: str, task: str) -> list[Any] | _Unknown:
-    """Runs that wrote weights with that hash: first the one of this workspace, then the newest."""
+def _runs_with(weights: str) -> list[Any] | _Unknown:
+    """Runs that wrote weights with that hash, the newest first."""
     try:
         from pose.tracking import store
     except ModuleNotFoundError as error:
@@ -208,7 +226,4 @@ def _runs_with(weights: str, task: str) -> list[Any] | _Unknown:
         found = store.runs_that_wrote(weights)
     except store.Unreadable as error:
         return _Unknown(str(error))
-    own = TaskPaths(task).run_id
-    run_id = own.read_text(encoding="utf-8", errors="replace").strip() if own.is_file() else ""
-    no_run = _Unknown("no run with these weights in the MLflow store")
-    return sorted(found, key=lambda run: run.info.run_id != run_id) or no_run
+    return found or _Unknown("no run with these weights in the MLflow store")

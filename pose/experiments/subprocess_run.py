@@ -1,12 +1,14 @@
-"""A training run in a process and a folder of its own, as a user's would be, killed by SIGKILL on the way.
+"""A training run in processes and a folder of its own, as a user's would be, interrupted on the way.
 
-SIGKILL is what no program can answer. `pose.experiments.verify` compares what such runs leave.
+By SIGKILL, which no program can answer, of all or one of its processes, or SIGSTOP of one.
+`pose.experiments.verify` compares what such runs leave.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal, get_args
 
 import psutil
 
@@ -34,34 +37,56 @@ from pose.training.lock import end_with_parent
 from pose.training.trainer import train
 
 POLL = 0.001  # seconds
+END_SECONDS = 120.0  # within which a run that has lost one of its processes must have ended
 STEP_LOG = "steps.txt"
+# All processes at once, the same while a checkpoint is written, DVC alone, the trainer (or what launched its
+# processes) alone, one process below it, or one that is stopped and stays so; in this order, over again.
+Kind = Literal["all", "writing", "dvc", "trainer", "child", "stopped"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DVC_YAML = """\
+stages:
+  train:
+    cmd: {command}
+    params: [seed]
+    outs:
+      - models: {{cache: false}}
+"""
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One start of a run, until it was killed or over.
 
-    first, reached: the step after which it began, and its last one. writing: killed while it wrote a
-    checkpoint.
+    first, reached: the step after which it began, and its last one. kind: of what ended it, None if it was
+    over.
     """
 
     first: int
     reached: int
-    writing: bool
+    kind: Kind | None
 
 
 @dataclass(frozen=True)
 class SubprocessRun:
-    """A run of so many steps in a folder of its own."""
+    """A run of so many steps in a folder of its own. under_dvc: it is a stage that `dvc repro` runs."""
 
     folder: Path
     task: str
     steps: int
     prepared: Path
+    under_dvc: bool = False
 
     @staticmethod
     def create(
-        folder: Path, task: str, steps: int, prepared: Path, params: Params, *, workers: int | None = None
+        folder: Path,
+        task: str,
+        steps: int,
+        prepared: Path,
+        params: Params,
+        *,
+        workers: int | None = None,
+        under_dvc: bool = False,
     ) -> SubprocessRun:
         """A run with these parameters that has not begun; an earlier run in the folder is removed."""
         if folder.exists() and not (folder / PARAMS).exists():
@@ -72,7 +97,12 @@ class SubprocessRun:
         folder.mkdir(parents=True)
         train = params.train.model_copy(update={} if workers is None else {"workers": workers})
         write_yaml(folder / PARAMS, params.model_copy(update={"train": train}).model_dump())
-        return SubprocessRun(folder, task, steps, prepared)
+        run = SubprocessRun(folder, task, steps, prepared, under_dvc)
+        if under_dvc:
+            (folder / "dvc.yaml").write_text(DVC_YAML.format(command=shlex.join(run._command)))
+            init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
+            subprocess.run(init, cwd=folder, check=True)
+        return run
 
     def run(self) -> float:
         """Run to the end, resuming if it has begun; returns the seconds."""
@@ -83,26 +113,28 @@ class SubprocessRun:
         return time.monotonic() - started
 
     def run_with_kills(self, kills: int, every: int, rng: random.Random) -> list[Attempt]:
-        """Run to the end, killed that often, every second time while a checkpoint is written.
+        """Run to the end, interrupted that often, in the ways of `KINDS`.
 
-        every: steps between checkpoints. The last attempt is the one that ends; there are fewer kills where
-        the run is over too soon.
+        every: steps between checkpoints. The last attempt is the one that ends; there are fewer interruptions
+        where the run is over too soon. UserError if it does not end after it has lost a process.
         """
+        kinds = [kind for kind in KINDS if kind != "dvc" or self.under_dvc]
         attempts: list[Attempt] = []
         while len(attempts) < kills:
             before, saved = len(self.steps_done()), self._saved_step()
             # Not so near the end that the run might be over first.
             target = saved + rng.randint(1, max(1, min(2 * every, self.steps - saved - every - 1)))
+            kind = kinds[len(attempts) % len(kinds)]
             with self.process() as process:
-                killed = self._kill_at(process, before, target, writing=len(attempts) % 2 == 1, rng=rng)
-            if not killed:
+                interrupted = self._interrupt_at(process, before, target, kind, rng)
+            if not interrupted:
                 self._check(process)
-                return [*attempts, self._attempt(before, saved)]
+                return [*attempts, self._attempt(before, saved, None)]
             if len(self.steps_done()) > before:  # else it was killed before its first step
-                attempts.append(self._attempt(before, saved))
+                attempts.append(self._attempt(before, saved, kind))
         before, saved = len(self.steps_done()), self._saved_step()
         self.run()
-        return [*attempts, self._attempt(before, saved)]
+        return [*attempts, self._attempt(before, saved, None)]
 
     def steps_done(self) -> list[int]:
         """The steps of all attempts, in the order in which they were done."""
@@ -127,7 +159,13 @@ class SubprocessRun:
         environment = os.environ | {"POSE_BUILD": str(build.build_folder().resolve())}
         package = str(Path(__file__).parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", __name__, self.task, str(self.steps), str(self.prepared)]
+        command = self._command
+        if self.under_dvc:  # as `make repro` does
+            unlock, repro = (
+                shlex.join([sys.executable, "-m", *words])
+                for words in (["pose.experiments.dvc_lock"], ["dvc", "repro", "--quiet"])
+            )
+            command = ["sh", "-c", f"{unlock} && exec {repro}"]
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
             try:
@@ -137,35 +175,57 @@ class SubprocessRun:
                     _kill_all(process)
 
     @property
-    def _latest(self) -> Path:
-        return TaskPaths(self.task, self.folder).checkpoints / "latest.pt"
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", __name__, self.task, str(self.steps), str(self.prepared)]
 
-    def _kill_at(
-        self, process: subprocess.Popen[bytes], before: int, target: int, *, writing: bool, rng: random.Random
+    @property
+    def _latest(self) -> Path:
+        """Of the only run in the folder; a path that does not exist before its first checkpoint."""
+        folder = TaskPaths(self.task, self.folder).checkpoints
+        return next(folder.glob("*/latest.pt"), folder / "latest.pt")
+
+    def _interrupt_at(
+        self, process: subprocess.Popen[bytes], before: int, target: int, kind: Kind, rng: random.Random
     ) -> bool:
-        """Kill it once it has reached a step; False if it was over first."""
+        """Interrupt it once it has reached a step, and wait until all of it has ended; False if it was over."""
         while process.poll() is None and max(self.steps_done()[before:], default=0) < target:
             time.sleep(POLL)
-        if not writing:
+        if kind != "writing":
             time.sleep(rng.uniform(0, 0.02))
-        while writing and process.poll() is None and not self._half_written():
+        while kind == "writing" and process.poll() is None and not self._half_written():
             pass  # a small checkpoint is written in a millisecond or two
-        if process.poll() is not None:
+        members = _members(process)
+        if process.poll() is not None or not members:
             return False
-        _kill_all(process)
+        trainer, *below = [member for member in members if member.pid != process.pid] or members
+        if kind in ("all", "writing"):
+            _kill_all(process)
+        elif kind == "dvc":
+            process.kill()
+        elif kind == "trainer" or not below:
+            trainer.kill()
+        elif kind == "child":
+            rng.choice(below).kill()
+        else:
+            rng.choice(below).suspend()
+        _, alive = psutil.wait_procs(members, timeout=END_SECONDS)
+        process.wait(timeout=END_SECONDS)
+        if alive:
+            still = f"{len(alive)} processes still ran after {END_SECONDS:g} s"
+            raise UserError(f"{self.task}: {still}, expected all to end after an interruption ({kind})")
         return True
 
-    def _attempt(self, before: int, saved: int) -> Attempt:
+    def _attempt(self, before: int, saved: int, kind: Kind | None) -> Attempt:
         """The attempt that did the steps after the first `before` of the log."""
         done = self.steps_done()[before:]
         first = done[0] - 1 if done else saved
-        return Attempt(first, reached=max(done, default=saved), writing=self._half_written())
+        return Attempt(first, reached=max(done, default=saved), kind=kind)
 
     def _saved_step(self) -> int:
         return int(self.checkpoint().state["step"]) if self._latest.exists() else 0
 
     def _half_written(self) -> bool:
-        return any(self._latest.parent.glob(".[0-9]*.latest.pt"))
+        return any(TaskPaths(self.task, self.folder).checkpoints.glob("*/.[0-9]*.latest.pt"))
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode:
@@ -178,6 +238,22 @@ class SubprocessRun:
 def repeated_steps(attempts: Sequence[Attempt]) -> int:
     """The most steps that an attempt repeated of the one before."""
     return max((before.reached - after.first for before, after in pairwise(attempts)), default=0)
+
+
+def _members(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The process and all below it that train, or run what does: without shells, launchers first."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(process.pid)
+        below = root.children(recursive=True)
+        return [root, *(one for one in below if __name__ in _words(one) and "-c" not in _words(one)[:2])]
+    return []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def _kill_all(process: subprocess.Popen[bytes]) -> None:

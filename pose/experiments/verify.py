@@ -1,11 +1,13 @@
-"""`pose verify`: trains the same few steps several times, once through kills, and compares all bits."""
+"""`pose verify`: trains the same few steps several times, once interrupted, and compares all bits."""
 
 from __future__ import annotations
 
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from torch import Tensor
 
 from pose.experiments.presets import PARAMS, params_with
-from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
+from pose.experiments.subprocess_run import KINDS, Attempt, Kind, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
 from pose.io.paths import PREPARED
 from pose.params import load_params, parse_params
@@ -30,7 +32,18 @@ BRIEF = {
     "train.val_samples": 8,
     "train.train_samples": 0,
     "train.checkpoint_minutes": 0.0,
+    "train.timeout": 30,
     "multi.thresholds.tune": False,
+}
+
+
+WHAT: dict[Kind, str] = {
+    "all": "of all processes",
+    "writing": "while a checkpoint was written",
+    "dvc": "of DVC alone",
+    "trainer": "of the trainer alone",
+    "child": "of a process below it",
+    "stopped": "by SIGSTOP",
 }
 
 
@@ -46,7 +59,7 @@ def verify(
     keep: Path | None = None,
     seed: int = 0,
 ) -> bool:
-    """Train a task once, again, with other loader workers, and killed; print what is equal.
+    """Train a task once, again, with other loader workers, and interrupted; print what is equal.
 
     The parameters are those of params.yaml, changed by a preset, `changes` (dotted key to YAML text) and
     `batch`. prepared: the prepared set, if it is not where the stages put it. keep: a folder in which the
@@ -78,12 +91,13 @@ def verify(
             folder = root / name.replace(" ", "-")
             runs[name] = SubprocessRun.create(folder, task, steps, source, params, workers=count)
             print(f"  {name}: {runs[name].run():.0f} s", flush=True)
-        killed = SubprocessRun.create(root / "killed", task, steps, source, params)
+        under_dvc = find_spec("dvc") is not None
+        killed = SubprocessRun.create(root / "killed", task, steps, source, params, under_dvc=under_dvc)
         attempts = killed.run_with_kills(kills, every, random.Random(seed))
         done = len(attempts) - 1
-        at = ", ".join(str(one.reached) for one in attempts[:-1])
-        print(f"  killed {done} times, at steps {at}", flush=True)
-        equal = compare(runs.pop("once"), runs | {f"killed {done} times": killed})
+        at = ", ".join(f"{one.reached} ({one.kind})" for one in attempts[:-1])
+        print(f"  {'under DVC, ' if under_dvc else ''}interrupted at steps {at}", flush=True)
+        equal = compare(runs.pop("once"), runs | {f"interrupted {done} times": killed})
         if done < kills:
             raise UserError(
                 f"steps: found {steps}, expected more: the run was over after {done} of {kills} kills"
@@ -144,10 +158,10 @@ def _count(value: Any) -> int:
 
 
 def _summary(attempts: Sequence[Attempt], every: int) -> str:
-    writing = sum(attempt.writing for attempt in attempts)
-    kills = f"{len(attempts) - 1} kills, {writing} of them while a checkpoint was written"
+    count = Counter(attempt.kind for attempt in attempts if attempt.kind)
+    kinds = ", ".join(f"{count[kind]} {WHAT[kind]}" for kind in KINDS if count[kind])
     repeated = f"at most {repeated_steps(attempts)} steps were repeated"
-    return f"  {kills}; {repeated}, a checkpoint is written every {every}"
+    return f"  {count.total()} interruptions ({kinds}); {repeated}, a checkpoint is written every {every}"
 
 
 def _parameters(

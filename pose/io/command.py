@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pose.io.dvc_stage import unchanged_inputs
 from pose.io.errors import UserError
 
 
@@ -17,6 +18,7 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
     """Run the main function of a DVC stage; its parameters are the arguments, its docstring the help text.
 
     A parameter without a default is required. Exits with status 2 for wrong arguments, else as `run_command`.
+    What the stage reads must stay as it is while it runs.
     """
     module = getattr(sys.modules.get(main.__module__), "__spec__", None)
     parser = argparse.ArgumentParser(
@@ -30,7 +32,13 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
             parser.add_argument(
                 name, metavar=name.upper(), nargs="?", default=default, help=f"default: {default}"
             )
-    run_command(main, **vars(parser.parse_args(arguments)))
+    options = vars(parser.parse_args(arguments))
+
+    def run() -> None:
+        with unchanged_inputs():
+            main(**options)
+
+    run_command(run)
 
 
 def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -104,6 +104,15 @@ def file_hash(*paths: str | Path) -> str:
     return digest.hexdigest()
 
 
+def file_signature(path: str | Path) -> tuple[int, int] | None:
+    """Size and time of a file, which tell whether it was written anew; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def check_regular_file(path: str | Path, expected: str = "a file") -> None:
     """UserError for what does not exist, or is a folder, a pipe or a device: those may never end."""
     path = Path(path)

@@ -22,16 +22,11 @@ class TaskPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of the checkpoints.
+        """Folder of the checkpoints of all runs, in a folder each.
 
         No DVC output: DVC deletes a stage's outputs before it runs the stage.
         """
         return self.root / "checkpoints" / self.task
-
-    @property
-    def run_id(self) -> Path:
-        """Id of the MLflow run that training wrote to; evaluation adds its metrics there."""
-        return self.checkpoints / "run_id"
 
     @property
     def train_time(self) -> Path:

@@ -89,26 +89,42 @@ def peak_positions(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: s
     """(N, 2) x and y in cells of peaks whose highest cells are cell_N of the maps map_N.
 
     `subcell`: the vertex of the parabola through the logarithms of the cell and its two neighbours, in x and
-    in y, at most half a cell away (exact for a Gaussian; arXiv 1910.06278 does the same by derivatives).
-    `floor`: a quarter cell towards the larger neighbour. A cell on the border is not moved across it.
+    in y, at most half a cell away (exact for a Gaussian; arXiv 1910.06278 does the same by derivatives). A
+    neighbour that is beyond the border, or that another peak raises, does not count: the other one and the
+    curvature in the other direction give the same vertex. `floor`: a quarter cell towards the larger
+    neighbour; a cell on the border is not moved.
     """
     lib: Any = np if isinstance(heatmap_Mhw, np.ndarray) else torch
     h, w = heatmap_Mhw.shape[1:]
-    x_N, y_N = cell_N % w, cell_N // w
-    step_2N = lib.stack([1 * ((x_N > 0) & (x_N < w - 1)), w * ((y_N > 0) & (y_N < h - 1))])
-    index_N = map_N * (h * w) + cell_N
-    before_2N, after_2N = heatmap_Mhw.take(index_N - step_2N), heatmap_Mhw.take(index_N + step_2N)
+    x_N, y_N, first_N = cell_N % w, cell_N // w, map_N * (h * w)
+    position_2N: Array = lib.stack([x_N, y_N])
+    last_2N, stride_2N = lib.stack([0 * x_N + w - 1, 0 * y_N + h - 1]), lib.stack([0 * x_N + 1, 0 * y_N + w])
+
+    def beside(offset: int) -> tuple[Any, Any]:
+        """The map's values so many cells further, and whether that is within the map."""
+        place_2N = position_2N + offset
+        inside_2N = (place_2N >= 0) & (place_2N <= last_2N)
+        return heatmap_Mhw.take(first_N + cell_N + inside_2N * offset * stride_2N), inside_2N
+
+    peak_N = heatmap_Mhw.take(first_N + cell_N)
+    (before_2N, has_before_2N), (after_2N, has_after_2N) = beside(-1), beside(1)
     if target == "floor":
-        moved_2N = 0.25 * lib.sign(after_2N - before_2N)
-    else:
-        peak_N = heatmap_Mhw.take(index_N).clip(1e-9)
-        before_2N = lib.log((before_2N / peak_N).clip(MIN_SHARE))
-        after_2N = lib.log((after_2N / peak_N).clip(MIN_SHARE))
-        # The curvature is 0 on a plateau, and positive where the cell is no peak.
-        curvature_2N = (before_2N + after_2N).clip(None, -1e-9)
-        moved_2N = (0.5 * (before_2N - after_2N) / curvature_2N).clip(-0.5, 0.5)
-    position_2N: Array = lib.stack([x_N, y_N]) + moved_2N
-    return position_2N.T
+        moved_2N = 0.25 * (has_before_2N & has_after_2N) * lib.sign(after_2N - before_2N)
+        return (position_2N + moved_2N).T
+
+    # Where the map rises again behind a neighbour, that one is part of another peak's slope.
+    clean_before_2N = has_before_2N & (before_2N <= peak_N) & (beside(-2)[0] <= before_2N)
+    clean_after_2N = has_after_2N & (after_2N <= peak_N) & (beside(2)[0] <= after_2N)
+    before_2N = lib.log((before_2N / peak_N.clip(1e-9)).clip(MIN_SHARE))
+    after_2N = lib.log((after_2N / peak_N.clip(1e-9)).clip(MIN_SHARE))
+    # The curvature is 0 on a plateau, and positive where the cell is no peak.
+    curvature_2N = (before_2N + after_2N).clip(None, -1e-9)
+    moved_2N = 0.5 * (before_2N - after_2N) / curvature_2N * (has_before_2N & has_after_2N)
+    across_2N, known_2N = curvature_2N[[1, 0]], (clean_before_2N & clean_after_2N)[[1, 0]]
+    by_before_2N, by_after_2N = before_2N / across_2N - 0.5, 0.5 - after_2N / across_2N
+    moved_2N = lib.where(known_2N & clean_before_2N & ~clean_after_2N, by_before_2N, moved_2N)
+    moved_2N = lib.where(known_2N & clean_after_2N & ~clean_before_2N, by_after_2N, moved_2N)
+    return (position_2N + moved_2N.clip(-0.5, 0.5)).T
 
 
 def flip_back(heatmap_BKhw: Tensor, flip_index: np.ndarray) -> Tensor:

@@ -16,7 +16,8 @@ class RunInfo:
     """A training run as it begins or is resumed.
 
     params: every parameter that shapes it, by dotted key. tags: words by name (data_hash, torch, device,
-    code). resumed: from a checkpoint. history: the rows of its earlier starts, in the order of their steps.
+    code ...). resumed: from a checkpoint. history: the rows of its earlier starts, in the order of their
+    steps. folder: of its checkpoints, where a tracker may keep what it needs when the run is resumed.
     """
 
     task: str
@@ -24,6 +25,7 @@ class RunInfo:
     tags: Mapping[str, str]
     resumed: bool
     history: Sequence[Row]
+    folder: Path
 
 
 class Tracker(Protocol):

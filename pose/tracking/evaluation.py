@@ -7,7 +7,9 @@ import logging
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.io.files import file_hash
 from pose.io.paths import TaskPaths
+from pose.models.weights import load_weights
 from pose.params import load_params
+from pose.tasks.fingerprint import changed_params
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +17,12 @@ log = logging.getLogger(__name__)
 def evaluate_task(task: str) -> None:
     """Evaluate a task with the parameters of this workspace; UserError as of `evaluate`."""
     params, paths = load_params(), TaskPaths(task)
+    weights = load_weights(evaluated_weights(params, task))
+    if changed := changed_params(params, task, weights.provenance):
+        text = ", ".join(f"{key} {values}" for key, values in changed.items())
+        log.warning(
+            "%s: the weights were trained by other parameters than those of params.yaml: %s", task, text
+        )
     scores = evaluate(params, task)
     for table, row in scores.items():
         print(f"{table}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))
@@ -23,4 +31,4 @@ def evaluate_task(task: str) -> None:
     except ModuleNotFoundError as error:  # a bare machine
         log.info("no module %s: nothing is tracked; the metrics are in %s", error.name, paths.metrics)
         return
-    log_evaluation(paths.run_id, scores, weights=file_hash(evaluated_weights(params, task)))
+    log_evaluation(scores, weights=file_hash(evaluated_weights(params, task)))

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
@@ -38,18 +39,18 @@ FINISH_SECONDS = 20.0  # that the end of training, or an evaluation, waits for a
 SYSTEM_SECONDS = 5  # between two samples of processor, memory, disk, network and GPU
 MODEL_TAG = "model_weights"  # the hash of the weights in the logged model
 NO_METRICS = ("step", "epoch")  # columns of a row
+RUN_ID = "run_id"  # the file in a run's folder that keeps the id of its MLflow run, for restarts
 
 
 class MlflowTracker:
     """One training run in MLflow, over all of its restarts.
 
-    run_id_file: keeps the id of the MLflow run, for restarts and for `log_evaluation`. What the thread shares
-    with the caller needs no lock: lists are appended to at one end and read at the other, dicts are replaced.
+    What the thread shares with the caller needs no lock: lists are appended to at one end and read at the
+    other, dicts are replaced.
     """
 
-    def __init__(self, run_id_file: Path):
+    def __init__(self) -> None:
         self.run_id: str | None = None  # before the store has answered
-        self._run_id_file = run_id_file
         self._rows: list[tuple[int, Row]] = []  # with the time of each, in milliseconds
         self._sent = 0  # rows that the store has
         self._stored_steps: dict[str, int] = {}  # the last one of each metric, in a run that is continued
@@ -63,8 +64,9 @@ class MlflowTracker:
         self._thread = threading.Thread(target=self._mirror, name="mlflow", daemon=True)
 
     def start(self, run: RunInfo) -> None:
-        """Begin a run, or continue that of the file if its parameters are equal, once the store answers."""
+        """Begin a run, or continue an earlier one if its parameters are equal, once the store answers."""
         self._run = run
+        self._run_id_file = run.folder / RUN_ID
         self._params = {key: str(value) for key, value in run.params.items()}
         self.set_tags(_environment_tags() | dict(run.tags) | {"task": run.task})
         for row in run.history:
@@ -197,29 +199,22 @@ class MlflowTracker:
         return run_id, {}
 
 
-def log_evaluation(run_id_file: Path, tables: Mapping[str, Mapping[str, float]], *, weights: str) -> None:
-    """Add the scores of an evaluation as `test/TABLE/METRIC` to the run that wrote the weights of that hash.
+def log_evaluation(tables: Mapping[str, Mapping[str, float]], *, weights: str) -> None:
+    """Add the scores of an evaluation as `test/TABLE/METRIC` to the newest run that wrote these weights.
 
-    That is the run of the file, unless older weights were brought back; without such a file nothing is
-    written. A store that does not answer costs a line.
+    weights: MD5 of their file. A store that does not answer, or has no such run, costs a line.
     """
-    run_id = _read_run_id(run_id_file)
-    if not run_id:
-        return
     scores = {f"test/{table}/{name}": value for table, row in tables.items() for name, value in row.items()}
     failure: list[Exception] = [TimeoutError(f"no answer in {FINISH_SECONDS:g} s")]
 
     def write() -> None:
         try:
-            with writable() as client:
-                run = active_run(client, run_id)
-            tags = run.data.tags if run else {}
-            if weights not in (tags.get("weights_last"), tags.get("weights_best")):
-                run = next(iter(runs_that_wrote(weights)), None)
+            run = next(iter(runs_that_wrote(weights)), None)
             if run is None:
-                log.warning("%s has no run that wrote these weights (%s)", store_name(), weights)
+                log.info("%s has no run that wrote these weights (%s)", store_name(), weights)
             else:
-                _log_scores(client, run, scores)
+                with writable() as client:
+                    _log_scores(client, run, scores)
             failure.clear()
         except Exception as error:
             failure[0] = error
@@ -272,6 +267,9 @@ def _read_run_id(path: Path) -> str:
 def _environment_tags() -> dict[str, str]:
     names = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE")
     tags = {name: os.environ[name] for name in names if os.environ.get(name)}
+    with suppress(OSError):  # Linux; weights do not record the model, see `pose.training.environment`
+        if model := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            tags["cpu"] = model[1]
     if revision := run_git("rev-parse", "HEAD"):
         # MLflow's pages show the tag of that name as the version.
         tags |= {"mlflow.source.git.commit": revision, "git_revision": revision}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -29,9 +28,12 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 
+from pose.io.file_lock import FileLock
+
 # Where MLflow was imported before.
 logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
+LOCK_SECONDS = 15.0  # that one process waits for another that makes the store
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
 
@@ -58,7 +60,7 @@ def writable() -> Iterator[MlflowClient]:
     """The store, a SQLite file made and found writable; one process of this machine enters at a time.
 
     MLflow fails where several processes make the tables of a new file at once, and tries for 100 seconds to
-    open what is no such file.
+    open what is no such file. TimeoutError if another process does not leave.
     """
     set_tracking_uri(store_uri())
     path = _sqlite_path(store_uri())
@@ -66,8 +68,7 @@ def writable() -> Iterator[MlflowClient]:
         yield MlflowClient()
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{path}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(f"{path}.lock", seconds=LOCK_SECONDS):
         with closing(sqlite3.connect(path, timeout=20)) as database:
             database.execute("BEGIN IMMEDIATE")
         yield MlflowClient()

@@ -1,68 +1,32 @@
-"""Checkpoints of a training run: written atomically, the last two kept, never resumed by another run.
+"""Checkpoints of training runs: written atomically, the last two kept, never resumed by another run.
 
-`checkpoints/TASK/latest.pt` and, beside it, `previous.pt`. A checkpoint is written under another name, synced
-and renamed, so that a process that is killed at any moment leaves the old one or the new one; if a disk
-damages the latest, the previous one is there.
+Every run of a task has a folder of its own, `checkpoints/TASK/RUN`, named by its fingerprint, so that another
+run leaves the checkpoints of one that was interrupted alone. In it `latest.pt` and `previous.pt`: a
+checkpoint is written under another name, synced and renamed, so that a process that is killed at any moment
+leaves the old one or the new one; if a disk damages the latest, the previous one is there.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pose.io.errors import DamagedFileError
-from pose.io.schema import flatten
+from pose.io.errors import DamagedFileError, UserError
 from pose.io.torch_file import load_torch, save_torch
-from pose.ops import tag_loss as ops
-from pose.params import Params
 from pose.training.code_version import code_version
 
 log = logging.getLogger(__name__)
 
-FORMAT = "pose-checkpoint-4"
-KIND = "a checkpoint (checkpoints/TASK/latest.pt)"
-# Parameters that may differ between a run and its continuation; all others shape the weights or the history.
-FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
-FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes"}
-
-
-def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
-    """Every parameter that shapes a run, by dotted key, and `data`, the hash of what it is trained on.
-
-    `epochs` is no part of it, so that it may be raised, nor is the number of processes, see `environment`.
-    """
-    problem = params.task(name).problem
-    shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(problem).model_dump()}
-    shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
-    shape["task"] = params.task(name).model_dump(exclude={"epochs"})
-    # The last bits of the metrics by which weights and thresholds are chosen depend on evaluate.batch.
-    return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
-
-
-def environment(device: torch.device, processes: int, *, tags: bool) -> dict[str, Any]:
-    """What may change when a run is resumed; the last bits may then differ. tags: is there a tag loss?"""
-    cpu = f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
-    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    found = {"torch": str(torch.__version__), "device": chip, "processes": processes}
-    return found | ({"operator": "built" if device.type in ops.load() else "plain"} if tags else {})
-
-
-def merge_environments(
-    earlier: Mapping[str, Any], now: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """The environment of a run that was resumed in another than before, and a line for each difference."""
-    merged, changes = dict(now), []
-    for key, value in now.items():
-        last = str(earlier.get(key)).rpartition(" then ")[2]
-        merged[key] = earlier.get(key) if last == str(value) else f"{earlier.get(key)} then {value}"
-        if last != str(value):
-            changes.append(f"{key} was {last}, is {value}")
-    return merged, changes
+FORMAT = "pose-checkpoint-5"
+KIND = "a checkpoint (checkpoints/TASK/RUN/latest.pt)"
+FINISHED = "finished"  # an empty file in the folder of a run that has written its weights
 
 
 @dataclass
@@ -102,11 +66,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class CheckpointManager:
-    """The checkpoints of the run with this fingerprint, in its folder, whose lock its user holds."""
+    """The checkpoints of the run with this fingerprint.
 
-    folder: Path
+    task_folder: of all runs of the task; the caller holds its lock.
+    """
+
+    task_folder: Path
     problem: str
     fingerprint: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        shape = json.dumps(self.fingerprint, sort_keys=True)
+        return self.task_folder / hashlib.sha256(shape.encode()).hexdigest()[:12]
 
     @property
     def latest(self) -> Path:
@@ -140,25 +113,52 @@ class CheckpointManager:
                 damaged = True
                 log.warning("skipping a checkpoint: %s", error)
                 continue
-            if difference := self._difference(checkpoint):
-                log.info("starting from scratch: %s is of another run: %s", path, difference)
+            if difference := _difference(checkpoint.code, code_version(self.problem), "code of "):
+                log.info("starting from scratch: %s is of other code: %s", path, difference)
                 return None
             if path == self.previous and damaged:
                 self.latest.unlink()
             return path, checkpoint
         if damaged:
             log.info("starting from scratch: no undamaged checkpoint is left")
+        else:
+            self._log_other_runs()
         return None
 
-    def _difference(self, checkpoint: Checkpoint) -> str:
-        """Which keys of a checkpoint's run differ, the first with its values; empty if none does."""
-        found, expected = dict(checkpoint.fingerprint), dict(self.fingerprint)
-        found |= {f"code of {path}": version for path, version in checkpoint.code.items()}
-        expected |= {f"code of {path}": version for path, version in code_version(self.problem).items()}
-        keys = sorted(found.keys() | expected.keys())
-        differing = [key for key in keys if found.get(key) != expected.get(key)]
-        if not differing:
-            return ""
-        first, *rest = differing
-        values = f"{first} was {found.get(first)!r}, is {expected.get(first)!r}"
-        return f"{values}; and {', '.join(rest)}" if rest else values
+    def mark_finished(self) -> None:
+        """The run has written its weights: remove the checkpoints of the others that have."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / FINISHED).touch()
+        for path in self.task_folder.glob(f"*/{FINISHED}"):
+            if path.parent != self.folder:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+    def mark_unfinished(self) -> None:
+        """The run is resumed, or begins: its checkpoints are kept until it has finished."""
+        (self.folder / FINISHED).unlink(missing_ok=True)
+
+    def _log_other_runs(self) -> None:
+        """Name runs that were interrupted, and in what the last of them differs from this one."""
+        files = self.task_folder.glob("*/latest.pt")
+        others = [path for path in files if not (path.parent / FINISHED).exists()]
+        if not others:
+            return
+        last = max(others, key=lambda path: path.stat().st_mtime)
+        kept = f"{last} is of another run"
+        with suppress(UserError):
+            kept += f": {_difference(load_checkpoint(last).fingerprint, self.fingerprint)}"
+        if len(others) > 1:
+            kept += f"; {len(others) - 1} more interrupted runs are in {self.task_folder}"
+        log.info("starting from scratch: %s", kept)
+
+
+def _difference(found: Mapping[str, Any], expected: Mapping[str, Any], what: str = "") -> str:
+    """Which keys differ, the first with its values; empty if none does."""
+    keys = sorted(found.keys() | expected.keys())
+    differing = [f"{what}{key}" for key in keys if found.get(key) != expected.get(key)]
+    if not differing:
+        return ""
+    first, *rest = differing
+    key = first.removeprefix(what)
+    values = f"{first} was {found.get(key)!r}, is {expected.get(key)!r}"
+    return f"{values}; and {', '.join(rest)}" if rest else values

@@ -19,9 +19,18 @@ FOLDERS = ("io", "keypoints", "models", "ops", "data", "metrics", "tasks", "infe
 EXCLUDED_MODULES = (
     *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/synthetic/", "data/threads.py"),
     *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/results.py"),
-    *("io/command.py", "io/errors.py", "io/git.py", "io/matlab.py", "io/paths.py", "io/video.py"),
+    *(
+        "io/command.py",
+        "io/dvc_stage.py",
+        "io/errors.py",
+        "io/file_lock.py",
+        "io/git.py",
+        "io/matlab.py",
+        "io/paths.py",
+        "io/video.py",
+    ),
     *("models/external_formats.py", "models/published.py"),
-    *("training/code_version.py", "training/launch.py", "training/lock.py"),
+    *("training/code_version.py", "training/environment.py", "training/launch.py", "training/lock.py"),
 )
 EXCLUDED_BY_PROBLEM = {
     "single": (

@@ -29,6 +29,7 @@ class TrainingData:
     batch: int
     seed: int
     workers: int
+    timeout: float
 
     @staticmethod
     def load(params: Params, name: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
@@ -51,7 +52,7 @@ class TrainingData:
             expected = f"a multiple of the {processes} processes (train.processes)"
             raise UserError(f"tasks.{name}.batch: found {batch}, expected {expected}")
         scored = spread_evenly(rows, train.train_samples) if train.train_samples else rows[:0]
-        return TrainingData(data, rows, val, scored, batch, params.seed, train.workers)
+        return TrainingData(data, rows, val, scored, batch, params.seed, train.workers, train.timeout)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -61,7 +62,8 @@ class TrainingData:
     def loader(self, start: int, stop: int, ranks: Ranks) -> Loader:
         """This rank's part of the batches of steps `start` to `stop`."""
         dataset = self.data.dataset(self.rows, seed=self.seed)
-        return Loader(dataset, self._sampler(start, stop, ranks), workers=self.workers)
+        batches = self._sampler(start, stop, ranks)
+        return Loader(dataset, batches, workers=self.workers, timeout=self.timeout)
 
     def sample_names(self, step: int) -> list[str]:
         """The samples of a step, counted from 1, on all ranks."""

@@ -6,9 +6,11 @@ there is one process, all of this does nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,10 +23,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pose.io.errors import UserError
+from pose.training.heartbeat import WARN, Heartbeat
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LOST_PEER = 75  # exit status of a process that lost another one
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun
 # How torch says that another process is gone.
 LOST = r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)"
 
@@ -114,13 +120,19 @@ class Ranks:
 
 
 @contextmanager
-def process_group() -> Iterator[Ranks]:
+def process_group(timeout: float) -> Iterator[Ranks]:
     """Join the processes that torchrun started, or be the only one; leave the group at the end.
 
-    A process that loses the connection to another one exits with a line and status LOST_PEER.
+    A process that loses the connection to another one, or has no sign of life of it for `timeout` seconds,
+    exits with a line and status LOST_PEER.
     """
+    heartbeat = None
     try:
-        yield _join()
+        ranks = _join()
+        if ranks.count > 1:
+            heartbeat = Heartbeat(ranks.rank, ranks.count, seconds=timeout, status=LOST_PEER)
+            dist.barrier()  # all beat before anybody listens
+        yield ranks
     except RuntimeError as error:  # torch has no type of its own for it
         if not is_launched() or not re.search(LOST, str(error), re.IGNORECASE | re.DOTALL):
             raise
@@ -128,23 +140,37 @@ def process_group() -> Iterator[Ranks]:
         print(f"process {rank} lost its connection to another process, and ends", file=sys.stderr)
         sys.exit(LOST_PEER)
     finally:
+        if heartbeat:
+            heartbeat.stop()
         if dist.is_initialized():  # a process that just exits may leave the others waiting
             dist.destroy_process_group()
 
 
 def is_launched() -> bool:
-    """Whether torchrun started this process."""
-    return "RANK" in os.environ
+    """Whether torchrun started this process: one of its variables alone is left over from something else."""
+    return all(name in os.environ for name in LAUNCHED)
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes; may be asked before the processes have joined."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return not is_launched() or int(os.environ["RANK"]) == 0
 
 
 def _join() -> Ranks:
     if not is_launched():
         return Ranks()
+    place, others = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", os.environ["WORLD_SIZE"]
+    line = "waiting for all %s processes of this run to join at %s"
+    timer = threading.Timer(WARN, log.info, (line, others, place))
+    timer.daemon = True
+    timer.start()
+    try:
+        return _init_group()
+    finally:
+        timer.cancel()
+
+
+def _init_group() -> Ranks:
     if torch.cuda.is_available():
         rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if rank >= gpus:

@@ -65,8 +65,8 @@ def launch(processes: int, module: str, *args: str) -> None:
     words = ["--standalone", f"--nproc-per-node={processes}", "--module", module, *args]
     what = " ".join([module, *args])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else torchrun says at length that it sets it
-    if processes > 2:
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of unused parameters, see `Ranks.wrap`
+    # Else it warns of unused parameters, see `Ranks.wrap`, and shows frames of its store where we are killed.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     sys.stdout.flush()
     logging.disable()  # torchrun's own lines; what matters in them is in the error below
     try:
@@ -95,6 +95,8 @@ def process_count(processes: int | str) -> int:
 
 
 def _ending(status: int) -> str:
+    if status == LOST_PEER:
+        return "lost another process"
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
@@ -106,4 +108,4 @@ def _mlflow_tracker(task: str) -> Tracker:
     except ModuleNotFoundError as error:  # a bare training machine
         log.info("no module %s: nothing is tracked; the history is in %s", error.name, TaskPaths(task).plots)
         return NullTracker()
-    return MlflowTracker(TaskPaths(task).run_id)
+    return MlflowTracker()

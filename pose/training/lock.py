@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import threading
@@ -13,46 +12,24 @@ from pathlib import Path
 import psutil
 
 from pose.io.errors import UserError
+from pose.io.file_lock import FileLock, LockedError
 
 PARENTS = {"make", "gmake", "dvc"}
 
 
-class FolderLock:
-    """Held by the one process that may write into a folder, until `release` or the end of a `with` block.
+def lock_folder(folder: str | Path) -> FileLock:
+    """Held by the one process that may write into a folder, which is made if need be.
 
-    The kernel releases it when the process ends, however it ends. The file `folder/.lock` stays: removing it
-    could remove one that another process has just locked.
+    UserError, naming folder and holder, if it is taken.
     """
-
-    def __init__(self, folder: str | Path):
-        """Take the lock, in a new folder if need be; UserError, naming folder and holder, if it is taken."""
-        path = Path(folder) / ".lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+")
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            self.release()
-            found = f"process {holder} is writing there already"
-            raise UserError(f"{folder}: {found}; wait for it or end it") from None
-        with suppress(OSError):  # a full disk: the number is for others to read
-            os.ftruncate(self._file.fileno(), 0)
-            os.write(self._file.fileno(), f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        """Let others write."""
-        self._file.close()
-
-    def __enter__(self) -> FolderLock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return FileLock(Path(folder) / ".lock")
+    except LockedError as error:
+        found = f"process {error.holder} is writing there already"
+        raise UserError(f"{folder}: {found}; wait for it or end it") from None
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror})") from None
 
 
 def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 20.0) -> tuple[int, ...]:

@@ -18,27 +18,23 @@ from torch import Tensor
 from pose.data.loader import raise_on_dead_worker
 from pose.inference.predictor import predict_batches, select_device
 from pose.io.errors import Interrupted, UserError
-from pose.io.files import file_hash, remove_stale_temp_files
+from pose.io.files import file_hash, file_signature, remove_stale_temp_files
 from pose.io.paths import TaskPaths
 from pose.io.schema import flatten
 from pose.io.torch_file import load_tensors
 from pose.models.sync_norm import convert_sync_batch_norm
 from pose.models.weights import Weights, save_weights
 from pose.params import Params
+from pose.tasks.fingerprint import fingerprint
 from pose.tasks.task import build_task, load_model
 from pose.tracking.base import NullTracker, RunInfo, Status, Tracker
-from pose.training.checkpoint import (
-    Checkpoint,
-    CheckpointManager,
-    environment,
-    fingerprint,
-    merge_environments,
-)
+from pose.training.checkpoint import Checkpoint, CheckpointManager
 from pose.training.code_version import code_digest
 from pose.training.data import TrainingData, Validator
 from pose.training.distributed import Ranks, is_first_process, process_group
+from pose.training.environment import environment, merge_environments
 from pose.training.history import write_history
-from pose.training.lock import FolderLock
+from pose.training.lock import lock_folder
 from pose.training.loop import TrainerConfig, TrainerState, fit
 
 log = logging.getLogger(__name__)
@@ -72,12 +68,12 @@ def train(
     Ctrl-C, after a checkpoint was written.
     """
     paths = TaskPaths(name, Path(folder))
-    lock = FolderLock(paths.checkpoints) if is_first_process() else nullcontext()
-    with lock, compute_settings(params), process_group() as ranks:
-        if ranks.is_main:
-            for written in (paths.checkpoints, paths.models, paths.plots):
-                remove_stale_temp_files(written)
+    lock = lock_folder(paths.checkpoints) if is_first_process() else nullcontext()
+    with lock, compute_settings(params), process_group(params.train.timeout) as ranks:
         trainer = Trainer(params, name, paths, prepared, ranks, max_steps, tracker or NullTracker(), on_step)
+        if ranks.is_main:
+            for written in (trainer.checkpoints.folder, paths.checkpoints, paths.models, paths.plots):
+                remove_stale_temp_files(written)
         try:
             return trainer.run()
         except Interrupted:
@@ -106,6 +102,7 @@ class Trainer:
         skeleton = self.data.data.skeleton
         self.task = build_task(params, name, skeleton=skeleton, device=select_device())
         self.precision = "bfloat16" if self.task.autocast else "float32"
+        self._data_signature = self._read_data_signature()
         data_hash = file_hash(*self.data.data.files)
         # With what `precision: auto` stands for on this device.
         self.fingerprint = fingerprint(params, name, data_hash) | {"train.precision": self.precision}
@@ -113,7 +110,10 @@ class Trainer:
         # No part of the fingerprint, but they decide at which steps the processes exchange what.
         intervals = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every}
         ranks.assert_same_on_all_ranks(self.fingerprint | intervals | {"code": self.code})
-        self.environment = environment(self.task.device, ranks.count, tags=self.spec.problem == "multi")
+        tags = self.spec.problem == "multi"
+        self.environment = environment(
+            self.task.device, processes=ranks.count, epochs=self.spec.epochs, tags=tags
+        )
         self.checkpoints = CheckpointManager(paths.checkpoints, self.spec.problem, self.fingerprint)
         self.validator = Validator(self.task, self.data, ranks, params.evaluate.batch)
         self.tracker = tracker if ranks.is_main else NullTracker()
@@ -134,6 +134,8 @@ class Trainer:
     def run(self) -> dict[str, float]:
         """Resume or begin, train, write the model weights; the metrics of the last validation."""
         resumed = self._resume()
+        if self.ranks.is_main:
+            self.checkpoints.mark_unfinished()
         self._log_start()
         status: Status = "FAILED"
         self.tracker.start(self._run_info(resumed))
@@ -233,11 +235,15 @@ class Trainer:
         self._log(f"resuming from step {state.step:,} of {self.config.steps:,} ({path})")
         self.environment, changes = merge_environments(checkpoint.environment, self.environment)
         for change in changes:
-            effect = "the last bits may differ"
-            if change.startswith("processes") and not self.params.train.sync_batch_norm:
+            effect = "the samples stay the same, the last bits may differ"
+            if change.startswith("epochs"):
+                effect = "the learning rate follows another schedule now, so the weights will differ"
+            elif change.startswith("processes") and not self.params.train.sync_batch_norm:
                 part = self.spec.batch // self.ranks.count
-                effect = f"but batches are normalised by {part} at a time, so the weights will differ"
-            self._log(f"{change}: the samples stay the same, {effect}")
+                effect = (
+                    f"batches are normalised by {part} at a time from here on, so the weights will differ"
+                )
+            self._log(f"{change}: {effect}")
         return True
 
     def _log(self, line: str) -> None:
@@ -255,10 +261,10 @@ class Trainer:
     def _run_info(self, resumed: bool) -> RunInfo:
         params = flatten({"train": self.params.train.model_dump()}) | self.fingerprint
         params |= {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
-        tags = {name: str(self.environment[name]) for name in ("torch", "device")}
+        tags = {name: str(value) for name, value in self.environment.items()}
         tags |= {"code": self.code, "data_hash": params.pop("data")}
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
-        return RunInfo(self.name, params, tags, resumed, history)
+        return RunInfo(self.name, params, tags, resumed, history, self.checkpoints.folder)
 
     def _wrap_networks(self) -> None:
         adversary = self.task.adversary
@@ -284,7 +290,13 @@ class Trainer:
 
     # End
 
+    def _read_data_signature(self) -> list[object]:
+        return [file_signature(path) for path in self.data.data.files]
+
     def _write_outputs(self) -> None:
+        if self._read_data_signature() != self._data_signature:
+            found = "found another content than when training began"
+            raise UserError(f"{self.data.data.path}: {found}, expected it to stay; train again")
         state, weights = self.state, self.task.weights()
         last = best = self._calibrate(weights)
         if state.best_step < state.step:
@@ -294,6 +306,7 @@ class Trainer:
         save_weights(files["best"], best)
         save_weights(files["last"], last)
         write_history(self.paths, state)
+        self.checkpoints.mark_finished()
         self.tracker.set_tags({f"weights_{which}": file_hash(path) for which, path in files.items()})
         self.tracker.log_model(files["last"])
         took = f"trained {state.step:,} steps in {state.seconds:.0f} s"
@@ -301,7 +314,7 @@ class Trainer:
 
     def _calibrate(self, weights: Weights) -> Weights:
         """With what the problem tunes on held-out rows, and with their provenance."""
-        ran = {"task.epochs": self.spec.epochs, "steps": self.state.step, "code": self.code}
+        ran = {"steps": self.state.step, "code": self.code}
         weights = replace(weights, provenance=self.fingerprint | ran | self.environment)
         train_params = self.params.problem(self.spec.problem)
         model = load_model(weights, str(self.paths.models), self.task.device, train_params)

@@ -80,7 +80,7 @@ def test_an_error_of_the_data_is_raised_as_it_is(workers: int) -> None:
         list(batches)
 
 
-DEAD = r"found a loader worker dead, perhaps out of memory \(train\.workers\)$"
+DEAD = r"found a loader worker dead or stopped, perhaps out of memory \(train\.workers, train\.timeout\)$"
 
 
 REPORTS = {  # of torch, and how the line begins

@@ -11,14 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, empty_store, enter_folder, write_initial_weights
+from helpers import ROOT, empty_store, enter_folder, with_values, write_initial_weights, write_params_file
 
 from pose.cli import run
 from pose.experiments.provenance import ENVIRONMENT_KEYS, Fact, as_json, as_text, provenance
 from pose.io.errors import UserError
 from pose.io.files import file_hash, write_json
 from pose.models.weights import load_weights, save_weights
-from pose.params import Params
+from pose.params import Params, load_params
 from pose.tracking.base import RunInfo
 from pose.tracking.mlflow import MlflowTracker, log_evaluation
 
@@ -31,7 +31,7 @@ MONITORED = {"PCKh@0.5": 68.302, "PCK@0.2": 63.289, "PCKh@0.1": 14.398, "AUC": 3
 PARAMETERS = {"lr": 0.00025, "seed": 1, "task.adversary": None, "task.network.stem": [16, 32, 32]}
 ENVIRONMENT = {
     **{"data": "d41d8cd98f00b204e9800998ecf8427e", "code": "0123456789ab", "torch": "2.9.0+cpu"},
-    **{"device": "cpu AVX512", "processes": 2, "steps": 40},
+    **{"device": "cpu AVX512", "processes": 2, "epochs": 1, "steps": 40},
 }
 TRAINED = PARAMETERS | ENVIRONMENT
 GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -64,16 +64,15 @@ def track(task: str) -> str:
     """A run with the parameters above, the hashes of its weights and the scores."""
     tags = {key: str(ENVIRONMENT[key]) for key in ("code", "torch", "device")}
     tags |= {"data_hash": str(ENVIRONMENT["data"])}
-    run_id_file = Path("checkpoints", task, "run_id")
-    tracker = MlflowTracker(run_id_file)
-    tracker.start(RunInfo(task, PARAMETERS | {"processes": 2}, tags, False, []))
+    tracker = MlflowTracker()
+    tracker.start(RunInfo(task, PARAMETERS | {"processes": 2}, tags, False, [], Path("checkpoints", task)))
     for step in (20, 40):
         tracker.log({"step": step, "loss": 1 / step})
     tracker.set_tags(
         {f"weights_{which}": file_hash(f"models/{task}/{which}.pt") for which in ("last", "best")}
     )
     tracker.finish("FINISHED")
-    log_evaluation(run_id_file, SCORES, weights=file_hash(f"models/{task}/last.pt"))
+    log_evaluation(SCORES, weights=file_hash(f"models/{task}/last.pt"))
     return str(tracker.run_id)
 
 
@@ -143,6 +142,16 @@ def test_weights_are_led_back_and_have_metrics_if_they_are_what_was_evaluated(wh
     assert found["metrics"].text.startswith("PCKh@0.5 68.302, " if which == "best" else of_others)
 
 
+def test_parameters_that_were_edited_since_the_training_are_named(workspace):
+    write_params_file(workspace, with_values(load_params(ROOT / "params.yaml"), {"seed": 2}).model_dump())
+    for what in ("hgpose", "models/hgpose/best.pt"):
+        found = facts(what)["params.yaml"]
+        assert found.text.startswith("seed was 1, is 2, lr was 0.00025, is 0.0075")
+        assert set(found.value) == {"seed", "lr", "task.network.stem", "epochs"}
+    Path("params.yaml").write_text("lr: [")
+    assert facts("hgpose")["params.yaml"].text.startswith("unknown: params.yaml: ")
+
+
 def test_imported_weights_know_nothing_of_their_training(workspace):
     found = facts("models/imported/hgpose.pt")
     for name in (*ENVIRONMENT_KEYS, "parameters"):
@@ -161,12 +170,9 @@ def test_a_run_in_a_changed_repository_or_an_experiment_says_so(workspace, monke
     assert found["run"].text.startswith(f"{own_run()} hgpose trial (finished, begun 2")
 
 
-def test_of_several_runs_with_the_same_weights_the_workspaces_own_comes_first(workspace):
+def test_of_several_runs_with_the_same_weights_the_newest_comes_first(workspace):
     first, second, third = own_run(), track("hgpose"), track("hgpose")
-    Path("checkpoints/hgpose/run_id").write_text(second)
-    assert values("hgpose")["run"].items() >= {"id": second, "equal": [third, first]}.items()
-    assert f"; of the same weights: {third}, {first})" in facts("hgpose")["run"].text
-    shutil.rmtree("checkpoints")
+    assert f"; of the same weights: {second}, {first})" in facts("hgpose")["run"].text
     assert values("hgpose")["run"].items() >= {"id": third, "equal": [second, first]}.items()
 
 

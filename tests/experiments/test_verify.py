@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, wait_until, with_values, write_params_file
+from helpers import ROOT, latest_checkpoint, wait_until, with_values, write_params_file
 
 from pose.cli import run
 from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
@@ -100,8 +100,9 @@ def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_int
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "deadly"))
     with killed.process() as process:
         assert process.wait(timeout=300) == -9, (killed.folder / "log.txt").read_text()
-    folder, done = killed.folder / "checkpoints/advpose", killed.steps_done()
-    saved = max(load_checkpoint(path).state["step"] for path in folder.glob("[lp]*.pt"))
+    done = killed.steps_done()
+    files = killed.folder.glob("checkpoints/advpose/*/[lp]*.pt")
+    saved = max(load_checkpoint(path).state["step"] for path in files)
     assert max(done) - saved <= EVERY
     assert train_here(killed) == list(range(saved + 1, STEPS + 1))
     assert compare(undisturbed, {"killed": killed})
@@ -112,7 +113,7 @@ def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: 
     other = replace(undisturbed, folder=tmp_path / "other")
     shutil.copytree(undisturbed.folder, other.folder)
     assert compare(undisturbed, {"other": other})
-    path = other.folder / "checkpoints/advpose/latest.pt"
+    path = latest_checkpoint(other.folder, "advpose")
     content = torch.load(path, weights_only=True)
     name = next(name for name, tensor in content["net"].items() if name.endswith("bias"))
     content["net"][name].view(torch.int32)[0] ^= 1

@@ -44,9 +44,9 @@ class Runs:
         self, first: int = 1, last: int = 0, *, resumed: bool = False, **tags_and_params: Any
     ) -> MlflowTracker:
         """A run with rows from `first` to `last`; resumed: those before `first` are its history."""
-        tracker, tags = MlflowTracker(Path("run_id")), tags_and_params.pop("tags", {})
+        tracker, tags = MlflowTracker(), tags_and_params.pop("tags", {})
         history = self.rows(1, first - 1) if resumed else []
-        tracker.start(RunInfo("hgpose", self.params | tags_and_params, tags, resumed, history))
+        tracker.start(RunInfo("hgpose", self.params | tags_and_params, tags, resumed, history, Path()))
         self.log(tracker, first, last)
         return tracker
 

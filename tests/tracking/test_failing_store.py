@@ -154,7 +154,7 @@ def test_a_store_that_does_not_answer_costs_an_evaluation_one_line(runs, store, 
     runs.track()
     monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.1)
     with locked(store, "file"):
-        log_evaluation(Path("run_id"), {"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
+        log_evaluation({"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
     [line] = runs.lines()
     assert line.endswith("(no answer in 0.1 s); the metrics are in metrics/")
 
@@ -214,7 +214,7 @@ def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has
         assert runs.curve(tracker.run_id, uri=file) == runs.losses(90)
         tracker.set_tags({"weights_last": WEIGHTS})
         wait_until(lambda: runs.get(tracker.run_id).data.tags.get("weights_last") == WEIGHTS)
-        log_evaluation(tmp_path / "run_id", {"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
+        log_evaluation({"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
         assert runs.get(tracker.run_id).data.metrics["test/PCKh/0.5"] == 71.0
     runs.log(tracker, 91, 95)
     tracker.finish("KILLED")
@@ -240,8 +240,8 @@ from pose.tracking.base import RunInfo
 pose.tracking.mlflow.SYNC_SECONDS = 0.01
 checkpoint, stop, last = Path("checkpoint"), int(sys.argv[1]), 50
 history = json.loads(checkpoint.read_text()) if checkpoint.exists() else []
-tracker = pose.tracking.mlflow.MlflowTracker(Path("run_id"))
-tracker.start(RunInfo("hgpose", {"lr": 0.1}, {}, bool(history), list(history)))
+tracker = pose.tracking.mlflow.MlflowTracker()
+tracker.start(RunInfo("hgpose", {"lr": 0.1}, {}, bool(history), list(history), Path()))
 for step in range(len(history) + 1, last + 1):
     history.append({"step": step, "loss": 1 / step})
     tracker.log(history[-1])

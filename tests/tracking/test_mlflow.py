@@ -147,21 +147,19 @@ def test_the_system_is_sampled_until_the_run_ends_and_again_after_a_restart(runs
 def test_scores_of_an_evaluation_are_added_to_the_run_once(runs):
     run_id = runs.track(tags={"weights_last": "0" * 32, "weights_best": WEIGHTS})
     for _ in range(2):
-        log_evaluation(Path("run_id"), SCORES, weights=WEIGHTS)
-    log_evaluation(Path("missing"), SCORES, weights=WEIGHTS)
+        log_evaluation(SCORES, weights=WEIGHTS)
     run = runs.get(run_id)
     found = {key: value for key, value in run.data.metrics.items() if key.startswith("test/")}
     assert found == {"test/PCKh/0.5": 71.0, "test/PCKh/Mean_at_0.1": 20.0}
     assert runs.curve(run_id, "test/PCKh/0.5") == [(0, 71.0)]
     assert run.info.status == "FINISHED"
     assert runs.lines() == []
-    Path("run_id").write_text("0" * 32)
-    log_evaluation(Path("run_id"), SCORES, weights="1" * 32)
+    log_evaluation(SCORES, weights="1" * 32)
     assert "no run that wrote these weights" in runs.lines()[0]
 
 
 def test_scores_of_older_weights_go_to_the_run_that_wrote_them(runs):
     older, newer = (runs.track(tags={"weights_last": name}) for name in ("older", "newer"))
-    log_evaluation(Path("run_id"), SCORES, weights="older")
+    log_evaluation(SCORES, weights="older")
     assert runs.get(older).data.metrics["test/PCKh/0.5"] == 71.0
     assert "test/PCKh/0.5" not in runs.get(newer).data.metrics

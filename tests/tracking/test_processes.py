@@ -26,8 +26,8 @@ from pose.training.lock import end_with_parent
 lr = read_yaml("params.yaml")["lr"]
 parents = [" ".join(psutil.Process(pid).cmdline()) for pid in end_with_parent()]
 Path(os.environ.get("DVC_ROOT", "."), f"parents-{lr}").write_text(json.dumps(parents))
-tracker = MlflowTracker(Path("run_id"))
-tracker.start(RunInfo("hgpose", {"lr": lr}, {}, False, []))
+tracker = MlflowTracker()
+tracker.start(RunInfo("hgpose", {"lr": lr}, {}, False, [], Path()))
 for step in range(1, 501):
     tracker.log({"step": step, "loss": lr})
 tracker.finish("FINISHED")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,10 @@ from helpers import ROOT, with_values
 
 from pose.io.errors import UserError
 from pose.params import Params
+from pose.tasks.fingerprint import fingerprint
 from pose.training import code_version
-from pose.training.checkpoint import (
-    CheckpointManager,
-    environment,
-    fingerprint,
-    load_checkpoint,
-    merge_environments,
-)
+from pose.training.checkpoint import CheckpointManager, load_checkpoint
+from pose.training.environment import environment, merge_environments
 
 SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
 
@@ -98,11 +98,29 @@ def test_where_both_are_damaged_training_starts_from_scratch_and_says_so(checkpo
     assert caplog.messages[-1] == "starting from scratch: no undamaged checkpoint is left"
 
 
-def test_a_checkpoint_of_another_run_names_all_keys_that_differ(checkpoints, caplog):
-    other = CheckpointManager(checkpoints.folder, "single", SHAPE | {"lr": 0.2, "data": "abd"})
+def test_another_run_begins_beside_one_that_was_interrupted_and_says_in_what_it_differs(checkpoints, caplog):
+    other = CheckpointManager(checkpoints.task_folder, "single", SHAPE | {"lr": 0.2, "data": "abd"})
     assert loaded(other) == 0
     found = f"{checkpoints.latest} is of another run: data was 'abc', is 'abd'; and lr"
     assert caplog.messages == [f"starting from scratch: {found}"]
+    save(other, 1)
+    assert (loaded(checkpoints), loaded(other)) == (2, 1)
+    third = CheckpointManager(checkpoints.task_folder, "single", SHAPE | {"lr": 0.3})
+    assert loaded(third) == 0
+    assert caplog.messages[-1].endswith(f"; 1 more interrupted runs are in {checkpoints.task_folder}")
+
+
+def test_a_run_that_finished_keeps_its_checkpoints_until_another_one_has(checkpoints, caplog):
+    others = [CheckpointManager(checkpoints.task_folder, "single", SHAPE | {"lr": lr}) for lr in (0.2, 0.3)]
+    for other in others:
+        save(other, 1)
+    checkpoints.mark_finished()
+    others[0].mark_finished()
+    assert not checkpoints.folder.exists()
+    assert [loaded(other) for other in others] == [1, 1], "one has finished last, one was interrupted"
+    others[0].mark_unfinished()
+    others[1].mark_finished()
+    assert [loaded(other) for other in others] == [1, 1]
 
 
 def test_a_checkpoint_of_other_code_is_not_resumed_and_the_folder_is_named(checkpoints, caplog, monkeypatch):
@@ -141,7 +159,7 @@ def test_the_code_of_a_run_is_what_training_its_problem_needs(problem, own, othe
 
 
 def test_an_environment_that_changes_is_logged_and_remembered():
-    now = environment(torch.device("cpu"), 2, tags=False)
+    now = environment(torch.device("cpu"), processes=2, epochs=3, tags=False)
     assert now["torch"] == torch.__version__
     assert merge_environments(now, now) == (now, [])
     merged, changes = merge_environments(now, now | {"processes": 1})
@@ -149,6 +167,32 @@ def test_an_environment_that_changes_is_logged_and_remembered():
     assert merged["processes"] == "2 then 1"
     assert merge_environments(merged, now | {"processes": 1}) == (merged, [])
     assert merge_environments(merged, now)[1] == ["processes was 1, is 2"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key"),
+    [
+        ("ONEDNN_MAX_CPU_ISA", "SSE41", "instructions"),
+        ("MKL_CBWR", "COMPATIBLE", "instructions"),
+        ("OPENCV_CPU_DISABLE", "AVX2", "opencv"),
+        ("NPY_DISABLE_CPU_FEATURES", "X86_V3", "numpy"),
+        ("ATEN_CPU_CAPABILITY", "default", "device"),
+    ],
+)
+@pytest.mark.slow
+def test_a_machine_whose_instructions_are_limited_is_another_environment(variable, value, key):
+    code = (
+        "import json, torch; from pose.training.environment import environment;"
+        "print(json.dumps(environment(torch.device('cpu'), processes=1, epochs=1, tags=False)))"
+    )
+    found = {}
+    for limited in (False, True):
+        env = {name: text for name, text in os.environ.items() if name != variable}
+        env |= {variable: value} if limited else {}
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+        found[limited] = json.loads(done.stdout)
+    assert found[True].pop(key) != found[False].pop(key)
+    assert found[True] == found[False]
 
 
 SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}

@@ -21,6 +21,7 @@ from helpers import (
     ROOT,
     end_of,
     enter_folder,
+    latest_checkpoint,
     make_workspace,
     only_error,
     set_param,
@@ -74,7 +75,7 @@ def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"), process_group():
+    with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"), process_group(120):
         pass
 
 
@@ -209,7 +210,7 @@ def process_of_rank(process: subprocess.Popen, rank: int) -> psutil.Process:
 
 
 def saved_step(folder: Path) -> int:
-    path = folder / "checkpoints/advpose/latest.pt"
+    path = latest_checkpoint(folder, "advpose")
     return load_checkpoint(path).state["step"] if path.exists() else 0
 
 

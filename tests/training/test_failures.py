@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import wait_until, with_values
+from helpers import latest_checkpoint, wait_until, with_values
 from torch.utils.data import Dataset
 
 from pose.data.batch import Batch
@@ -43,7 +43,7 @@ def at_step(number: int, action: Callable[[], object]) -> Callable[[int, object]
 
 
 def saved_step(folder: Path, task: str = "hgpose") -> int:
-    return load_checkpoint(folder / f"checkpoints/{task}/latest.pt").state["step"]
+    return load_checkpoint(latest_checkpoint(folder, task)).state["step"]
 
 
 def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path, monkeypatch):
@@ -68,7 +68,7 @@ def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Pa
     params = with_values(eager, {"lr": 3e38, "tasks.hgpose.schedule.warmup": 0.0})
     with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
-    assert not (tmp_path / "checkpoints/hgpose/latest.pt").exists()
+    assert not list(tmp_path.rglob("latest.pt"))
 
 
 class Endless(Dataset):
@@ -109,10 +109,10 @@ def test_a_run_whose_loader_worker_died_is_resumed(eager: Params, prepared: Path
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, prepared: Path, tmp_path: Path):
-    latest = tmp_path / "checkpoints/hgpose/latest.pt"
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill() -> None:
+        latest = latest_checkpoint(tmp_path, "hgpose")
         # There is no disk to fill: files may not grow beyond half of a checkpoint, which fails in the same
         # places.
         resource.setrlimit(resource.RLIMIT_FSIZE, (latest.stat().st_size // 2, hard))
@@ -122,6 +122,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, pr
             train(eager, "hgpose", folder=tmp_path, prepared=prepared, on_step=at_step(3, fill))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    latest = latest_checkpoint(tmp_path, "hgpose")
     stays = "the checkpoint before it is kept, and the same command resumes from there"
     assert str(error.value) == f"{latest}: cannot be written (File too large); {stays}"
     assert saved_step(tmp_path) == 2

@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT, wait_until
 
 from pose.io.errors import UserError
-from pose.training.lock import FolderLock
+from pose.training.lock import lock_folder
 
 # Stands for a trainer: writes its id and the processes that it would end with, then works for two minutes.
 TRAINER = """
@@ -75,26 +75,26 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def test_a_second_writer_is_refused_by_name_of_folder_and_holder_until_the_first_has_left(tmp_path):
-    with FolderLock(tmp_path / "models"):
+    with lock_folder(tmp_path / "models"):
         holder = rf"{tmp_path}/models: process {os.getpid()} is writing there"
         with pytest.raises(UserError, match=holder):
-            FolderLock(tmp_path / "models")
-    with FolderLock(tmp_path / "models"):
+            lock_folder(tmp_path / "models")
+    with lock_folder(tmp_path / "models"):
         pass
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file: cannot be written to"):
-        FolderLock(tmp_path / "file")
+        lock_folder(tmp_path / "file")
 
 
 def test_the_lock_of_a_killed_writer_is_gone(workshop):
-    hold = "import time; from pose.training.lock import FolderLock; lock = FolderLock('out')"
+    hold = "import time; from pose.training.lock import lock_folder; lock = lock_folder('out')"
     writer = start(sys.executable, "-c", f"{hold}; open('started', 'w'); time.sleep(60)", folder=workshop)
     wait_until((workshop / "started").exists)
     with pytest.raises(UserError, match=f"process {writer.pid} "):
-        FolderLock(workshop / "out")
+        lock_folder(workshop / "out")
     writer.kill()
     writer.wait()
-    FolderLock(workshop / "out").release()
+    lock_folder(workshop / "out").release()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import ROOT, enter_folder, only_error, run_stage, set_param, with_values
+from helpers import ROOT, enter_folder, latest_checkpoint, only_error, run_stage, set_param, with_values
 
 import pose
 import stages.evaluate
@@ -30,7 +30,7 @@ from pose.params import Params
 from pose.tracking.base import NullTracker, RunInfo
 from pose.training.checkpoint import load_checkpoint
 from pose.training.data import TrainingData
-from pose.training.lock import FolderLock
+from pose.training.lock import lock_folder
 from pose.training.trainer import train
 
 ADVERSARY = ["E_real", "E_fake", "k", "balance", "convergence"]
@@ -53,8 +53,10 @@ def test_the_stages_write_weights_history_metrics_and_predictions(trained: Path,
     plots = (f"metrics/plots/advpose/{name}.csv" for name in ("train", "val", "joints", "accuracy"))
     models = (f"models/advpose/{name}.pt" for name in ("last", "best"))
     rest = ("metrics/advpose.json", "metrics/provenance/advpose.json", "predictions/advpose.h5")
-    assert {*plots, *models, *rest, "checkpoints/advpose/latest.pt"} <= written
-    assert len((trained / "checkpoints/advpose/run_id").read_text()) == 32
+    assert {*plots, *models, *rest} <= written
+    run = latest_checkpoint(trained, "advpose").parent
+    assert {path.name for path in run.iterdir()} >= {"latest.pt", "previous.pt", "finished"}
+    assert len((run / "run_id").read_text()) == 32
     weights = load_weights(trained / "models/advpose/last.pt")
     assert weights.provenance["seed"] == params.seed
     assert weights.provenance["processes"] == 1
@@ -102,7 +104,7 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
     for saved in (4, 13):
         with pytest.raises(Interrupted):
             train(params, "hgpose", folder=tmp_path, tracker=tracker, on_step=interrupt, **settings)
-        assert load_checkpoint(tmp_path / "checkpoints/hgpose/latest.pt").state["step"] == saved
+        assert load_checkpoint(latest_checkpoint(tmp_path, "hgpose")).state["step"] == saved
         assert not (tmp_path / "models").exists()
     steps: list[int] = []
     settings["on_step"] = lambda step, _: steps.append(step)
@@ -122,6 +124,30 @@ def test_epochs_may_be_raised_to_train_on(trained: Path, tmp_path: Path, monkeyp
     train(pose.load_params(), "advpose")
     assert "resuming from step 22 of 33" in caplog.text
     assert pd.read_csv("metrics/plots/advpose/val.csv")["epoch"].tolist() == [1, 2, 3]
+    assert "epochs was 2, is 3: the learning rate follows another schedule now" in caplog.text
+    assert load_weights("models/advpose/last.pt").provenance["epochs"] == "2 then 3"
+
+
+def test_a_run_that_was_interrupted_is_resumed_after_another_one(params, prepared, tmp_path, caplog):
+    other = with_values(params, {"lr": 0.001})
+    settings = {"folder": tmp_path, "prepared": prepared, "max_steps": 14}
+    steps: list[int] = []
+
+    def interrupt(step: int, _: Any) -> None:
+        steps.append(step)
+        if step == last:
+            signal.raise_signal(signal.SIGTERM)
+
+    for values, stop in ((params, 4), (other, 2)):
+        last = stop
+        with pytest.raises(Interrupted):
+            train(values, "hgpose", on_step=interrupt, **settings)
+    assert "is of another run: lr was 0.0" in caplog.text
+    last = 0
+    for values, done in ((params, 5), (other, 3)):  # a run that is asked to end does one more step
+        steps.clear()
+        train(values, "hgpose", on_step=interrupt, **settings)
+        assert steps == list(range(done + 1, 15))
 
 
 # --- what is refused ---
@@ -129,7 +155,7 @@ def test_epochs_may_be_raised_to_train_on(trained: Path, tmp_path: Path, monkeyp
 
 def test_a_second_writer_is_refused(params: Params, prepared: Path, tmp_path: Path):
     with (
-        FolderLock(tmp_path / "checkpoints/hgpose"),
+        lock_folder(tmp_path / "checkpoints/hgpose"),
         pytest.raises(UserError, match="is writing there already"),
     ):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)

@@ -1,0 +1,57 @@
+"""The lock file that a killed DVC may leave empty, which stops every later `dvc repro`: `make repro` removes it.
+
+DVC truncates `.dvc/tmp/rwlock` and then writes it. Killed in between, it leaves a file that is no JSON, and
+DVC has no command that repairs it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pose.io.command import run_stage
+from pose.io.errors import UserError
+
+
+def remove_broken_lock(root: Path) -> str:
+    """Remove a broken lock file of the DVC repository; a line on what was done, or nothing.
+
+    UserError if it is broken while another DVC runs.
+    """
+    folder = root / ".dvc" / "tmp"
+    path = folder / "rwlock"
+    if not path.exists() or _is_readable(path):
+        return ""
+    from dvc.lock import LockError, make_lock
+
+    try:
+        with (
+            make_lock(str(folder / "lock"), str(folder)),
+            make_lock(str(folder / "rwlock.lock"), str(folder)),
+        ):
+            if _is_readable(path):  # meanwhile
+                return ""
+            path.unlink()
+    except LockError:
+        raise UserError(f"{path}: found no JSON while another DVC runs here; wait for it or end it") from None
+    return f"{path}: removed: a DVC that was killed had left it unreadable"
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() <= {"read", "write"}
+
+
+def main() -> None:
+    """Remove a lock file that a killed DVC has left unreadable in this repository."""
+    if line := remove_broken_lock(Path()):
+        print(line)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,43 @@
+"""Which parameters shape a run: what checkpoints, weights and MLflow record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pose.io.schema import flatten
+from pose.params import Params
+
+# Parameters that may differ between a run and its continuation; all others shape the weights or the history.
+FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
+FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes", "timeout"}
+
+
+def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
+    """Every parameter that shapes a run, by dotted key, and `data`, the hash of what it is trained on.
+
+    `epochs` is no part of it, so that it may be raised, nor is the number of processes: these two are part of
+    a run's environment, which may change when it is resumed.
+    """
+    problem = params.task(name).problem
+    shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(problem).model_dump()}
+    shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
+    shape["task"] = params.task(name).model_dump(exclude={"epochs"})
+    # The last bits of the metrics by which weights and thresholds are chosen depend on evaluate.batch.
+    return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
+
+
+def changed_params(params: Params, name: str, trained: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters by which weights were trained (`Weights.provenance`) and that have other values now.
+
+    By dotted key, a text of both values.
+    """
+    now = fingerprint(params, name, "") | {"epochs": params.task(name).epochs}
+    if now["train.precision"] == "auto":  # weights record what it stood for
+        del now["train.precision"]
+    now.pop("data")
+    return {
+        key: f"was {trained[key]!r}, is {value!r}"
+        for key, value in now.items()
+        if key in trained and trained[key] != value
+    }
