@@ -8,7 +8,6 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,7 @@ from pose.io.errors import UserError, reading
 from pose.io.files import read_json, read_text
 from pose.io.images import relative_name
 from pose.io.schema import parse
-from pose.keypoints.skeleton import COCO
+from pose.keypoints.skeleton import COCO, different_joint
 
 Entry = dict[str, Any]  # an object of the JSON file
 
@@ -211,10 +210,8 @@ def check_joints(joints: Any, where: str) -> None:
     """UserError, with the first that differs, for names of joints other than COCO's or in another order."""
     if not isinstance(joints, list) or not joints:
         raise UserError(f"{where}: found no keypoints, expected COCO's {len(COCO)}")
-    for number, (found, expected) in enumerate(zip_longest(joints, COCO.joints), start=1):
-        if found != expected:
-            place = f"keypoint {number} of {len(joints)}: found {reprlib.repr(found)}"
-            raise UserError(f"{where}: {place}, expected {expected!r} (COCO's {len(COCO)} in their order)")
+    if difference := different_joint(joints, COCO.joints):
+        raise UserError(f"{where}: keypoints, {difference} (COCO's {len(COCO)} in their order)")
 
 
 def _check_region(annotation: Entry, image: Entry, where: str) -> None:

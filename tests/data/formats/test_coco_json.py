@@ -51,11 +51,11 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     ),
     "16 joints of the category": (
         set_joints(list(COCO.joints[:16])),
-        "category 'person': keypoint 17 of 16: found None, expected 'right_ankle'",
+        "category 'person': keypoints, joint 17 of 16: found None, expected 'right_ankle'",
     ),
     "joints in another order": (
         set_joints(SWAPPED),
-        "category 'person': keypoint 2 of 17: found 'right_eye', expected 'left_eye'",
+        "category 'person': keypoints, joint 2 of 17: found 'right_eye', expected 'left_eye'",
     ),
     "no joints of the category": (
         lambda content: content["categories"][0].pop("keypoints"),
