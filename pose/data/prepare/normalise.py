@@ -264,6 +264,8 @@ def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Cha
     if not is_missing and 0 < outlined <= 2 * area:  # somebody of whom little is seen
         return
     _, _, width, height = annotation["bbox"]
+    if outlined > 0.99 * width * height:  # the box drawn as a polygon
+        outlined = 0.0
     source = "the outline" if outlined else f"{FILLED} of the box"
     annotation["area"] = round(outlined or FILLED * max(width * height, spanned), 2)
     changes.add(f"area {'missing' if is_missing else 'not that of a person'}, {source} taken", name)
