@@ -61,14 +61,13 @@ class CocoEvaluation:
         return {name: float(value) for name, value in stats if value >= 0}
 
     def matched(self) -> set[int]:
-        """Annotation ids of the people who were found at every OKS threshold."""
-        images = (image for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)] if image)
-        return {
-            int(annotation_id)
-            for image in images
-            for annotation_id, is_found in zip(image["gtIds"], image["gtMatches"].all(axis=0), strict=True)
-            if is_found
-        }
+        """Annotation ids of the people who count and were found at every OKS threshold."""
+        matched: set[int] = set()
+        for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
+            if image:
+                is_found_P = image["gtMatches"].all(axis=0) & ~np.array(image["gtIgnore"], dtype=bool)
+                matched.update(np.array(image["gtIds"])[is_found_P].tolist())
+        return matched
 
     def precision(self) -> pd.DataFrame:
         """Precision over recall at OKS 0.5 and 0.75, and the mean of 0.5 to 0.95; NaN without annotations."""

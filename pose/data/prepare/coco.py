@@ -221,7 +221,7 @@ def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Info]:
     """The image as JPEG bytes, and `Info`; Unusable if it is damaged or of another size than annotated."""
     data, image_HW3 = read_raw_image(image.file.path)
     exif, is_turned = "", False
-    if EXIF in data[:EXIF_WITHIN]:
+    if EXIF in data[:EXIF_WITHIN] or image_HW3.shape[1::-1] != image.size_wh:
         _, upright_HW3 = read_raw_image(image.file.path, upright=True)
         if upright_HW3.shape[1::-1] == image.size_wh and not np.array_equal(image_HW3, upright_HW3):
             fits_both = image_HW3.shape == upright_HW3.shape

@@ -14,6 +14,7 @@ from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError
 from pose.io.images import relative_name
 
+SEPARATOR = re.compile(r"\\|\?d=")  # the second where Label Studio serves files of a disk
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of a file
 LONGEST_PATH = 4096  # characters of a `file_name`, which may be a path on another machine
 
@@ -68,7 +69,7 @@ def possible_names(written: object, where: str) -> list[str]:
     if not isinstance(written, str) or len(written) > LONGEST_PATH:
         return [relative_name(written, where)]
     names = [written]
-    for text in dict.fromkeys((written.replace("\\", "/"), unquote(written).replace("\\", "/"))):
+    for text in dict.fromkeys(SEPARATOR.sub("/", one) for one in (written, unquote(written))):
         parts = [part for part in text.split("/") if part not in ("", ".")]
         names += ["/".join(parts[first:]) for first in range(len(parts))]
         names += [UPLOAD.sub("", part) for part in parts[-1:]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,15 +67,17 @@ def read_normalised(coco: Path, path: Path, params: CocoParams) -> Normalised:
         for image, file in zip(images, files, strict=True):
             if not (image.get("width") and image.get("height")):
                 _read_size(image, file, params, changes)
-        for annotation in annotations:
+        for number, annotation in enumerate(annotations, start=1):
             if annotation.get("category_id") == person["id"]:
-                name = f"annotation {annotation.get('id')!r}"
+                name = f"annotation {annotation.get('id', f'number {number}')}"
                 with reading(f"{path}: {name}", "an annotation"):
                     _complete(annotation, f"{path}: {name}", name, changes)
         ids = [annotation.get("id") for annotation in annotations]
-        if len(set(ids)) < len(ids) or any(type(number) is not int or number < 1 for number in ids):
+        uses = Counter(ids)
+        if wrong := [number for number in ids if type(number) is not int or number < 1 or uses[number] > 1]:
             _number_from(1, annotations)
-            changes.add("annotation ids missing, below 1 or twice, all numbered anew", "1", len(ids))
+            kind = "annotation ids missing, below 1 or twice, all numbered anew"
+            changes.add(kind, repr(wrong[0]), len(ids))
     return Normalised(check_annotations(path, content), files, changes)
 
 

@@ -223,7 +223,7 @@ READ: dict[Callable[[str], Export], list[str]] = {
     table_converted: [
         "names of joints read as COCO's: 1 (first: 'Nose')",
         "category taken for 'person': 1 (first: 'Skater')",
-        "iscrowd missing, taken for 0: 2 (first: annotation None)",
+        "iscrowd missing, taken for 0: 2 (first: annotation number 1)",
         "id read as a whole number: 2 (first: 1.0)",
         "width and height missing, read from the image: 2",
     ],
