@@ -249,7 +249,8 @@ def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None
         if not any(image.split == split for image in images):
             found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used"
             reasons = f"({summary.reasons(split) or 'none listed'})"
-            raise UserError("; ".join([f"{coco}: {found} {reasons}", *summary.unusable[:1]]))
+            own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
+            raise UserError("; ".join([f"{coco}: {found} {reasons}", *(own or summary.unusable)[:1]]))
 
 
 def _count(images: Sequence[Image], infos: Sequence[Info | Unusable], summary: Summary) -> None:

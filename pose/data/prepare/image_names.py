@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isfile  # unlike Path.is_file no error for names that are too long
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,8 +16,10 @@ from pose.io.errors import UserError
 from pose.io.images import relative_name
 
 SEPARATOR = re.compile(r"\\|\?d=")  # the second where Label Studio serves files of a disk
+SHOWN = 80  # characters of a name in notes
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of a file
 LONGEST_PATH = 4096  # characters of a `file_name`, which may be a path on another machine
+DEEPEST = 16  # folders of it that are tried
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,19 @@ def find_images(
     """
     found: list[tuple[str, Path | None]] = []
     for image in images:
-        names = possible_names(image["file_name"], f"{where}: image {image.get('id')!r}: file_name")
-        places = ((name, folder) for name in names for folder in folders if (folder / name).is_file())
+        names = possible_names(image.get("file_name"), f"{where}: image {image.get('id')!r}: file_name")
+        places = ((name, folder) for name in names for folder in folders if isfile(folder / name))
         found.append(next(places, (names[0], None)))
     claims = Counter(found)
     files = []
     for image, (name, folder) in zip(images, found, strict=True):
         written, image["file_name"] = image["file_name"], name
-        missing = f"{written!r} is in none of the folders {', '.join(map(str, folders))}"
+        shown = repr(written[-SHOWN:])
+        missing = f"{shown} is in none of the folders {', '.join(map(str, folders))}"
         if folder and name != written:
-            missing = f"{written!r} could be {folder / name}, as that of another image could"
+            missing = f"{shown} could be {folder / name}, as that of another image could"
             if claims[name, folder] == 1:
-                changes.add("file_name means a file of another name", f"{written!r} {name!r}")
+                changes.add("file_name means a file of another name", f"{shown}, {name[-SHOWN:]!r}")
         is_sure = folder and (name == written or claims[name, folder] == 1)
         files.append(ImageFile((folder or folders[0]) / name, "" if is_sure else missing))
     return files
@@ -71,7 +75,7 @@ def possible_names(written: object, where: str) -> list[str]:
     names = [written]
     for text in dict.fromkeys(SEPARATOR.sub("/", one) for one in (written, unquote(written))):
         parts = [part for part in text.split("/") if part not in ("", ".")]
-        names += ["/".join(parts[first:]) for first in range(len(parts))]
+        names += ["/".join(parts[first:]) for first in range(max(0, len(parts) - DEEPEST), len(parts))]
         names += [UPLOAD.sub("", part) for part in parts[-1:]]
     usable = []
     for name in dict.fromkeys(names):

@@ -224,6 +224,8 @@ def _complete(annotation: Entry, where: str, name: str, changes: Changes) -> Non
     parse(Joints, annotation, where)
     numbers = annotation["keypoints"]
     joints = [(x, y) for x, y, flag in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True) if flag]
+    if len(joints) > 1 and max(map(max, joints)) <= 1 and min(map(min, joints)) >= 0:
+        raise UserError(f"{where}: all joints lie between 0 and 1, expected px, not shares of the image")
     if (said := annotation.get("num_keypoints")) != len(joints):
         changes.add(f"num_keypoints {'missing' if said is None else 'wrong'}, flags counted instead", name)
     annotation["num_keypoints"] = len(joints)
@@ -264,10 +266,10 @@ def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Cha
     if not is_missing and (not joints or area > max(LEAST_AREA, LEAST_FILLED * spanned)):
         return
     outlined = _outlined_area(annotation)
-    if not is_missing and 0 < outlined <= 2 * area:  # somebody of whom little is seen
-        return
+    if not is_missing and outlined <= 2 * area and area > LEAST_AREA and outlined:
+        return  # somebody of whom little is seen
     _, _, width, height = annotation["bbox"]
-    if outlined > 0.99 * width * height:  # the box drawn as a polygon
+    if outlined <= LEAST_AREA or outlined > 0.99 * width * height:  # none, or the box drawn as a polygon
         outlined = 0.0
     source = "the outline" if outlined else f"{FILLED} of the box"
     annotation["area"] = round(outlined or FILLED * max(width * height, spanned), 2)

@@ -19,6 +19,7 @@ from helpers import (
 from raw_sets import rewrite_train, with_orientation, write_two_splits
 
 from pose.data.image_set import ImageSet
+from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
 
 # ---- names of images ----
@@ -78,6 +79,32 @@ def test_the_first_missing_image_is_named_with_where_it_was_looked_for(tmp_path:
     folders = f"{tmp_path}/coco/train2017, {tmp_path}/coco"
     assert f"the first image missing: 'photos/none.jpg' is in none of the folders {folders}\n" in f"{text}\n"
     assert "image missing 2" in text
+
+
+def test_a_split_whose_images_are_missing_names_the_first(tmp_path: Path):
+    write_two_splits(tmp_path)
+    (tmp_path / "coco" / "val2017" / "000000000003.jpg").unlink()
+    found = (
+        r"none of 1 validation images can be used \(image missing 1\); validation: the first image missing"
+    )
+    with pytest.raises(UserError, match=f"{found}: '000000000003.jpg' is in none of the folders .*val2017"):
+        prepare_images(tmp_path)
+
+
+def test_a_name_that_no_file_system_takes_is_of_no_file(tmp_path: Path):
+    _, text = prepared_names(tmp_path, "/".join("a" * 2000), "\u00e4" * 199, files=())
+    assert "image missing 2" in text
+
+
+@pytest.mark.parametrize("name", [None, 7, "", "a\nb.jpg", "..", "a" * 5000])
+def test_what_is_no_name_is_refused(tmp_path: Path, name: Any):
+    content = write_two_splits(tmp_path)
+    content["images"][0]["file_name"] = name
+    rewrite_train(tmp_path, content)
+    with pytest.raises(
+        UserError, match=r"train2017.json: image 1: file_name .* is not usable, expected a rel"
+    ):
+        prepare_images(tmp_path)
 
 
 def test_no_name_leads_out_of_the_folder(tmp_path: Path):

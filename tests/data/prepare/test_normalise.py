@@ -56,6 +56,7 @@ OUTLINE = [[10, 8, 58, 8, 58, 40, 10, 8]]
             30,
             "",
         ),  # of somebody hardly seen, as in COCO
+        ({"area": 1.0, "segmentation": [[10, 8, 11, 8, 11, 9, 10, 9]]}, 0.53 * 2000, "0.53 of the box taken"),
         ({"area": 300, "segmentation": []}, 300, ""),
     ],
 )
@@ -107,6 +108,7 @@ def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
             {"keypoints": [[1, 1, 2]] * 17},
             "keypoints: found 17 entries, expected 51: x, y and flag of 17 joints",
         ),
+        ({"keypoints": [0.2, 0.31, 2] * 17}, "all joints lie between 0 and 1, expected px, not shares of"),
         ({"keypoints": [10, 12, 2]}, "keypoints: found 3 entries, expected 51"),
         ({"category_id": 1, "iscrowd": 0.5}, "iscrowd: found 0.5, .*0 or 1"),
         ({"area": "large"}, "area: found 'large', .*number"),
