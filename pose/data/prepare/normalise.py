@@ -73,8 +73,8 @@ def read_normalised(coco: Path, path: Path, params: CocoParams) -> Normalised:
                 with reading(f"{path}: {name}", "an annotation"):
                     _complete(annotation, f"{path}: {name}", name, changes)
         ids = [annotation.get("id") for annotation in annotations]
-        uses = Counter(ids)
-        if wrong := [number for number in ids if type(number) is not int or number < 1 or uses[number] > 1]:
+        uses = Counter(map(repr, ids))
+        if wrong := [one for one in ids if type(one) is not int or one < 1 or uses[repr(one)] > 1]:
             _number_from(1, annotations)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
@@ -237,6 +237,11 @@ def _complete(annotation: Entry, where: str, name: str, changes: Changes) -> Non
         changes.add("segmentation without its outer list", name)
         annotation["segmentation"] = [outline]
     _complete_box(annotation, joints, name, changes)
+    if annotation["iscrowd"] and not annotation.get("segmentation") and 0 not in annotation["bbox"][2:]:
+        x, y, width, height = annotation["bbox"]
+        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotation["segmentation"] = [corners]
+        changes.add("crowd without its region, its box taken", name)
     _complete_area(annotation, joints, name, changes)
 
 
@@ -253,9 +258,10 @@ def _complete_box(annotation: Entry, joints: list[Any], name: str, changes: Chan
 
 
 def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Changes) -> None:
-    """Derive an area that is missing, or that is none in px of somebody who has joints.
+    """Derive an area that is missing or negative, or that is none in px of somebody who has joints.
 
-    OKS measures distances by its root: with an area of 1 nobody would ever be found.
+    OKS measures distances by its root: with an area of 1 nobody would ever be found. A negative one of somebody
+    without joints would forgive people found anywhere.
     """
     area: Any = annotation.get("area")
     if isinstance(area, str):
@@ -263,7 +269,7 @@ def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Cha
     low, high = _extent(joints)
     spanned = (high[0] - low[0]) * (high[1] - low[1])
     is_missing = area is None or area == []
-    if not is_missing and (not joints or area > max(LEAST_AREA, LEAST_FILLED * spanned)):
+    if not is_missing and (area > max(LEAST_AREA, LEAST_FILLED * spanned) if joints else area >= 0):
         return
     outlined = _outlined_area(annotation)
     if not is_missing and outlined <= 2 * area and area > LEAST_AREA and outlined:

@@ -70,12 +70,32 @@ def test_an_area_that_is_none_is_taken_from_the_outline_or_the_box(
     assert (": area" in str(summary)) == bool(note)
 
 
+def test_a_negative_area_of_people_without_joints_is_derived_too(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["annotations"].insert(0, person_entry(4, 1, joints=0, area=-1, segmentation=OUTLINE))
+    rewrite_train(tmp_path, content)
+    assert prepared_person(tmp_path)[0]["area"] == 768
+
+
 def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path: Path):
     write_two_splits(tmp_path, bbox=[0, 0, 0, 0], area=None, segmentation=[])
     person, summary = prepared_person(tmp_path)
     assert person["bbox"] == [10, 8, 48, 32]
     assert person["area"] == pytest.approx(0.53 * 48 * 32)
     assert "bbox missing or empty, put around joints and outline: 1 (first: annotation 1)" in str(summary)
+
+
+def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    box = {"bbox": [60, 40, 10, 12], "area": 120, "iscrowd": True}
+    content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1} | box)
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    mask_HW = images.mask(0)
+    assert mask_HW is not None
+    assert not mask_HW[40:52, 60:70].any()
+    assert (~mask_HW).sum() == 120
+    assert "crowd without its region, its box taken: 1 (first: annotation 4)" in str(summary)
 
 
 def test_flags_are_counted_whatever_num_keypoints_says(tmp_path: Path):
