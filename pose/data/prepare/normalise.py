@@ -106,15 +106,19 @@ def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Norma
         for number, people in raw.people_of.items():
             for annotation in people:
                 annotation["image_id"] = number
-    people, before = _people(raw), _people(first.raw)
-    ids = {annotation["id"] for annotation in before}
+    people = _people(raw)
+    ids = {annotation["id"] for annotation in _people(first.raw)}
     if clashes := ids & {annotation["id"] for annotation in people}:
         _number_from(max(ids) + 1, people)
         changes.add(f"annotation ids that {other} has too, all numbered anew", str(min(clashes)), len(people))
-    if before and people and before[0]["category_id"] != (category := people[0]["category_id"]):
+    own, person = (
+        next(one["id"] for one in each.rest["categories"] if one["name"] == "person")
+        for each in (raw, first.raw)
+    )
+    if own != person:
         for annotation in people:
-            annotation["category_id"] = before[0]["category_id"]
-        changes.add(f"category id of people made that of {other}", str(category), len(people))
+            annotation["category_id"] = person
+        changes.add(f"category id of people made that of {other}", str(own), len(people))
     return replace(second, raw=raw)
 
 
@@ -260,8 +264,8 @@ def _complete_box(annotation: Entry, joints: list[Any], name: str, changes: Chan
 def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Changes) -> None:
     """Derive an area that is missing or negative, or that is none in px of somebody who has joints.
 
-    OKS measures distances by its root: with an area of 1 nobody would ever be found. A negative one of somebody
-    without joints would forgive people found anywhere.
+    OKS measures distances by its root: with an area of 1 nobody would ever be found. A negative one, of
+    somebody without joints, would forgive people found anywhere.
     """
     area: Any = annotation.get("area")
     if isinstance(area, str):
