@@ -109,13 +109,15 @@ def _prepare(set: str | None) -> None:
     from pose.data.prepare.coco import prepare_coco
     from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
     from pose.io.paths import PREPARED
+    from pose.metrics.truth import check_truth
     from pose.params import load_params
 
     params = load_params()
     if set in (None, "lsp_mpii"):
         print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
     if set in (None, "coco"):
-        print(prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
+        root, folder = params.data.root, PREPARED["multi"]
+        print(prepare_coco(root, folder, params=params.prepare.coco, seed=params.seed, check=check_truth))
 
 
 def _link_data(folder: Path) -> None:

@@ -28,6 +28,7 @@ from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import COCO, MPII
+from pose.metrics.truth import check_truth
 from pose.models.published import EXTERNAL_FORMATS
 from pose.models.weights import save_weights
 from pose.params import CocoParams, Params, SplitCounts, parse_params
@@ -182,6 +183,8 @@ COCO_PARAMS = CocoParams(
     longest=96,
     jpeg_quality=95,
     ignore_unlabelled=True,
+    assume_coco_joints=False,
+    exif="stored",
 )
 SIZE = 80, 60  # width, height of the images made here
 
@@ -264,7 +267,7 @@ def coco_params(**values: Any) -> CocoParams:
 
 def prepare_images(root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1) -> tuple[ImageSet, Summary]:
     folder = root / "prepared" / "coco"
-    summary = prepare_coco(root, folder, params=params, seed=seed, workers=1)
+    summary = prepare_coco(root, folder, params=params, seed=seed, check=check_truth, workers=1)
     return ImageSet(folder), summary
 
 

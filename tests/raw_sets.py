@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-from helpers import ROOT, noise
+from helpers import ROOT, annotation_file_content, image_entry, noise, person_entry, write_annotations
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
@@ -24,6 +24,7 @@ PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(
 )
 EMPTY = np.zeros((0, 0))  # MATLAB's []
 IMAGE_SIZE = 120, 100  # width, height of all images
+TRAIN_FILE = "annotations/person_keypoints_train2017.json"
 
 
 def prepare_people(root: Path, *, workers: int | None = 1, **replaced: Any) -> tuple[PersonSet, Summary]:
@@ -43,6 +44,27 @@ def write_images(folder: Path, names: list[str]) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names):
         (folder / "images" / name).write_bytes(encode_jpeg(noise(seed, *IMAGE_SIZE), 90))
+
+
+def write_two_splits(root: Path, **person: Any) -> dict[str, Any]:
+    """Train: images 1 and 2, val: 3, a person each; `person` changes the first. Returns train's content."""
+    people = [person_entry(1, 1, **person), person_entry(2, 2)]
+    content = annotation_file_content([image_entry(1), image_entry(2)], people)
+    write_annotations(root, "train2017", content)
+    write_annotations(root, "val2017", annotation_file_content([image_entry(3)], [person_entry(3, 3)]))
+    return content
+
+
+def rewrite_train(root: Path, content: dict[str, Any]) -> None:
+    """Other annotations for the same image files."""
+    (root / "coco" / TRAIN_FILE).write_text(json.dumps(content))
+
+
+def with_orientation(jpeg: bytes, orientation: int) -> bytes:
+    """The JPEG with EXIF data that says how it is to be turned: 6 is a quarter, 3 a half."""
+    entry = b"\x01\x12\0\x03\0\0\0\x01" + orientation.to_bytes(2, "big") + bytes(2)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + entry + bytes(4)
+    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
 
 
 def write_mat(path: Path, **variables: Any) -> Path:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import build_cpu_task, internal_network, write_initial_weights, write_params_file
+from helpers import COCO_PARAMS, build_cpu_task, internal_network, write_initial_weights, write_params_file
 from ruamel.yaml import YAML
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
@@ -27,6 +27,7 @@ from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.data.formats.published_h5 import read_published
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
+from pose.data.prepare.normalise import read_normalised
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.images import read_image
@@ -53,6 +54,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "mpii.mat": read_mpii_mat,
     **dict.fromkeys(("mpii.json", "mpii.json.gz"), read_mpii_json),
     "coco.json": read_annotations,
+    "person_keypoints_val.json": lambda path: read_normalised(path.parent, path, COCO_PARAMS),
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,
     "results.json": lambda path: read_coco_results(path, joints=17),
@@ -90,6 +92,7 @@ def sound(
     people = shutil.copy(drawn_root / "mpii/mpii_annotations.json", folder / "mpii.json").read_bytes()
     (folder / "mpii.json.gz").write_bytes(gzip.compress(people, mtime=0))
     shutil.copy(drawn_root / "coco/annotations/person_keypoints_val2017.json", folder / "coco.json")
+    shutil.copy(folder / "coco.json", folder / "person_keypoints_val.json")
     (folder / "valid_id").write_text("".join(f"{number}\n" for number in range(100, 200)))
     (folder / "metrics.json").write_text(json.dumps({"PCKh": {"0.5": 1.0}, "people": {"all": 3}}))
     (folder / "results.json").write_text(json.dumps([{"image_id": 1, "score": 1, "keypoints": [1.0] * 51}]))

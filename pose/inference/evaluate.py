@@ -16,6 +16,8 @@ from pose.inference.predictor import predict_batches, select_device
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, file_hash, remove_stale_temp_files, write_json
 from pose.io.paths import PREPARED, TaskPaths
+from pose.keypoints.skeleton import different_joint
+from pose.metrics.monitored import MONITORED
 from pose.metrics.pck import Scores
 from pose.models.weights import load_weights
 from pose.params import Params
@@ -52,7 +54,9 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     data = open_data(problem.params, prepared or PREPARED[problem.kind])
     if data.skeleton != problem.skeleton:
         found = f"joints of skeleton {data.skeleton.name}"
-        raise UserError(f"{data.path}: found {found}, expected those of {path}, {problem.skeleton.name}")
+        difference = different_joint(data.skeleton.joints, problem.skeleton.joints)
+        expected = f"expected those of {path}, {problem.skeleton.name}"
+        raise UserError(f"{data.path}: found {found}, {expected}{difference and f' ({difference})'}")
     rows = data.rows("evaluation")
     if len(rows) == 0:
         expected = "expected some of split validation or test"
@@ -68,6 +72,9 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
 
     people = [one for outputs, affine_B23 in predict(rows) for one in problem.decode(outputs, affine_B23)]
     scores = data.score(people, rows)
+    if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):
+        found = f"found nobody with a labelled joint in {len(rows):,} {data.unit}"
+        raise UserError(f"{data.path}: {found}, expected some to score")
     for file, table in data.tables(people, rows).items():
         with atomic_write(paths.plots / f"{file}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import reprlib
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import zip_longest
 
 import numpy as np
 from pydantic import ConfigDict, model_validator
@@ -62,6 +65,14 @@ class Skeleton(Frozen):
     def scored_joints(self) -> np.ndarray:
         """Indices of the joints that means of PCK average over."""
         return np.array(self.scored or range(len(self)))
+
+
+def different_joint(found: Sequence[object], expected: Sequence[str]) -> str:
+    """The first joint that is another one, in words; empty if all are the same."""
+    for number, (one, other) in enumerate(zip_longest(found, expected), start=1):
+        if one != other:
+            return f"joint {number} of {len(found)}: found {reprlib.repr(one)}, expected {other!r}"
+    return ""
 
 
 def read_skeleton(text: str | bytes, source: str) -> Skeleton:

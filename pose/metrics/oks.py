@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.data.formats.coco_json import read_annotations
+from pose.data.formats.coco_json import RawCoco, read_annotations
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
@@ -59,6 +59,15 @@ class CocoEvaluation:
         """Those of the ten numbers that exist: without people of a size there is none for that size."""
         stats = zip(TEN, self.coco_eval.stats, strict=True)
         return {name: float(value) for name, value in stats if value >= 0}
+
+    def matched(self) -> set[int]:
+        """Annotation ids of the people who count and were found at every OKS threshold."""
+        matched: set[int] = set()
+        for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
+            if image:
+                is_found_P = image["gtMatches"].all(axis=0) & ~np.array(image["gtIgnore"], dtype=bool)
+                matched.update(np.array(image["gtIds"])[is_found_P].tolist())
+        return matched
 
     def precision(self) -> pd.DataFrame:
         """Precision over recall at OKS 0.5 and 0.75, and the mean of 0.5 to 0.95; NaN without annotations."""
@@ -108,15 +117,19 @@ class CocoEvaluation:
 
 
 class CocoTruth:
-    """A split's annotations, read once. UserError if pycocotools is missing or the file cannot be read."""
+    """A split's annotations, read once. UserError if pycocotools is missing or the file cannot be read.
 
-    def __init__(self, path: str | Path, skeleton: Skeleton) -> None:
+    source: a file, or what one holds, whose annotations get a key `ignore`.
+    """
+
+    def __init__(self, source: str | Path | RawCoco, skeleton: Skeleton) -> None:
         self._skeleton = skeleton
         try:
             from pycocotools.coco import COCO as Annotations
         except ModuleNotFoundError:
             raise UserError("pycocotools: not installed, expected it for COCO's metrics") from None
-        raw = read_annotations(path)  # checked, since pycocotools trusts its input
+        # checked, since pycocotools trusts its input
+        raw = source if isinstance(source, RawCoco) else read_annotations(source)
         people = [person for people in raw.people_of.values() for person in people]
         with contextlib.redirect_stdout(io.StringIO()):
             self._coco = Annotations()

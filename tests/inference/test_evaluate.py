@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import build_cpu_task
+from helpers import (
+    annotation_file_content,
+    build_cpu_task,
+    coco_params,
+    image_entry,
+    person_entry,
+    write_annotations,
+)
 
+from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.io.errors import UserError
 from pose.keypoints.skeleton import MPII
 from pose.models.weights import save_weights
-from pose.params import Params
+from pose.params import Params, SplitCounts
 from pose.tasks.task import build_task
 
 
@@ -32,4 +40,20 @@ def test_weights_of_another_skeleton_than_the_data_are_refused(
     found = "joints of skeleton mpii, expected those of .*last.pt, other"
     with pytest.raises(UserError, match=f"{prepared.name}: found {found}"):
         evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_images_without_anybody_to_score_are_refused(params: Params, tmp_path: Path):
+    for number, name in ((1, "train2017"), (2, "val2017")):
+        people = [person_entry(number, number, joints=0)]
+        write_annotations(tmp_path, name, annotation_file_content([image_entry(number)], people))
+    folder, anybody = tmp_path / "prepared", coco_params(min_people=SplitCounts(train=0, validation=0))
+    prepare_coco(tmp_path, folder, params=anybody, seed=1, workers=1)
+    save_weights(
+        evaluated_weights(params, "hgpose-ae", tmp_path), build_cpu_task(params, "hgpose-ae").weights()
+    )
+    with pytest.raises(
+        UserError, match=r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"
+    ):
+        evaluate(params, "hgpose-ae", folder=tmp_path, prepared=folder)
     assert not (tmp_path / "metrics").exists()

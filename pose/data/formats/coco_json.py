@@ -5,23 +5,26 @@ H W image px. An RLE is a region as run lengths, see `pose.data.rle`.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 from pose.data.rle import region_of
 from pose.io.errors import UserError, reading
 from pose.io.files import read_json, read_text
 from pose.io.images import relative_name
 from pose.io.schema import parse
-from pose.keypoints.skeleton import COCO
+from pose.keypoints.skeleton import COCO, different_joint
 
 Entry = dict[str, Any]  # an object of the JSON file
 
+MOST_PIXELS = 250_000_000  # as of the images that OpenCV reads, see `pose/__init__.py`
 MIN_POLYGON = 6  # numbers of a polygon's corners; real files have a few with fewer, which cover nothing
 
 
@@ -46,14 +49,20 @@ def read_annotations(path: str | Path) -> RawCoco:
 
     UserError, naming file and entry, for whatever could not be trained or scored on.
     """
-    path = Path(path)
-    content = read_json(path)
+    return check_annotations(Path(path), read_json(path))
+
+
+def check_annotations(path: Path, content: Any) -> RawCoco:
+    """The content of such a file, checked; errors as of `read_annotations`."""
     with reading(path, "images, annotations and categories"):
         category_of = _by_id(content["categories"], _Category, f"{path}: category")
         other_ids = _other_categories(category_of, path)
         image_of = _by_id(content["images"], _Image, f"{path}: image")
         for image_id, image in image_of.items():
             relative_name(image["file_name"], f"{path}: image {image_id}: file_name")
+            if image["width"] * image["height"] > MOST_PIXELS:  # memory is taken for them to check an RLE
+                found = f"found {image['width']} x {image['height']} px"
+                raise UserError(f"{path}: image {image_id}: {found}, expected {MOST_PIXELS:,} px at most")
         people = [one for one in content["annotations"] if one.get("category_id") not in other_ids]
         people_of: dict[int, list[Entry]] = {image_id: [] for image_id in image_of}
         for annotation_id, annotation in _by_id(people, _Annotation, f"{path}: annotation").items():
@@ -107,20 +116,34 @@ def region(annotation: Entry, height: int, width: int) -> np.ndarray:
 # --- what is expected of the entries: all that pycocotools reads; they may have more keys ---
 
 
-def _check_flags(keypoints: list[float]) -> list[float]:
-    if not set(keypoints[2::3]) <= {0, 1, 2}:
-        raise ValueError(f"found flags {sorted(set(keypoints[2::3]))}, expected 0, 1 or 2")
-    return keypoints
-
-
 NUMBERS = 3 * len(COCO)
+FLAGS = {0, 1, 2}
+
+
+def _name_joint(keypoints: Any, check: ValidatorFunctionWrapHandler) -> list[float]:
+    """The numbers, checked; ValueError with the joint of a wrong one instead of its place in the list."""
+
+    def wrong(place: int, expected: str) -> ValueError:
+        joint, part = COCO.joints[place // 3], ("x", "y", "flag")[place % 3]
+        return ValueError(f"{joint} has {part} {reprlib.repr(keypoints[place])}, expected {expected}")
+
+    try:
+        numbers: list[float] = check(keypoints)
+    except ValidationError as error:
+        if isinstance(keypoints, list) and len(keypoints) == NUMBERS:
+            raise wrong(int(error.errors()[0]["loc"][0]), "a number") from None
+        found = f"{len(keypoints)} entries" if isinstance(keypoints, list) else reprlib.repr(keypoints)
+        raise ValueError(f"found {found}, expected {NUMBERS}: x, y and flag of {len(COCO)} joints") from None
+    if not FLAGS.issuperset(numbers[2::3]):
+        raise wrong(next(k for k in range(2, NUMBERS, 3) if numbers[k] not in FLAGS), "0, 1 or 2")
+    return numbers
+
+
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=1)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 Corner = Annotated[float, Field(ge=-1e5, le=1e5)]  # px; pycocotools takes memory for every pixel on the way
-Keypoints = Annotated[
-    list[float], Field(min_length=NUMBERS, max_length=NUMBERS), AfterValidator(_check_flags)
-]
+Keypoints = Annotated[list[float], Field(min_length=NUMBERS, max_length=NUMBERS), WrapValidator(_name_joint)]
 
 
 class _Entry(BaseModel):
@@ -144,7 +167,13 @@ class _Rle(_Entry):
     counts: str | list[Annotated[int, Field(ge=0)]]
 
 
-class _Annotation(_Entry):
+class Joints(_Entry):
+    """The joints of an annotation, whatever else it has."""
+
+    keypoints: Keypoints
+
+
+class _Annotation(Joints):
     id: Annotated[Id, Field(ge=1)]  # 0 marks who was not found
     image_id: Id
     category_id: Id
@@ -152,7 +181,6 @@ class _Annotation(_Entry):
     bbox: Box
     area: float
     num_keypoints: Id
-    keypoints: Keypoints
     segmentation: list[list[Corner]] | _Rle | None = None
 
 
@@ -174,12 +202,16 @@ def _other_categories(category_of: dict[int, Entry], path: Path) -> set[int]:
         found = ", ".join(repr(category["name"]) for category in category_of.values())[:200] or "none"
         raise UserError(f"{path}: found categories {found}, expected 'person' among them")
     for category in people.values():
-        joints, expected = category.get("keypoints", list(COCO.joints)), list(COCO.joints)
-        if joints != expected:
-            raise UserError(
-                f"{path}: category 'person' has keypoints {joints}, expected {', '.join(expected)}"
-            )
+        check_joints(category.get("keypoints"), f"{path}: category 'person'")
     return category_of.keys() - people.keys()
+
+
+def check_joints(joints: Any, where: str) -> None:
+    """UserError, with the first that differs, for names of joints other than COCO's or in another order."""
+    if not isinstance(joints, list) or not joints:
+        raise UserError(f"{where}: found no keypoints, expected COCO's {len(COCO)}")
+    if difference := different_joint(joints, COCO.joints):
+        raise UserError(f"{where}: keypoints, {difference} (COCO's {len(COCO)} in their order)")
 
 
 def _check_region(annotation: Entry, image: Entry, where: str) -> None:

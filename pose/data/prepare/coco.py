@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.formats.coco_json import (
-    Entry,
-    RawCoco,
-    is_labelled_person,
-    read_annotations,
-    read_valid_ids,
-    region,
-)
+from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person, read_valid_ids, region
 from pose.data.formats.folders import find_folder
 from pose.data.image_set import FILE, SPLITS, annotation_file
+from pose.data.prepare.image_names import ImageFile
+from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
 from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
-from pose.data.prepare.summary import IMAGE_MISSING, Summary
+from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.rle import runs_of
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, write_text
@@ -35,14 +30,30 @@ from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.keypoints.skeleton import COCO
 from pose.params import CocoParams
 
-YEARS = ("2017", "2014")
+YEARS = ("2017", "2014", "")  # none: what annotation tools write
 FILES = ("train", "val")  # of a year
 VALID_ID = "valid_id"
 MIN_FOUND = 0.1  # share of `valid_id`'s images: with fewer, the list is about a larger set than this one
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
 
-# Of a packed image: the affine (2, 3) to it, and run lengths of where the loss must not look.
-Info = tuple[np.ndarray, np.ndarray]
+EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
+TURNED = "images turned upright, since only so they have the annotated size"
+FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
+
+# Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
+Check = Callable[[RawCoco], list[str]]
+
+
+@dataclass(frozen=True)
+class Info:
+    """Of a packed image: the affine to it, and run lengths of where the loss must not look.
+
+    exif: a note on its orientation, if its EXIF data has one that matters.
+    """
+
+    affine_23: np.ndarray
+    ignore_R: np.ndarray
+    exif: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Image:
     entry: Entry
     annotations: list[Entry]
     split: str
-    path: Path
+    file: ImageFile
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -66,17 +77,23 @@ class Image:
 
 
 def prepare_coco(
-    root: str | Path, folder: str | Path, *, params: CocoParams, seed: int, workers: int | None = None
+    root: str | Path,
+    folder: str | Path,
+    *,
+    params: CocoParams,
+    seed: int,
+    check: Check | None = None,
+    workers: int | None = None,
 ) -> Summary:
     """Write the prepared folder. The same input gives the same bytes.
 
-    root: folder with `coco` in it. workers: threads, all cores if None. UserError if nothing usable is
-    present. Each file is written atomically, `coco.h5` last.
+    root: folder with `coco` in it. check: of what will be scored on. workers: threads, all cores if None.
+    UserError if nothing usable is present. Each file is written atomically, `coco.h5` last.
     """
     coco, folder = find_folder(root, "coco"), Path(folder)
-    files, notes = find_annotations(coco)
+    files, notes = find_annotations(coco, params)
     images, rule = split_images(coco, files)
-    title = f"prepared from {coco}: {', '.join(file.path.name for file in files)}"
+    title = f"prepared from {coco}: {', '.join(file.raw.path.name for file in files)}"
     summary = Summary(title, ("listed", "kept", "people", "crowds"), [rule, *notes])
     summary.counts.update((image.split, "listed") for image in images)
     images = choose(images, params, seed, summary)
@@ -94,7 +111,17 @@ def prepare_coco(
             _write_columns(file, kept, [info for info in packed if not isinstance(info, Unusable)], coco)
         for split in SPLITS:
             of_split = [image for image in kept if image.split == split]
-            content = files[0].rest | {
+            if check:
+                people_of = {image.entry["id"]: image.annotations for image in of_split}
+                raw = RawCoco(
+                    annotation_file(folder, split),
+                    [image.entry for image in of_split],
+                    people_of,
+                    files[0].raw.rest,
+                    0,
+                )
+                summary.notes += [f"{split}: {note}" for note in check(raw)]
+            content = files[0].raw.rest | {
                 "images": [image.entry for image in of_split],
                 "annotations": [annotation for image in of_split for annotation in image.annotations],
             }
@@ -102,7 +129,7 @@ def prepare_coco(
     return summary
 
 
-def find_annotations(coco: Path) -> tuple[list[RawCoco], list[str]]:
+def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], list[str]]:
     """The annotation files of the newest year that is present, and notes on them."""
     names_of = {year: [f"person_keypoints_{name}{year}.json" for name in FILES] for year in YEARS}
     paths_of = {
@@ -113,13 +140,14 @@ def find_annotations(coco: Path) -> tuple[list[RawCoco], list[str]]:
     if year is None:
         expected = " or ".join(" and ".join(names) for names in names_of.values())
         raise UserError(f"{coco}: no annotations of people, expected annotations/{expected}")
-    files = [read_annotations(path) for path in paths_of[year]]
+    files = [read_normalised(coco, path, params) for path in paths_of[year]]
     if len(files) == 2:
-        _check_ids_differ(*files)
-    notes = [
-        f"{file.path.name}: {file.num_others:,} annotations of other categories than person left out"
+        files[1] = with_own_ids(files[1], files[0], coco / VALID_ID)
+    notes = [line for file in files for line in file.changes.lines(file.raw.path.name)]
+    notes += [
+        f"{file.raw.path.name}: {file.raw.num_others:,} annotations of other categories than person left out"
         for file in files
-        if file.num_others
+        if file.raw.num_others
     ]
     unused = [path.name for other in YEARS if other != year for path in paths_of[other]]
     if unused:
@@ -127,37 +155,22 @@ def find_annotations(coco: Path) -> tuple[list[RawCoco], list[str]]:
     return files, notes
 
 
-def _check_ids_differ(first: RawCoco, second: RawCoco) -> None:
-    """UserError if both files have an image or annotation of one id: pycocotools would drop one of them."""
-
-    def ids(file: RawCoco) -> dict[str, set[int]]:
-        annotations = {annotation["id"] for people in file.people_of.values() for annotation in people}
-        return {"image": set(file.people_of), "annotation": annotations}
-
-    for kind, others in ids(second).items():
-        if shared := others & ids(first)[kind]:
-            found = f"{kind} {min(shared)} is in {first.path.name} too"
-            raise UserError(f"{second.path}: {found}, expected an id in one file")
-
-
-def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str]:
+def split_images(coco: Path, files: Sequence[Normalised]) -> tuple[list[Image], str]:
     """All annotated images in their splits, and the rule as a line.
 
     The ids in `valid_id` validate, whichever file holds them, and all others train. Without it, or where
     nearly all of its images are missing (a list of the complete set beside a small part of it), the val
     file's images validate.
     """
-    folders = [_image_folder(coco, file) for file in files]
-    path_of = {
-        entry["id"]: folder / entry["file_name"]
-        for file, folder in zip(files, folders, strict=True)
-        for entry in file.images
+    raws = [file.raw for file in files]
+    file_of = {
+        entry["id"]: file for one in files for entry, file in zip(one.raw.images, one.files, strict=True)
     }
     has_list = (coco / VALID_ID).exists()
     listed = read_valid_ids(coco / VALID_ID) if has_list else set()
-    validate = path_of.keys() & listed
-    found = sum(path_of[image_id].is_file() for image_id in validate)
-    val_files = [file for file in files if file.path.stem.startswith("person_keypoints_val")]
+    validate = file_of.keys() & listed
+    found = sum(not file_of[image_id].missing for image_id in validate)
+    val_files = [raw for raw in raws if raw.path.stem.startswith("person_keypoints_val")]
     both_files = len(val_files) == 1 and len(files) == 2
     present = f"{found:,} of {VALID_ID}'s {len(listed):,} images are present"
     why = f"only {present}" if has_list else f"no {VALID_ID}"
@@ -168,19 +181,14 @@ def split_images(coco: Path, files: Sequence[RawCoco]) -> tuple[list[Image], str
         rule = f"split by file, since {why}: the images of {val_files[0].path.name} validate"
     else:
         raise UserError(
-            f"{coco}: only {files[0].path.name} and {why},"
+            f"{coco}: only {raws[0].path.name} and {why},"
             f" expected a train and a val file, or ids of its images in {VALID_ID}"
         )
     return [
-        Image(entry, file.people_of[entry["id"]], SPLITS[entry["id"] in validate], path_of[entry["id"]])
-        for file in files
-        for entry in file.images
+        Image(entry, raw.people_of[entry["id"]], SPLITS[entry["id"] in validate], file_of[entry["id"]])
+        for raw in raws
+        for entry in raw.images
     ], rule
-
-
-def _image_folder(coco: Path, file: RawCoco) -> Path:
-    name = file.path.stem.removeprefix("person_keypoints_")
-    return next((folder for folder in (coco / name, coco / "images" / name) if folder.is_dir()), coco / name)
 
 
 def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
@@ -195,7 +203,9 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
         for image in (image for image in images if image.split == split):
             if len(image.people) < getattr(params.min_people, split):
                 summary.left_out[split, FEW_PEOPLE] += 1
-            elif not image.path.is_file():
+            elif image.file.missing:
+                if not summary.left_out[split, IMAGE_MISSING]:
+                    summary.unusable.append(f"{split}: the first image missing: {image.file.missing}")
                 summary.left_out[split, IMAGE_MISSING] += 1
             else:
                 candidates.append(image)
@@ -209,20 +219,28 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
 
 def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Info]:
     """The image as JPEG bytes, and `Info`; Unusable if it is damaged or of another size than annotated."""
-    data, image_HW3 = read_raw_image(image.path)
+    data, image_HW3 = read_raw_image(image.file.path)
+    exif, is_turned = "", False
+    if EXIF in data[:EXIF_WITHIN] or image_HW3.shape[1::-1] != image.size_wh:
+        _, upright_HW3 = read_raw_image(image.file.path, upright=True)
+        if upright_HW3.shape[1::-1] == image.size_wh and not np.array_equal(image_HW3, upright_HW3):
+            fits_both = image_HW3.shape == upright_HW3.shape
+            exif = FITS_BOTH.format(params.exif) if fits_both else TURNED
+            is_turned = not fits_both or params.exif == "upright"
+            image_HW3 = upright_HW3 if is_turned else image_HW3
     height, width = image_HW3.shape[:2]
     if (width, height) != image.size_wh:
         expected = f"expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
-        raise Unusable(OTHER_SIZE, f"{image.path}: found {width} x {height} px, {expected}")
+        raise Unusable(OTHER_SIZE, f"{image.file.path}: found {width} x {height} px, {expected}")
     small_HW3, affine = shrink(image_HW3, params.longest / max(width, height))
-    if small_HW3 is not image_HW3 or not is_jpeg(data):
+    if small_HW3 is not image_HW3 or is_turned or not is_jpeg(data):
         data = encode_jpeg(small_HW3, params.jpeg_quality)
     ignore_HW = np.zeros((height, width), dtype=bool)
     for annotation in image.annotations:
         if annotation["iscrowd"] or (params.ignore_unlabelled and not is_labelled_person(annotation)):
             ignore_HW |= region(annotation, height, width)
     ignore_R = runs_of(ignore_HW) if ignore_HW.any() else np.empty(0, dtype=np.uint32)
-    return [data], (affine, ignore_R)
+    return [data], Info(affine, ignore_R, exif)
 
 
 def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None:
@@ -231,7 +249,8 @@ def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None
         if not any(image.split == split for image in images):
             found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used"
             reasons = f"({summary.reasons(split) or 'none listed'})"
-            raise UserError("; ".join([f"{coco}: {found} {reasons}", *summary.unusable[:1]]))
+            own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
+            raise UserError("; ".join([f"{coco}: {found} {reasons}", *(own or summary.unusable)[:1]]))
 
 
 def _count(images: Sequence[Image], infos: Sequence[Info | Unusable], summary: Summary) -> None:
@@ -242,16 +261,21 @@ def _count(images: Sequence[Image], infos: Sequence[Info | Unusable], summary: S
             summary.counts[image.split, "kept"] += 1
             summary.counts[image.split, "people"] += len(image.people)
             summary.counts[image.split, "crowds"] += sum(bool(one["iscrowd"]) for one in image.annotations)
+    changes = Changes()
+    for image, info in zip(images, infos, strict=True):
+        if isinstance(info, Info) and info.exif:
+            changes.add(info.exif, image.file.path.name)
+    summary.notes += changes.lines("EXIF orientation")
 
 
 def _write_columns(file: h5py.File, images: Sequence[Image], infos: Sequence[Info], coco: Path) -> None:
     people = [person for image in images for person in image.people]
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
-    names = [image.path.relative_to(coco).as_posix() for image in images]
+    names = [image.file.path.relative_to(coco).as_posix() for image in images]
     columns: dict[str, np.ndarray] = {
-        "packed_affine": np.array([affine for affine, _ in infos]),
-        "runs": np.array([len(ignore_R) for _, ignore_R in infos], dtype=np.int64),
-        "run": np.concatenate([ignore_R for _, ignore_R in infos]),
+        "packed_affine": np.array([info.affine_23 for info in infos]),
+        "runs": np.array([len(info.ignore_R) for info in infos], dtype=np.int64),
+        "run": np.concatenate([info.ignore_R for info in infos]),
         "id": np.array([image.entry["id"] for image in images], dtype=np.int64),
         "split": np.array([SPLITS.index(image.split) for image in images], dtype=np.uint8),
         "image_size": np.array([image.size_wh for image in images], dtype=np.int64),

@@ -32,11 +32,11 @@ class Unusable(UserError):
         self.reason = reason
 
 
-def read_raw_image(path: Path) -> tuple[bytes, np.ndarray]:
-    """The content of an image file, and its pixels; Unusable if it cannot be read."""
+def read_raw_image(path: Path, *, upright: bool = False) -> tuple[bytes, np.ndarray]:
+    """The content of an image file, and its pixels as of `decode_image`; Unusable if it cannot be read."""
     try:
         data = read_bytes(path, "an image")
-        return data, decode_image(data, str(path))
+        return data, decode_image(data, str(path), upright=upright)
     except UserError as error:
         raise Unusable(IMAGE_UNREADABLE, str(error)) from None
 

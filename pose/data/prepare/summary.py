@@ -37,3 +37,22 @@ class Summary:
         more = len(self.unusable) - LISTED
         rest = [f"... and {more:,} more images like these"] if more > 0 else []
         return "\n".join([self.title, *self.notes, *lines, *self.unusable[:LISTED], *rest])
+
+
+@dataclass
+class Changes:
+    """What was read otherwise than a file says it, by kind: how often, and where first."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, where: str, count: int = 1) -> None:
+        """Count a change of this kind, made `where`."""
+        self.counts[kind] += count
+        self.first.setdefault(kind, where)
+
+    def lines(self, file: str) -> list[str]:
+        """A line for each kind."""
+        return [
+            f"{file}: {kind}: {count:,} (first: {self.first[kind]})" for kind, count in self.counts.items()
+        ]

@@ -123,16 +123,6 @@ def test_the_2014_set_is_read_too_unless_there_is_a_newer_one(tmp_path: Path) ->
     assert f"not used beside 2017: {unused}" in str(summary)
 
 
-@pytest.mark.parametrize(("image", "annotation", "kind"), [(1, 2, "image"), (2, 1, "annotation")])
-def test_an_id_in_both_files_is_refused(tmp_path: Path, image: int, annotation: int, kind: str) -> None:
-    write_one_each(tmp_path, "train2017", range(1, 2))
-    content = annotation_file_content([image_entry(image)], [person_entry(annotation, image)])
-    write_annotations(tmp_path, "val2017", content)
-    message = f"person_keypoints_val2017.json: {kind} 1 is in person_keypoints_train2017.json too"
-    with pytest.raises(UserError, match=message):
-        prepare_images(tmp_path)
-
-
 def test_annotations_that_cannot_be_used_leave_no_folder(tmp_path: Path) -> None:
     def refused(message: str) -> None:
         with pytest.raises(UserError, match=message):

@@ -1,0 +1,316 @@
+"""COCO-format files as annotation tools write them -> as COCO's own are; each kind of change is noted.
+
+What follows from the rest of the file or from the image is derived; the rest is left to the check of
+`pose.data.formats.coco_json`, which names it. COCO's own files stay as they are.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose.data.formats.coco_json import (
+    MIN_POLYGON,
+    NUMBERS,
+    Entry,
+    Joints,
+    RawCoco,
+    check_annotations,
+    check_joints,
+)
+from pose.data.prepare.image_names import ImageFile, find_images, image_folders
+from pose.data.prepare.packing import Unusable, read_raw_image
+from pose.data.prepare.summary import Changes
+from pose.io.errors import UserError, reading
+from pose.io.files import read_json
+from pose.io.schema import parse
+from pose.keypoints.skeleton import COCO
+from pose.params import CocoParams
+
+PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
+FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
+LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
+LEAST_AREA = 1.0  # px; what some tools write instead of an area
+MOST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """An annotation file. files: of its images, in their order. changes: how the file itself differs."""
+
+    raw: RawCoco
+    files: list[ImageFile]
+    changes: Changes
+
+
+def read_normalised(coco: Path, path: Path, params: CocoParams) -> Normalised:
+    """Read an annotation file below the folder `coco`.
+
+    UserError, naming file and entry, for whatever could not be trained or scored on.
+    """
+    content, changes = read_json(path), Changes()
+    folders = image_folders(coco, path.stem.removeprefix("person_keypoints_"))
+    with reading(path, "images, annotations and categories"):
+        images, annotations = content["images"], content["annotations"]
+        _to_whole_numbers(images, ("id", "width", "height"), changes)
+        _to_whole_numbers(annotations, ("id", "image_id", "category_id", "iscrowd"), changes)
+        _to_whole_numbers(content["categories"], ("id",), changes)
+        person = _one_category_of_people(content, path, params, changes)
+        files = find_images(images, folders, str(path), changes)
+        for image, file in zip(images, files, strict=True):
+            if not (image.get("width") and image.get("height")):
+                _read_size(image, file, params, changes)
+        for number, annotation in enumerate(annotations, start=1):
+            if annotation.get("category_id") == person["id"]:
+                name = f"annotation {annotation.get('id', f'number {number}')}"
+                with reading(f"{path}: {name}", "an annotation"):
+                    _complete(annotation, f"{path}: {name}", name, changes)
+        ids = [annotation.get("id") for annotation in annotations]
+        uses = Counter(map(repr, ids))
+        if wrong := [one for one in ids if type(one) is not int or one < 1 or uses[repr(one)] > 1]:
+            _number_from(1, annotations)
+            kind = "annotation ids missing, below 1 or twice, all numbered anew"
+            changes.add(kind, repr(wrong[0]), len(ids))
+    return Normalised(check_annotations(path, content), files, changes)
+
+
+def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Normalised:
+    """`second` with other ids than `first` has, and the same for people: tools begin with 1 in each file.
+
+    UserError if an image is in both files, or if `valid_id` lists images by ids that are in both.
+    """
+    raw, changes = second.raw, second.changes
+    other = first.raw.path.name
+    taken = {file.path for file in first.files}
+    shared = [file.path for file in second.files if file.path in taken and not file.missing]
+    if shared:
+        raise UserError(f"{raw.path}: image {shared[0]} is in {other} too, expected it in one file")
+    if clashes := raw.people_of.keys() & first.raw.people_of.keys():
+        offset = max(first.raw.people_of) + 1
+        where = f"{raw.path}: image {min(clashes)} is in {other} too"
+        if valid_id.exists():
+            raise UserError(f"{where}, expected an id in one file, since {valid_id} lists them")
+        if max(raw.people_of) + offset > MOST_ID or _same_image(first, second, clashes):
+            raise UserError(f"{where}, expected an image and an id in one file")
+        changes.add(f"image ids that {other} has too, {offset} added to all", str(min(clashes)), len(clashes))
+        for image in raw.images:
+            image["id"] += offset
+        raw = replace(raw, people_of={number + offset: raw.people_of[number] for number in raw.people_of})
+        for number, people in raw.people_of.items():
+            for annotation in people:
+                annotation["image_id"] = number
+    people = _people(raw)
+    ids = {annotation["id"] for annotation in _people(first.raw)}
+    if clashes := ids & {annotation["id"] for annotation in people}:
+        _number_from(max(ids) + 1, people)
+        changes.add(f"annotation ids that {other} has too, all numbered anew", str(min(clashes)), len(people))
+    own, person = (
+        next(one["id"] for one in each.rest["categories"] if one["name"] == "person")
+        for each in (raw, first.raw)
+    )
+    if own != person:
+        for annotation in people:
+            annotation["category_id"] = person
+        changes.add(f"category id of people made that of {other}", str(own), len(people))
+    return replace(second, raw=raw)
+
+
+def _people(raw: RawCoco) -> list[Entry]:
+    return [annotation for people in raw.people_of.values() for annotation in people]
+
+
+def _same_image(first: Normalised, second: Normalised, ids: set[int]) -> bool:
+    """Whether one of these ids is of the same image in both files, as far as the files are there."""
+    named = [
+        {
+            image["id"]: (image["file_name"], file)
+            for image, file in zip(one.raw.images, one.files, strict=True)
+        }
+        for one in (first, second)
+    ]
+    for number in ids:
+        (name, file), (other_name, other_file) = (images[number] for images in named)
+        is_unknown = file.missing or other_file.missing
+        if name == other_name and (is_unknown or filecmp.cmp(file.path, other_file.path, shallow=False)):
+            return True
+    return False
+
+
+def _number_from(first: int, annotations: Sequence[Entry]) -> None:
+    for number, annotation in enumerate(annotations, start=first):
+        annotation["id"] = number
+
+
+def _to_whole_numbers(entries: Sequence[Entry], keys: Sequence[str], changes: Changes) -> None:
+    """`"12"`, 12.0 and, of iscrowd, False become whole numbers."""
+    for entry in entries:
+        for key in keys:
+            value = entry.get(key)
+            if type(value) is int or value is None:
+                continue
+            is_text = isinstance(value, str) and value.isdecimal() and len(value) < 20
+            is_whole = isinstance(value, float) and value.is_integer()
+            if is_text or is_whole or (key == "iscrowd" and isinstance(value, bool)):
+                changes.add(f"{key} read as a whole number", repr(value))
+                entry[key] = int(value)
+
+
+def _one_category_of_people(content: Entry, path: Path, params: CocoParams, changes: Changes) -> Entry:
+    """The category of people, now with COCO's name and joints; others of such a name become it."""
+    categories = content["categories"]
+    named = [one for one in categories if str(one.get("name")).strip().lower() in PEOPLE]
+    # Tools list more categories than were drawn: the project itself, or one for each joint.
+    found = [one for one in named if one.get("keypoints")] or named
+    if not named:
+        found = [one for one in categories if _joint_names(one.get("keypoints")) == list(COCO.joints)]
+    if len(found) != 1:
+        names = ", ".join(repr(one.get("name")) for one in found or categories)[:200] or "none"
+        expected = "one category of people" if found else "'person' among them, or one with COCO's joints"
+        raise UserError(f"{path}: found categories {names}, expected {expected}")
+    [person], name = found, found[0].get("name")
+    where = f"{path}: category {name!r}"
+    if person.get("keypoints"):
+        check_joints(joints := _joint_names(person["keypoints"]), where)
+        if joints != person["keypoints"]:
+            changes.add("names of joints read as COCO's", repr(person["keypoints"][0]))
+    elif params.assume_coco_joints:
+        changes.add("category without a list of keypoints, whose joints are taken for COCO's", repr(name))
+    else:
+        expected = "the list, or prepare.coco.assume_coco_joints: true if they are COCO's 17 in their order"
+        raise UserError(f"{where} has no list of keypoints to say which joints it has, expected {expected}")
+    person["keypoints"] = list(COCO.joints)
+    if name != "person":
+        changes.add("category taken for 'person'", repr(name))
+        person["name"] = "person"
+    others = {one["id"] for one in named if one is not person}
+    for annotation in content["annotations"]:
+        if annotation.get("category_id") in others:
+            changes.add("of a second category of people", f"annotation {annotation.get('id')!r}")
+            annotation["category_id"] = person["id"]
+    content["categories"] = [one for one in categories if one is person or one not in named]
+    return person
+
+
+def _joint_names(keypoints: Any) -> Any:
+    """`Left Eye` and `left-eye` are `left_eye`."""
+    if not isinstance(keypoints, list):
+        return keypoints
+    return [re.sub(r"[\s_-]+", "_", str(name).strip().lower()) for name in keypoints]
+
+
+def _read_size(image: Entry, file: ImageFile, params: CocoParams, changes: Changes) -> None:
+    """Width and height from the image; of one that will be left out, since it cannot be read, 1."""
+    image["width"] = image["height"] = 1
+    if not file.missing:
+        try:
+            _, image_HW3 = read_raw_image(file.path, upright=params.exif == "upright")
+        except Unusable:
+            return
+        image["height"], image["width"] = image_HW3.shape[:2]
+        changes.add("width and height missing, read from the image", image["file_name"])
+
+
+# --- annotations of people ---
+
+
+def _complete(annotation: Entry, where: str, name: str, changes: Changes) -> None:
+    """Add what is missing. name: of the annotation in notes; `where` has its file too."""
+    if not annotation.get("keypoints"):
+        changes.add("without keypoints: people without labelled joints", name)
+        annotation["keypoints"] = [0] * NUMBERS
+    parse(Joints, annotation, where)
+    numbers = annotation["keypoints"]
+    joints = [(x, y) for x, y, flag in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True) if flag]
+    if len(joints) > 1 and max(map(max, joints)) <= 1 and min(map(min, joints)) >= 0:
+        raise UserError(f"{where}: all joints lie between 0 and 1, expected px, not shares of the image")
+    if (said := annotation.get("num_keypoints")) != len(joints):
+        changes.add(f"num_keypoints {'missing' if said is None else 'wrong'}, flags counted instead", name)
+    annotation["num_keypoints"] = len(joints)
+    if annotation.get("iscrowd") is None:
+        changes.add("iscrowd missing, taken for 0", name)
+        annotation["iscrowd"] = 0
+    outline = annotation.get("segmentation")
+    if isinstance(outline, list) and outline and not isinstance(outline[0], list):
+        changes.add("segmentation without its outer list", name)
+        annotation["segmentation"] = [outline]
+    _complete_box(annotation, joints, name, changes)
+    if annotation["iscrowd"] and not annotation.get("segmentation") and 0 not in annotation["bbox"][2:]:
+        x, y, width, height = annotation["bbox"]
+        corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+        annotation["segmentation"] = [corners]
+        changes.add("crowd without its region, its box taken", name)
+    _complete_area(annotation, joints, name, changes)
+
+
+def _complete_box(annotation: Entry, joints: list[Any], name: str, changes: Changes) -> None:
+    box = annotation.get("bbox")
+    if box and (not joints or len(box) != 4 or 0 not in box[2:]):
+        return
+    corners = [
+        pair for polygon in _polygons(annotation) for pair in zip(polygon[::2], polygon[1::2], strict=False)
+    ]
+    low, high = _extent(joints + corners)
+    annotation["bbox"] = [*low, high[0] - low[0], high[1] - low[1]]
+    changes.add("bbox missing or empty, put around joints and outline", name)
+
+
+def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Changes) -> None:
+    """Derive an area that is missing or negative, or that is none in px of somebody who has joints.
+
+    OKS measures distances by its root: with an area of 1 nobody would ever be found. A negative one, of
+    somebody without joints, would forgive people found anywhere.
+    """
+    area: Any = annotation.get("area")
+    if isinstance(area, str):
+        return  # which the check names
+    low, high = _extent(joints)
+    spanned = (high[0] - low[0]) * (high[1] - low[1])
+    is_missing = area is None or area == []
+    if not is_missing and (area > max(LEAST_AREA, LEAST_FILLED * spanned) if joints else area >= 0):
+        return
+    outlined = _outlined_area(annotation)
+    if not is_missing and outlined <= 2 * area and area > LEAST_AREA and outlined:
+        return  # somebody of whom little is seen
+    _, _, width, height = annotation["bbox"]
+    if outlined <= LEAST_AREA or outlined > 0.99 * width * height:  # none, or the box drawn as a polygon
+        outlined = 0.0
+    source = "the outline" if outlined else f"{FILLED} of the box"
+    annotation["area"] = round(outlined or FILLED * max(width * height, spanned), 2)
+    changes.add(f"area {'missing' if is_missing else 'not that of a person'}, {source} taken", name)
+    if joints and annotation["area"] <= LEAST_AREA:
+        changes.add("without any size to score by: people without labelled joints", name)
+        annotation.update(keypoints=[0] * NUMBERS, num_keypoints=0)
+
+
+def _extent(points: Sequence[Any]) -> tuple[list[float], list[float]]:
+    """Least and greatest x, y; zeros without a point."""
+    x, y = zip(*points, strict=True) if points else ((0,), (0,))
+    return [min(x), min(y)], [max(x), max(y)]
+
+
+def _polygons(annotation: Entry) -> list[list[float]]:
+    outline = annotation.get("segmentation") or []
+    return [] if isinstance(outline, dict) else [one for one in outline if len(one) >= MIN_POLYGON]
+
+
+def _outlined_area(annotation: Entry) -> float:
+    """Px within the outline, 0 if there is none."""
+    outline = annotation.get("segmentation")
+    if isinstance(outline, dict):
+        if isinstance(outline["counts"], list):
+            return float(sum(outline["counts"][1::2]))
+        from pycocotools import mask
+
+        return float(mask.area(outline))
+    area = 0.0
+    for polygon in _polygons(annotation):
+        x_N, y_N = np.array(polygon[: len(polygon) // 2 * 2], dtype=np.float64).reshape(-1, 2).T
+        area += abs(float(x_N @ np.roll(y_N, 1) - y_N @ np.roll(x_N, 1))) / 2
+    return area

@@ -1,0 +1,239 @@
+"""Annotation files that differ from COCO's own: what is derived, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import (
+    annotation_file_content,
+    coco_params,
+    image_entry,
+    person_entry,
+    prepare_images,
+    write_annotations,
+)
+from raw_sets import TRAIN_FILE, rewrite_train, write_two_splits
+
+from pose.data.prepare.summary import Summary
+from pose.io.errors import UserError
+
+Entry = dict[str, Any]
+
+
+def prepared_person(root: Path) -> tuple[Entry, Summary]:
+    """The first annotation as the scorer gets it."""
+    images, summary = prepare_images(root)
+    return json.loads(images.annotations("train").read_text())["annotations"][0], summary
+
+
+# ---- people ----
+
+OUTLINE = [[10, 8, 58, 8, 58, 40, 10, 8]]
+
+
+@pytest.mark.parametrize(
+    ("written", "area", "note"),
+    [
+        ({"area": 0, "segmentation": []}, 0.53 * 2000, "area not that of a person, 0.53 of the box taken: 1"),
+        (
+            {"area": -1, "segmentation": []},
+            0.53 * 2000,
+            "area not that of a person, 0.53 of the box taken: 1",
+        ),
+        ({"area": 1.0}, 0.53 * 2000, "0.53 of the box taken: 1 (first: annotation 1)"),  # outline: the box
+        ({"area": None, "segmentation": OUTLINE}, 768, "area missing, the outline taken: 1"),
+        ({"area": 50, "segmentation": OUTLINE}, 768, "area not that of a person, the outline taken: 1"),
+        (
+            {"area": 0, "segmentation": {"size": [60, 80], "counts": [600, 700, 3500]}},
+            700,
+            "the outline taken: 1",
+        ),
+        (
+            {"area": 30, "segmentation": [[10, 8, 18, 8, 18, 12]]},
+            30,
+            "",
+        ),  # of somebody hardly seen, as in COCO
+        ({"area": 1.0, "segmentation": [[10, 8, 11, 8, 11, 9, 10, 9]]}, 0.53 * 2000, "0.53 of the box taken"),
+        ({"area": 300, "segmentation": []}, 300, ""),
+    ],
+)
+def test_an_area_that_is_none_is_taken_from_the_outline_or_the_box(
+    tmp_path: Path, written: Entry, area: float, note: str
+):
+    write_two_splits(tmp_path, **written)
+    person, summary = prepared_person(tmp_path)
+    assert person["area"] == pytest.approx(area)
+    assert note in str(summary)
+    assert (": area" in str(summary)) == bool(note)
+
+
+def test_a_negative_area_of_people_without_joints_is_derived_too(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["annotations"].insert(0, person_entry(4, 1, joints=0, area=-1, segmentation=OUTLINE))
+    rewrite_train(tmp_path, content)
+    assert prepared_person(tmp_path)[0]["area"] == 768
+
+
+def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path: Path):
+    write_two_splits(tmp_path, bbox=[0, 0, 0, 0], area=None, segmentation=[])
+    person, summary = prepared_person(tmp_path)
+    assert person["bbox"] == [10, 8, 48, 32]
+    assert person["area"] == pytest.approx(0.53 * 48 * 32)
+    assert "bbox missing or empty, put around joints and outline: 1 (first: annotation 1)" in str(summary)
+
+
+def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    box = {"bbox": [60, 40, 10, 12], "area": 120, "iscrowd": True}
+    content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1} | box)
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    mask_HW = images.mask(0)
+    assert mask_HW is not None
+    assert not mask_HW[40:52, 60:70].any()
+    assert (~mask_HW).sum() == 120
+    assert "crowd without its region, its box taken: 1 (first: annotation 4)" in str(summary)
+
+
+def test_flags_are_counted_whatever_num_keypoints_says(tmp_path: Path):
+    write_two_splits(tmp_path, num_keypoints=0)
+    images, summary = prepare_images(tmp_path)
+    assert summary.counts["train", "people"] == len(images.rows("train")) == 2
+    assert "num_keypoints wrong, flags counted instead: 1 (first: annotation 1)" in str(summary)
+
+
+def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
+    keypoints = person_entry(1, 1, joints=1)["keypoints"]
+    content = write_two_splits(tmp_path)
+    content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1, "keypoints": keypoints})
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    assert images.annotation_N.tolist() == [1, 2, 3]
+    assert "without any size to score by: people without labelled joints: 1 (first: annotation 4)" in str(
+        summary
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"keypoints": [1, 1, 2] * 5 + [float("nan"), 1, 2] + [1, 1, 2] * 11},
+            "left_shoulder has x nan, expected",
+        ),
+        (
+            {"keypoints": [[1, 1, 2]] * 17},
+            "keypoints: found 17 entries, expected 51: x, y and flag of 17 joints",
+        ),
+        ({"keypoints": [0.2, 0.31, 2] * 17}, "all joints lie between 0 and 1, expected px, not shares of"),
+        ({"keypoints": [10, 12, 2]}, "keypoints: found 3 entries, expected 51"),
+        ({"category_id": 1, "iscrowd": 0.5}, "iscrowd: found 0.5, .*0 or 1"),
+        ({"area": "large"}, "area: found 'large', .*number"),
+        ({"bbox": [1, 2, 3]}, r"bbox: found \[1, 2, 3\], .*4 items"),
+        ({"segmentation": "outline"}, "segmentation.*found 'outline'"),
+    ],
+)
+def test_what_cannot_be_derived_is_named(tmp_path: Path, change: Entry, message: str):
+    write_two_splits(tmp_path, **change)
+    with pytest.raises(UserError, match=f"{TRAIN_FILE}: annotation 1: .*{message}") as error:
+        prepare_images(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# ---- categories ----
+
+
+def test_people_of_two_categories_with_joints_are_refused(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["categories"].append(content["categories"][0] | {"id": 2, "name": "People"})
+    rewrite_train(tmp_path, content)
+    with pytest.raises(
+        UserError, match=r"found categories 'person', 'People', expected one category of people"
+    ):
+        prepare_images(tmp_path)
+
+
+def test_people_of_a_category_without_joints_are_people_without_labelled_joints(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["categories"].append({"id": 2, "name": "people"})
+    content["annotations"].append(
+        {"id": 7, "image_id": 1, "category_id": 2, "bbox": [60, 40, 9, 9], "area": 81}
+    )
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    assert "of a second category of people: 1 (first: annotation 7)" in str(summary)
+    written = json.loads(images.annotations("train").read_text())
+    assert [one["category_id"] for one in written["annotations"]] == [1, 1, 1]
+    assert [one["name"] for one in written["categories"]] == ["person"]
+
+
+def test_a_category_in_another_order_is_refused_whatever_is_assumed(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    joints = content["categories"][0]["keypoints"]
+    joints[1], joints[2] = joints[2], joints[1]
+    rewrite_train(tmp_path, content)
+    message = "category 'person': keypoints, joint 2 of 17: found 'right_eye', expected 'left_eye'"
+    with pytest.raises(UserError, match=message):
+        prepare_images(tmp_path, coco_params(assume_coco_joints=True))
+
+
+def test_people_have_one_category_in_both_files(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["categories"][0]["id"] = 5
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 5
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    written = json.loads(images.annotations("validation").read_text())
+    assert written["annotations"][0]["category_id"] == written["categories"][0]["id"] == 5
+    assert "category id of people made that of person_keypoints_train2017.json: 1 (first: 1)" in str(summary)
+
+
+# ---- ids in both files ----
+
+
+def write_clash(root: Path, name: str = "other.jpg") -> None:
+    """The val file begins its ids anew."""
+    write_two_splits(root)
+    content = annotation_file_content([image_entry(1, name)], [person_entry(1, 1)])
+    write_annotations(root, "val2017", content)
+
+
+def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path: Path):
+    write_clash(tmp_path)
+    images, summary = prepare_images(tmp_path)
+    assert images.id_I.tolist() == [1, 2, 4]
+    assert images.annotation_N.tolist() == [1, 2, 3]
+    assert [images.name(row) for row in images.rows("validation")] == ["val2017/other.jpg"]
+    assert "image ids that person_keypoints_train2017.json has too, 3 added to all: 1 (first: 1)" in str(
+        summary
+    )
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_an_image_in_both_files_is_refused(tmp_path: Path, is_listed: bool):
+    write_clash(tmp_path, "other.jpg" if is_listed else "000000000001.jpg")
+    if is_listed:
+        (tmp_path / "coco" / "valid_id").write_text("1\n")
+    expected = (
+        "expected an id in one file, since .*valid_id" if is_listed else "expected an image and an id in"
+    )
+    found = "val2017.json: image 1 is in person_keypoints_train2017.json too"
+    with pytest.raises(UserError, match=f"{found}, {expected}"):
+        prepare_images(tmp_path)
+
+
+def test_a_file_that_both_files_name_is_refused(tmp_path: Path):
+    write_two_splits(tmp_path)
+    content = annotation_file_content([image_entry(3, "../train2017/000000000001.jpg")], [person_entry(3, 3)])
+    path = tmp_path / "coco" / TRAIN_FILE.replace("train", "val")
+    path.write_text(json.dumps(content))
+    for file in (tmp_path / "coco" / "val2017").iterdir():
+        file.unlink()
+    with pytest.raises(
+        UserError, match=r"image .*train2017/000000000001.jpg is in person_keypoints_train2017.json"
+    ):
+        prepare_images(tmp_path)
