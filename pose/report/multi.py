@@ -39,6 +39,7 @@ IMAGE_HEIGHT = 380  # px, unless the image would be more than twice as wide
 COCO_TRAIN = 50_000  # images; COCO's training set has about 64,000 with annotated joints
 OWN_ROWS = (
     OwnRow("this run", "COCO", "images.all"),
+    OwnRow("on images that show a labelled person", "COCO with people", "images.with people"),
     OwnRow("grouped by distance alone", "COCO without tags", "images.all"),
     OwnRow("on images it was trained on", "COCO train", "images.train"),
 )

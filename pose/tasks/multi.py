@@ -247,14 +247,20 @@ class MultiData(ProblemData):
         return self._truth(splits.pop()).evaluate(people, self.images.id_I[rows].tolist())
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
-        """COCO's ten numbers, and the counts of images and people."""
+        """COCO's ten numbers on all images, the same on those that show a labelled person, and counts.
+
+        On the others every person found is a false one, which the second row does not count.
+        """
         people_N = np.isin(self.images.row_N, rows)
+        has_people_I = np.isin(rows, self.images.row_N)
+        with_people = self.evaluate([people[i] for i in np.flatnonzero(has_people_I)], rows[has_people_I])
         counts: dict[str, float] = {
             "all": len(rows),
-            "with people": len(np.unique(self.images.row_N[people_N])),
+            "with people": int(has_people_I.sum()),
             "people": int(people_N.sum()),
         }
-        return {TABLE: self.evaluate(people, rows).metrics(), "images": counts}
+        scores = {TABLE: self.evaluate(people, rows).metrics(), f"{TABLE} with people": with_people.metrics()}
+        return scores | {"images": counts}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Precision over recall, and accuracy by joint."""

@@ -142,6 +142,7 @@ def multi_root(params_of, prepared_coco, tmp_path_factory) -> Path:
         found.append(People(joint_PK2, np.repeat(score_P[:, None], 17, axis=1), score_P))
     paths = TaskPaths("hgpose-ae", root)
     extra = {
+        "COCO with people": {"AP": 0.5678},
         "COCO without tags": {"AP": 0.1234},
         "COCO train": {"AP": 0.7654},
         "grouping": {"detection_threshold": 0.15, "tag_threshold": 0.75, "max_distance": 0.3},

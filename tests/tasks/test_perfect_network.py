@@ -76,9 +76,8 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return prepare_images(root, EVERYONE)[0]
 
 
-# What is lost: two people's same joint in one cell, which has one tag; in adjacent cells, where one summit
-# hides the other; in the outermost cells, which have a neighbour on one side only. The smaller the maps, the
-# more of each.
+# What is lost: two people's same joint in one cell, which has one tag, and in adjacent cells, where one summit
+# hides the other. The smaller the maps, the more of each.
 @pytest.mark.parametrize(("size", "sigma"), [(192, 0.75), (192, 1.5), (512, 2.0)])
 def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
     synthetic: ImageSet, size: int, sigma: float
@@ -86,9 +85,11 @@ def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
     assert perfect_ap(synthetic, size=size, sigma=sigma) >= 0.985
 
 
-@pytest.mark.parametrize(("size", "sigma"), [(192, 1.0), (512, 2.0)])
-def test_a_perfect_network_scores_nearly_one_on_real_images(mini: ImageSet, size: int, sigma: float) -> None:
-    assert perfect_ap(mini, size=size, sigma=sigma) >= 0.97
+@pytest.mark.parametrize(("size", "sigma", "ap"), [(128, 1.0, 0.955), (192, 1.0, 0.98), (512, 2.0, 0.99)])
+def test_a_perfect_network_scores_nearly_one_on_real_images(
+    mini: ImageSet, size: int, sigma: float, ap: float
+) -> None:
+    assert perfect_ap(mini, size=size, sigma=sigma) >= ap
 
 
 def test_distance_alone_does_not_tell_whose_a_joint_is_in_synthetic_images(synthetic: ImageSet) -> None:
