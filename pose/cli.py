@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pose.io.arguments import MAX_COORDINATE, Numbers, count, key_value, scales
-from pose.io.command import run_command
+from pose.io.command import MAX_COORDINATE, Numbers, count, key_value, run_command, scales
 from pose.io.errors import UserError
 
 EXAMPLES = """\

@@ -224,3 +224,29 @@ def synthesize_sets(
     )
     synthesize(params, seed=seed, root=root, workers=workers)
     return root
+
+
+def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float = 10.0) -> np.ndarray:
+    """What a perfect network would answer to a sample: heatmaps, then tags, (2 K, h, w) float32.
+
+    The tags of two people differ by at least `gap`. In a joint's target a cell has the tag of the person
+    whose joint that is; elsewhere that of the person with any joint nearest, so that refinement, which looks
+    for joints that a person lacks, does not take those of others.
+    """
+    h, w = heatmap_Khw.shape[1:]
+    tag_Khw = np.zeros_like(heatmap_Khw)
+    person_N, joint_N = np.nonzero(cell_PK >= 0)
+    y_N, x_N = np.divmod(cell_PK[person_N, joint_N], w)
+    y_hw, x_hw = np.indices((h, w), dtype=np.float32)
+
+    def nearest(these: np.ndarray) -> np.ndarray:
+        """(h, w) tag of the person of the nearest of these joints."""
+        distance_nhw = (y_hw - y_N[these, None, None]) ** 2 + (x_hw - x_N[these, None, None]) ** 2
+        return gap * (person_N[these][distance_nhw.argmin(axis=0)] + 1)
+
+    if len(person_N):
+        tag_Khw[:] = nearest(np.arange(len(person_N)))
+    for joint in np.unique(joint_N):
+        inside_hw = heatmap_Khw[joint] > 0
+        tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
+    return np.concatenate([heatmap_Khw, tag_Khw])

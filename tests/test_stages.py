@@ -12,10 +12,12 @@ from pose.training.code_version import counted_sources
 
 # Errors, commands, locks and trackers shape no output. Parameters are declared by their keys.
 SHAPES_NOTHING = {
-    *("pose", "pose.io.command", "pose.io.errors", "pose.io.paths", "pose.params"),
+    *("pose", "pose.io.command", "pose.io.dvc_stage", "pose.io.errors", "pose.io.file_lock", "pose.io.paths"),
+    *("pose.params", "pose.training.environment"),
     *("pose.tracking.base", "pose.tracking.evaluation", "pose.tracking.mlflow"),
     *("pose.training.code_version", "pose.training.launch", "pose.training.lock"),
 }
+NOT_FOLLOWED = ("pose.params", "pose.io.dvc_stage", "pose.tracking.mlflow")
 PROBLEMS = ("single", "multi")
 
 
@@ -41,7 +43,7 @@ def missing(module: str, deps: set[str]) -> list[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting += imported_sources(name) if name not in ("pose.params", "pose.tracking.mlflow") else ()
+            waiting += imported_sources(name) if name not in NOT_FOLLOWED else ()
     paths = {SOURCES[name].relative_to(ROOT).as_posix() for name in found - SHAPES_NOTHING}
     return sorted(
         path for path in paths - counted if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)

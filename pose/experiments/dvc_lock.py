@@ -1,4 +1,4 @@
-"""The lock file that a killed DVC may leave empty, which stops every later `dvc repro`: `make repro` removes it.
+"""The lock file that a killed DVC may leave empty, and then stops every `dvc repro`: removed by `make repro`.
 
 DVC truncates `.dvc/tmp/rwlock` and then writes it. Killed in between, it leaves a file that is no JSON, and
 DVC has no command that repairs it.

@@ -187,7 +187,7 @@ class SubprocessRun:
     def _interrupt_at(
         self, process: subprocess.Popen[bytes], before: int, target: int, kind: Kind, rng: random.Random
     ) -> bool:
-        """Interrupt it once it has reached a step, and wait until all of it has ended; False if it was over."""
+        """Interrupt it at a step, and wait until all of it has ended; False if it was over."""
         while process.poll() is None and max(self.steps_done()[before:], default=0) < target:
             time.sleep(POLL)
         if kind != "writing":

@@ -252,14 +252,16 @@ class MultiData(ProblemData):
         On the others every person found is a false one, which the second row does not count.
         """
         people_N = np.isin(self.images.row_N, rows)
-        has_people_I = np.isin(rows, self.images.row_N)
-        with_people = self.evaluate([people[i] for i in np.flatnonzero(has_people_I)], rows[has_people_I])
+        shown = np.flatnonzero(np.isin(rows, self.images.row_N))
+        with_people = self.evaluate([people[i] for i in shown.tolist()], rows[shown]) if len(shown) else None
         counts: dict[str, float] = {
             "all": len(rows),
-            "with people": int(has_people_I.sum()),
+            "with people": len(shown),
             "people": int(people_N.sum()),
         }
-        scores = {TABLE: self.evaluate(people, rows).metrics(), f"{TABLE} with people": with_people.metrics()}
+        scores: Scores = {TABLE: self.evaluate(people, rows).metrics()}
+        if with_people:
+            scores[f"{TABLE} with people"] = with_people.metrics()
         return scores | {"images": counts}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:

@@ -25,7 +25,7 @@ EXCLUDED_MODULES = (
         "io/errors.py",
         "io/file_lock.py",
         "io/git.py",
-        "io/matlab.py",
+        "data/formats/matlab.py",
         "io/paths.py",
         "io/video.py",
     ),

@@ -57,9 +57,9 @@ class Heartbeat:
             except RuntimeError:  # the store ends with the launcher, or with the first process
                 return
             for other, count in zip(self._others, counts, strict=True):
-                self._judge(other, count)
+                self._check(other, count)
 
-    def _judge(self, other: int, count: bytes) -> None:
+    def _check(self, other: int, count: bytes) -> None:
         before, self._counts[other] = self._counts[other], count
         silent = self._silent[other] = 0.0 if count != before else self._silent[other] + BEAT
         first_alive = all(self._silent[lower] > 0 for lower in self._others if lower < self._rank)

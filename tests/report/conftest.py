@@ -137,7 +137,8 @@ def multi_root(params_of, prepared_coco, tmp_path_factory) -> Path:
         true_PK2 = data.images.joints(row)[0]
         true_PK2 = np.where(np.isnan(true_PK2), np.nanmean(true_PK2, axis=1, keepdims=True), true_PK2)
         off = 0 if number < len(rows) // 2 else 500
-        joint_PK2 = np.concatenate([true_PK2 + off, true_PK2[:1] - 1000])
+        ghost_1K2 = np.full((1, 17, 2), -1000.0) if not len(true_PK2) else true_PK2[:1] - 1000
+        joint_PK2 = np.concatenate([true_PK2 + off, ghost_1K2])
         score_P = np.array([0.8] * len(true_PK2) + [0.05])
         found.append(People(joint_PK2, np.repeat(score_P[:, None], 17, axis=1), score_P))
     paths = TaskPaths("hgpose-ae", root)

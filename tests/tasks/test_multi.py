@@ -196,8 +196,21 @@ def test_people_at_their_annotated_joints_score_one_in_every_subset(data: MultiD
     rows = data.rows(subset)
     scores = data.score([annotated(data.images, row) for row in rows.tolist()], rows)
     assert scores["COCO"]["AP"] > 0.95  # unlabelled joints are predicted in the middle
-    people = sum(len(data.images.joints(row)[0]) for row in rows.tolist())
-    assert scores["images"] == {"all": len(rows), "with people": len(rows), "people": people}
+    people = [len(data.images.joints(row)[0]) for row in rows.tolist()]
+    assert scores["images"] == {
+        **{"all": len(rows), "with people": np.count_nonzero(people), "people": sum(people)}
+    }
+
+
+def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data: MultiData):
+    rows = data.rows("evaluation")
+    found = [annotated(data.images, row) for row in rows.tolist()]
+    [empty] = [number for number, people in enumerate(found) if not len(people.score_P)]
+    right = data.score(found, rows)["COCO"]["AP"]
+    found[empty] = People(np.full((1, 17, 2), 20.0), np.ones((1, 17)), np.ones(1))
+    scores = data.score(found, rows)
+    assert scores["COCO"]["AP"] < right - 0.02
+    assert scores["COCO with people"]["AP"] == right
 
 
 def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: MultiData, tmp_path: Path):
@@ -207,7 +220,8 @@ def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: Mul
     people = [annotated(data.images, row) for row in rows.tolist()]
     data.write_predictions(path, "hgpose-ae", people, rows)
     results = json.loads(path.read_text())
-    assert {result["image_id"] for result in results} == ids(data, "evaluation")
+    with_people = data.images.id_I[np.intersect1d(rows, data.images.row_N)]
+    assert {result["image_id"] for result in results} == set(with_people.tolist())
     loaded = Tools(str(data.images.annotations("validation"))).loadRes(str(path))
     assert len(loaded.anns) == len(results)
     assert list(data.tables(people, rows)) == ["precision", "joints"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, coco_params, perfect_output, prepare_images
-from raw_sets import synthesize_sets
+from helpers import ROOT, coco_params, prepare_images
+from raw_sets import perfect_output, synthesize_sets
 
 from pose.data.augment import MultiAugment
 from pose.data.image_set import ImageSet
@@ -76,8 +76,8 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return prepare_images(root, EVERYONE)[0]
 
 
-# What is lost: two people's same joint in one cell, which has one tag, and in adjacent cells, where one summit
-# hides the other. The smaller the maps, the more of each.
+# What is lost: two people's same joint in one cell, which has one tag, and in adjacent cells, where one
+# summit hides the other. The smaller the maps, the more of each.
 @pytest.mark.parametrize(("size", "sigma"), [(192, 0.75), (192, 1.5), (512, 2.0)])
 def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
     synthetic: ImageSet, size: int, sigma: float

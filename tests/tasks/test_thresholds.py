@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import perfect_output
+from raw_sets import perfect_output
 from torch import Tensor
 
 from pose.data.augment import MultiAugment

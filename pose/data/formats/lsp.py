@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pose.data.formats.folders import FOLDERS
+from pose.data.formats.matlab import read_mat
 from pose.data.formats.person_table import (
     JOINTS,
     LSP_TEST,
@@ -20,7 +21,6 @@ from pose.data.formats.person_table import (
     is_labelled,
 )
 from pose.io.errors import UserError
-from pose.io.matlab import read_mat
 from pose.keypoints.skeleton import LSP, LSP_TO_MPII
 
 ANNOTATIONS = "joints.mat"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pose.data.formats.folders import image_name
+from pose.data.formats.matlab import read_mat
 from pose.data.formats.person_table import (
     INCOMPLETE,
     JOINTS,
@@ -24,7 +25,6 @@ from pose.data.formats.person_table import (
 )
 from pose.io.errors import reading
 from pose.io.files import read_json
-from pose.io.matlab import read_mat
 
 MAT = "mpii_human_pose_v1_u12_1.mat"
 JSON = ("mpii_annotations.json", "mpii_annotations.json.gz")
