@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import subprocess
+import sys
 
 import psutil
 import pytest
 import torch
+from helpers import ROOT, wait_until
 from torch.utils.data import Dataset
 
 from pose.data import loader as loader_module
@@ -131,3 +134,46 @@ def test_a_worker_killed_at_any_moment_is_one_line(capfd: pytest.CaptureFixture[
         with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
             kill_a_worker(after)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_worker_that_is_stopped_is_named_after_a_while_and_killed() -> None:
+    others = {child.pid for child in psutil.Process().children()}
+
+    def steps() -> None:
+        for number, _ in enumerate(Loader(Tensors(), sequential_batches(1000, 1)[14:], workers=1, timeout=2)):
+            if number == 0:
+                [worker] = {child.pid for child in psutil.Process().children()} - others
+                os.kill(worker, signal.SIGSTOP)
+
+    with pytest.raises(UserError, match=rf"^DataLoader timed out after 2.*: {DEAD}"), raise_on_dead_worker():
+        steps()
+    wait_until(lambda: {child.pid for child in psutil.Process().children()} <= others)
+
+
+# Loads a batch of 8 MB in a worker where there is shared memory of 1 MB.
+SMALL_MEMORY = """
+import torch
+from pose.data.batch import Inputs
+from pose.data.loader import Loader, raise_on_dead_worker
+from pose.io.errors import UserError
+class Images(torch.utils.data.Dataset):
+    def __getitems__(self, keys):
+        return Inputs((torch.zeros(8, 512, 512, 4, dtype=torch.uint8),), torch.zeros(8, 2, 3))
+try:
+    with raise_on_dead_worker():
+        list(Loader(Images(), [[(0, 0)]], workers=1))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_too_little_shared_memory_is_one_line() -> None:
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("no small /dev/shm can be made here (unshare, mount)")
+    command = ["unshare", "-rm", "sh", "-c", f'{mount}; exec "$0" -c "$1"', sys.executable, SMALL_MEMORY]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    [line] = done.stdout.splitlines()
+    assert line.startswith("/dev/shm: found no room for a batch of a loader worker (unable to")
+    assert line.endswith("expected more (docker run --shm-size), or train.workers: 0")

@@ -94,7 +94,7 @@ def test_both_problems_share_a_page_and_each_brings_its_data(single_copy, multi_
     shutil.rmtree(single_copy / "metrics/plots")  # the copies are in one folder
     both = page_of(single_copy, params_of("hgpose", "hgpose-ae")).text
     assert "LSPET 14 2 0 0 16" in both
-    assert re.search(r"Train 15 15 \d+ Validation 8 8 19", both)
+    assert re.search(r"Train 15 15 \d+ Validation 8 7 19", both)
     assert "1 training images are held out" in both
     (single_copy / "data/prepared/lsp_mpii.h5").unlink()
     both = page_of(single_copy, params_of("hgpose", "hgpose-ae")).text
