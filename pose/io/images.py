@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError, reading
+from pose.io.errors import UserError
 from pose.io.files import atomic_write, read_bytes
 
 FAR = 1e6  # px; no place in an image is further from its corner
@@ -55,12 +55,14 @@ def _decode(data: bytes, upright: bool) -> np.ndarray | None:
     flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     buffer = np.frombuffer(data, dtype=np.uint8)
     try:
-        deep_HW3 = cv2.imdecode(buffer, flags | cv2.IMREAD_ANYDEPTH)
-        if deep_HW3 is not None and deep_HW3.dtype == np.uint16:
-            # Cameras and converters store 10, 12 or 14 bits in 16: by the highest byte they would be black.
-            depth = int(deep_HW3.max()).bit_length()
-            return (deep_HW3 >> max(0, depth - 8)).astype(np.uint8)
-        return deep_HW3 if deep_HW3 is None or deep_HW3.dtype == np.uint8 else cv2.imdecode(buffer, flags)
+        image_HW3: np.ndarray | None = cv2.imdecode(buffer, flags | cv2.IMREAD_ANYDEPTH)
+        if image_HW3 is None or image_HW3.dtype == np.uint8:
+            return image_HW3
+        if image_HW3.dtype != np.uint16:
+            return cv2.imdecode(buffer, flags)
+        # Cameras and converters store 10, 12 or 14 bits in 16: by the highest byte they would be black.
+        depth = int(image_HW3.max()).bit_length()
+        return (image_HW3 >> np.uint16(max(0, depth - 8))).astype(np.uint8)
     except cv2.error:  # also of too many pixels, see `pose/__init__.py`
         return None
 
