@@ -89,7 +89,8 @@ def write_image(path: Path, image_HW3: np.ndarray) -> None:
 
 def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
     try:
-        done, data = cv2.imencode(suffix, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), flags)
+        known = ".jpg" if suffix.lower() == ".jfif" else suffix
+        done, data = cv2.imencode(known, cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR), flags)
     except cv2.error:  # an unknown suffix
         return b""
     return data.tobytes() if done else b""
