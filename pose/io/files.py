@@ -17,7 +17,6 @@ import psutil
 
 from pose.io.errors import UserError, reading
 
-
 # Several times as many as the largest file of COCO has.
 MAX_JSON = {"bytes": 2**31, "values": 200_000_000, "lists and objects": 20_000_000}
 
