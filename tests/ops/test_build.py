@@ -98,7 +98,7 @@ def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: p
     assert build_ext.toolchain()["cxx"] == f"{plain} -pipe -O1"
     assert build_ext.build(tmp_path)["cpu"].endswith(f"with {plain} -pipe -O1")
     monkeypatch.setenv("CXX", "c++ 'unclosed")
-    with pytest.raises(UserError, match="^CXX: found .* expected a compiler"):
+    with pytest.raises(UserError, match=r"^CXX: found .* expected a compiler"):
         build_ext.toolchain()
 
 
