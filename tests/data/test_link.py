@@ -44,7 +44,9 @@ def test_a_link_back_to_a_folder_that_it_is_in_is_refused_before_anything_is_lin
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("name", ["a 'b\"", "`touch run`", "$(touch run)", "$(shell touch run)", "-x;touch run"])
+@pytest.mark.parametrize(
+    "name", ["a 'b\"", "`touch run`", "$(touch run)", "$(shell touch run)", "-x;touch run"]
+)
 def test_make_hands_on_the_folders_name_as_it_is(name: str, tmp_path: Path) -> None:
     command = tmp_path / "pose"
     command.write_text('#!/bin/sh\nprintf %s "$3"\n')
