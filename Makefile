@@ -2,7 +2,10 @@
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make repro      the small download of PyTorch, without CUDA
 SHELL := /bin/sh
 PYTHON ?= python3
-export REAL_DATA ?= ../shared/data
+REAL_DATA ?= ../shared/data
+# As it is: in the name of a folder, make would run what stands in $(shell ...).
+override REAL_DATA := $(value REAL_DATA)
+export REAL_DATA
 KILLS ?= 50
 # Two test processes; one that has no tests left takes some from the other.
 SHARED := -n 2 --dist worksteal
@@ -60,7 +63,7 @@ check: $(STAMP) ## ruff and mypy, changing nothing
 	@$(BIN)/mypy
 
 real-data: $(STAMP) ## link real images (REAL_DATA=folder) into data/real, laid out as the stages expect them
-	@$(BIN)/pose link-data "$$REAL_DATA"
+	@$(BIN)/pose link-data -- "$$REAL_DATA"
 
 docs: $(STAMP) ## the documentation as a site, build/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

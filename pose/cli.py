@@ -175,8 +175,9 @@ def _add_predict(commands: Commands) -> None:
     arg("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
     where = "(single-person weights)"
     arg("--box", type=Numbers(4), metavar="X,Y,WIDTH,HEIGHT", help=f"around the person, pixels {where}")
-    arg("--centre", type=Numbers(2), metavar="X,Y", help=f"of the person, pixels; with --scale {where}")
-    arg("--scale", type=float, help=f"the person's height over 200 pixels, as in MPII {where}")
+    objpos = "the person's objpos as MPII annotates it: counted from 1, and for the crop moved down by 15 *"
+    arg("--centre", type=Numbers(2), metavar="X,Y", help=f"{objpos} scale pixels; with --scale {where}")
+    arg("--scale", type=float, help=f"the person's height over 200 pixels, as MPII annotates it {where}")
 
 
 def _predict(
@@ -219,8 +220,11 @@ def _box(
         raise UserError(
             f"--scale: found {scale:g}, expected a number above 0 and at most {MAX_COORDINATE / 200:g}"
         )
-    (x, y), side = centre, 200 * scale
-    return x - (side - 1) / 2, y - (side - 1) / 2, side, side  # pixel centres are at whole numbers
+    from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT
+
+    # The crop of evaluation. MPII counts pixels from 1; here their centres are at whole numbers from 0.
+    x, y, side = centre[0] - 1, centre[1] - 1 + FEET_SHIFT * scale, PERSON_HEIGHT * scale
+    return x - (side - 1) / 2, y - (side - 1) / 2, side, side
 
 
 # --- parameters, metrics, reproducibility ---

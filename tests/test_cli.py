@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,6 +29,13 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert {"train", "evaluate", "report", "predict", "preset", "gate", "show", "verify"} <= named
     assert {"import-weights", "export-weights"} <= named
     assert loaded == "[]"
+
+
+def test_a_name_that_is_no_text_can_be_printed():
+    code = "from pose.io.command import run_command; run_command(print, 'a\\udcff.jpg')"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True)
+    assert (done.stdout, done.stderr) == (rb"a\udcff.jpg" + os.linesep.encode(), b"")
 
 
 def test_the_commands_that_need_arguments_are_known():

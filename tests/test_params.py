@@ -103,3 +103,10 @@ def test_a_task_extends_one_that_extends_none(extends: object):
 def test_an_unknown_task_lists_those_there_are():
     with pytest.raises(UserError, match="no task 'dance', expected one of: hgpose"):
         load_params(ROOT / "params.yaml").task("dance")
+
+
+def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path):
+    (tmp_path / "params.yaml").write_text("a: [1,\nb: 2\n")
+    with pytest.raises(UserError, match=r"params\.yaml: cannot be read as YAML .* at line 1") as error:
+        read_yaml(tmp_path / "params.yaml")
+    assert "unicode string" not in str(error.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,14 +14,14 @@ from pose.inference.draw import draw_people
 from pose.inference.predictor import Predictor
 from pose.inference.results import FORMATS, FramePrediction
 from pose.io.errors import UserError
-from pose.io.files import atomic_write
+from pose.io.files import atomic_write, remove_stale_temp_files
 from pose.io.images import read_image, write_image
 from pose.io.video import VIDEO_SUFFIXES, VideoReader, video_writer
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.tasks.base import Box
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 Finder = Callable[[list[np.ndarray]], list[People]]
 
@@ -45,6 +46,7 @@ def predict(
     if box and predictor.problem != "single":
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
     target_of = plan(sources, out)
+    remove_stale_temp_files(out)
     predictions: list[FramePrediction] = []
     errors: list[str] = []
 
@@ -90,10 +92,21 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         if not source.is_dir():
             yield source
             continue
-        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-        inside = sorted(path for path in source.iterdir() if path.suffix.lower() in known)
+        known, left_out, inside = IMAGE_SUFFIXES | VIDEO_SUFFIXES, Counter[str](), []
+        for path in sorted(source.iterdir()):
+            suffix = path.suffix.lower()
+            if path.name.startswith("."):  # of the system, such as the `._a.jpg` beside a Mac's `a.jpg`
+                continue
+            if suffix in known and not path.is_dir():
+                inside.append(path)
+            else:
+                left_out["folder" if path.is_dir() else suffix or "without suffix"] += 1
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
         if not inside:
-            raise UserError(f"{source}: found no images or videos in this folder")
+            more = f" (left out: {kinds})" if kinds else ""
+            raise UserError(f"{source}: found no images or videos in this folder{more}")
+        if kinds:
+            log.warning("%s: left out: %s", source, kinds)
         yield from inside
 
 
@@ -102,7 +115,7 @@ def _predict_image(source: Path, target: Path, find: Finder, skeleton: Skeleton)
     [people] = find([image_HW3])
     write_image(target, draw_people(image_HW3, people, skeleton))
     height, width = image_HW3.shape[:2]
-    return [FramePrediction(source, None, width, height, people)]
+    return [FramePrediction(source, None, None, width, height, people)]
 
 
 def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
@@ -112,8 +125,9 @@ def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton)
     with bar, video_writer(target, video.fps) as write:
         for frames in video.read_frames():
             for frame_HW3, people in zip(frames, find(frames), strict=True):
-                write(draw_people(frame_HW3, people, skeleton))
-                height, width = frame_HW3.shape[:2]
-                predictions.append(FramePrediction(source, len(predictions), width, height, people))
+                frame, (height, width) = len(predictions), frame_HW3.shape[:2]
+                seconds = video.seconds[frame]
+                write(draw_people(frame_HW3, people, skeleton), seconds)
+                predictions.append(FramePrediction(source, frame, seconds, width, height, people))
             bar.update(len(frames))
     return predictions

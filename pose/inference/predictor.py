@@ -119,8 +119,8 @@ class Predictor:
 def select_device(name: str | None = None) -> torch.device:
     """The device of that name; by default a GPU where there is one. UserError if there is no such device."""
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).tolist()  # `meta` has no values
         return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError):  # an unknown name, a GPU that is not there, a torch without CUDA
+    except (RuntimeError, AssertionError, ImportError):  # unknown, not there, or not in this build of torch
         expected = "expected cpu, cuda or cuda:0 ..., where this machine and its PyTorch have it"
         raise UserError(f"device: found {name!r}, {expected}") from None

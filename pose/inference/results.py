@@ -24,25 +24,29 @@ Joint = tuple[str, float | None, float | None, float]  # of these keys; x and y 
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """The people of one image, or of one frame (counted from 0) of a video; sizes in px."""
+    """The people of one image, or of one frame of a video; sizes in px.
+
+    frame: its number, from 0. seconds: when it is shown, from the first frame on. Both None for an image.
+    """
 
     source: Path
     frame: int | None
+    seconds: float | None
     width: int
     height: int
     people: People
 
 
 def write_json(path: Path, predictions: Sequence[FramePrediction], predictor: Predictor) -> None:
-    """Everything by image, a frame of a video with its number, `frame`; x and y in px, or null.
+    """Everything by image, a frame of a video with its number and time; x and y in px, or null.
 
     `{"images": [{"file", "width", "height", "people": [{"score", "joints": [{"joint", "x", ...}]}]}]}`
     """
     images: list[dict[str, Any]] = []
     for one in predictions:
         place: dict[str, Any] = {"file": str(one.source)}
-        if one.frame is not None:
-            place["frame"] = one.frame
+        if one.seconds is not None:
+            place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
         people = [
             {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
             for score, joints in _rounded(one.people, predictor.skeleton)
@@ -53,13 +57,14 @@ def write_json(path: Path, predictions: Sequence[FramePrediction], predictor: Pr
 
 
 def write_csv(path: Path, predictions: Sequence[FramePrediction], predictor: Predictor) -> None:
-    """One row a joint; x and y in px, empty if it was not found; frame empty for an image."""
+    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "frame", "person", "score", *JOINT_KEYS])
+        writer.writerow(["file", "frame", "seconds", "person", "score", *JOINT_KEYS])
         for one in predictions:
+            seconds = None if one.seconds is None else round(one.seconds, 3)
             for person, (score, joints) in enumerate(_rounded(one.people, predictor.skeleton)):
-                writer.writerows((one.source, one.frame, person, score, *joint) for joint in joints)
+                writer.writerows((one.source, one.frame, seconds, person, score, *joint) for joint in joints)
 
 
 FORMATS: dict[str, Callable[[Path, Sequence[FramePrediction], Predictor], None]] = {

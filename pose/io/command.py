@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import sys
@@ -47,6 +48,8 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
 def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     """Call `main`; a UserError exits with status 1 and one line on standard error, Ctrl-C with status 130."""
     configure_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be text; standard error does this
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(*args, **kwargs)
     except UserError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,9 @@ from typing import Any
 import psutil
 
 from pose.io.errors import UserError, reading
+
+# Several times as many as the largest file of COCO has.
+MAX_JSON = {"bytes": 2**31, "values": 200_000_000, "lists and objects": 20_000_000}
 
 
 @contextmanager
@@ -55,9 +59,9 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_stale_temp_files(folder: str | Path) -> None:
+def remove_stale_temp_files(*folders: str | Path) -> None:
     """Remove the temporary files of `atomic_write` whose process no longer runs."""
-    for path in Path(folder).glob(".[0-9]*.*"):
+    for path in (path for folder in folders for path in Path(folder).glob(".[0-9]*.*")):
         number = path.name.split(".")[1]
         if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             path.unlink(missing_ok=True)
@@ -137,7 +141,21 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file, packed if its suffix is `.gz`; UserError if it is missing or damaged."""
+    """The content of a JSON file, packed if its suffix is `.gz`.
+
+    UserError if it is missing or damaged, or of more values or bytes than any data set: a small packed file
+    can hold more than memory does.
+    """
     with reading(path, "JSON"):
         data = read_bytes(path)
-        return json.loads(gzip.decompress(data) if Path(path).suffix == ".gz" else data)
+        if Path(path).suffix == ".gz":
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MAX_JSON["bytes"] + 1)
+        counts = {
+            "bytes": len(data),
+            "values": data.count(b","),
+            "lists and objects": data.count(b"{") + data.count(b"["),
+        }
+        for unit, most in MAX_JSON.items():
+            if counts[unit] > most:
+                raise ValueError(f"found more than {most:,} {unit}, expected fewer")
+        return json.loads(data)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pose.io.errors import UserError, reading
 from pose.io.files import atomic_write, read_text
@@ -28,7 +29,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     UserError naming the file if it cannot be read or holds something else.
     """
     with reading(path, "YAML"):
-        found = YAML(typ="safe").load(read_text(path))
+        try:
+            found = YAML(typ="safe").load(read_text(path))
+        except YAMLError as error:
+            raise ValueError(str(error).replace(' in "<unicode string>",', " at")) from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: found {type(found).__name__}, expected keys and values")
     return found

@@ -18,6 +18,9 @@ from pose.io.errors import DamagedFileError, UserError, reading
 from pose.io.files import atomic_write, check_regular_file
 
 DAMAGED = "damaged, cut short, or not written by torch"
+# Far more than any checkpoint has. A small file can hold more than memory does: one list many times in
+# another, and that many times in a third.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 100
 
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:
@@ -32,8 +35,8 @@ def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) ->
 def load_torch(path: str | Path, kind: str) -> Any:
     """Tensors and plain values of a file, on the CPU; kind: what it should be, for messages.
 
-    Nothing whose loading runs code: that, and whatever is damaged or something else, is a DamagedFileError.
-    UserError if the file cannot be read at all.
+    Nothing whose loading runs code: that, and whatever is damaged or something else, is a DamagedFileError,
+    as are more values than MAX_VALUES. UserError if the file cannot be read at all.
     """
     check_regular_file(path, kind)
     with reading(path, kind):
@@ -42,7 +45,7 @@ def load_torch(path: str | Path, kind: str) -> Any:
                 if damaged := archive.testzip():  # torch ignores the checksums
                     raise ValueError(f"damaged: the checksum of {damaged} is wrong")
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = re.search(r"[Uu]nsupported (?:global: GLOBAL|GLOBAL|class:?) (\S+)", str(error))
             if not found:
@@ -53,6 +56,21 @@ def load_torch(path: str | Path, kind: str) -> Any:
             if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:  # that is a seek to before the file
                 raise
             raise ValueError(DAMAGED) from None
+        _check_number_of_values(content)
+    return content
+
+
+def _check_number_of_values(content: Any) -> None:
+    """ValueError for too many values, or too deep ones; a value counts wherever it is met."""
+    level, count, depth = [content], 1, 0
+    while level:
+        outer = [value for value in level if isinstance(value, (Mapping, list, tuple, set))]
+        count, depth = count + sum(map(len, outer)), depth + 1
+        if count > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError(
+                f"found more than {MAX_VALUES:,} values, or some {MAX_DEPTH} levels deep, expected fewer"
+            )
+        level = [value for one in outer for value in (one.values() if isinstance(one, Mapping) else one)]
 
 
 def check_tensors(tensors: Mapping[str, Tensor], source: str | Path) -> None:

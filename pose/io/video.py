@@ -6,6 +6,8 @@ that is not UTF-8.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,8 @@ from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 BATCH = 8  # frames in memory at once
-FPS_RANGE, DEFAULT_FPS = (1, 240), 25.0  # what a video may declare, and what is taken for any other
+FPS_RANGE, DEFAULT_FPS = (0.01, 1000), 25.0  # what a video may declare, and what is taken for any other
+LONGEST_STEP = 3600.0  # seconds from one frame to the next; a longer one is damage
 MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length
 # What videos begin with, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg would also open a
 # playlist of whatever name, and read the files that it lists.
@@ -31,9 +34,14 @@ CONTAINERS = (
 )
 
 
-class VideoReader:
-    """An open video. fps: frames a second. num_frames: as the file declares it, None where it does not.
+log = logging.getLogger(__name__)
 
+
+class VideoReader:
+    """An open video.
+
+    fps: frames a second as declared, on average or at least. seconds: when each of the frames read so far is
+    shown, from the first one on. num_frames: as the file declares it, None where it does not.
     UserError naming the file if it is not a video of a known container.
     """
 
@@ -44,7 +52,10 @@ class VideoReader:
         if not self._capture.isOpened():
             raise UserError(f"{path}: cannot be read as a video")
         fps, frames = (self._capture.get(prop) for prop in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))
-        self.fps = fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else DEFAULT_FPS
+        self.fps, self.seconds = fps, list[float]()
+        if not FPS_RANGE[0] <= fps <= FPS_RANGE[1]:
+            self.fps = DEFAULT_FPS
+            log.warning("%s: found %g frames a second, %g are shown of its drawn copy", path, fps, self.fps)
         self.num_frames = int(frames) if 0 < frames < MAX_FRAMES else None
 
     def read_frames(self) -> Iterator[list[np.ndarray]]:
@@ -58,34 +69,52 @@ class VideoReader:
 
     def _frames(self) -> Iterator[np.ndarray]:
         with reading(self._path, "a video"):
+            before = math.nan
             while (read := self._capture.read())[0]:
+                now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                step = now - before if 0 < now - before <= LONGEST_STEP else 1 / self.fps
+                self.seconds.append(self.seconds[-1] + step if self.seconds else 0.0)
+                before = now
                 yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
 
 
 @contextmanager
-def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends a frame to an MP4 file, which appears at the end of the block.
+def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray, float], None]]:
+    """A function that shows a frame from a time on, in seconds, in an MP4 file of `fps` frames a second.
 
-    All frames are of the first one's size. UserError, naming the file, if it cannot be written.
+    A frame is repeated until the next one is due, and left out if that is due at once. All are of the first
+    one's size. The file appears at the end of the block. UserError, naming it, if it cannot be written.
     """
     writer: cv2.VideoWriter | None = None
+    count = 0
+    last: np.ndarray = np.empty(0)
     with atomic_write(path) as temporary:
 
-        def write(frame_HW3: np.ndarray) -> None:
-            nonlocal writer
+        def write(frame_HW3: np.ndarray, seconds: float) -> None:
+            nonlocal writer, count, last
             if writer is None:
                 name, size = os.fsencode(temporary), frame_HW3.shape[1::-1]
                 code = cv2.VideoWriter.fourcc(*"mp4v")
                 writer = cv2.VideoWriter(name, code, fps, size)  # type: ignore[call-overload]
                 if not writer.isOpened():
                     raise UserError(f"{path}: cannot be written as a video of {size[0]} x {size[1]} px")
-            writer.write(cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR))
+            due = round(seconds * fps)
+            if due < count:
+                return
+            for _ in range(due - count):
+                writer.write(last)
+            last = cv2.cvtColor(frame_HW3, cv2.COLOR_RGB2BGR)
+            writer.write(last)
+            count = due + 1
 
         try:
             yield write
         finally:
             if writer:
                 writer.release()
+        # OpenCV does not say so where the disk is full.
+        if count and not cv2.VideoCapture(os.fsencode(temporary)).isOpened():  # type: ignore[call-overload]
+            raise UserError(f"{path}: cannot be written completely (is the disk full?)")
 
 
 def _check_container(path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pose.io.errors import UserError
@@ -52,9 +53,18 @@ class ExternalFormat:
         return name
 
     def matches(self, external: Tensors) -> bool:
-        """Whether tensors of these external names, without a prefix, are of this format."""
+        """Whether tensors of these external names, without a prefix, are of this format, or most of them.
+
+        Another code may call its first layers the same.
+        """
         first, second = (external.get(self.external_name(name)) for name in self.stem[:2])
-        return first is not None and second is not None and first.shape[-1:] == (self.kernel,)
+        if first is None or second is None or first.shape[-1:] != (self.kernel,):
+            return False
+        size = {"increase": 1} if self.network is AEHourglass else {"modules": 1}
+        with torch.device("meta"):
+            net = self.network(outputs=1, stacks=2, features=2, stem=[2, 2, 2], **size)
+        own = {_without_numbers(self.external_name(name)) for name in net.state_dict()}
+        return sum(_without_numbers(name) in own for name in external) > 0.5 * len(external)
 
     def settings(self, external: Tensors) -> dict[str, Any]:
         """What our network is built from, read from the shapes of its tensors."""
@@ -78,6 +88,10 @@ class ExternalFormat:
         else:
             found["modules"] = count("necks.0.0.{}.conv1.weight")
         return found | {"stem": [channels(name)[0] for name in self.stem]}
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "", name)
 
 
 def _residual_rules(*, stem: Mapping[int, str], match: str, outermost: int) -> Rules:

@@ -74,6 +74,9 @@ def read_published(source: str | Path | Mapping[str, Any], kind: str | None = No
         found = " and ".join(format.name for format, _ in recognised)
     elif isinstance(content, Mapping) and content.get("format") == FORMAT:
         found = "this project's own model weights"
+    elif any(_state_dicts(content)):
+        found = f"found tensors of an unknown layout ({_describe(next(filter(None, _state_dicts(content))))})"
+        raise UserError(f"{name}: {found}; these are known: {', '.join(EXTERNAL_FORMATS)}")
     else:
         found = _describe(content)
     raise UserError(f"{name}: found {found}, {expected} ({', '.join(EXTERNAL_FORMATS)})")

@@ -4,8 +4,8 @@ The compilers are called directly: the sources use torch's stable ABI alone (tor
 `torch.utils.cpp_extension` refuses CUDA sources where torch itself has no CUDA. torch is located without
 importing it, which would take seconds.
 
-`CXX` and `NVCC` in the environment name other compilers; if empty, that library is not built. `POSE_BUILD`
-names another build folder.
+`CXX` and `NVCC` in the environment name other compilers, with flags if need be, in words as a shell splits
+them; if empty, that library is not built. `POSE_BUILD` names another build folder.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, write_json
+from pose.io.files import atomic_write, remove_stale_temp_files, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc"
@@ -75,6 +76,7 @@ def build(folder: Path) -> dict[str, str]:
     Writes `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources). A missing compiler
     is no error; UserError if a compiler fails.
     """
+    remove_stale_temp_files(folder, folder / "operator")
     # Removed first and written last, so that an interrupted build is never taken for a complete one.
     (folder / "operator").mkdir(parents=True, exist_ok=True)
     (folder / "operator.json").unlink(missing_ok=True)
@@ -86,7 +88,7 @@ def build(folder: Path) -> dict[str, str]:
             lines[device] = f"{device} operator: not built (no compiler), falling back to pure PyTorch"
             continue
         with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder
-            _run([compiler, *command(_torch_folder()), "-o", str(part)])
+            _run([*compiler, *command(_torch_folder()), "-o", str(part)])
         lines[device] = f"{device} operator: built {library} with {_version(compiler)}"
     write_json(folder / "operator.json", {"sources": _sources_digest()})
     return lines
@@ -121,19 +123,27 @@ def _torch_folder() -> Path:
     return Path(found.origin).parent
 
 
-def _compiler(device: str) -> str | None:
+def _compiler(device: str) -> list[str] | None:
+    """The words of its command, such as `ccache g++ -pipe`."""
     variable, *names = COMPILERS[device]
     named = os.environ.get(variable)
-    if named:
-        return shutil.which(named) or named  # if missing, it is named in the error when it is run
-    return None if named == "" else next((path for name in names if (path := shutil.which(name))), None)
+    if named is None:
+        return next(([path] for name in names if (path := shutil.which(name))), None)
+    try:
+        words = shlex.split(named)
+    except ValueError as error:
+        raise UserError(f"{variable}: found {named!r} ({error}), expected a compiler") from None
+    return (
+        [shutil.which(words[0]) or words[0], *words[1:]] if words else None
+    )  # if missing, running it says so
 
 
-def _version(compiler: str | None) -> str:
+def _version(compiler: list[str] | None) -> str:
     if compiler is None:
         return "none"
-    lines = _run([compiler, "--version"]).splitlines()
-    return next((line for line in lines if "release" in line), lines[0] if lines else "unknown").strip()
+    lines = _run([*compiler, "--version"]).splitlines()
+    version = next((line for line in lines if "release" in line), lines[0] if lines else "unknown").strip()
+    return " ".join([version, *(word for word in compiler if word.startswith("-"))])
 
 
 def _run(command: list[str]) -> str:

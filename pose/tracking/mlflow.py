@@ -88,7 +88,9 @@ class MlflowTracker:
             client, digest = mlflow.MlflowClient(), file_hash(weights)
             if client.get_run(run_id).data.tags.get(MODEL_TAG) == digest:
                 return  # a finished run was started again
-            settings = {"data_path": str(weights), "pip_requirements": _requirements()}
+            # No signature: MLflow has none for images of any size, as arrays or encoded.
+            settings: dict[str, Any] = {"data_path": str(weights), "pip_requirements": _requirements()}
+            settings["model_config"] = {"allow_paths": False}
             mlflow.pyfunc.log_model(name="model", loader_module="pose.tracking.pyfunc_model", **settings)
             client.set_tag(run_id, MODEL_TAG, digest)
 
@@ -191,9 +193,9 @@ class MlflowTracker:
         if run is None:
             log.warning("MLflow run %s is gone; a new one begins", run_id)
             return None, {}
-        for key, value in run.data.params.items():  # MLflow never changes the parameters of a run
-            if self._params.get(key) != value:
-                found = f"{key} was {value}, is {self._params.get(key)}"
+        for key, value in self._params.items():  # MLflow never changes the parameters of a run
+            if (before := run.data.params.get(key, value)) != value:
+                found = f"{key} was {before}, is {value}"
                 log.info("MLflow run %s has other parameters (%s); a new one begins", run_id, found)
                 return None, {"resumed_from": run_id}
         return run_id, {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,32 @@ import pandas as pd
 
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
-from pose.io.images import read_image
+from pose.io.images import decode_image, read_image
 
 COLUMNS = ["image", "person", "score", "joint", "x", "y", "confidence"]
 
 
 class PoseModel:
-    """Images in, joints out."""
+    """Images in, joints out. allow_paths: texts may also be paths of files, which are then read."""
 
-    def __init__(self, predictor: Predictor):
-        self.predictor = predictor
+    def __init__(self, predictor: Predictor, *, allow_paths: bool = False):
+        self.predictor, self.allow_paths = predictor, allow_paths
 
-    def predict(self, images: np.ndarray | Sequence[np.ndarray | str | Path] | str | Path) -> pd.DataFrame:
+    def predict(self, images: Any) -> pd.DataFrame:
         """Joints of the people in each image.
 
-        images: uint8 RGB arrays of shape (height, width, 3), one (B, height, width, 3) array, paths of files,
-        or one image or path. Returns a row for each joint: image (position in `images`), person, the person's
-        score, joint (name), x, y (image px, NaN where it was not found), confidence. Unlikely people are not
-        left out.
+        images: one or several, alone, in a list, in an array or in a table or mapping of one column. Each is
+        an array or nested lists of shape (height, width, 3), RGB from 0 to 255, or an encoded image (JPEG,
+        PNG ...) as bytes or base64, turned upright by its EXIF data as in `pose predict`. Returns a row for
+        each joint: image (position in `images`), person, the person's score, joint (name), x, y (image px,
+        NaN where it was not found), confidence. Unlikely people are not left out. UserError naming the image.
         """
+        decoded = [
+            _decode(image, f"images[{number}]", self.allow_paths)
+            for number, image in enumerate(_as_sequence(images))
+        ]
         rows: list[tuple[Any, ...]] = []
-        for image, people in enumerate(self.predictor.predict(_as_images(images))):
+        for image, people in enumerate(self.predictor.predict(decoded)):
             for person, score in enumerate(people.score_P.tolist()):
                 places, scores = people.joint_PK2[person].tolist(), people.score_PK[person].tolist()
                 for joint, place, confidence in zip(
@@ -41,15 +48,56 @@ class PoseModel:
         return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _as_images(images: Any) -> list[np.ndarray]:
-    if isinstance(images, pd.DataFrame):
-        expected = "expected arrays of shape (height, width, 3) or paths of files"
-        raise UserError(f"images: found a table, {expected}")
-    if isinstance(images, (str, Path)) or (isinstance(images, np.ndarray) and images.ndim == 3):
-        images = [images]
-    return [image if isinstance(image, np.ndarray) else read_image(image) for image in images]
+def _as_sequence(images: Any) -> Sequence[Any]:
+    """The images one by one, whatever MLflow or its server has made of what it was given."""
+    if isinstance(images, (pd.DataFrame, Mapping)):
+        if len(images.keys()) != 1:
+            found = ", ".join(map(str, images.keys()))[:100] or "none"
+            raise UserError(f"images: found columns {found}, expected one column of images")
+        images = next(iter(dict(images).values()))
+    if isinstance(images, pd.Series) or (isinstance(images, np.ndarray) and images.dtype.kind in "OSU"):
+        images = images.tolist()
+    depth, inner = 0, images
+    while isinstance(inner, (list, tuple)) and inner:
+        depth, inner = depth + 1, inner[0]
+    depth += np.ndim(inner) if isinstance(inner, np.ndarray) else 0
+    alone = depth == (0 if isinstance(inner, (str, bytes, Path)) else 3)
+    return [images] if alone else images
 
 
-def _load_pyfunc(path: str) -> PoseModel:
-    """What MLflow calls, by this name, with the path of the weights."""
-    return PoseModel(Predictor.load(path))
+def _decode(image: Any, where: str, allow_paths: bool) -> np.ndarray:
+    if isinstance(image, (str, Path)) and allow_paths and Path(image).is_file():
+        return read_image(image, upright=True)
+    expected = (
+        "expected RGB from 0 to 255 of shape (height, width, 3), or an encoded image as bytes or base64"
+    )
+    if isinstance(image, Path):
+        raise UserError(f"{where}: found a path, {expected} (or model_config={{'allow_paths': True}})")
+    if isinstance(image, str):
+        try:
+            image = base64.b64decode("".join(image.rpartition(",")[2].split()), validate=True)
+        except (binascii.Error, ValueError):
+            found = f"found text that is not base64 ({image[:40]!r})"
+            raise UserError(
+                f"{where}: {found}, {expected} (for paths, model_config={{'allow_paths': True}})"
+            ) from None
+    if isinstance(image, bytes):
+        return decode_image(image, where, upright=True)
+    try:
+        value = np.asarray(image, dtype=None if isinstance(image, np.ndarray) else np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: found {type(image).__name__}, {expected}") from None
+    if value.dtype.kind not in "fiu" or value.ndim != 3 or value.shape[2] != 3 or value.size == 0:
+        raise UserError(f"{where}: found {value.dtype} of shape {value.shape}, {expected}")
+    low, high = float(value.min()), float(value.max())
+    if not 0 <= low <= high <= 255 or (value.dtype.kind == "f" and 0 < high <= 1):
+        raise UserError(f"{where}: found numbers from {low:g} to {high:g}, {expected}")
+    return value if value.dtype == np.uint8 else np.rint(value).astype(np.uint8)
+
+
+def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> PoseModel:
+    """What MLflow calls, by this name, with the path of the weights.
+
+    model_config: `allow_paths` is off by default, since paths are those of the machine that serves the model.
+    """
+    return PoseModel(Predictor.load(path), allow_paths=bool((model_config or {}).get("allow_paths")))

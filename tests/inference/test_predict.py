@@ -14,11 +14,13 @@ import pytest
 from helpers import write_active_weights, write_initial_weights
 
 from pose.cli import run
+from pose.data.single_samples import person_affine
 from pose.inference.predict import predict as predict_files
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
+from pose.keypoints.geometry import invert, transform
 from pose.keypoints.skeleton import COCO, MPII
 from pose.params import Params
 
@@ -91,9 +93,14 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
     assert "1 of 1 sources" in capsys.readouterr().out
 
 
-def test_centre_and_scale_are_the_box_of_200_times_scale(weights, photos, predict):
+def test_centre_and_scale_of_mpii_give_the_crop_of_evaluation(weights, photos, predict):
+    model = Predictor.load(weights)._model
+    affine = person_affine(np.array([20 - 1, 30 - 1]), 0.2, params=model.problem.params, feet=True)
+    side, params = 40, model.problem.params
+    centre = transform(invert(affine), np.full(2, (params.input_size - 1) / 2))
+    box = ",".join(f"{value:.12f}" for value in (*(centre - (side - 1) / 2), side, side))
     one = predict(weights, photos / "a.jpg", "--centre", "20,30", "--scale", "0.2")
-    two = predict(weights, photos / "a.jpg", "--box=0.5,10.5,40,40")
+    two = predict(weights, photos / "a.jpg", f"--box={box}")
     full = predict(weights, photos / "a.jpg")
     assert people_in(one) == people_in(two) != people_in(full)
 
@@ -123,14 +130,36 @@ def test_a_folder_stands_for_its_images_and_videos(task, weights, multi_weights,
     assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
     assert sum(len(frames) for frames in VideoReader(out / "clip.mp4").read_frames()) == 9
     table = pd.read_csv(out / "joints.csv")
-    assert list(table.columns) == ["file", "frame", "person", "score", "joint", "x", "y", "confidence"]
+    assert list(table.columns) == [
+        "file",
+        "frame",
+        "seconds",
+        "person",
+        "score",
+        "joint",
+        "x",
+        "y",
+        "confidence",
+    ]
     assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
+    np.testing.assert_allclose(table["seconds"], table["frame"] / 10, atol=0.001)
     for _, one in table.groupby(["file", "frame"], dropna=False):
         people = one["person"].nunique()
         assert one["joint"].tolist() == list((MPII if single else COCO).joints) * people
         assert one["person"].tolist() == np.repeat(range(people), len(one) // people).tolist()
         assert one.groupby("person")["score"].first().is_monotonic_decreasing
     assert single or table["score"].min() >= 0.1
+
+
+def test_what_is_left_out_of_a_folder_is_counted_by_kind(weights, photos, predict, caplog):
+    (photos / "a.jpg").rename(photos / "a.jfif")
+    (photos / "more.jpg").mkdir()
+    for name in ("c.heic", "d.HEIC", "README", "._a.jpg"):
+        (photos / name).write_text("no image")
+    with caplog.at_level("WARNING"):
+        out = predict(weights, photos)
+    assert names(out) == ["a.jfif", "b.png", "clip.mp4", "joints.json"]
+    assert f"{photos}: left out: 2 .heic, 1 .txt, 1 folder, 1 without suffix" in caplog.text
 
 
 @pytest.mark.parametrize("format", ["json", "csv"])
@@ -188,6 +217,8 @@ def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, 
         ("photos/a.jpg --centre 1,2 --scale 1e300", r"--scale: found 1e\+300, .* at most 5000"),
         ("photos/a.jpg --box 1,2,0,4", "--box: found 0 x 4 pixels, expected a width and a height above 0"),
         ("photos/a.jpg --box 1,2,3,4 --centre 1,2 --scale 1", "--box: found with --centre and --scale"),
+        ("photos/a.jpg --device meta", "device: found 'meta', expected cpu, cuda"),
+        ("photos/a.jpg --device hpu", "device: found 'hpu', expected cpu, cuda"),
         ("photos/a.jpg --device warp", "device: found 'warp', expected cpu, cuda"),
         ("photos/a.jpg --device cuda:99", "device: found 'cuda:99', expected cpu, cuda"),
         (

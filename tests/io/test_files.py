@@ -110,6 +110,24 @@ def test_json_is_read_plain_or_packed(tmp_path: Path) -> None:
     assert read_json(tmp_path / "a.json") == read_json(tmp_path / "a.json.gz") == [1, {"b": None}]
 
 
+@pytest.mark.parametrize(
+    ("item", "unit"), [(b"{},", "lists and objects"), (b"1,", "values"), (b" ", "bytes")]
+)
+def test_json_of_more_than_any_data_set_is_refused_before_it_is_parsed(
+    tmp_path: Path, item: bytes, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pose.io.files.MAX_JSON", {"bytes": 10**4, "values": 2000, "lists and objects": 500})
+    for count, readable in ((300, True), (10**5, False)):
+        (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[" + count * item + b"0]"))
+        if readable:
+            assert len(read_json(tmp_path / "a.json.gz")) in (1, count + 1)
+        else:
+            with pytest.raises(
+                UserError, match=rf"a\.json\.gz: .*found more than .* (bytes|{unit}), expected"
+            ):
+                read_json(tmp_path / "a.json.gz")
+
+
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "latin").write_bytes(b"\xff")

@@ -253,13 +253,28 @@ def test_something_else_than_asked_for_is_named(tmp_path: Path):
     expected = "state dict: found bearpaw_hg, expected umich_pose_ae ("
     assert refusal(external("bearpaw_hg"), "umich_pose_ae").startswith(expected)
     assert refusal({}, "resnet").startswith("kind: found 'resnet', expected one of: bearpaw_hg, ")
-    contents: list[Any] = [{}, {"state_dict": {}}, {"backbone.weight": torch.zeros(2)}, [1, 2], {"netHg": 3}]
+    contents: list[Any] = [{}, {"state_dict": {}}, [1, 2], {"netHg": 3}]
     for content in contents:
         message = refusal(written(tmp_path / "other.pt", content))
         assert message.startswith(f"{tmp_path / 'other.pt'}: found ")
         assert "expected a published checkpoint (bearpaw_hg, " in message
     import_file(checkpoint("bearpaw_hg", tmp_path / "external.pt"), tmp_path / "x.pt")
     assert "found this project's own model weights, expected a published" in refusal(tmp_path / "x.pt")
+
+
+def test_another_code_with_the_same_first_layers_is_of_an_unknown_layout(tmp_path: Path):
+    tensors = external("umich_pose_ae")
+    norms = ("weight", "bias", "running_mean", "running_var")
+    normalised = tensors | {
+        name.replace("conv.weight", f"bn.{norm}"): torch.zeros(1) for name in tensors for norm in norms
+    }
+    renamed = {name.replace("features", "hgs").replace("merge", "mix"): tensors[name] for name in tensors}
+    for others in (normalised, renamed):
+        path = written(tmp_path / "other.pt", {"state_dict": others})
+        for kind in (None, "umich_pose_ae"):
+            message = refusal(path, kind)
+            assert message.startswith(f"{path}: found tensors of an unknown layout (pre.0.conv.weight, ")
+            assert message.endswith(f"; these are known: {', '.join(EXTERNAL_FORMATS)}")
 
 
 class Trap:

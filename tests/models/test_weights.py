@@ -76,6 +76,21 @@ def test_a_wrong_header_is_one_line_that_names_the_file(
     assert "\n" not in str(error.value)
 
 
+def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights: Weights, tmp_path: Path):
+    path, shared, itself, deep = tmp_path / "last.pt", [1.0], [], []
+    for _ in range(30):
+        shared = [shared] * 10
+    itself.append(itself)
+    for _ in range(200):
+        deep = [deep]
+    save_weights(path, weights)
+    content = load_torch(path, "weights")
+    for values in (shared, itself, deep):
+        save_torch(path, content | {"provenance": {"notes": values}})
+        with pytest.raises(DamagedFileError, match=r"last\.pt: .*found more than 1,000,000 values"):
+            load_weights(path)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_weights_that_are_cut_short_are_called_so(weights: Weights, share: float, tmp_path: Path):
     path = tmp_path / "last.pt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(
     with pytest.raises(UserError, match=f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
         build_ext.build(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv("NVCC", "")
+    monkeypatch.setenv("CXX", compiler)
+    plain = build_ext.toolchain()["cxx"]
+    monkeypatch.setenv("CXX", f"env 'POSE_NOTE=two words' {compiler} -pipe -O1")
+    assert build_ext.toolchain()["cxx"] == f"{plain} -pipe -O1"
+    assert build_ext.build(tmp_path)["cpu"].endswith(f"with {plain} -pipe -O1")
+    monkeypatch.setenv("CXX", "c++ 'unclosed")
+    with pytest.raises(UserError, match=r"^CXX: found .* expected a compiler"):
+        build_ext.toolchain()
 
 
 def test_another_compiler_changes_the_toolchain_and_nothing_else_does(

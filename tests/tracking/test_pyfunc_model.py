@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
+import cv2
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_active_weights, write_initial_weights
+from helpers import ROOT, wait_until, write_active_weights, write_initial_weights
 
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
-from pose.io.images import encode_jpeg
+from pose.io.images import encode_jpeg, read_image
 from pose.tracking.pyfunc_model import COLUMNS, PoseModel
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (3, 48, 40, 3), dtype=np.uint8)
@@ -29,7 +42,9 @@ def test_the_model_of_a_run_finds_all_people_and_is_kept_once(runs, params, tmp_
     [run_id] = ids
     models = mlflow.MlflowClient().search_logged_models([runs.get(run_id).info.experiment_id])
     assert len([model for model in models if model.source_run_id == run_id]) == 1
-    table = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", dst_path=str(tmp_path)).predict(list(IMAGES))
+    loaded = mlflow.pyfunc.load_model(f"runs:/{run_id}/model", dst_path=str(tmp_path))
+    table = loaded.predict(list(IMAGES))
+    assert loaded.model_config == {"allow_paths": False}
     predictor = Predictor.load(weights)
     people, joints = predictor.predict(list(IMAGES)), predictor.skeleton.joints
     assert max(map(len, people)) > 1
@@ -41,14 +56,120 @@ def test_the_model_of_a_run_finds_all_people_and_is_kept_once(runs, params, tmp_
     np.testing.assert_array_equal(table[["x", "y"]], expected)
 
 
-def test_images_may_be_one_array_or_one_of_them_or_paths(params, tmp_path):
-    model = PoseModel(Predictor.load(write_initial_weights(params, "hgpose", tmp_path)))
+@pytest.fixture
+def weights(params, tmp_path: Path) -> Path:
+    return write_initial_weights(params, "hgpose", tmp_path)
+
+
+def encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+BASE64 = [base64.b64encode(encoded(image)).decode() for image in IMAGES]
+FORMS = {
+    "arrays": list(IMAGES),
+    "one array": IMAGES,
+    "floats": IMAGES.astype(np.float64),
+    "nested lists": IMAGES.tolist(),
+    "bytes": [encoded(image) for image in IMAGES],
+    "base64": BASE64,
+    "data URLs": [f"data:image/png;base64,{text}" for text in BASE64],
+    "an array of texts": np.array(BASE64),
+    "a table": pd.DataFrame({"image": BASE64}),
+    "a table of nested lists": pd.DataFrame({"image": IMAGES.tolist()}),
+    "a mapping": {"image": np.array(BASE64)},
+}
+
+
+def test_images_are_arrays_or_encoded_in_whatever_form_mlflow_hands_them_on(weights):
+    model = PoseModel(Predictor.load(weights))
     table = model.predict(list(IMAGES))
     assert table["image"].tolist() == sorted(list(range(3)) * 16)
-    pd.testing.assert_frame_equal(model.predict(IMAGES), table)
-    pd.testing.assert_frame_equal(model.predict(IMAGES[0]), table[:16])
+    for name, images in FORMS.items():
+        pd.testing.assert_frame_equal(model.predict(images), table, obj=name)
+    for alone in (IMAGES[0], IMAGES[0].tolist(), encoded(IMAGES[0]), BASE64[0], np.array(BASE64[0])):
+        pd.testing.assert_frame_equal(model.predict(alone), table[:16])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (pd.DataFrame({"a": [1], "b": [2]}), "images: found columns a, b, expected one column"),
+        (["/etc/passwd"], r"images\[0\]: found text that is not base64 \('/etc/passwd'\), .*allow_paths"),
+        ([IMAGES[0], Path("/etc/passwd")], r"images\[1\]: found a path, expected RGB from 0 to 255"),
+        (["aGVsbG8="], r"images\[0\]: cannot be decoded"),
+        ([IMAGES[0] / 255], r"images\[0\]: found numbers from 0 to 0\.99"),
+        ([IMAGES[0].astype(int) - 9], r"images\[0\]: found numbers from -9 to 245"),
+        ([IMAGES[0], IMAGES[0][..., 0]], r"images\[1\]: found uint8 of shape \(48, 40\)"),
+        ([[1, 2], [3]], r"images\[0\]: found float64 of shape \(2,\)"),
+        ([{"a": 1}], r"images\[0\]: found dict"),
+    ],
+)
+def test_what_is_no_image_is_named_by_its_place(weights, images, message):
+    with pytest.raises(UserError, match=message) as error:
+        PoseModel(Predictor.load(weights)).predict(images)
+    assert "\n" not in str(error.value)
+
+
+def test_encoded_images_are_turned_upright_and_paths_are_read_if_that_is_asked_for(weights, tmp_path):
+    # A TIFF header and one entry: the tag of the orientation, 6: to be turned by 90 degrees.
+    tag = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + bytes.fromhex("0112 0003 00000001 0006 0000") + b"\0\0\0\0"
+    data = encode_jpeg(IMAGES[0], 95)
+    data = data[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + data[2:]
     path = tmp_path / "a.jpg"
-    path.write_bytes(encode_jpeg(IMAGES[0], 95))
-    assert len(model.predict([str(path)])) == len(model.predict(Path(path))) == 16
-    with pytest.raises(UserError, match="images: found a table, expected arrays"):
-        model.predict(table)
+    path.write_bytes(data)
+    closed, opened = (PoseModel(Predictor.load(weights), allow_paths=allowed) for allowed in (False, True))
+    upright = closed.predict(read_image(path, upright=True))
+    for found in (closed.predict(data), opened.predict([str(path)]), opened.predict(path)):
+        pd.testing.assert_frame_equal(found, upright)
+
+
+@pytest.fixture
+def served(weights, tmp_path: Path) -> Iterator[str]:
+    """The address of a model that `mlflow models serve` serves in a process of its own."""
+    settings = {"loader_module": "pose.tracking.pyfunc_model", "model_config": {"allow_paths": False}}
+    mlflow.pyfunc.save_model(tmp_path / "model", data_path=str(weights), pip_requirements=[], **settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["models", "serve", "--model-uri", str(tmp_path / "model"), "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", *words, "--env-manager", "local"]
+    found = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # MLflow calls uvicorn
+    environment = {**os.environ, "PATH": found, "PYTHONPATH": str(ROOT)}
+    settings = {"cwd": ROOT, "env": environment, "start_new_session": True}
+    server = subprocess.Popen(command, **settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+@pytest.mark.slow
+def test_a_served_model_answers_arrays_and_base64_and_reads_no_paths(served: str, weights, tmp_path):
+    def answer(**content: Any) -> tuple[int, Any]:
+        body = json.dumps(content).encode()
+        request = Request(f"{served}/invocations", body, {"Content-Type": "application/json"})
+        try:
+            with urlopen(request, timeout=60) as response:
+                return response.status, json.load(response)
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    def is_up() -> bool:
+        with suppress(OSError):
+            return urlopen(f"{served}/ping", timeout=5).status == 200
+        return False
+
+    wait_until(is_up, 120)
+    expected = PoseModel(Predictor.load(weights)).predict(IMAGES)
+    table = {"columns": ["image"], "data": [[text] for text in BASE64]}
+    for content in ({"inputs": IMAGES.tolist()}, {"inputs": BASE64}, {"dataframe_split": table}):
+        status, found = answer(**content)
+        assert status == 200, found
+        np.testing.assert_allclose([row["x"] for row in found["predictions"]], expected["x"], atol=0.01)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(IMAGES[0]))
+    status, message = answer(inputs=[str(path)])
+    assert status == 400
+    assert "not base64" in message or "cannot be decoded" in message
