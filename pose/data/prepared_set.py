@@ -73,7 +73,7 @@ class PreparedSet(ABC):
             packed.id.read(h5py.h5s.create_simple(data_B.shape), selected, data_B)
         for row, data in zip(rows, data_B, strict=True):
             yield (
-                decode_image(data.tobytes(), f"{self.path}: image of row {row}"),
+                decode_image(data.tobytes(), f"{self.path}: image of row {row}", packed=True),
                 self._affine_N23[row].copy(),
             )
 

@@ -34,17 +34,19 @@ def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
     return decode_image(read_bytes(path, "an image"), str(path), upright=upright)
 
 
-def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray:
+def decode_image(data: bytes, name: str, *, upright: bool = False, packed: bool = False) -> np.ndarray:
     """Decode an image to (H, W, 3) uint8 RGB; UserError, naming it as `name`, if it is damaged or cut short.
 
     upright: turn it as its EXIF data says, for a user's own photographs. Annotations count pixels as they
-    are stored: False.
+    are stored: False. packed: it was checked when a set was prepared, and training should not pay for that
+    again.
     """
     if not data:
         raise UserError(f"{name}: found an empty file, expected an image")
     if data.startswith(_PNG):
         _check_png(data, name)
-    image_HW3 = _decode_jpeg(data, name, upright) if is_jpeg(data) else _decode(data, upright)
+    is_checked = is_jpeg(data) and not packed
+    image_HW3 = _decode_jpeg(data, name, upright) if is_checked else _decode(data, upright)
     if image_HW3 is None:
         raise UserError(f"{name}: cannot be decoded, expected an image (JPEG, PNG, BMP, TIFF or WebP)")
     return image_HW3
