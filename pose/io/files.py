@@ -55,9 +55,9 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def remove_stale_temp_files(folder: str | Path) -> None:
+def remove_stale_temp_files(*folders: str | Path) -> None:
     """Remove the temporary files of `atomic_write` whose process no longer runs."""
-    for path in Path(folder).glob(".[0-9]*.*"):
+    for path in (path for folder in folders for path in Path(folder).glob(".[0-9]*.*")):
         number = path.name.split(".")[1]
         if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             path.unlink(missing_ok=True)

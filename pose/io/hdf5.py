@@ -1,7 +1,11 @@
-"""HDF5 files, opened or refused by name, and numbers of files that others have made."""
+"""HDF5 files, written, opened or refused by name, and numbers of files that others have made."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -16,6 +20,33 @@ def open_h5(path: str | Path) -> h5py.File:
     check_regular_file(path, "an HDF5 file of annotated people")
     with reading(path, "HDF5"):
         return h5py.File(path, "r")
+
+
+@contextmanager
+def create_h5(temporary: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file to fill, within `atomic_write`; OSError, as of other files, if it cannot be written."""
+    try:
+        file = h5py.File(temporary, "w")
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            _close_unwritten(file)
+            raise
+        file.close()
+    except (OSError, RuntimeError) as error:
+        if refused := re.search(r"file write failed.* errno = (\d+)", str(error), re.DOTALL):
+            raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(temporary)) from None
+        raise
+
+
+def _close_unwritten(file: h5py.File) -> None:
+    """Close a file for which there is no room: HDF5 crashes later if it cannot write what it still holds."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, file.id.get_vfd_handle())
+    os.close(nowhere)
+    with suppress(RuntimeError):  # of the write that failed
+        file.close()
 
 
 def read_number_column(file: h5py.File, name: str, shape: tuple[int | None, ...]) -> np.ndarray:

@@ -1,27 +1,32 @@
 """Images read safely: one that is missing, damaged or cut short is a UserError that names it.
 
-OpenCV does not refuse a JPEG or PNG that is cut short: the lost part turns grey, and people would be trained
-on grey boxes.
+OpenCV does not refuse a JPEG or PNG that lacks data before its end: the lost part turns grey, and people
+would be trained on grey boxes.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 import struct
 import zlib
+from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError, reading
+from pose.io.errors import UserError
 from pose.io.files import atomic_write, read_bytes
 
 FAR = 1e6  # px; no place in an image is further from its corner
 LONGEST_NAME = 200  # characters: file systems refuse longer ones
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_JPEG_END, _JPEG_SCAN = b"\xff\xd9", 0xDA
-_LOST = 128  # what libjpeg fills the lost part of an image with
+_JPEG_FRAMES, _JPEG_RESTARTS, _JPEG_END, _JPEG_SCAN = range(0xC0, 0xC3), range(0xD0, 0xD8), 0xD9, 0xDA
+_JPEG_BEFORE_DATA = (*_JPEG_RESTARTS, _JPEG_SCAN)
+_JPEG_MARKER = re.compile(rb"\xff[^\0\xff]")  # as it ends a scan's data, in which 0xFF is followed by 0
+_JPEG_PADDING = b"\xff\0" * 8  # as many bits as decoders read ahead, in no valid code
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
@@ -39,21 +44,27 @@ def decode_image(data: bytes, name: str, *, upright: bool = False) -> np.ndarray
         raise UserError(f"{name}: found an empty file, expected an image")
     if data.startswith(_PNG):
         _check_png(data, name)
-    if is_jpeg(data) and not _jpeg_has_end(data):
-        raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
-    image_HW3 = _decode(data, name, upright)
-    if is_jpeg(data) and _jpeg_has_gap(data, image_HW3, name, upright):
-        raise UserError(f"{name}: damaged JPEG, data is missing before its end")
-    return image_HW3
-
-
-def _decode(data: bytes, name: str, upright: bool) -> np.ndarray:
-    flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    with reading(name, "an image"):  # too many pixels, see `pose/__init__.py`, are an error of OpenCV's
-        image_HW3 = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    image_HW3 = _decode_jpeg(data, name, upright) if is_jpeg(data) else _decode(data, upright)
     if image_HW3 is None:
         raise UserError(f"{name}: cannot be decoded, expected an image (JPEG, PNG, BMP, TIFF or WebP)")
     return image_HW3
+
+
+def _decode(data: bytes, upright: bool) -> np.ndarray | None:
+    """(H, W, 3) uint8 RGB; of deeper pixels the eight highest bits that are used. None if it is no image."""
+    flags = cv2.IMREAD_COLOR_RGB if upright else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    buffer = np.frombuffer(data, dtype=np.uint8)
+    try:
+        image_HW3: np.ndarray | None = cv2.imdecode(buffer, flags | cv2.IMREAD_ANYDEPTH)
+        if image_HW3 is None or image_HW3.dtype == np.uint8:
+            return image_HW3
+        if image_HW3.dtype != np.uint16:
+            return cv2.imdecode(buffer, flags)
+        # Cameras and converters store 10, 12 or 14 bits in 16: by the highest byte they would be black.
+        depth = int(image_HW3.max()).bit_length()
+        return (image_HW3 >> np.uint16(max(0, depth - 8))).astype(np.uint8)
+    except cv2.error:  # also of too many pixels, see `pose/__init__.py`
+        return None
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -112,32 +123,65 @@ def relative_name(name: Any, where: str) -> str:
     return str(posix)
 
 
-def _jpeg_has_end(data: bytes) -> bool:
-    """Whether an end marker follows the image's own data: a thumbnail in a segment before it has one too."""
-    at = 2
-    while 0 <= at <= len(data) - 4:
-        marker = data[at + 1]
+def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:
+    """`_decode`, refusing an image whose data ends too early: at any marker decoders go on with grey.
+
+    Most files are decoded once; twice the progressive ones and those with restart markers.
+    """
+    markers = _jpeg_markers(data)
+    if not markers or markers[-1][0] != _JPEG_END:
+        raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
+    ends = [end for (kind, _), (_, end) in itertools.pairwise(markers) if kind in _JPEG_BEFORE_DATA]
+    one_scan = [kind for kind, _ in markers].count(_JPEG_SCAN) == 1
+    # Data that lacks nothing looks the same with more before each marker. A decoder that also wants the end
+    # marker finds none, and gives up; in a progressive file it would want it of complete data too.
+    pieces = [data[start:end].rstrip(b"\xff") for start, end in itertools.pairwise([0, *ends])]
+    padding, last = (_JPEG_PADDING, b"") if one_scan else (b"\x55" * 64, data[ends[-1] :])
+    image_HW3 = longer_HW3 = _decode(b"".join(piece + padding for piece in pieces) + last, upright)
+    if longer_HW3 is None or len(ends) > 1:
+        image_HW3 = _decode(data, upright)
+    if image_HW3 is None:
+        return None
+    whole = one_scan or _jpeg_has_all_scans(data, markers)
+    if longer_HW3 is None or not whole or not np.array_equal(image_HW3, longer_HW3):
+        raise UserError(f"{name}: damaged JPEG, data is missing before its end")
+    return image_HW3
+
+
+def _jpeg_markers(data: bytes) -> list[tuple[int, int]]:
+    """The second byte and the place of each marker up to the end; a thumbnail's are within a segment."""
+    markers, at = [], 2
+    while 0 <= at <= len(data) - 2:
+        kind = data[at + 1]
         if data[at] != 0xFF:  # stray bytes between segments: decoders skip them
             at = data.find(b"\xff", at)
-        elif marker == 0xFF:  # filling
+            continue
+        if kind == 0xFF:  # filling
             at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers without content
-            at += 2
-        elif marker == _JPEG_SCAN:
-            return data.rfind(_JPEG_END, at) >= 0
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
+            continue
+        markers.append((kind, at))
+        if kind == _JPEG_END:
+            break
+        bare = kind in (0x01, 0xD8) or kind in _JPEG_RESTARTS
+        at += 2 if bare else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind in _JPEG_BEFORE_DATA:
+            found = _JPEG_MARKER.search(data, at)
+            at = found.start() if found else len(data)
+    return markers
 
 
-def _jpeg_has_gap(data: bytes, image_HW3: np.ndarray, name: str, upright: bool) -> bool:
-    """Whether data ran out before the end marker: the decoder would then use more, and the image differ."""
-    corner_43 = image_HW3[[0, 0, -1, -1], [0, -1, 0, -1]]  # if turned upright, the last pixel is in any
-    if not (corner_43 == _LOST).all(axis=1).any():
-        return False
-    end = data.rfind(_JPEG_END)
-    longer_HW3 = _decode(data[:end] + b"\0" + b"\x55" * 999 + data[end:], name, upright)
-    return not np.array_equal(longer_HW3, image_HW3)
+def _jpeg_has_all_scans(data: bytes, markers: list[tuple[int, int]]) -> bool:
+    """Whether every component's 64 coefficients come, down to their last bit."""
+    components, found = 1, defaultdict[int, set[int]](set)
+    for kind, at in markers:
+        if kind in _JPEG_FRAMES:
+            components = data[at + 9]
+        elif kind == _JPEG_SCAN:
+            after = at + 5 + 2 * data[at + 4]
+            first, last, bits = data[after : after + 3]
+            for component in data[at + 5 : after : 2] if bits % 16 == 0 else b"":
+                found[component].update(range(first, last + 1))
+    return sum(len(coefficients) for coefficients in found.values()) >= 64 * components
 
 
 def _check_png(data: bytes, name: str) -> None:

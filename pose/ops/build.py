@@ -20,7 +20,7 @@ import subprocess
 from pathlib import Path
 
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, write_json
+from pose.io.files import atomic_write, remove_stale_temp_files, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc"
@@ -75,6 +75,7 @@ def build(folder: Path) -> dict[str, str]:
     Writes `operator/cpu.so`, `operator/cuda.so` and `operator.json` (hash of the sources). A missing compiler
     is no error; UserError if a compiler fails.
     """
+    remove_stale_temp_files(folder, folder / "operator")
     # Removed first and written last, so that an interrupted build is never taken for a complete one.
     (folder / "operator").mkdir(parents=True, exist_ok=True)
     (folder / "operator.json").unlink(missing_ok=True)

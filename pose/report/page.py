@@ -12,7 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pose.io.errors import UserError
-from pose.io.files import write_json, write_text
+from pose.io.files import remove_stale_temp_files, write_json, write_text
 from pose.io.git import has_changes, run_git
 from pose.io.paths import PREPARED, TaskPaths
 from pose.io.schema import flatten
@@ -42,6 +42,7 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
         expected = ", ".join(str(TaskPaths(task).metrics) for task in params.tasks)
         found = f"{root / 'metrics'}: found metrics of no task"
         raise UserError(f"{found}, expected {expected}: run `dvc repro` first")
+    remove_stale_temp_files(folder, (root / SUMMARY).parent)
     runs = {task: read_run(params, task, root) for task in shown}
     overview, origin = _overview(params, runs), f"Data: {params.data.root}. Revision: {_revision()}."
     environment = Environment(

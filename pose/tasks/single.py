@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.data.single_samples import PersonDataset, crop, person_affine
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
+from pose.io.hdf5 import create_h5
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
@@ -149,7 +149,7 @@ class SingleData(ProblemData):
         """HDF5, one row a person: joints in image px, their confidence, the row in the prepared set."""
         score_NK = np.concatenate([person.score_PK for person in people]).astype(np.float32)
         columns = {"joint": _joints_of(people).astype(np.float32), "score": score_NK, "row": rows}
-        with atomic_write(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        with atomic_write(path) as temporary, create_h5(temporary) as file:
             file.attrs.update(task=task, skeleton=self.skeleton.name)
             for key, values in columns.items():
                 file.create_dataset(key, data=values, track_times=False)

@@ -67,12 +67,35 @@ def test_bytes_after_the_end_of_a_jpeg_do_no_harm(image_HW3: np.ndarray) -> None
     assert decode_image(encode_jpeg(image_HW3, 90) + b"\0camera notes", "x").shape == image_HW3.shape
 
 
-@pytest.mark.parametrize("kept", [0, 0.5])
-def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(image_HW3: np.ndarray, kept: float) -> None:
-    data = encode_jpeg(image_HW3, 90)
+JPEGS: dict[str, list[int]] = {
+    "baseline": [],
+    "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    "restart markers": [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    "own codes": [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+    "4:4:4": [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444],
+}
+
+
+@pytest.mark.parametrize("kept", [0, 0.3, 0.9])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(
+    image_HW3: np.ndarray, kind: str, channels: int, kept: float
+) -> None:
+    stored = image_HW3 if channels == 3 else image_HW3[..., 0]
+    data = cv2.imencode(".jpg", stored, JPEGS[kind])[1].tobytes()
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.array_equal(decode_image(data, "x"), plain)
     scan = data.index(b"\xff\xda") + 30
     with pytest.raises(UserError, match="damaged JPEG, data is missing before its end"):
         decode_image(data[: scan + int(kept * (len(data) - scan))] + data[-2:], "x")
+
+
+def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(image_HW3: np.ndarray) -> None:
+    data = cv2.imencode(".jpg", image_HW3, JPEGS["progressive"])[1].tobytes()
+    last = data.rindex(b"\xff\xda")
+    with pytest.raises(UserError, match="damaged JPEG, data is missing before its end"):
+        decode_image(data[: data.rindex(b"\xff\xc4", 0, last)] + data[-2:], "x")
 
 
 def test_a_jpeg_that_is_grey_to_its_corners_is_not_taken_for_one_that_lacks_data() -> None:
@@ -115,6 +138,13 @@ def test_grey_transparent_deep_and_tiny_images_come_as_rgb_bytes(stored: np.ndar
     image = decode_image(cv2.imencode(".png", stored)[1].tobytes(), "x")
     assert image.dtype == np.uint8
     assert image.shape == (*stored.shape[:2], 3)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_pixels_of_any_depth_span_the_whole_range(bits: int) -> None:
+    value = np.linspace(0, 2**bits - 1, 12).astype(np.uint16).reshape(3, 4)
+    [red, *_] = np.moveaxis(decode_image(cv2.imencode(".png", value)[1].tobytes(), "x"), 2, 0)
+    assert np.array_equal(red, value >> (bits - 8))
 
 
 def test_pixels_lie_as_stored_and_are_turned_only_on_request(image_HW3: np.ndarray) -> None:

@@ -30,7 +30,8 @@ from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, wri
 from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.data.rle import runs_of
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, write_text
+from pose.io.files import atomic_write, remove_stale_temp_files, write_text
+from pose.io.hdf5 import create_h5
 from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.keypoints.skeleton import COCO
 from pose.params import CocoParams
@@ -74,6 +75,7 @@ def prepare_coco(
     present. Each file is written atomically, `coco.h5` last.
     """
     coco, folder = find_folder(root, "coco"), Path(folder)
+    remove_stale_temp_files(folder, annotation_file(folder, SPLITS[0]).parent)
     files, notes = find_annotations(coco)
     images, rule = split_images(coco, files)
     title = f"prepared from {coco}: {', '.join(file.path.name for file in files)}"
@@ -83,7 +85,7 @@ def prepare_coco(
     _check_splits(images, summary, coco)
 
     with atomic_write(folder / FILE) as temporary:
-        with h5py.File(temporary, "w") as file:
+        with create_h5(temporary) as file:
             pack_one = partial(pack, params=params)
             packed = pack_images(file, images, pack_one, most=len(images), workers=workers, summary=summary)
             _count(images, packed, summary)

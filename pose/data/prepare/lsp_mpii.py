@@ -32,7 +32,8 @@ from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
 from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.io.errors import UserError
-from pose.io.files import atomic_write
+from pose.io.files import atomic_write, remove_stale_temp_files
+from pose.io.hdf5 import create_h5
 from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
@@ -57,6 +58,7 @@ def prepare_lsp_mpii(
     threads, all cores if None. UserError if nothing usable is present.
     """
     root, path = Path(root), Path(path)
+    remove_stale_temp_files(path.parent)
     table, listed_validation_N, summary = collect(root)
     split_N = split_people(table, listed_validation_N, params, seed)
     if listed_validation_N is None and table.mpii_N.any():
@@ -71,7 +73,7 @@ def prepare_lsp_mpii(
     table, split_N = table.take(order_N), split_N[order_N]
     code_N50 = np.array([encode_name(name) for name in table.name_N])
 
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(path) as temporary, create_h5(temporary) as file:
         reason_N, size_N2, affine_N23 = _pack_images(file, table, root, params, workers, summary)
         kept_N = reason_N == ""
         _count(table, split_N, reason_N, summary)
