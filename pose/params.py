@@ -290,7 +290,7 @@ class ReportParams(Frozen):
 class Params(Frozen):
     """All of `params.yaml`."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
     lr: Rate
     data: DataParams
     synthetic: SyntheticParams

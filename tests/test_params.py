@@ -69,7 +69,7 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("multi.focal_gamma", 0.5, r"multi\.focal_gamma: found 0\.5, expected 0 or at least 1"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
         ("lr", 1e300, r"lr: found 1e\+300, input should be less than or equal to 100"),
-        ("multi.sigma", 1000.0, r"multi\.sigma: found 1000, expected at most 8, a quarter of .* 32 cells"),
+        ("multi.sigma", 100.0, r"multi\.sigma: found 100, expected at most 8, a quarter of .* 32 cells"),
         ("single.sigma", 1e-200, r"single\.sigma: found 1e-200, input should be greater than .* 0\.25"),
         ("single.augment.scale.spread", 1.0, r"spread: found 1, expected at most 0\.9 with kind: linear"),
         ("evaluate.scales", [1e-9], r"evaluate\.scales\.0: found 1e-09, input should be greater than"),

@@ -44,5 +44,7 @@ JpegQuality = Annotated[int, Field(ge=1, le=100)]
 Spread = Annotated[float, Field(ge=0, le=MAX_SPREAD)]
 FolderName = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 # The validators look at fields that the schema names before these: input_size, kind.
-Sigma = Annotated[float, Field(ge=0.25), AfterValidator(_within_heatmap)]  # of a target Gaussian, cells
+Sigma = Annotated[
+    float, Field(ge=0.25, le=128), AfterValidator(_within_heatmap)
+]  # of a target Gaussian, cells
 ScaleSpread = Annotated[float, Field(ge=0, le=2), AfterValidator(_leaves_some_of_the_crop)]
