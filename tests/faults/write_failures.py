@@ -1,8 +1,8 @@
-"""What tests/test_write_failures.py runs with failing_writes.c preloaded: stages whose calls of the system fail.
+"""What test_write_failures.py runs with failing_writes.c preloaded: stages whose system calls fail.
 
-`python write_failures.py base FOLDER`: the outputs of all stages, undisturbed. `... STAGE FOLDER [SAMPLE]`: the
-stage on a copy of these, once for each call that changes a file, which fails; SAMPLE: for so many of each kind.
-Prints a line for whatever is not as it should be, and a summary.
+`FOLDER all|few STAGE...`: runs all stages in the folder, then each of those named on a copy of it, once for
+each call that changes a file (or a few), which then fails. Prints a line for whatever is not as it should
+be, and a summary of each stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,8 +47,6 @@ SECONDS = 60
 # What equal runs differ in, or is not ours.
 VARYING = re.compile(r"mlflow\.db|mlruns/|mlartifacts/|\.lock$|/run_id$|^checkpoints/\w[\w-]*/\w+\.pt$")
 
-Snapshot = dict[str, str]  # hash of each file by its path
-
 
 def synthesize_sets() -> None:
     params = load_params()
@@ -65,9 +64,26 @@ def pack_images() -> None:
     prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed, workers=1)
 
 
-def train_tracked() -> None:
+def train_task(task: str) -> None:
+    train(load_params(), task)
+
+
+def train_tracked(task: str) -> None:
     pose.tracking.mlflow.SYNC_SECONDS = pose.tracking.mlflow.FINISH_SECONDS = 0.5
-    train(load_params(), "hgpose", tracker=MlflowTracker(TaskPaths("hgpose").run_id))
+    train(load_params(), task, tracker=MlflowTracker(TaskPaths(task).run_id))
+
+
+def evaluate_task(task: str) -> None:
+    evaluate(load_params(), task)
+
+
+def training_outputs(task: str) -> tuple[str, ...]:
+    plots = TaskPaths(task).plots
+    return f"models/{task}", f"{plots}/train.csv", f"{plots}/val.csv"
+
+
+def evaluation_outputs(task: str) -> tuple[str, ...]:
+    return f"metrics/{task}.json", f"metrics/provenance/{task}.json", "predictions"
 
 
 # Each stage, and what it writes.
@@ -77,28 +93,13 @@ STAGES: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "prepare_coco": (pack_images, ("data/prepared/coco",)),
     "toolchain": (stages.toolchain.main, ("build/toolchain.json", "build/code")),
     "build_ext": (stages.build_ext.main, ("build/operator", "build/operator.json")),
-    **{
-        f"train@{task}": (
-            lambda task=task: train(load_params(), task),
-            (
-                f"models/{task}",
-                f"checkpoints/{task}",
-                f"metrics/plots/{task}/train.csv",
-                f"metrics/plots/{task}/val.csv",
-            ),
-        )
-        for task in ("hgpose", "advpose-ae")
-    },
-    **{
-        f"evaluate@{task}": (
-            lambda task=task: evaluate(load_params(), task),
-            (f"metrics/{task}.json", f"metrics/provenance/{task}.json", "predictions"),
-        )
-        for task in ("hgpose", "advpose-ae")
-    },
+    "train@hgpose": (partial(train_task, "hgpose"), training_outputs("hgpose")),
+    "train@advpose-ae": (partial(train_task, "advpose-ae"), training_outputs("advpose-ae")),
+    "evaluate@hgpose": (partial(evaluate_task, "hgpose"), evaluation_outputs("hgpose")),
+    "evaluate@advpose-ae": (partial(evaluate_task, "advpose-ae"), evaluation_outputs("advpose-ae")),
     "report": (lambda: write_report(load_params()), ("report", "metrics/summary.json")),
 }
-TRACKED = {"train@hgpose, tracked": (train_tracked, STAGES["train@hgpose"][1])}
+TRACKED = {"tracked train@hgpose": (partial(train_tracked, "hgpose"), training_outputs("hgpose"))}
 
 
 class Control:
@@ -110,9 +111,8 @@ class Control:
         self._folder = bytes(folder) + b"\0"
 
     def arm(self, kind: int = 0, number: int = 0, effect: int = NONE) -> None:
-        self._memory[: 32 + len(self._folder)] = (
-            struct.pack("8i", kind, number, effect, *[0] * 5) + self._folder
-        )
+        content = struct.pack("8i", kind, number, effect, *[0] * len(KINDS)) + self._folder
+        self._memory[: len(content)] = content
 
     def counts(self) -> tuple[int, ...]:
         return struct.unpack_from("5i", self._memory, 12)
@@ -139,105 +139,78 @@ def note_replaced(path: Path) -> None:
     def noting(source: Path, target: Path) -> None:
         replace(source, target)
         with path.open("a") as notes:
-            notes.writelines(
-                f"{digest} {name}\n" for name, digest in snapshot(Path(target).absolute(), Path.cwd()).items()
-            )
+            found = snapshot(Path(target).absolute(), Path.cwd())
+            notes.writelines(f"{digest} {name}\n" for name, digest in found.items())
 
-    os.replace = noting
+    os.replace = noting  # type: ignore[assignment]
 
 
-def snapshot(path: Path, root: Path) -> Snapshot:
-    """The hash of a file, or of all within a folder."""
+def snapshot(path: Path, root: Path) -> dict[str, str]:
+    """The hash of a file, or of all within a folder, by its path from `root`."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    found = {
-        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files
-    }
-    return {name: digest for name, digest in sorted(found.items()) if not VARYING.search(name)}
+    hashes = {file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()) for file in files}
+    return {name: hashes[name].hexdigest() for name in sorted(hashes) if not VARYING.search(name)}
 
 
-def points(counts: tuple[int, ...], sample: int) -> Iterator[tuple[int, int, int]]:
-    """kind, number and effect of each failure; with a sample of each kind, its numbers evenly spread."""
-    for kind, count in enumerate(counts):
-        numbers = range(1, count + 1)
-        for effect in EFFECTS:
-            some = (
-                numbers if not sample else {numbers[at * count // sample] for at in range(min(sample, count))}
-            )
-            for number in sorted(some):
-                yield kind, number, effect
+def points(counts: tuple[int, ...], few: bool) -> list[tuple[int, int, int]]:
+    """Kind, number and effect of each failure; of a few, one of each kind."""
+    if few:  # in the middle
+        return [(kind, -(-count // 2), 1 + kind % 3) for kind, count in enumerate(counts) if count]
+    numbers = [(kind, number) for kind, count in enumerate(counts) for number in range(1, count + 1)]
+    return [(kind, number, effect) for kind, number in numbers for effect in EFFECTS]
 
 
-def try_stage(name: str, base: Path, sample: int) -> int:
-    """Number of the failures after which something was not as it should be."""
+def try_stage(name: str, base: Path, few: bool) -> int:
+    """The number of failures after which something was not as it should be."""
     stage, outputs = (STAGES | TRACKED)[name]
     trial, notes, started = base.with_name(f"{base.name} trial"), base.with_name("notes"), time.monotonic()
     control = Control(trial)
 
     def prepare() -> None:
         """The inputs of the stage, and outputs of another run, which it replaces."""
-        control.arm(effect=NONE)
+        control.arm()
         shutil.rmtree(trial, ignore_errors=True)
-        shutil.copytree(base, trial, symlinks=True)
+        unused = shutil.ignore_patterns("checkpoints", "mlruns", "mlartifacts")
+        shutil.copytree(base, trial, symlinks=True, ignore=unused)
         for output in outputs:
             for file in [trial / output, *(trial / output).rglob("*")]:
                 if file.is_file():
                     file.write_text("old")
-        shutil.rmtree(trial / "checkpoints", ignore_errors=True)
 
     prepare()
     old = snapshot(trial, trial)
-    notes.unlink(missing_ok=True)
-    control.arm()
+    notes.write_text("")
     status, output = run(stage, trial, notes)
     assert status == 0, output
-    expected, whole = snapshot(trial, trial), {(name, digest) for name, digest in old.items()}
-    whole |= set(expected.items())
-    whole |= {
-        (name, digest) for digest, _, name in (line.partition(" ") for line in notes.read_text().splitlines())
-    }
+    expected = snapshot(trial, trial)
+    replaced = (line.partition(" ")[::2] for line in notes.read_text().splitlines())
+    whole = old.items() | expected.items() | {(name, digest) for digest, name in replaced}
     prepare()
     control.arm()
     run(stage, trial)
     counts = control.counts()  # without what noting takes
     assert snapshot(trial, trial) == expected, "equal runs differ"
 
-    wrong = 0
-    todo = list(points(counts, sample))
+    assert all(counts[:3]), "failing_writes.c is not preloaded"
+    wrong, todo = 0, points(counts, few)
     for kind, number, effect in todo:
         prepare()
         control.arm(kind, number, effect)
         status, output = run(stage, trial)
-        control.arm(effect=NONE)
-        faults = list(faults_of_end(status, output, effect))
-        faults += [
-            f"half written: {name}"
-            for name, digest in snapshot(trial, trial).items()
-            if (name, digest) not in whole and not Path(name).name.startswith(".") and "/." not in name
-        ]
-        for checkpoint in trial.glob("checkpoints/*/[a-z]*.pt"):
-            try:
-                load_checkpoint(checkpoint)
-            except UserError as error:
-                faults.append(str(error))
-        status_again, output_again = run(stage, trial)
-        if status_again:
-            faults.append(f"cannot be run again: {output_again[-300:]!r}")
+        control.arm()
+        faults = [*faults_of_end(status, output, effect), *faults_of_files(trial, whole)]
+        status, output = run(stage, trial)
+        if status:
+            faults.append(f"cannot be run again: {output}")
         elif (found := snapshot(trial, trial)) != expected:
-            different = sorted(name for name, _ in found.items() ^ expected.items())
-            faults.append(
-                f"after a second run, other files than without a failure: {', '.join(different[:4])}"
-            )
+            different = sorted({name for name, _ in found.items() ^ expected.items()})
+            faults.append(f"a second run leaves other files than one run: {', '.join(different[:4])}")
         if faults:
             wrong += 1
-            print(
-                f"{name}: {KINDS[kind]} {number} of {counts[kind]} {EFFECTS[effect]}: {'; '.join(faults)}",
-                flush=True,
-            )
+            print(f"{name}: {KINDS[kind]} {number} of {counts[kind]} {EFFECTS[effect]}:", *faults, flush=True)
     numbers = ", ".join(f"{count} {kind}" for count, kind in zip(counts, KINDS, strict=True))
-    print(
-        f"{name}: {numbers}: {wrong} of {len(todo)} failures wrong, {time.monotonic() - started:.0f} s",
-        flush=True,
-    )
+    seconds = time.monotonic() - started
+    print(f"{name}: {numbers}: {wrong} of {len(todo)} failures wrong, {seconds:.0f} s", flush=True)
     return wrong
 
 
@@ -247,20 +220,29 @@ def faults_of_end(status: int, output: str, effect: int) -> Iterator[str]:
     if "Traceback" in output or "Exception ignored" in output:
         yield f"traceback: {output}"
     elif status == 1 and len(errors) != 1:
-        yield f"{len(errors)} error lines: {output[-300:]!r}"
+        yield f"{len(errors)} error lines: {output}"
     elif status not in (0, 1, *([-signal.SIGKILL] if effect == KILL else [])):
-        yield f"ended with {status}: {output[-300:]!r}"
+        yield f"ended with {status}: {output}"
 
 
-def main(name: str, folder: str, sample: str = "0") -> None:
+def faults_of_files(trial: Path, whole: Set[tuple[str, str]]) -> Iterator[str]:
+    """Files that are neither temporary nor complete. whole: name and hash of each file that is complete."""
+    for name, digest in snapshot(trial, trial).items():
+        if (name, digest) not in whole and not any(part.startswith(".") for part in Path(name).parts):
+            yield f"half written: {name}"
+    for checkpoint in trial.glob("checkpoints/*/[a-z]*.pt"):
+        try:
+            load_checkpoint(checkpoint)
+        except UserError as error:
+            yield str(error)
+
+
+def main(folder: str, which: str, *names: str) -> None:
     base = Path(folder).resolve()
-    if name != "base":
-        sys.exit(min(try_stage(name, base, int(sample)), 1))
     for stage, _ in STAGES.values():
         status, output = run(stage, base)
         assert status == 0, output
-    for task in ("advpose", "hgpose-ae"):
-        shutil.rmtree(base / "models" / task, ignore_errors=True)
+    sys.exit(1 if sum([try_stage(name, base, which == "few") for name in names]) else 0)
 
 
 if __name__ == "__main__":
