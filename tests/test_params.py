@@ -103,6 +103,14 @@ def test_the_name_of_a_task_is_one_for_files():
         parse_params(values)
 
 
+@pytest.mark.timeout(20)
+def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path: Path):
+    doubled = [f"a{level}: &a{level} {{l: *a{level - 1}, r: *a{level - 1}}}\n" for level in range(1, 60)]
+    (tmp_path / "params.yaml").write_text("a0: &a0 {kind: x}\n" + "".join(doubled))
+    with pytest.raises(UserError, match=r"params\.yaml: unknown key a0; unknown key a1"):
+        load_params(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])
 def test_any_network_goes_with_either_problem(task: str):
     baseline = {"kind": "simple_baseline", "stem": 8, "widths": [8, 16], "blocks": 1, "upsampled": 8}
