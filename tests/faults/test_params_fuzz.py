@@ -134,6 +134,7 @@ def draw_values(draw: Draw, params: Params) -> dict[str, Any]:
             return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(DRAWS))
 def test_random_parameters_run_or_are_refused_in_one_line(
     seed: int, params: Params, drawn_root: Path, prepared: Path, prepared_coco: Path, tmp_path: Path
