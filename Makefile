@@ -7,6 +7,7 @@ REAL_DATA ?= ../shared/data
 override REAL_DATA := $(value REAL_DATA)
 export REAL_DATA
 KILLS ?= 50
+DRAWS ?= 300
 # Two test processes; one that has no tests left takes some from the other.
 SHARED := -n 2 --dist worksteal
 BIN := .venv/bin
@@ -48,7 +49,8 @@ test: $(STAMP) ## all tests, the fast ones first
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
 
 # Tiny networks spend their time where a kill may hurt: in checkpoints, not in convolutions. The data is the demo's.
-soak: $(STAMP) ## each task killed KILLS (50) times and compared with a run that was not: three quarters of an hour
+soak: $(STAMP) ## random parameters; each write of each stage failing; each task killed KILLS (50) times: two hours
+	@FUZZ_DRAWS=$(DRAWS) EVERY_WRITE=1 $(BIN)/python -m pytest -n 2 -rP tests/faults
 	@$(BIN)/dvc repro prepare_lsp_mpii prepare_coco build_ext
 	@for task in hgpose advpose hgpose-ae advpose-ae; do \
 	  $(BIN)/pose verify $$task --preset tiny --kills $(KILLS) --steps $$((8 * $(KILLS))) || exit 1; done

@@ -10,26 +10,42 @@ from pydantic import Field, field_validator, model_validator
 
 from pose.io.errors import UserError
 from pose.io.schema import Frozen, parse, read_yaml
+from pose.models.limits import (
+    MAX_SIDE,
+    Batch,
+    Count,
+    CountOrZero,
+    Degrees,
+    DrawnCount,
+    FolderName,
+    InputSize,
+    JpegQuality,
+    Rate,
+    Scale,
+    ScaleSpread,
+    Share,
+    Sigma,
+    Spread,
+    TaskName,
+    Weight,
+)
 from pose.models.networks import DiscriminatorParams, NetworkParams
 
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-InputSize = Annotated[int, Field(ge=64, le=4096, multiple_of=64)]  # side of a network's input, px
-Workers = Annotated[int, Field(ge=1, le=1024)]
-JpegQuality = Annotated[int, Field(ge=1, le=100)]
 Target = Literal["subcell", "floor"]  # see `pose.keypoints.heatmap`
 
 
 class DataParams(Frozen):
-    root: str
+    root: FolderName
 
 
 class LspCounts(Frozen):
-    train: CountOrZero
-    test: CountOrZero
+    train: DrawnCount
+    test: DrawnCount
+
+
+class DrawnSplits(Frozen):
+    train: DrawnCount
+    validation: DrawnCount
 
 
 class SplitCounts(Frozen):
@@ -41,10 +57,10 @@ class SyntheticParams(Frozen):
     """How many synthetic people (coco: images) each set has. size: longer side of the LSP-type images, px."""
 
     lsp: LspCounts
-    lspet: CountOrZero
-    mpii: SplitCounts
-    coco: SplitCounts
-    size: Annotated[int, Field(ge=64, le=4096)]
+    lspet: DrawnCount
+    mpii: DrawnSplits
+    coco: DrawnSplits
+    size: Annotated[int, Field(ge=64, le=MAX_SIDE)]
 
 
 class CocoParams(Frozen):
@@ -57,7 +73,7 @@ class CocoParams(Frozen):
 
     images: SplitCounts
     min_people: SplitCounts
-    longest: Annotated[int, Field(ge=32)]
+    longest: Annotated[int, Field(ge=32, le=MAX_SIDE)]
     jpeg_quality: JpegQuality
     ignore_unlabelled: bool
     assume_coco_joints: bool
@@ -69,7 +85,7 @@ class PrepareParams(Frozen):
 
     lspet_held_out: Share
     mpii_held_out: Share
-    pack_size: Annotated[int, Field(ge=32)]
+    pack_size: Annotated[int, Field(ge=32, le=MAX_SIDE)]
     jpeg_quality: JpegQuality
     coco: CocoParams
 
@@ -77,8 +93,8 @@ class PrepareParams(Frozen):
 class RotationParams(Frozen):
     """normal(0, deg), clipped to +- clip, with this probability, else 0; degrees."""
 
-    deg: NotNegative
-    clip: NotNegative
+    deg: Degrees
+    clip: Degrees
     probability: Share
 
 
@@ -86,7 +102,7 @@ class ScaleParams(Frozen):
     """linear: 1 + normal(0, spread) clipped at spread. log2: 2 ** normal(0, spread), clipped at 2 spread."""
 
     kind: Literal["linear", "log2"]
-    spread: NotNegative
+    spread: ScaleSpread
 
 
 class AugmentParams(Frozen):
@@ -106,8 +122,8 @@ class SingleInferenceParams(Frozen):
     """
 
     input_size: InputSize
-    crop: Positive
-    sigma: Positive
+    crop: Annotated[float, Field(ge=0.25, le=10)]
+    sigma: Sigma
     target: Target
     loss: Literal["mse", "cross_entropy"]
 
@@ -119,7 +135,7 @@ class SingleParams(SingleInferenceParams):
     """
 
     unlabelled: Literal["ignore", "zero"]
-    foreground: NotNegative
+    foreground: Weight
     augment: AugmentParams
 
     @model_validator(mode="after")
@@ -136,11 +152,11 @@ class MultiAugmentParams(Frozen):
     white. flip: probability.
     """
 
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    scale: Annotated[float, Field(ge=0, lt=1)]
-    shift: NotNegative
+    rotation: Degrees
+    scale: Spread
+    shift: Share
     flip: Share
-    hue: Annotated[float, Field(ge=0, le=180)]
+    hue: Degrees
     saturation: Share
     brightness: Share
     contrast: Share
@@ -155,8 +171,8 @@ class ThresholdParams(Frozen):
 
     tune: bool
     detection: Share
-    tag: Positive
-    max_distance: Positive
+    tag: Annotated[float, Field(gt=0, le=1e4)]
+    max_distance: Annotated[float, Field(ge=0.001, le=10)]
 
 
 class MultiInferenceParams(Frozen):
@@ -168,7 +184,7 @@ class MultiInferenceParams(Frozen):
     input_size: InputSize
     target: Target
     loss: Literal["mse", "focal"]
-    tag_gain: Positive
+    tag_gain: Annotated[float, Field(gt=0, le=1e4)]
     thresholds: ThresholdParams
 
 
@@ -179,10 +195,10 @@ class MultiParams(MultiInferenceParams):
     images used for validation and to tune thresholds instead.
     """
 
-    sigma: Positive
+    sigma: Sigma
     people: Count
-    focal_gamma: NotNegative
-    foreground: NotNegative
+    focal_gamma: Annotated[float, Field(ge=0, le=10)]
+    foreground: Weight
     held_out: CountOrZero
     augment: MultiAugmentParams
 
@@ -203,17 +219,17 @@ class AdversaryParams(Frozen):
     """
 
     network: DiscriminatorParams
-    lr: Positive
-    weight: NotNegative
-    gamma: Positive
-    balance_rate: NotNegative
+    lr: Rate
+    weight: Weight
+    gamma: Annotated[float, Field(gt=0, le=100)]
+    balance_rate: Annotated[float, Field(ge=0, le=100)]
     start_fraction: Annotated[float, Field(ge=0, lt=1)]
     gradient: Literal["input", "both"]
 
 
 class OptimizerParams(Frozen):
     name: Literal["rmsprop", "adam", "adamw"]
-    weight_decay: NotNegative
+    weight_decay: Share
 
 
 class ScheduleParams(Frozen):
@@ -221,31 +237,31 @@ class ScheduleParams(Frozen):
 
     name: Literal["constant", "cosine", "steps"]
     warmup: Share
-    milestones: list[Share]
-    gamma: Positive
+    milestones: Annotated[list[Share], Field(max_length=100)]
+    gamma: Annotated[float, Field(gt=0, le=1)]
 
 
 class TaskParams(Frozen):
     """weights: of the loss terms, by name. clip: largest gradient norm, 0 for none."""
 
     problem: Literal["single", "multi"]
-    lr_scale: Positive
+    lr_scale: Rate
     network: NetworkParams
-    weights: dict[str, NotNegative]
+    weights: dict[str, Weight]
     adversary: AdversaryParams | None
-    epochs: Count
-    batch: Count
+    epochs: Annotated[int, Field(ge=1, le=10**6)]
+    batch: Batch
     optimizer: OptimizerParams
     schedule: ScheduleParams
-    clip: NotNegative
+    clip: Annotated[float, Field(ge=0, le=1e6)]
 
 
 class TrainParams(Frozen):
     """For every task, see the comments of params.yaml."""
 
-    processes: Workers | Literal["auto"]
-    threads: Workers
-    workers: Annotated[int, Field(ge=0, le=1024)]
+    processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    workers: Annotated[int, Field(ge=0, le=256)]
     timeout: Annotated[float, Field(ge=5, le=86400)]
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool
@@ -256,7 +272,7 @@ class TrainParams(Frozen):
     val_samples: CountOrZero
     train_samples: CountOrZero
     checkpoint_every: Count
-    checkpoint_minutes: NotNegative
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=1e6)]
 
 
 class EvaluateParams(Frozen):
@@ -264,26 +280,26 @@ class EvaluateParams(Frozen):
 
     weights: Literal["best", "last"]
     flip_test: bool
-    batch: Count
-    scales: Annotated[list[Annotated[float, Field(gt=0, le=8)]], Field(min_length=1, max_length=16)]
+    batch: Batch
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
     train_images: CountOrZero
 
 
 class ReportParams(Frozen):
-    people: Count
+    people: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Params(Frozen):
     """All of `params.yaml`."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    lr: Positive
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    lr: Rate
     data: DataParams
     synthetic: SyntheticParams
     prepare: PrepareParams
     single: SingleParams
     multi: MultiParams
-    tasks: dict[str, TaskParams]
+    tasks: dict[TaskName, TaskParams]
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
@@ -299,11 +315,19 @@ class Params(Frozen):
         for name, task in tasks.items():
             if isinstance(task, dict) and "extends" in task:
                 if task["extends"] not in bases:
-                    expected = f"expected a task that extends none: {', '.join(bases)}"
+                    expected = f"expected a task that extends none: {', '.join(map(str, bases))}"
                     raise ValueError(f"{name}.extends: found {task['extends']!r}, {expected}")
                 extended[name] = {**tasks[task["extends"]], **task}
                 del extended[name]["extends"]
         return extended
+
+    @model_validator(mode="after")
+    def _largest_input_is_limited(self) -> Params:
+        size, scale = self.multi.input_size, max(self.evaluate.scales)
+        if size * scale > MAX_SIDE:
+            expected = f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
+            raise ValueError(f"evaluate.scales: found {scale:g} of multi.input_size {size}, {expected}")
+        return self
 
     def problem(self, kind: str) -> SingleParams | MultiParams:
         """The parameters of a problem, `single` or `multi`."""

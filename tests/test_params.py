@@ -61,9 +61,21 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
-        ("evaluate.scales", [1.0, 0.0], r"evaluate\.scales\.1: found 0\.0, input should be greater than 0"),
+        (
+            "evaluate.scales",
+            [1.0, 0.0],
+            r"evaluate\.scales\.1: found 0\.0, input should be greater than or equal to 0\.1",
+        ),
         ("multi.focal_gamma", 0.5, r"multi\.focal_gamma: found 0\.5, expected 0 or at least 1"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
+        ("lr", 1e300, r"lr: found 1e\+300, input should be less than or equal to 100"),
+        ("multi.sigma", 100.0, r"multi\.sigma: found 100, expected at most 8, a quarter of .* 32 cells"),
+        ("single.sigma", 1e-200, r"single\.sigma: found 1e-200, input should be greater than .* 0\.25"),
+        ("single.augment.scale.spread", 1.0, r"spread: found 1, expected at most 0\.9 with kind: linear"),
+        ("evaluate.scales", [1e-9], r"evaluate\.scales\.0: found 1e-09, input should be greater than"),
+        ("tasks.hgpose.schedule.gamma", 1e300, r"schedule\.gamma: found 1e\+300, input should be less"),
+        ("synthetic.coco.train", 10**12, r"coco\.train: found 10{12}, input should be less than"),
+        ("data.root", "a\0b", r"data\.root: found 'a\\x00b', string should match"),
         ("multi.loss", "bce", r"multi\.loss: found 'bce', input should be 'mse' or 'focal'"),
         ("multi.input_size", 100, r"multi\.input_size: found 100, input should be a multiple of 64"),
         ("multi.thresholds.max_distance", MISSING, r"missing key multi\.thresholds\.max_distance"),
@@ -74,6 +86,29 @@ def test_a_wrong_value_is_one_line_that_names_its_key(key: str, value: object, m
     with pytest.raises(UserError, match=f"^params.yaml: .*{message}") as error:
         parse_params(changed(key, value))
     assert "\n" not in str(error.value)
+
+
+def test_the_largest_input_of_an_evaluation_is_limited():
+    values = changed("multi.input_size", 1024)
+    values["evaluate"]["scales"] = [1.0, 6.0]
+    expected = "found 6 of multi.input_size 1024, expected at most 4, so that the input has at most 4096 px"
+    with pytest.raises(UserError, match=rf"evaluate\.scales: {expected}$"):
+        parse_params(values)
+
+
+def test_the_name_of_a_task_is_one_for_files():
+    values = changed("lr", 0.1)
+    values["tasks"]["../../other"] = values["tasks"]["hgpose"]
+    with pytest.raises(UserError, match=r"params\.yaml: tasks\.\.\./\.\./other.*: found '\.\./\.\./other'"):
+        parse_params(values)
+
+
+@pytest.mark.timeout(20)
+def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path: Path):
+    doubled = [f"a{level}: &a{level} {{l: *a{level - 1}, r: *a{level - 1}}}\n" for level in range(1, 60)]
+    (tmp_path / "params.yaml").write_text("a0: &a0 {kind: x}\n" + "".join(doubled))
+    with pytest.raises(UserError, match=r"params\.yaml: unknown key a0; unknown key a1"):
+        load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])

@@ -15,7 +15,7 @@ from pose.io.dvc_stage import unchanged_inputs
 from pose.io.errors import UserError
 
 MAX_COORDINATE = 1e6  # pixels; no place in an image is further from its corner
-MAX_SCALE = 8.0  # as of `evaluate.scales`
+MIN_SCALE, MAX_SCALE = 0.1, 8.0  # as of `evaluate.scales`
 
 
 def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) -> None:
@@ -102,8 +102,8 @@ class Numbers:
 def scales(text: str) -> list[float]:
     """Sizes at which an image is shown, over the input's own."""
     numbers = _numbers(text)
-    if 1.0 not in numbers or not all(0 < number <= MAX_SCALE for number in numbers):
-        expected = f"numbers above 0 and at most {MAX_SCALE:g} with commas between them, 1 among them"
+    if 1.0 not in numbers or not all(MIN_SCALE <= number <= MAX_SCALE for number in numbers):
+        expected = f"numbers from {MIN_SCALE:g} to {MAX_SCALE:g} with commas between them, 1 among them"
         raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return list(numbers)
 

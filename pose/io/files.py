@@ -33,22 +33,34 @@ def atomic_write(path: str | Path, *, sync: bool = False, backup: Path | None = 
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        if sync:
-            _fsync(temporary)
-        if backup and path.exists():
-            os.replace(path, backup)
-        os.replace(temporary, path)
-        if sync:
-            _fsync(path.parent)
-    except OSError as error:
-        if error.filename not in (None, str(temporary), str(path), str(path.parent)):
-            raise  # of another file that was read meanwhile
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+        with writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if sync:
+                _fsync(temporary)
+            if backup and path.exists():
+                os.replace(path, backup)
+            os.replace(temporary, path)
+            if sync:
+                _fsync(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """A file or folder that cannot be written, or removed, is a UserError that names it.
+
+    Errors of other files, which are read meanwhile, are passed on; those within `temporary` are no others.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = Path(error.filename or path)
+        if not (path.is_relative_to(name) or name.is_relative_to(temporary or path)):
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def _fsync(path: Path) -> None:
@@ -64,27 +76,36 @@ def remove_stale_temp_files(*folders: str | Path) -> None:
     for path in (path for folder in folders for path in Path(folder).glob(".[0-9]*.*")):
         number = path.name.split(".")[1]
         if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """An empty folder, which replaces `folder` at the end of the block, or is removed if the block fails."""
+    """An empty folder, which replaces `folder` at the end of the block, or is removed if the block fails.
+
+    UserError, naming `folder`, if the disk is full or not writable.
+    """
     folder = Path(folder)
     # No process id in the names: what a killed process leaves is large, and the next one removes it.
     unfinished, old = folder.with_name(f".{folder.name}.unfinished"), folder.with_name(f".{folder.name}.old")
     for leftover in (unfinished, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
-        yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if folder.exists():  # a folder cannot be renamed over one that is not empty
-        os.replace(folder, old)
-    os.replace(unfinished, folder)
-    shutil.rmtree(old, ignore_errors=True)
+        with writing(folder, unfinished):
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            if folder.exists():  # a folder cannot be renamed over one that is not empty
+                os.replace(folder, old)
+            try:
+                os.replace(unfinished, folder)
+            except OSError:
+                with suppress(OSError):
+                    os.replace(old, folder)
+                raise
+    finally:
+        for leftover in (unfinished, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

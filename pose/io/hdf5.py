@@ -40,6 +40,13 @@ def create_h5(temporary: Path) -> Iterator[h5py.File]:
         raise
 
 
+def write_column(file: h5py.File, name: str, values: np.ndarray) -> h5py.Dataset:
+    """A dataset without the time of writing, so that equal data is an equal file."""
+    dataset = file.create_dataset(name, data=values, track_times=False)
+    dataset.flush()  # a full disk is an error here; as the data set is let go, h5py would only print one
+    return dataset
+
+
 def _close_unwritten(file: h5py.File) -> None:
     """Close a file for which there is no room: HDF5 crashes later if it cannot write what it still holds."""
     nowhere = os.open(os.devnull, os.O_RDWR)

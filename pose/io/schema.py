@@ -88,10 +88,11 @@ def explain(error: ValidationError, values: Any) -> str:
 
 def _kinds(values: Any) -> set[str]:
     """The values of all keys named `kind`, by which unions of schemas are told apart."""
-    kinds, waiting = set(), [values]
+    kinds, waiting, seen = set[str](), [values], set[int]()
     while waiting:
         inner = waiting.pop()
-        if isinstance(inner, Mapping):
+        if isinstance(inner, Mapping) and id(inner) not in seen:  # YAML may name one many times
+            seen.add(id(inner))
             waiting += inner.values()
             if isinstance(inner.get("kind"), str):
                 kinds.add(inner["kind"])

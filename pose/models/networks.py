@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pose.models.blocks import PoseNetwork
 
 # Limits far above any use, because a file can ask for a network of terabytes.
-Channels = Annotated[int, Field(ge=1, le=4096)]
-EvenChannels = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
+Channels = Annotated[int, Field(ge=1, le=1024)]
+EvenChannels = Annotated[int, Field(ge=2, le=1024, multiple_of=2)]
 Layers = Annotated[int, Field(ge=1, le=32)]
 Stem = Annotated[list[EvenChannels], Field(min_length=3, max_length=3)]
 
@@ -34,7 +34,7 @@ class HourglassParams(Frozen):
     kind: Literal["hourglass"]
     stacks: Layers
     modules: Layers
-    features: Annotated[int, Field(ge=4, le=4096, multiple_of=4)]
+    features: Annotated[int, Field(ge=4, le=1024, multiple_of=4)]
     stem: Annotated[list[EvenChannels], Field(min_length=2, max_length=3)]
 
     def build(self, outputs: int) -> PoseNetwork:
@@ -63,7 +63,7 @@ class AEHourglassParams(Frozen):
     kind: Literal["ae"]
     stacks: Layers
     features: Channels
-    increase: Annotated[int, Field(ge=0, le=4096)]
+    increase: Annotated[int, Field(ge=0, le=256)]
     outputs: Channels
     stem: Stem
 

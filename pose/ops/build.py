@@ -21,7 +21,7 @@ import subprocess
 from pathlib import Path
 
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, remove_stale_temp_files, write_json
+from pose.io.files import atomic_write, remove_stale_temp_files, write_json, writing
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc"
@@ -78,13 +78,15 @@ def build(folder: Path) -> dict[str, str]:
     """
     remove_stale_temp_files(folder, folder / "operator")
     # Removed first and written last, so that an interrupted build is never taken for a complete one.
-    (folder / "operator").mkdir(parents=True, exist_ok=True)
-    (folder / "operator.json").unlink(missing_ok=True)
+    with writing(folder):
+        (folder / "operator").mkdir(parents=True, exist_ok=True)
+        (folder / "operator.json").unlink(missing_ok=True)
     lines = {}
     for device, command in (("cpu", _cpu_command), ("cuda", _cuda_command)):
         library, compiler = library_path(folder, device), _compiler(device)
         if compiler is None:
-            library.unlink(missing_ok=True)
+            with writing(library):
+                library.unlink(missing_ok=True)
             lines[device] = f"{device} operator: not built (no compiler), falling back to pure PyTorch"
             continue
         with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder

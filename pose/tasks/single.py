@@ -19,7 +19,7 @@ from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.data.single_samples import PersonDataset, crop, person_affine
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
-from pose.io.hdf5 import create_h5
+from pose.io.hdf5 import create_h5, write_column
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
@@ -152,7 +152,7 @@ class SingleData(ProblemData):
         with atomic_write(path) as temporary, create_h5(temporary) as file:
             file.attrs.update(task=task, skeleton=self.skeleton.name)
             for key, values in columns.items():
-                file.create_dataset(key, data=values, track_times=False)
+                write_column(file, key, values)
 
     def _truth(self, rows: np.ndarray) -> PersonTruth:
         return PersonTruth(

@@ -244,7 +244,7 @@ def test_scales_that_make_no_sense_are_refused_by_the_parser(scales, capsys):
     with pytest.raises(SystemExit) as error:
         run(["predict", "a.jpg", "--weights", "a.pt", f"--scales={scales}"])
     assert error.value.code == 2
-    message = f"argument --scales: found {scales!r}, expected numbers above 0"
+    message = f"argument --scales: found {scales!r}, expected numbers from 0.1 to 8"
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 

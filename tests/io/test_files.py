@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import signal
@@ -96,12 +97,38 @@ def test_text_keeps_its_line_ends_and_letters(tmp_path: Path) -> None:
 def test_an_interrupted_folder_leaves_the_former_one_and_no_rest(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "set") as folder:
         (folder / "old").touch()
-    with pytest.raises(IsADirectoryError), atomic_folder(tmp_path / "set") as folder:
-        folder.read_bytes()
+    refused = pytest.raises(UserError, match=r"/set: cannot be written \(Is a directory\)$")
+    with refused, atomic_folder(tmp_path / "set") as folder:
+        folder.write_bytes(b"")
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "set"):
+        (tmp_path / "elsewhere").read_bytes()
     assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["old"]]
     with atomic_folder(tmp_path / "set") as folder:
         (folder / "new").touch()
     assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["new"]]
+
+
+def test_a_folder_that_cannot_take_the_place_of_another_leaves_that_one(tmp_path: Path, monkeypatch):
+    replace = os.replace
+
+    def refuse_unfinished(source: Path, target: Path) -> None:
+        if source.name.endswith("unfinished"):
+            raise OSError(errno.EIO, "Input/output error", str(source))
+        replace(source, target)
+
+    with atomic_folder(tmp_path / "set") as folder:
+        (folder / "old").touch()
+    monkeypatch.setattr(os, "replace", refuse_unfinished)
+    refused = pytest.raises(UserError, match=r"/set: cannot be written \(Input/output error\)$")
+    with refused, atomic_folder(tmp_path / "set"):
+        pass
+    assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["old"]]
+
+
+def test_a_missing_folder_that_cannot_be_made_is_named_by_the_file(tmp_path: Path):
+    (tmp_path / "models").touch()
+    with pytest.raises(UserError, match=r"/models/a/b/last\.pt: cannot be written \(Not a directory\)$"):
+        write_text(tmp_path / "models" / "a" / "b" / "last.pt", "")
 
 
 def test_json_is_read_plain_or_packed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pose.data.prepared_set import IMAGES
 from pose.data.threads import cores, one_opencv_thread
 from pose.io.errors import UserError
 from pose.io.files import read_bytes
+from pose.io.hdf5 import write_column
 from pose.io.images import decode_image
 
 CHUNK = 256  # images whose places in the file lie together
@@ -79,6 +80,7 @@ def pack_images(
         finally:
             pool.shutdown(cancel_futures=True)
     images.resize((kept,))
+    images.flush()  # as in `write_column`
     summary.unusable += [str(info) for info in infos if isinstance(info, Unusable)]
     return infos
 
@@ -91,6 +93,6 @@ def write_columns(
     names: of columns that hold indices, what these stand for; see `read_names`.
     """
     for name, values in columns.items():
-        file.create_dataset(name, data=values, track_times=False)
+        write_column(file, name, values)
     for name, words in (names or {}).items():
         file[name].attrs["names"] = np.array(words, dtype="S")

@@ -14,7 +14,7 @@ from pose.data.synthetic.files import drawing_pool
 from pose.data.synthetic.lsp import write_lsp, write_lspet
 from pose.data.synthetic.mpii import write_mpii
 from pose.io.errors import UserError
-from pose.io.files import atomic_folder
+from pose.io.files import atomic_folder, writing
 from pose.params import SyntheticParams
 
 
@@ -35,7 +35,8 @@ def synthesize(params: SyntheticParams, *, seed: int, root: str | Path, workers:
         "mpii": (mpii.train + mpii.validation, partial(write_mpii, **mpii.model_dump())),
         "coco": (coco.train + coco.validation, partial(write_coco, **coco.model_dump())),
     }
-    Path(root).mkdir(parents=True, exist_ok=True)
+    with writing(Path(root)):
+        Path(root).mkdir(parents=True, exist_ok=True)
     with drawing_pool(workers) as pool:
         for name, (count, write) in sets.items():
             if count:
