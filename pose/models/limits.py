@@ -46,8 +46,6 @@ Scale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE)]  # of an evaluated i
 Spread = Annotated[float, Field(ge=0, le=MAX_SPREAD)]
 FolderName = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 # The validators look at fields that the schema names before these: input_size, kind.
-Sigma = Annotated[
-    float, Field(ge=0.25, le=128), AfterValidator(_within_heatmap)
-]  # of a target Gaussian, cells
-ScaleScale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE)]  # of an evaluated image
-Spread = Annotated[float, Field(ge=0, le=2), AfterValidator(_leaves_some_of_the_crop)]
+# Sigma: of a target Gaussian, heatmap cells.
+Sigma = Annotated[float, Field(ge=0.25, le=128), AfterValidator(_within_heatmap)]
+ScaleSpread = Annotated[float, Field(ge=0, le=2), AfterValidator(_leaves_some_of_the_crop)]
