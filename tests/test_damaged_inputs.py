@@ -79,7 +79,9 @@ def sound(
     torch.save({"state_dict": foreign}, folder / "foreign.tar")
     content = {"environment": {}, "optimizer": {}, "adversary": None, "best": None, "state": {"step": 3}}
     net = build_cpu_task(params, "hgpose").net.state_dict()
-    CheckpointManager(folder, "single", {"seed": 1}).save(net=net, **content)
+    checkpoints = CheckpointManager(folder / "checkpoints", "single", {"seed": 1})
+    checkpoints.save(net=net, **content)
+    shutil.copy(checkpoints.latest, folder)
     shutil.copy(prepared, folder)
     with h5py.File(prepared) as own, h5py.File(folder / "published.h5", "w") as published:
         for name in ("imgname", "center", "scale", "part", "visible", "istrain"):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import queue
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import cv2
@@ -21,6 +24,9 @@ from pose.data.batch import TensorFields
 from pose.data.samples import SampleKey
 from pose.io.errors import UserError
 
+log = logging.getLogger(__name__)
+
+END = object()  # of the batches
 SIGNAL_SECONDS = 1.0  # within which torch's signal handler names a dead worker
 
 
@@ -66,8 +72,8 @@ class Loader:
     """Batches of a data set in the given order; `workers` processes load ahead, 0 loads in this one.
 
     The data set's `__getitems__` is called with the keys of a batch. A UserError of it is raised here, also
-    from a worker. timeout: seconds that workers have for a batch, 0 for any. Use it within
-    `raise_on_dead_worker`.
+    from a worker. timeout: seconds that workers have for a batch, 0 for any; then they are killed. Use it
+    within `raise_on_dead_worker`.
     """
 
     def __init__(
@@ -78,12 +84,11 @@ class Loader:
         workers: int,
         timeout: float = 0.0,
     ):
-        self._batches = batches
+        self._batches, self._timeout = batches, timeout if workers else 0.0
         self._loader: DataLoader[Any] = DataLoader(
             ErrorReturningDataset(dataset),
             batch_sampler=batches,
             num_workers=workers,
-            timeout=timeout if workers else 0.0,
             collate_fn=identity_collate,
             worker_init_fn=_init_worker,
             pin_memory=torch.cuda.is_available(),
@@ -96,10 +101,31 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
+        others = multiprocessing.active_children()
+        batches = iter(self._loader)
+        workers = [child for child in multiprocessing.active_children() if child not in others]
+        while (batch := self._next(batches, workers)) is not END:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def _next(self, batches: Iterator[Any], workers: Sequence[BaseProcess]) -> Any:
+        """The next one. Torch's own timeout does not end a wait for what a stopped worker hands over."""
+        if not self._timeout:
+            return next(batches, END)
+        timer = threading.Timer(self._timeout, _kill, (workers, self._timeout))
+        timer.daemon = True
+        timer.start()
+        try:
+            return next(batches, END)
+        finally:
+            timer.cancel()
+
+
+def _kill(workers: Sequence[BaseProcess], seconds: float) -> None:
+    log.warning("no batch in %g s (train.timeout): killing the loader workers", seconds)
+    for worker in workers:
+        worker.kill()
 
 
 @contextmanager
@@ -121,11 +147,10 @@ def raise_on_dead_worker() -> Iterator[None]:
         died = re.search(r"(DataLoader worker \(pid|DataLoader timed out|Pin memory thread).*", str(error))
         if not died:
             raise
-        for worker in multiprocessing.active_children():
-            worker.kill()  # one that was stopped would not end by SIGTERM, and we wait for it at exit
         death = died[0].strip().rstrip(".")
-        why = "found a loader worker dead or stopped, perhaps out of memory (train.workers, train.timeout)"
-        raise UserError(f"{death}: {why}") from None
+        raise UserError(
+            f"{death}: found a loader worker dead, perhaps out of memory (train.workers)"
+        ) from None
 
 
 class ErrorReturningDataset(Dataset[Any]):

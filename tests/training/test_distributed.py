@@ -41,7 +41,7 @@ from pose.models.weights import load_weights
 from pose.params import Params, load_params
 from pose.tasks.multi import MultiData
 from pose.training.checkpoint import load_checkpoint
-from pose.training.distributed import Ranks, process_group
+from pose.training.distributed import LAUNCHED, Ranks, is_first_process, process_group
 from pose.training.launch import launch, process_count
 from pose.training.trainer import train
 
@@ -71,12 +71,20 @@ def test_there_are_never_more_processes_than_gpus(gpus, processes, expected, mon
 
 
 def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch):
-    for name in ("RANK", "LOCAL_RANK"):
+    for name in LAUNCHED:
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"), process_group(120):
         pass
+
+
+def test_a_variable_of_torchrun_that_is_left_over_makes_nobody_wait(monkeypatch):
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "1")
+    with process_group(120) as ranks:
+        assert (ranks, is_first_process()) == (Ranks(), True)
 
 
 @pytest.mark.parametrize(
