@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers import build_cpu_task, with_values
+from helpers import build_cpu_task
 from torch import Tensor
 
 import pose.training.trainer
@@ -111,10 +111,10 @@ def play_all(folder: Path) -> dict[str, Any]:
         found["different"] = refusal(ranks.assert_same_on_all_ranks, {"seed": 1, "lr": ranks.rank})
         found["states"] = [play(params, task, norm, ranks) for task, norm in CASES]
         # The trainings below are of these processes too.
-        pose.training.trainer.process_group = lambda: nullcontext(ranks)
+        pose.training.trainer.process_group = lambda timeout: nullcontext(ranks)
         prepared = folder / "data/prepared"
         settings: dict[str, Any] = {"folder": folder, "prepared": prepared / "lsp_mpii.h5"}
-        found["not finite"] = refusal(train, with_values(params, {"lr": 1e38}), "hgpose", **settings)
+        found["not finite"] = refusal(train, params.model_copy(update={"lr": 1e38}), "hgpose", **settings)
         arrive_late()
         found["late"] = train(params, "advpose-ae", folder=folder, prepared=prepared / "coco")
     return found

@@ -129,8 +129,9 @@ def run_stage(stage: str, *args: str, folder: Path) -> tuple[int, str, str]:
 
 
 def latest_checkpoint(folder: Path, task: str) -> Path:
-    """The latest checkpoint of the task's only run."""
-    [path] = folder.glob(f"checkpoints/{task}/*/latest.pt")
+    """The latest checkpoint of the task's only run, a file that does not exist if there is none."""
+    runs = folder / "checkpoints" / task
+    [path] = [*runs.glob("*/latest.pt")] or [runs / "none"]
     return path
 
 

@@ -33,7 +33,7 @@ from pose.io.file_lock import FileLock
 # Where MLflow was imported before.
 logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
-LOCK_SECONDS = 15.0  # that one process waits for another that makes the store
+LOCK_SECONDS = 60.0  # that one process waits for another that makes the store
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
 

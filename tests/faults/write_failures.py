@@ -45,7 +45,7 @@ NONE, FAIL_ONE, FAIL_FROM_THERE_ON, KILL = range(4)
 EFFECTS = {FAIL_ONE: "fails", FAIL_FROM_THERE_ON: "and all after it fail", KILL: "kills"}
 SECONDS = 60
 # What equal runs differ in, or is not ours.
-VARYING = re.compile(r"mlflow\.db|mlruns/|mlartifacts/|\.lock$|/run_id$|^checkpoints/\w[\w-]*/\w+\.pt$")
+VARYING = re.compile(r"mlflow\.db|mlruns/|mlartifacts/|\.lock$|/run_id$|^checkpoints/\w[\w-]*/\w+/\w+\.pt$")
 
 
 def synthesize_sets() -> None:
@@ -232,7 +232,7 @@ def faults_of_files(trial: Path, whole: Set[tuple[str, str]]) -> Iterator[str]:
     for name, digest in snapshot(trial, trial).items():
         if (name, digest) not in whole and not any(part.startswith(".") for part in Path(name).parts):
             yield f"half written: {name}"
-    for checkpoint in trial.glob("checkpoints/*/[a-z]*.pt"):
+    for checkpoint in trial.glob("checkpoints/*/*/[a-z]*.pt"):
         try:
             load_checkpoint(checkpoint)
         except UserError as error:
