@@ -271,7 +271,7 @@ def test_two_processes_save_when_asked_to_end_and_end_when_one_is_killed_and_one
     enter_folder(long, monkeypatch)
     train(load_params(), "advpose")
     assert f"resuming from step {step:,} of" in caplog.text
-    assert "processes was 2, is 1: the samples stay the same, but batches are normalised by 4" in caplog.text
+    assert "processes was 2, is 1: batches are normalised by 4 at a time from here on" in caplog.text
 
 
 # --- two machines ---
