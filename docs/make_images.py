@@ -23,11 +23,13 @@ import numpy as np
 from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.data.single_samples import crop
 from pose.inference.draw import draw_people
+from pose.io.files import file_hash
 from pose.io.images import encode_jpeg
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import compose, crop_affine, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import MPII
+from pose.tracking.store import runs_that_wrote
 
 COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
 GAP = ((4, 4), (4, 4), (0, 0))  # px of white around each person
@@ -69,7 +71,8 @@ def draw_sheet(path: Path) -> None:
 
 def mlflow_screenshot(path: Path) -> None:
     """A metric of two runs, as `mlflow ui` compares them."""
-    ids = [TaskPaths(task).run_id.read_text().strip() for task in ("hgpose", "advpose")]
+    weights = [TaskPaths(task).models / "last.pt" for task in ("hgpose", "advpose")]
+    ids = [runs_that_wrote(file_hash(path))[0].info.run_id for path in weights]
     chart = {"runs": ids, "metric": "PCKh_at_0.5", "plot_metric_keys": ["PCKh_at_0.5"], "experiments": ["1"]}
     query = {key: json.dumps(value) for key, value in chart.items()}
     query |= {"x_axis": "step", "y_axis_scale": "linear", "show_point": "true", "plot_layout": "{}"}
