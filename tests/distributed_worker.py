@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers import build_cpu_task, with_values
+from helpers import build_cpu_task
 from torch import Tensor
 
 import pose.training.trainer
@@ -114,7 +114,7 @@ def play_all(folder: Path) -> dict[str, Any]:
         pose.training.trainer.process_group = lambda: nullcontext(ranks)
         prepared = folder / "data/prepared"
         settings: dict[str, Any] = {"folder": folder, "prepared": prepared / "lsp_mpii.h5"}
-        found["not finite"] = refusal(train, with_values(params, {"lr": 1e38}), "hgpose", **settings)
+        found["not finite"] = refusal(train, params.model_copy(update={"lr": 1e38}), "hgpose", **settings)
         arrive_late()
         found["late"] = train(params, "advpose-ae", folder=folder, prepared=prepared / "coco")
     return found

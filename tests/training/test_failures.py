@@ -65,7 +65,7 @@ def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path
 
 
 def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Path, tmp_path: Path):
-    params = with_values(eager, {"lr": 3e38, "tasks.hgpose.schedule.warmup": 0.0})
+    params = with_values(eager, {"tasks.hgpose.schedule.warmup": 0.0}).model_copy(update={"lr": 3e38})
     with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert not (tmp_path / "checkpoints/hgpose/latest.pt").exists()
