@@ -151,7 +151,7 @@ def test_a_model_that_cannot_be_kept_costs_one_line(runs):
 
 
 def test_a_store_that_does_not_answer_costs_an_evaluation_one_line(runs, store, monkeypatch):
-    runs.track()
+    runs.track(tags={"weights_last": WEIGHTS})
     monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.1)
     with locked(store, "file"):
         log_evaluation({"PCKh": {"0.5": 71.0}}, weights=WEIGHTS)
