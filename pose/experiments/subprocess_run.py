@@ -24,7 +24,7 @@ import psutil
 
 from pose.experiments.presets import PARAMS
 from pose.io.command import run_stage
-from pose.io.errors import UserError
+from pose.io.errors import Interrupted, UserError
 from pose.io.files import read_text
 from pose.io.paths import TaskPaths
 from pose.io.schema import write_yaml
@@ -277,8 +277,12 @@ def main(task: str, steps: str, prepared: str) -> None:
     """Train one of the runs in this process: a task, its steps, the prepared set."""
     end_with_parent(direct=is_launched())
     params, args = load_params(), (task, steps, prepared)
-    if not launch_if_several(params, task, __spec__.name, *args, prepared=Path(prepared)):
+    if launch_if_several(params, task, __spec__.name, *args, prepared=Path(prepared)):
+        return
+    try:
         train(params, task, prepared=Path(prepared), max_steps=int(steps), on_step=_log_step)
+    except Interrupted:  # DVC or the launcher was killed
+        sys.exit(f"{task}: interrupted; the same command resumes from here")
 
 
 if __name__ == "__main__":
