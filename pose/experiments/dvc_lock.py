@@ -1,6 +1,6 @@
 """The lock file that a killed DVC may leave empty, and then stops every `dvc repro`: removed by `make repro`.
 
-DVC truncates `.dvc/tmp/rwlock` and then writes it. Killed in between, it leaves a file that is no JSON, and
+DVC truncates its file `rwlock` and then writes it. Killed in between, it leaves a file that is no JSON, and
 DVC has no command that repairs it.
 """
 
@@ -13,12 +13,17 @@ from pose.io.command import run_stage
 from pose.io.errors import UserError
 
 
+def lock_folder(root: Path) -> Path:
+    """Where the locks of a DVC repository are."""
+    return root / ".dvc" / "tmp"
+
+
 def remove_broken_lock(root: Path) -> str:
     """Remove a broken lock file of the DVC repository; a line on what was done, or nothing.
 
     UserError if it is broken while another DVC runs.
     """
-    folder = root / ".dvc" / "tmp"
+    folder = lock_folder(root)
     path = folder / "rwlock"
     if not path.exists() or _is_readable(path):
         return ""

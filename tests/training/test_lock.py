@@ -86,17 +86,6 @@ def test_a_second_writer_is_refused_by_name_of_folder_and_holder_until_the_first
         lock_folder(tmp_path / "file")
 
 
-def test_the_lock_of_a_killed_writer_is_gone(workshop):
-    hold = "import time; from pose.training.lock import lock_folder; lock = lock_folder('out')"
-    writer = start(sys.executable, "-c", f"{hold}; open('started', 'w'); time.sleep(60)", folder=workshop)
-    wait_until((workshop / "started").exists)
-    with pytest.raises(UserError, match=f"process {writer.pid} "):
-        lock_folder(workshop / "out")
-    writer.kill()
-    writer.wait()
-    lock_folder(workshop / "out").release()
-
-
 @pytest.mark.parametrize(
     ("kind", "waited_for"), [("obedient", True), ("stubborn", True), ("obedient", False)]
 )
