@@ -27,6 +27,7 @@ from pose.io.errors import UserError
 log = logging.getLogger(__name__)
 
 END = object()  # of the batches
+POLL = 0.5  # seconds
 SIGNAL_SECONDS = 1.0  # within which torch's signal handler names a dead worker
 
 
@@ -84,7 +85,7 @@ class Loader:
         workers: int,
         timeout: float = 0.0,
     ):
-        self._batches, self._timeout = batches, timeout if workers else 0.0
+        self._batches, self._timeout = batches, timeout
         self._loader: DataLoader[Any] = DataLoader(
             ErrorReturningDataset(dataset),
             batch_sampler=batches,
@@ -104,28 +105,53 @@ class Loader:
         others = multiprocessing.active_children()
         batches = iter(self._loader)
         workers = [child for child in multiprocessing.active_children() if child not in others]
-        while (batch := self._next(batches, workers)) is not END:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        watchdog = _Watchdog(workers, self._timeout)
+        try:
+            while (batch := watchdog.next(batches)) is not END:
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        finally:
+            watchdog.stop()
 
-    def _next(self, batches: Iterator[Any], workers: Sequence[BaseProcess]) -> Any:
-        """The next one. Torch's own timeout does not end a wait for what a stopped worker hands over."""
-        if not self._timeout:
-            return next(batches, END)
-        timer = threading.Timer(self._timeout, _kill, (workers, self._timeout))
-        timer.daemon = True
-        timer.start()
+
+class _Watchdog:
+    """A thread that kills loader workers if a batch is waited for too long.
+
+    Torch's own timeout does not end a wait for what a stopped worker hands over. The wait is counted in this
+    thread's own polls: a process that was itself suspended for a while does not take its workers for dead.
+    """
+
+    def __init__(self, workers: Sequence[BaseProcess], seconds: float):
+        """seconds: 0 for any."""
+        self._workers, self._seconds = workers, seconds
+        self._waits, self._is_waiting, self._stopped = 0, False, threading.Event()
+        if workers and seconds:
+            threading.Thread(target=self._run, name="loader watchdog", daemon=True).start()
+
+    def next(self, batches: Iterator[Any]) -> Any:
+        """The next batch, or END."""
+        self._waits += 1
+        self._is_waiting = True
         try:
             return next(batches, END)
         finally:
-            timer.cancel()
+            self._is_waiting = False
 
+    def stop(self) -> None:
+        """Nothing is waited for any more."""
+        self._stopped.set()
 
-def _kill(workers: Sequence[BaseProcess], seconds: float) -> None:
-    log.warning("no batch in %g s (train.timeout): killing the loader workers", seconds)
-    for worker in workers:
-        worker.kill()
+    def _run(self) -> None:
+        last, waited = 0, 0.0
+        while not self._stopped.wait(POLL):
+            goes_on = self._is_waiting and self._waits == last
+            last, waited = self._waits, waited + POLL if goes_on else 0.0
+            if waited >= self._seconds:
+                log.warning("no batch in %g s (train.timeout): killing the loader workers", self._seconds)
+                for worker in self._workers:
+                    worker.kill()
+                return
 
 
 @contextmanager
@@ -171,10 +197,8 @@ class ErrorReturningDataset(Dataset[Any]):
             return batch
         try:
             return batch.map(Tensor.share_memory_)
-        except (
-            RuntimeError,
-            OSError,
-        ) as error:  # later, in torch's own thread, the loader would wait for ever
+        # Later, in a thread of torch's, nobody would notice, and the loader wait for ever.
+        except (RuntimeError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             found = f"found no room for a batch of a loader worker ({reason})"
             return UserError(f"/dev/shm: {found}, expected more (docker run --shm-size), or train.workers: 0")

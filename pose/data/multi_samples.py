@@ -46,6 +46,10 @@ class ImageDataset(SampleDataset):
         super().__init__(rows, seed)
         self.people, self.params, self.scales = people, params, scales
 
+    def sample_id(self, row: int) -> int:
+        """COCO's id: other images of the set, of another split perhaps, do not matter."""
+        return int(self.people.id_I[row])
+
     def inference_batch(self, row_B: np.ndarray) -> Batch:
         """Complete images, upright and unaltered."""
         return Batch(image_inputs(self.people, row_B, self.params, [UNCHANGED] * len(row_B), self.scales))

@@ -16,8 +16,8 @@ SampleKey = tuple[int, int]  # epoch, position
 class SampleDataset(Dataset[Batch], ABC):
     """Batches of some rows of a prepared set, with targets to train on, or, if seed is None, for inference.
 
-    The augmentation of a sample depends on (seed, epoch, row) and nothing else, so that neither the number of
-    workers nor a restart changes what a sample looks like.
+    The augmentation of a sample depends on (seed, epoch, `sample_id`) and nothing else, so that neither the
+    number of workers nor a restart changes what a sample looks like.
     """
 
     def __init__(self, rows: np.ndarray, seed: int | None):
@@ -31,8 +31,13 @@ class SampleDataset(Dataset[Batch], ABC):
         row_B = self.rows[[position for _, position in keys]]
         if self.seed is None:
             return self.inference_batch(row_B)
-        seeds = ([self.seed, epoch, row] for (epoch, _), row in zip(keys, row_B.tolist(), strict=True))
+        ids = map(self.sample_id, row_B.tolist())
+        seeds = ([self.seed, epoch, one] for (epoch, _), one in zip(keys, ids, strict=True))
         return self.training_batch(row_B, [np.random.default_rng(seed) for seed in seeds])
+
+    def sample_id(self, row: int) -> int:
+        """What augmentation is drawn by: the row, unless rows have ids of their own."""
+        return row
 
     @abstractmethod
     def inference_batch(self, row_B: np.ndarray) -> Batch:

@@ -13,8 +13,8 @@ from pose.io.command import run_stage
 from pose.io.errors import UserError
 
 
-def lock_folder(root: Path) -> Path:
-    """Where the locks of a DVC repository are."""
+def dvc_temp_folder(root: Path) -> Path:
+    """Where a DVC repository has its locks."""
     return root / ".dvc" / "tmp"
 
 
@@ -23,7 +23,7 @@ def remove_broken_lock(root: Path) -> str:
 
     UserError if it is broken while another DVC runs.
     """
-    folder = lock_folder(root)
+    folder = dvc_temp_folder(root)
     path = folder / "rwlock"
     if not path.exists() or _is_readable(path):
         return ""

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from pose.experiments.presets import PARAMS
 from pose.io.errors import UserError
 from pose.io.files import file_hash, read_json
 from pose.io.paths import TaskPaths
@@ -25,7 +26,6 @@ from pose.models.weights import load_weights
 from pose.params import load_params
 from pose.tasks.fingerprint import changed_params
 
-PARAMS = "params.yaml"
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
 # Of what weights were trained by; the rest are parameters.
 ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "epochs", "steps")
@@ -129,7 +129,7 @@ def _of_weights(path: Path) -> list[Fact]:
         _fact("metrics", metrics) if metrics else _metrics_in(paths.metrics),
         _fact("weights", {"md5": found, "file": str(path)}, f"{found} {path}"),
         *_of_runs(_runs_with(found)),
-        *_params_now(weights.task, weights.provenance, Path(PARAMS)),
+        *_params_now(weights.task, weights.provenance, PARAMS),
         *_of_training(weights.provenance or nothing),
     ]
 
@@ -166,9 +166,9 @@ def _params_now(task: str, trained: Mapping[str, Any], path: Path) -> list[Fact]
     try:
         changed = changed_params(load_params(path), task, trained)
     except UserError as error:
-        return [_fact(PARAMS, _Unknown(str(error)))]
+        return [_fact(PARAMS.name, _Unknown(str(error)))]
     text = ", ".join(f"{key} {values}" for key, values in changed.items())
-    return [_fact(PARAMS, changed, text or "has the values of the training")]
+    return [_fact(PARAMS.name, changed, text or "has the values of the training")]
 
 
 def _of_training(trained: Mapping[str, Any] | _Unknown) -> list[Fact]:

@@ -112,7 +112,7 @@ class SubprocessRun:
         self._check(process)
         return time.monotonic() - started
 
-    def run_with_kills(self, kills: int, every: int, rng: random.Random) -> list[Attempt]:
+    def run_interrupted(self, times: int, every: int, rng: random.Random) -> list[Attempt]:
         """Run to the end, interrupted that often, in the ways of `KINDS`.
 
         every: steps between checkpoints. The last attempt is the one that ends; there are fewer interruptions
@@ -120,7 +120,7 @@ class SubprocessRun:
         """
         kinds = [kind for kind in KINDS if kind != "dvc" or self.under_dvc]
         attempts: list[Attempt] = []
-        while len(attempts) < kills:
+        while len(attempts) < times:
             before, saved = len(self.steps_done()), self._saved_step()
             # Not so near the end that the run might be over first.
             target = saved + rng.randint(1, max(1, min(2 * every, self.steps - saved - every - 1)))

@@ -92,12 +92,14 @@ def verify(
             runs[name] = SubprocessRun.create(folder, task, steps, source, params, workers=count)
             print(f"  {name}: {runs[name].run():.0f} s", flush=True)
         under_dvc = find_spec("dvc") is not None
-        killed = SubprocessRun.create(root / "killed", task, steps, source, params, under_dvc=under_dvc)
-        attempts = killed.run_with_kills(kills, every, random.Random(seed))
+        interrupted = SubprocessRun.create(
+            root / "interrupted", task, steps, source, params, under_dvc=under_dvc
+        )
+        attempts = interrupted.run_interrupted(kills, every, random.Random(seed))
         done = len(attempts) - 1
         at = ", ".join(f"{one.reached} ({one.kind})" for one in attempts[:-1])
         print(f"  {'under DVC, ' if under_dvc else ''}interrupted at steps {at}", flush=True)
-        equal = compare(runs.pop("once"), runs | {f"interrupted {done} times": killed})
+        equal = compare(runs.pop("once"), runs | {f"interrupted {done} times": interrupted})
         if done < kills:
             raise UserError(
                 f"steps: found {steps}, expected more: the run was over after {done} of {kills} kills"

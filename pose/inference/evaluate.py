@@ -22,6 +22,7 @@ from pose.metrics.pck import Scores
 from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tasks.base import TTAOutput
+from pose.tasks.fingerprint import changed_params
 from pose.tasks.task import load_model, open_data
 
 Predictions = Iterator[tuple[list[TTAOutput], Tensor]]
@@ -49,6 +50,9 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     weights, weights_hash = load_weights(path), file_hash(path)
     if weights.task != name:
         raise UserError(f"{path}: weights of task {weights.task!r}, expected {name!r}")
+    if changed := changed_params(params, name, weights.provenance):
+        values = ", ".join(f"{key} {text}" for key, text in changed.items())
+        log.warning("%s: trained by other parameters than params.yaml has now: %s", path, values)
     model = load_model(weights, str(path), select_device(), params.problem(weights.problem))
     problem, settings = model.problem, params.evaluate
     data = open_data(problem.params, prepared or PREPARED[problem.kind])

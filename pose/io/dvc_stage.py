@@ -12,7 +12,7 @@ from pose.io.errors import UserError
 from pose.io.files import file_signature
 from pose.io.schema import flatten
 
-Values = dict[str, Any]
+Values = dict[str, Any]  # of parameters, or sizes and times of files, by name
 
 
 @contextmanager
@@ -23,19 +23,27 @@ def unchanged_inputs() -> Iterator[None]:
     their size and time. Nothing is checked where DVC does not run the stage.
     """
     read = _reader()
-    before = read()
+    files, params = read()
     yield
-    after = read()
-    for name in sorted(before.keys() | after.keys()):
-        if (was := before.get(name)) != (now := after.get(name)):
-            stage = os.environ["DVC_STAGE"]
-            found = f"was {was!r}, is {now!r}" if name.startswith("params.yaml: ") else "has changed"
-            again = "run it again, with what is to be used"
-            raise UserError(f"{name} {found}: edited while {stage} ran, which had read it before; {again}")
+    files_now, params_now = read()
+    changes = [f"{name} has changed" for name in _differing(files, files_now)]
+    changes += [
+        f"{name} was {params.get(name)!r}, is {params_now.get(name)!r}"
+        for name in _differing(params, params_now)
+    ]
+    if changes:
+        stage = os.environ["DVC_STAGE"]
+        more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
+        why = f"edited while {stage} ran, which had read it before; run it again, with what is to be used"
+        raise UserError(f"{changes[0]}{more}: {why}")
 
 
-def _reader() -> Callable[[], Values]:
-    """What reads all inputs of the stage that DVC runs, by name."""
+def _differing(before: Values, after: Values) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _reader() -> Callable[[], tuple[Values, Values]]:
+    """What reads all files and all parameters that are inputs of the stage that DVC runs."""
     address = os.environ.get("DVC_STAGE")
     try:
         if not address:
@@ -43,20 +51,17 @@ def _reader() -> Callable[[], Values]:
         from dvc.dependency import ParamsDependency  # a second, which only a stage of DVC's pays
         from dvc.repo import Repo
     except ModuleNotFoundError:  # DVC is installed elsewhere, with pipx perhaps
-        return dict
+        return lambda: ({}, {})
 
     with Repo() as repo:
         [stage] = repo.stage.collect(address)
-    folders = [Path(one.fs_path) for one in stage.deps if not isinstance(one, ParamsDependency)]
+    paths = [Path(one.fs_path) for one in stage.deps if not isinstance(one, ParamsDependency)]
     params = [one for one in stage.deps if isinstance(one, ParamsDependency)]
 
-    def read() -> Values:
-        values: Values = {}
-        for path in folders:
-            values |= {os.path.relpath(name): file_signature(name) for name in _files(path)}
-        for one in params:
-            values |= {f"{one.def_path}: {key}": value for key, value in flatten(one.read_params()).items()}
-        return values
+    def read() -> tuple[Values, Values]:
+        files = {os.path.relpath(name): file_signature(name) for path in paths for name in _files(path)}
+        flat = ((one.def_path, flatten(one.read_params())) for one in params)
+        return files, {f"{file}: {key}": value for file, values in flat for key, value in values.items()}
 
     return read
 

@@ -104,8 +104,9 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
                     os.replace(old, folder)
                 raise
     finally:
-        for leftover in (unfinished, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if folder.exists():  # else the old one is all there is
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

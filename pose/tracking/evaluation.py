@@ -7,9 +7,7 @@ import logging
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.io.files import file_hash
 from pose.io.paths import TaskPaths
-from pose.models.weights import load_weights
 from pose.params import load_params
-from pose.tasks.fingerprint import changed_params
 
 log = logging.getLogger(__name__)
 
@@ -17,12 +15,6 @@ log = logging.getLogger(__name__)
 def evaluate_task(task: str) -> None:
     """Evaluate a task with the parameters of this workspace; UserError as of `evaluate`."""
     params, paths = load_params(), TaskPaths(task)
-    weights = load_weights(evaluated_weights(params, task))
-    if changed := changed_params(params, task, weights.provenance):
-        text = ", ".join(f"{key} {values}" for key, values in changed.items())
-        log.warning(
-            "%s: the weights were trained by other parameters than those of params.yaml: %s", task, text
-        )
     scores = evaluate(params, task)
     for table, row in scores.items():
         print(f"{table}: " + ", ".join(f"{name} {value:.4g}" for name, value in row.items()))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.io.errors import DamagedFileError, UserError
+from pose.io.files import write_text, writing
 from pose.io.torch_file import load_torch, save_torch
 from pose.training.code_version import code_version
 
@@ -127,15 +128,16 @@ class CheckpointManager:
 
     def mark_finished(self) -> None:
         """The run has written its weights: remove the checkpoints of the others that have."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / FINISHED).touch()
+        write_text(self.folder / FINISHED, "")
         for path in self.task_folder.glob(f"*/{FINISHED}"):
             if path.parent != self.folder:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
     def mark_unfinished(self) -> None:
         """The run is resumed, or begins: its checkpoints are kept until it has finished."""
-        (self.folder / FINISHED).unlink(missing_ok=True)
+        mark = self.folder / FINISHED
+        with writing(mark):
+            mark.unlink(missing_ok=True)
 
     def _log_other_runs(self) -> None:
         """Name runs that were interrupted, and in what the last of them differs from this one."""

@@ -131,7 +131,7 @@ def process_group(timeout: float) -> Iterator[Ranks]:
         ranks = _join()
         if ranks.count > 1:
             heartbeat = Heartbeat(ranks.rank, ranks.count, seconds=timeout, status=LOST_PEER)
-            dist.barrier()  # all beat before anybody listens
+            ranks.any(False)  # a collective call, on the CPU: all beat before anybody listens
         yield ranks
     except RuntimeError as error:  # torch has no type of its own for it
         if not is_launched() or not re.search(LOST, str(error), re.IGNORECASE | re.DOTALL):

@@ -7,6 +7,9 @@ import queue
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -149,6 +152,39 @@ def test_a_worker_that_is_stopped_is_killed_after_a_while_and_named(caplog) -> N
         steps()
     assert caplog.messages == ["no batch in 2 s (train.timeout): killing the loader workers"]
     wait_until(lambda: {child.pid for child in psutil.Process().children()} <= others)
+
+
+# Takes batches, a second apart, from a worker that has half a second for each.
+SLOW_WORKER = """
+import logging, time, torch
+from pathlib import Path
+from pose.data.loader import Loader
+logging.basicConfig()
+class Slow(torch.utils.data.Dataset):
+    def __getitems__(self, keys):
+        time.sleep(0.5)
+        return keys
+for number, _ in enumerate(Loader(Slow(), [[(0, number)] for number in range(8)], workers=1, timeout=2)):
+    Path(f"batch {number}").touch()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_was_suspended_itself_does_not_kill_its_workers(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SLOW_WORKER]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=pipe, start_new_session=True)
+    try:
+        wait_until((tmp_path / "batch 1").exists)
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.killpg(process.pid, signal.SIGCONT)
+        assert process.communicate(timeout=60)[1] == b""
+        assert process.returncode == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 # Loads a batch of 8 MB in a worker where there is shared memory of 1 MB.

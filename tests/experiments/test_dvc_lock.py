@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import clean_environment
 
-from pose.experiments.dvc_lock import lock_folder, remove_broken_lock
+from pose.experiments.dvc_lock import dvc_temp_folder, remove_broken_lock
 from pose.io.errors import UserError
 
 
@@ -28,7 +28,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", '{"write": {"/a', '{"other": 1}'])
 def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, content: str):
-    path = lock_folder(repository) / "rwlock"
+    path = dvc_temp_folder(repository) / "rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
     failed = dvc(repository, "repro")
@@ -40,7 +40,7 @@ def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, cont
 
 def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path: Path):
     assert remove_broken_lock(tmp_path) == ""
-    path = lock_folder(tmp_path) / "rwlock"
+    path = dvc_temp_folder(tmp_path) / "rwlock"
     path.parent.mkdir(parents=True)
     path.write_text('{"write": {"/out": {"pid": 1, "cmd": "dvc repro"}}}')
     assert remove_broken_lock(tmp_path) == ""
@@ -50,7 +50,7 @@ def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path:
 def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path: Path):
     from dvc.lock import make_lock
 
-    path = lock_folder(tmp_path) / "rwlock"
+    path = dvc_temp_folder(tmp_path) / "rwlock"
     path.parent.mkdir(parents=True)
     path.touch()
     another = make_lock(str(path.with_name("lock")), str(path.parent))

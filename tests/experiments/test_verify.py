@@ -135,7 +135,7 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     monkeypatch.setattr("pose.experiments.verify.WORKERS", (0, 2))
     params = with_values(params, {"train.processes": 1, "tasks.advpose-ae.epochs": 100})
     write_params_file(tmp_path, params.model_dump())
-    assert verify("advpose-ae", steps=24, kills=5, prepared=prepared_coco)
+    assert verify("advpose-ae", steps=24, kills=5, prepared=prepared_coco, keep=tmp_path / "kept")
     printed = capsys.readouterr().out
     assert "advpose-ae: 24 steps, a checkpoint every 2, on the CPU" in printed
     [k_t] = [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")]
@@ -144,7 +144,8 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     assert (
         "5 interruptions (1 of all processes, 1 while a checkpoint was written, 1 of DVC alone, " in printed
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
+    assert "Traceback" not in (tmp_path / "kept/interrupted/log.txt").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "kept"}
 
 
 def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monkeypatch, capsys):

@@ -23,7 +23,7 @@ run_stage(main)
 """
 DVC_YAML = """
 stages:
-  work@0:
+  work:
     cmd: "{python} stage.py"
     deps: [data, one.txt]
     params: [lr, task.batch]
@@ -39,7 +39,7 @@ def project(tmp_path: Path) -> Path:
         (tmp_path / name).write_text(name)
     (tmp_path / "params.yaml").write_text("lr: 0.1\nother: 1\ntask: {batch: 4, name: a}\n")
     (tmp_path / "stage.py").write_text(STAGE)
-    (tmp_path / "dvc.yaml").write_text(DVC_YAML.format(python=sys.executable).replace("work@0", "work"))
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML.format(python=sys.executable))
     init = [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"]
     subprocess.run(init, cwd=tmp_path, env=clean_environment(), check=True)
     return tmp_path

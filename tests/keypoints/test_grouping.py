@@ -299,3 +299,18 @@ def test_joints_are_visited_from_the_head_down():
 def test_maps_of_another_number_of_joints_are_refused():
     with pytest.raises(ValueError, match="found 4 heatmaps, expected one for each joint of coco"):
         group(*dots({(1, 1, 1): (0.9, 0)}))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_ten_people_whose_tags_are_exactly_the_threshold_apart_keep_their_joints(noise: float):
+    right = total = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        joint_PK2 = scattered(rng, 10, joints=17, size=128, apart=6)
+        heatmap_Khw, tag_KhwT = maps(joint_PK2, rng.permutation(10), size=128)
+        tag_KhwT = tag_KhwT + rng.normal(0, noise, tag_KhwT.shape)
+        found_PK2 = group(heatmap_Khw, tag_KhwT).joint_PK2
+        distance_PPK = np.linalg.norm(found_PK2[:, None] - joint_PK2, axis=3)
+        right += (distance_PPK < 0.5).sum(axis=2).max(axis=0).sum()
+        total += joint_PK2.shape[0] * joint_PK2.shape[1]
+    assert right / total >= 0.99
