@@ -71,7 +71,7 @@ def train_task(task: str) -> None:
 def train_tracked(task: str) -> None:
     pose.tracking.mlflow.SYNC_SECONDS = pose.tracking.mlflow.RETRY_SECONDS = 0.5
     pose.tracking.mlflow.FINISH_SECONDS = 10.0
-    train(load_params(), task, tracker=MlflowTracker(TaskPaths(task).run_id))
+    train(load_params(), task, tracker=MlflowTracker())
 
 
 def evaluate_task(task: str) -> None:
