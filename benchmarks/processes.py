@@ -90,7 +90,7 @@ def work(threads: int, steps: int) -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         params = variant(preset("demo", Path(scratch)), threads=threads)
-    with process_group() as ranks:
+    with process_group(600) as ranks:
         rates = {name: rate(params, name, ranks, steps) for name in TASKS}
         if ranks.is_main:
             print(json.dumps(rates))
