@@ -76,7 +76,7 @@ def test_a_process_that_is_done_is_not_waited_for(waiting):
 
 @pytest.mark.slow
 def test_a_process_that_leaves_says_so(waiting):
-    process, store = waiting
+    _, store = waiting
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.underlying_store.port)}
     code = "from pose.training.heartbeat import Heartbeat; Heartbeat(0, 2, seconds=5, status=75).leave()"
     environment = os.environ | place | {"PYTHONPATH": str(ROOT)}
