@@ -27,7 +27,7 @@ from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
-from pose.keypoints.skeleton import COCO, MPII
+from pose.keypoints.skeleton import built_in
 from pose.metrics.truth import check_truth
 from pose.models.published import EXTERNAL_FORMATS
 from pose.models.weights import save_weights
@@ -62,6 +62,7 @@ def write_active_weights(params: Params, folder: Path) -> Path:
     return folder / "last.pt"
 
 
+COCO, LSP, MPII = built_in("coco"), built_in("lsp"), built_in("mpii")
 CPU = torch.device("cpu")
 # Training is held to what a CPU promises: equal bits, and more processes than GPUs.
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
@@ -184,7 +185,7 @@ COCO_PARAMS = CocoParams(
     longest=96,
     jpeg_quality=95,
     ignore_unlabelled=True,
-    assume_coco_joints=False,
+    assume_joints=False,
     exif="stored",
 )
 SIZE = 80, 60  # width, height of the images made here

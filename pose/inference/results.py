@@ -1,6 +1,6 @@
 """The files of joints that `pose predict` writes.
 
-A new format is a function here, an entry in FORMATS and a choice of `--format` in `pose/cli.py`.
+A new format is a function here, an entry in FORMATS and a choice of `--format` in `pose/cli/predict.py`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "csrc"  # absent where the package is installed without its repository
-FOLDERS = ("io", "keypoints", "models", "ops", "data", "metrics", "tasks", "inference", "training")
+FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "training")
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
     *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/synthetic/", "data/threads.py"),
@@ -73,10 +73,7 @@ def counted_sources(problem: str) -> list[Path]:
     """The Python files of which `code_version` is made."""
     excluded = EXCLUDED_MODULES + EXCLUDED_BY_PROBLEM[problem]
     package = ROOT / "pose"
-    paths = [
-        package / "params.py",
-        *(path for folder in FOLDERS for path in (package / folder).rglob("*.py")),
-    ]
+    paths = (path for folder in FOLDERS for path in (package / folder).rglob("*.py"))
     return sorted(path for path in paths if not path.relative_to(package).as_posix().startswith(excluded))
 
 

@@ -152,7 +152,7 @@ def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path):
 )
 def test_the_code_of_a_run_is_what_training_its_problem_needs(problem, own, other):
     counted = {path.relative_to(ROOT / "pose").as_posix() for path in code_version.counted_sources(problem)}
-    assert own | {"training/trainer.py", "models/hourglass.py", "params.py"} <= counted
+    assert own | {"training/trainer.py", "models/hourglass.py", "params/task.py"} <= counted
     assert other not in counted
     assert not [path for path in counted if path.startswith(("report", "cli", "tracking", "data/synthetic"))]
     assert ("csrc" in code_version.code_version(problem)) == (problem == "multi")

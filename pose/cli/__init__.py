@@ -1,0 +1,74 @@
+"""The command `pose`. What a command needs is imported when it runs: `pose --help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pose.cli import experiments, pipeline, predict, published
+from pose.io.command import run_command
+
+EXAMPLES = """\
+examples:
+  pose train hgpose                  what `dvc repro train@hgpose` runs; resumes where it was interrupted
+  pose predict photo.jpg --weights models/hgpose/last.pt
+  pose predict photos/ clip.mp4 --weights models/hgpose-ae/last.pt --out drawn --format csv
+  pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
+  pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
+  pose preset paper                  write the published hyper-parameters into params.yaml
+  pose show metrics/hgpose.json      where metrics, weights or a task come from
+  pose verify hgpose                 do equal runs, and killed ones, give equal bits on this machine?
+
+The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=2e-4`.
+"""
+
+# Without any arguments these, and `pose` itself, show their help.
+NEED_ARGUMENTS = (
+    *("train", "evaluate", "link-data", "predict", "gate", "show", "verify"),
+    *("import-weights", "export-weights"),
+)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    run_command(run, sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the command that the arguments name; SystemExit with status 1 where it failed in part."""
+    if not arguments:
+        parser().print_help()
+        return
+    if len(arguments) == 1 and arguments[0] in NEED_ARGUMENTS:
+        arguments = [*arguments, "--help"]
+    options = vars(parser().parse_args(arguments))
+    if options.pop("function")(**options) is False:
+        sys.exit(1)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; `function` of what it returns runs the one that was named."""
+    root = argparse.ArgumentParser(
+        prog="pose",
+        description="2D human pose estimation: train, evaluate and use pose networks, reproducibly.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show versions")
+    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (pipeline, predict, experiments, published):
+        module.add(commands)
+    return root
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        for name in ("pose", "torch", "opencv-python-headless", "mlflow", "dvc"):
+            try:
+                print(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                print(f"{name} not installed")
+        parser.exit()

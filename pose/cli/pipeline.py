@@ -1,0 +1,81 @@
+"""The commands of the pipeline, stage by stage: `pose train`, `pose evaluate`, ..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pose.cli.command import Commands, add_command
+
+
+def add(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    where = "Reads params.yaml in this folder. DVC runs the same when an input has changed."
+    arg = add_command(commands, "synthesize", _synthesize, "draw the embedded data", where)
+    arg("folder", nargs="?", default="data/synthetic", metavar="FOLDER", help="default: %(default)s")
+    arg = add_command(commands, "prepare", _prepare, "make the prepared sets that training reads", where)
+    arg("set", nargs="?", choices=["lsp_mpii", "coco"], help="only one of them")
+    link = "A link for each file; what `make real-data` runs."
+    arg = add_command(commands, "link-data", _link_data, "link real data sets into data/real", link)
+    arg("folder", type=Path, metavar="FOLDER", help="with LSP, LSPET, mpii or coco in it")
+    add_command(commands, "build", _build, "build the operator for this machine", where)
+    arg = add_command(commands, "train", _train, "train a task", where)
+    arg("task", metavar="TASK", help="hgpose, advpose, ...")
+    arg = add_command(commands, "evaluate", _evaluate, "evaluate a task on what training never saw", where)
+    arg("task", metavar="TASK", help="hgpose, advpose, ...")
+    add_command(commands, "report", _report, "write report/index.html from what the others left", where)
+
+
+def _synthesize(folder: str) -> None:
+    from pose.data.synthetic import synthesize
+    from pose.params import load_params
+
+    params = load_params()
+    synthesize(params.synthetic, seed=params.seed, root=folder)
+
+
+def _prepare(set: str | None) -> None:
+    from pose.data.prepare.coco import prepare_coco
+    from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+    from pose.io.paths import PREPARED
+    from pose.metrics.truth import check_truth
+    from pose.params import load_params
+
+    params = load_params()
+    if set in (None, "lsp_mpii"):
+        print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
+    if set in (None, "coco"):
+        root, folder = params.data.root, PREPARED["multi"]
+        print(prepare_coco(root, folder, params=params.prepare.coco, seed=params.seed, check=check_truth))
+
+
+def _link_data(folder: Path) -> None:
+    from pose.data.link import link_data
+
+    print(f"data/real: {', '.join(link_data(folder))}")
+    print("train on them: pose preset real && dvc repro, or dvc exp run -S data.root=data/real")
+
+
+def _build() -> None:
+    from pose.ops.build import build
+
+    print(*build(Path("build")).values(), sep="\n")
+
+
+def _train(task: str) -> None:
+    from pose.training.launch import train_task
+
+    train_task(task)
+
+
+def _evaluate(task: str) -> None:
+    from pose.tracking.evaluation import evaluate_task
+
+    evaluate_task(task)
+
+
+def _report() -> None:
+    from pose.params import load_params
+    from pose.report import write_report
+
+    shown = write_report(load_params())
+    print(f"report/index.html: {', '.join(shown)}")

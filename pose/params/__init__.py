@@ -1,0 +1,156 @@
+"""The parameters of `params.yaml`: typed, frozen and complete. No key has a default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pose.io.errors import UserError
+from pose.io.schema import Frozen, parse, read_yaml
+from pose.models.limits import (
+    MAX_SIDE,
+    Batch,
+    Count,
+    CountOrZero,
+    Rate,
+    Scale,
+    TaskName,
+)
+from pose.params.data import (
+    CocoParams,
+    DataParams,
+    PrepareParams,
+    SplitCounts,
+    SyntheticParams,
+)
+from pose.params.problem import (
+    AugmentParams,
+    MultiAugmentParams,
+    MultiInferenceParams,
+    MultiParams,
+    ScaleParams,
+    SingleInferenceParams,
+    SingleParams,
+)
+from pose.params.task import AdversaryParams, OptimizerParams, ScheduleParams, TaskParams
+
+__all__ = [
+    "AdversaryParams",
+    "AugmentParams",
+    "CocoParams",
+    "EvaluateParams",
+    "MultiAugmentParams",
+    "MultiInferenceParams",
+    "MultiParams",
+    "OptimizerParams",
+    "Params",
+    "PrepareParams",
+    "ReportParams",
+    "ScaleParams",
+    "ScheduleParams",
+    "SingleInferenceParams",
+    "SingleParams",
+    "SplitCounts",
+    "SyntheticParams",
+    "TaskParams",
+    "TrainParams",
+    "load_params",
+    "parse_params",
+]
+
+
+class TrainParams(Frozen):
+    """For every task, see the comments of params.yaml."""
+
+    processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    workers: Annotated[int, Field(ge=0, le=256)]
+    timeout: Annotated[float, Field(ge=5, le=86400)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    channels_last: bool
+    compile: bool
+    deterministic: bool
+    sync_batch_norm: bool
+    validate_every: Count
+    val_samples: CountOrZero
+    train_samples: CountOrZero
+    checkpoint_every: Count
+    checkpoint_minutes: Annotated[float, Field(ge=0, le=1e6)]
+
+
+class EvaluateParams(Frozen):
+    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too."""
+
+    weights: Literal["best", "last"]
+    flip_test: bool
+    batch: Batch
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
+    train_images: CountOrZero
+
+
+class ReportParams(Frozen):
+    people: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Params(Frozen):
+    """All of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
+    lr: Rate
+    data: DataParams
+    synthetic: SyntheticParams
+    prepare: PrepareParams
+    single: SingleParams
+    multi: MultiParams
+    tasks: dict[TaskName, TaskParams]
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _extend(cls, tasks: Any) -> Any:
+        """A task that `extends` another has all of its keys, except for those that it sets itself."""
+        if not isinstance(tasks, dict):
+            return tasks
+        bases = [name for name, task in tasks.items() if isinstance(task, dict) and "extends" not in task]
+        extended = dict(tasks)
+        for name, task in tasks.items():
+            if isinstance(task, dict) and "extends" in task:
+                if task["extends"] not in bases:
+                    expected = f"expected a task that extends none: {', '.join(map(str, bases))}"
+                    raise ValueError(f"{name}.extends: found {task['extends']!r}, {expected}")
+                extended[name] = {**tasks[task["extends"]], **task}
+                del extended[name]["extends"]
+        return extended
+
+    @model_validator(mode="after")
+    def _largest_input_is_limited(self) -> Params:
+        size, scale = self.multi.input_size, max(self.evaluate.scales)
+        if size * scale > MAX_SIDE:
+            expected = f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
+            raise ValueError(f"evaluate.scales: found {scale:g} of multi.input_size {size}, {expected}")
+        return self
+
+    def problem(self, kind: str) -> SingleParams | MultiParams:
+        """The parameters of a problem, `single` or `multi`."""
+        return self.single if kind == "single" else self.multi
+
+    def task(self, name: str) -> TaskParams:
+        """The parameters of one task; UserError, listing the tasks that exist, for another name."""
+        if name not in self.tasks:
+            raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
+        return self.tasks[name]
+
+
+def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
+    """Parameters from plain values; UserError in one line for wrong keys."""
+    return parse(Params, values, source)
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read `params.yaml`; UserError in one line for unknown, missing and wrong keys."""
+    return parse_params(read_yaml(path), str(path))

@@ -1,0 +1,62 @@
+"""Parameters of a task: network, loss weights, optimizer, adversary."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pose.io.schema import Frozen
+from pose.models.limits import (
+    Batch,
+    Rate,
+    Share,
+    Weight,
+)
+from pose.models.networks import DiscriminatorParams, NetworkParams
+
+
+class AdversaryParams(Frozen):
+    """See `pose.tasks.adversary`. lr: of the discriminator. weight: of E(fake) in the pose loss (lambda_G).
+
+    gamma: E(fake) over E(real) at balance. balance_rate: of k_t (lambda_k). start_fraction: share of the
+    steps that the pose network first trains alone. gradient: E(fake) reaches the pose network through the
+    discriminator's input alone (the authors' code) or its target too (the PyTorch port).
+    """
+
+    network: DiscriminatorParams
+    lr: Rate
+    weight: Weight
+    gamma: Annotated[float, Field(gt=0, le=100)]
+    balance_rate: Annotated[float, Field(ge=0, le=100)]
+    start_fraction: Annotated[float, Field(ge=0, lt=1)]
+    gradient: Literal["input", "both"]
+
+
+class OptimizerParams(Frozen):
+    name: Literal["rmsprop", "adam", "adamw"]
+    weight_decay: Share
+
+
+class ScheduleParams(Frozen):
+    """Of the learning rate. warmup, milestones: shares of all steps. gamma: factor at each milestone."""
+
+    name: Literal["constant", "cosine", "steps"]
+    warmup: Share
+    milestones: Annotated[list[Share], Field(max_length=100)]
+    gamma: Annotated[float, Field(gt=0, le=1)]
+
+
+class TaskParams(Frozen):
+    """weights: of the loss terms, by name. clip: largest gradient norm, 0 for none."""
+
+    problem: Literal["single", "multi"]
+    lr_scale: Rate
+    network: NetworkParams
+    weights: dict[str, Weight]
+    adversary: AdversaryParams | None
+    epochs: Annotated[int, Field(ge=1, le=10**6)]
+    batch: Batch
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    clip: Annotated[float, Field(ge=0, le=1e6)]
