@@ -87,15 +87,16 @@ def test_a_whole_body_is_body_feet_face_left_hand_and_right_hand():
     assert body.joints[91:112] == tuple(joint.replace("right", "left") for joint in body.joints[112:])
     assert body.sigmas[91:112] == body.sigmas[112:]
     flip_K = body.flip_index
-    for joint, other in (
+    pairs = [
         (17, 20),
         (23, 39),
         (31, 31),
-        (23 + 36, 23 + 45),
-        (23 + 48, 23 + 54),
+        (59, 68),
+        (71, 77),
         (91, 112),
         (111, 132),
-    ):
+    ]  # 59, 68: outer corners of eyes
+    for joint, other in pairs:
         assert flip_K[[joint, other]].tolist() == [other, joint]
 
 
