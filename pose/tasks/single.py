@@ -154,7 +154,9 @@ class SingleData(ProblemData):
         if images.min(initial=0) < 0 or np.isin(image_N, images).sum() > len(rows):
             return scores
         split = self.people.split_N[rows[0]]
-        found = [_together([people[k] for k in np.flatnonzero(image_N[rows] == one)]) for one in images]
+        found = [
+            _together([people[k] for k in np.flatnonzero(image_N[rows] == one).tolist()]) for one in images
+        ]
         truth = self._truths.setdefault(split, CocoTruth(self.people.annotations(split), self.skeleton))
         return scores | {"COCO": truth.evaluate(found, images.tolist()).metrics()}
 
