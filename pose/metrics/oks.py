@@ -17,35 +17,13 @@ import numpy as np
 from pose.data.formats.coco_json import RawCoco, read_annotations
 from pose.io.errors import UserError
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEN = ("AP", "AP50", "AP75", "AP M", "AP L", "AR", "AR50", "AR75", "AR M", "AR L")  # in pycocotools' order
-PERSON = 1  # COCO's category of that name
-
-
-def to_results(
-    found: Sequence[People], image_ids: Sequence[int], *, category: int = PERSON
-) -> list[dict[str, Any]]:
-    """People in COCO's result format: x, y (image px) and score of each joint, and the person's own score.
-
-    The format needs a position for every joint: one that was not found has score 0 and lies in the middle of
-    the others.
-    """
-    results = []
-    for people, image_id in zip(found, image_ids, strict=True):
-        scores = zip(people.joint_PK2, people.score_PK, people.score_P.tolist(), strict=True)
-        for joint_K2, score_K, score in scores:
-            known_K = np.isfinite(joint_K2).all(axis=1)
-            if not known_K.any():
-                continue
-            position_K2 = np.where(known_K[:, None], joint_K2, joint_K2[known_K].mean(axis=0))
-            keypoint_K3 = np.column_stack([position_K2.round(2), np.where(known_K, score_K, 0).round(4)])
-            person = {"image_id": int(image_id), "category_id": category}
-            results.append(person | {"keypoints": keypoint_K3.ravel().tolist(), "score": round(score, 6)})
-    return results
 
 
 @dataclass(frozen=True)
@@ -139,9 +117,13 @@ class CocoTruth:
 
     def evaluate(self, found: Sequence[People], image_ids: Sequence[int]) -> CocoEvaluation:
         """Compare predictions for these images with their annotations; other images do not count."""
+        images = [ImageResult(one, image_id=number) for one, number in zip(found, image_ids, strict=True)]
+        return self.evaluate_results(coco_results(images, category=self.category), image_ids)
+
+    def evaluate_results(self, results: list[dict[str, Any]], image_ids: Sequence[int]) -> CocoEvaluation:
+        """`evaluate` of entries in COCO's result format, which are changed."""
         from pycocotools.cocoeval import COCOeval
 
-        results = to_results(found, image_ids, category=self.category)
         with contextlib.redirect_stdout(io.StringIO()):
             predictions = self._coco.loadRes(results) if results else type(self._coco)()
             evaluated = COCOeval(self._coco, predictions, "keypoints")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.keypoints.skeleton import Skeleton
 
 if TYPE_CHECKING:  # imported where tables are made: training does without pandas, which takes long to import
@@ -46,6 +47,20 @@ class PersonTruth:
     def distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
         """`normalised_distance` in reference lengths of PCK."""
         return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.length_N)
+
+
+def person_truth(people: PersonSet, rows: np.ndarray) -> PersonTruth:
+    """The people of these rows of a prepared set. MPII's have no reference length: PCKh is for them."""
+    joint_NK2, labelled_NK = people.joint_NK2[rows], people.labelled_NK[rows]
+    side_N = PERSON_HEIGHT * people.scale_N[rows]
+    length_N = reference_length(joint_NK2, labelled_NK, people.skeleton, side_N)
+    return PersonTruth(
+        joint_NK2=joint_NK2,
+        labelled_NK=labelled_NK,
+        head_size_N=people.head_size_N[rows],
+        length_N=np.where(people.source_N[rows] == "mpii", np.nan, length_N),
+        skeleton=people.skeleton,
+    )
 
 
 def normalised_distance(
