@@ -21,13 +21,13 @@ from pose.data.prepare.annotated import (
     Image,
     check_splits,
     choose,
-    chosen,
     count_kept,
     write_annotations,
 )
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, normalise, read_normalised
+from pose.data.prepare.packing import chosen
 from pose.data.prepare.people import write_people
 from pose.data.prepare.summary import Summary
 from pose.data.prepare.tables import read_table
