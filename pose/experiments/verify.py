@@ -19,7 +19,6 @@ from torch import Tensor
 from pose.experiments.presets import PARAMS, params_with
 from pose.experiments.subprocess_run import KINDS, Attempt, Kind, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
-from pose.io.paths import PREPARED
 from pose.params import load_params, parse_params
 from pose.training.data import TrainingData
 from pose.training.launch import process_count
@@ -72,7 +71,7 @@ def verify(
     every = max(1, steps // (2 * max(kills, 1)))
     _set(values, "train.checkpoint_every", every)
     params = parse_params(values, "params.yaml as changed")
-    source = (prepared or PREPARED[params.task(task).problem]).resolve()
+    source = (prepared or params.prepared(task)).resolve()
     processes = process_count(params.train.processes)
     # Here, where a mistake is one line and not one of each run.
     data = TrainingData.load(params, task, processes=processes, prepared=source)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pose.io.errors import UserError
+from pose.io.paths import PREPARED, prepared_set
 from pose.io.schema import Frozen, parse, read_yaml
 from pose.models.limits import (
     MAX_SIDE,
@@ -22,6 +23,7 @@ from pose.models.limits import (
 from pose.params.data import (
     CocoParams,
     DataParams,
+    DatasetParams,
     PrepareParams,
     SplitCounts,
     SyntheticParams,
@@ -41,6 +43,7 @@ __all__ = [
     "AdversaryParams",
     "AugmentParams",
     "CocoParams",
+    "DatasetParams",
     "EvaluateParams",
     "MultiAugmentParams",
     "MultiInferenceParams",
@@ -103,6 +106,7 @@ class Params(Frozen):
     data: DataParams
     synthetic: SyntheticParams
     prepare: PrepareParams
+    datasets: dict[TaskName, DatasetParams]
     single: SingleParams
     multi: MultiParams
     tasks: dict[TaskName, TaskParams]
@@ -134,6 +138,33 @@ class Params(Frozen):
             expected = f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
             raise ValueError(f"evaluate.scales: found {scale:g} of multi.input_size {size}, {expected}")
         return self
+
+    @model_validator(mode="after")
+    def _data_sets_are_known(self) -> Params:
+        if both := self.datasets.keys() & PREPARED.keys():
+            raise ValueError(
+                f"datasets: found {min(both)!r}, expected another name than that of a built-in set"
+            )
+        problems = {"lsp_mpii": ["single"], "coco": ["multi"]}
+        problems |= {name: [*spec.problems] for name, spec in self.datasets.items()}
+        for name, task in self.tasks.items():
+            if task.problem not in problems.get(task.dataset, []):
+                fitting = ", ".join(one for one, kinds in problems.items() if task.problem in kinds)
+                expected = f"expected one prepared for problem {task.problem}: {fitting}"
+                raise ValueError(f"tasks.{name}.dataset: found {task.dataset!r}, {expected}")
+        return self
+
+    def dataset(self, name: str) -> DatasetParams:
+        """The parameters of a data set of one's own; UserError, listing them, for another name."""
+        if name not in self.datasets:
+            names = ", ".join(self.datasets) or "none"
+            raise UserError(f"params.yaml: no data set {name!r}, expected one of datasets: {names}")
+        return self.datasets[name]
+
+    def prepared(self, task: str) -> Path:
+        """Where the prepared set of a task is, relative to the workspace."""
+        spec = self.task(task)
+        return prepared_set(spec.dataset, spec.problem)
 
     def problem(self, kind: str) -> SingleParams | MultiParams:
         """The parameters of a problem, `single` or `multi`."""

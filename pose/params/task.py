@@ -11,6 +11,7 @@ from pose.models.limits import (
     Batch,
     Rate,
     Share,
+    TaskName,
     Weight,
 )
 from pose.models.networks import DiscriminatorParams, NetworkParams
@@ -48,9 +49,13 @@ class ScheduleParams(Frozen):
 
 
 class TaskParams(Frozen):
-    """weights: of the loss terms, by name. clip: largest gradient norm, 0 for none."""
+    """dataset: `lsp_mpii`, `coco`, or one of `datasets`. weights: of the loss terms, by name.
+
+    clip: largest gradient norm, 0 for none.
+    """
 
     problem: Literal["single", "multi"]
+    dataset: TaskName
     lr_scale: Rate
     network: NetworkParams
     weights: dict[str, Weight]

@@ -7,7 +7,6 @@ and decodes few pixels a person. N people, P people of one image.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from pose.data.formats.person_table import (
     zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
+from pose.data.prepare.annotated import chosen
 from pose.data.prepare.packing import (
     SURROUNDINGS,
     Unusable,
@@ -222,6 +222,7 @@ def split_people(
     train, validation, test, unused = range(len(SPLITS))
     lsp_N, lspet_N = (table.source_N == SOURCES.index(source) for source in ("lsp", "lspet"))
     held_out_N = lspet_N & chosen(table.name_N, params.lspet_held_out, seed)
+    held_out_N |= lsp_N & chosen(table.name_N, params.lsp_held_out, seed)
     barred_N = np.zeros(len(table), dtype=bool)
     if listed_validation_N is None:
         held_out_N |= table.mpii_N & chosen(table.name_N, params.mpii_held_out, seed)
@@ -235,12 +236,6 @@ def split_people(
     split_N[trainable_N & held_out_N] = validation
     split_N[lsp_N & (table.istrain_N == LSP_TEST)] = test
     return split_N
-
-
-def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
-    digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
-    return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
 
 
 # --- their images ---
