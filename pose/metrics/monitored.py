@@ -43,7 +43,6 @@ MONITORED: dict[str, tuple[Metric, ...]] = {
         Metric("PCK@0.2", "PCK", "0.2", 100.0, 1, "within a fifth of the reference length"),
         Metric("PCKh@0.1", "PCKh", "0.1", 100.0, 1, "within a tenth of a head size"),
         Metric("AUC", "PCKh", "AUC", 100.0, 1, "area under the accuracy from 0 to 0.5"),
-        Metric("AP", "COCO", "AP", 1.0, 3, f"average precision, boxes given, {_MEAN}"),
     ),
     "multi": (  # pycocotools gives none of them where nobody is found
         Metric("AP", "COCO", "AP", 1.0, 3, f"average precision, {_MEAN}", 0.0),

@@ -91,12 +91,6 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
     return sorted(chosen, key=lambda image: image.entry["id"])
 
 
-def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
-    digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
-    return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
-
-
 def read_annotated(image: Image, params: CocoParams) -> ReadImage:
     """The image; Unusable if it is damaged or of another size than annotated."""
     data, image_HW3 = read_raw_image(image.file.path)

@@ -29,10 +29,10 @@ from pose.data.formats.person_table import (
     zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
-from pose.data.prepare.annotated import chosen
 from pose.data.prepare.packing import (
     SURROUNDINGS,
     Unusable,
+    chosen,
     pack_images,
     pack_surroundings,
     read_raw_image,
