@@ -67,7 +67,7 @@ class CocoEvaluation:
         """
         import pandas as pd
 
-        similarity_NK = np.array(self._similarities()).reshape(-1, len(self.skeleton))
+        similarity_NK = np.concatenate([np.empty((0, len(self.skeleton))), *self.similarities()])
         count_K = (~np.isnan(similarity_NK)).sum(axis=0)
         total_K = np.maximum(count_K, 1)
         mean_K = np.where(count_K, np.nansum(similarity_NK, axis=0) / total_K, np.nan)
@@ -75,13 +75,14 @@ class CocoEvaluation:
         columns = {"similarity": mean_K, "right": right_K, "people": count_K}
         return pd.DataFrame({"joint": self.skeleton.joints, **columns})
 
-    def _similarities(self) -> list[np.ndarray]:
-        """(K,) similarities of each person found, NaN for unlabelled joints."""
+    def similarities(self) -> list[np.ndarray]:
+        """For each image (P, K) similarities of the people found in it, NaN for unlabelled joints."""
         truth, predictions = self.coco_eval.cocoGt, self.coco_eval.cocoDt
         variance_K = (2 * self.skeleton.oks_sigmas) ** 2
-        similarities = []
+        of_images = []
         for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
             matches = zip(image["dtIds"], image["dtMatches"][0], strict=True) if image else ()
+            similarities = []
             for prediction_id, truth_id in matches:
                 person = truth.anns.get(int(truth_id))
                 if not person or person["ignore"]:
@@ -91,7 +92,8 @@ class CocoEvaluation:
                 square_K = np.square(true_K3[:, :2] - found_K3[:, :2]).sum(axis=1)
                 similarity_K = np.exp(-square_K / (2 * variance_K * (person["area"] + np.spacing(1))))
                 similarities.append(np.where(true_K3[:, 2] > 0, similarity_K, np.nan))
-        return similarities
+            of_images.append(np.reshape(similarities, (-1, len(self.skeleton))))
+        return of_images
 
 
 class CocoTruth:
