@@ -35,13 +35,14 @@ from pose.params.problem import (
     SingleInferenceParams,
     SingleParams,
 )
-from pose.params.task import AdversaryParams, OptimizerParams, ScheduleParams, TaskParams
+from pose.params.task import AdversaryParams, InitParams, OptimizerParams, ScheduleParams, TaskParams
 
 __all__ = [
     "AdversaryParams",
     "AugmentParams",
     "CocoParams",
     "EvaluateParams",
+    "InitParams",
     "MultiAugmentParams",
     "MultiInferenceParams",
     "MultiParams",
@@ -133,6 +134,14 @@ class Params(Frozen):
         if size * scale > MAX_SIDE:
             expected = f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
             raise ValueError(f"evaluate.scales: found {scale:g} of multi.input_size {size}, {expected}")
+        return self
+
+    @model_validator(mode="after")
+    def _no_task_begins_from_its_own_weights(self) -> Params:
+        for name, task in self.tasks.items():
+            if task.init and Path(task.init.weights).parts[:2] == ("models", name):
+                expected = "expected a copy elsewhere, since training replaces this file"
+                raise ValueError(f"tasks.{name}.init.weights: found {task.init.weights}, {expected}")
         return self
 
     def problem(self, kind: str) -> SingleParams | MultiParams:

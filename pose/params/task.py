@@ -9,6 +9,7 @@ from pydantic import Field
 from pose.io.schema import Frozen
 from pose.models.limits import (
     Batch,
+    FileName,
     Rate,
     Share,
     Weight,
@@ -33,6 +34,18 @@ class AdversaryParams(Frozen):
     gradient: Literal["input", "both"]
 
 
+class InitParams(Frozen):
+    """Model weights to begin from, see `pose.tasks.transfer`.
+
+    frozen: share of the steps in which the tensors taken whole stay as they are. lr_scale: of their learning
+    rate, beside the task's own; the others have the task's.
+    """
+
+    weights: FileName
+    frozen: Share
+    lr_scale: Rate
+
+
 class OptimizerParams(Frozen):
     name: Literal["rmsprop", "adam", "adamw"]
     weight_decay: Share
@@ -48,11 +61,15 @@ class ScheduleParams(Frozen):
 
 
 class TaskParams(Frozen):
-    """weights: of the loss terms, by name. clip: largest gradient norm, 0 for none."""
+    """init: None draws all initial weights. weights: of the loss terms, by name.
+
+    clip: largest gradient norm, 0 for none.
+    """
 
     problem: Literal["single", "multi"]
     lr_scale: Rate
     network: NetworkParams
+    init: InitParams | None
     weights: dict[str, Weight]
     adversary: AdversaryParams | None
     epochs: Annotated[int, Field(ge=1, le=10**6)]
