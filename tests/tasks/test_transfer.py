@@ -42,9 +42,9 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor], names: Any = None) -
 @pytest.mark.parametrize(
     ("name", "joints", "taken"),
     [
-        # Of the single-person output: 16 heatmaps. Thorax is MPII's joint 7, the right knee 1.
+        # 16 heatmaps: MPII's joint 7 is the thorax, 1 the right knee.
         ("hgpose", ("thorax", "tail", "r_knee"), {7: 0, 1: 2}),
-        # 17 heatmaps, 17 tags, 2 spare channels, of 36; of the given output 2, 2 and 32. The nose is COCO's first.
+        # 17 heatmaps, 17 tags and 2 spare channels; given 2, 2 and 32. COCO's joint 0 is the nose.
         ("hgpose-ae", ("tail", "nose"), {0: 1, 17: 3, 34: 4, 35: 5}),
     ],
 )
@@ -152,11 +152,6 @@ def test_what_cannot_be_begun_from_is_one_line(
 STEPS = 10
 
 
-def train(task: Task, batch: Batch, done: range) -> None:
-    for step in done:
-        task.step(batch, done=step, steps=STEPS)
-
-
 @pytest.fixture
 def frozen(params: Params, tmp_path: Path) -> Task:
     """A task of which all but the channels of new joints stays for half of the steps, with weight decay."""
@@ -168,13 +163,14 @@ def frozen(params: Params, tmp_path: Path) -> Task:
 def test_what_is_frozen_does_not_move_and_learns_from_its_step_on(frozen: Task, batches: dict[str, Batch]):
     before, whole = state_of(frozen), sorted(frozen.transfer.whole)  # type: ignore[union-attr]
     frozen.net.train()
-    train(frozen, batches["single"], range(5))
+    for step in range(5):
+        frozen.step(batches["single"], done=step, steps=STEPS)
     found = state_of(frozen)
     assert all(equal(found, before, whole)), "running statistics too"
     assert not any(equal(found, before, frozen.net.output_dims()))
     assert len(frozen.optimizer.state) == 5, "no moments of what is frozen"
     frozen.net.train()  # as after a validation
-    train(frozen, batches["single"], range(5, 6))
+    frozen.step(batches["single"], done=5, steps=STEPS)
     moved = [name for name in whole if "num_batches" not in name]
     assert sum(equal(state_of(frozen), found, moved)) < 0.1 * len(moved), "a ReLU may pass nothing on"
 
@@ -194,12 +190,14 @@ def test_rates_are_scaled_and_the_warm_up_of_what_was_frozen_begins_with_it(
 
 
 def test_a_resumed_task_goes_over_the_unfreezing_with_equal_bits(frozen: Task, batches: dict[str, Batch]):
-    whole, part = copy.deepcopy(frozen), copy.deepcopy(frozen)
-    train(whole, batches["single"], range(STEPS))
+    def train_from(start: int, task: Task, stop: int = STEPS) -> Task:
+        for step in range(start, stop):
+            task.step(batches["single"], done=step, steps=STEPS)
+        return task
+
+    undisturbed = state_of(train_from(0, copy.deepcopy(frozen)))
     for start in (3, 5, 7):
-        resumed = copy.deepcopy(frozen)
-        train(part, batches["single"], range(0 if start == 3 else {5: 3, 7: 5}[start], start))
-        resumed.net.load_state_dict(part.net.state_dict())
-        resumed.optimizer.load_state_dict(part.optimizer.state_dict())
-        train(resumed, batches["single"], range(start, STEPS))
-        assert all(equal(state_of(resumed), state_of(whole)))
+        before, resumed = train_from(0, copy.deepcopy(frozen), start), copy.deepcopy(frozen)
+        resumed.net.load_state_dict(before.net.state_dict())
+        resumed.optimizer.load_state_dict(before.optimizer.state_dict())
+        assert all(equal(state_of(train_from(start, resumed)), undisturbed))
