@@ -95,7 +95,6 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
             people.scale_N[row],
             params=single,
             augment=augment,
-            feet=people.source_N[row] == "mpii",
         )
         for row, augment in zip(rows, augments, strict=True)
     ]

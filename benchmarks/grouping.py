@@ -21,10 +21,11 @@ import numpy as np
 import scipy
 
 from pose.keypoints.grouping import GroupingParams, group
-from pose.keypoints.skeleton import COCO
+from pose.keypoints.skeleton import built_in
 
 PEOPLE = (1, 3, 10, 30)
 SIZES = (128, 256)  # cells a side
+COCO = built_in("coco")
 MISSING = 0.3  # share of joints that have no peak, about as in COCO: the refinement has to look for them
 ROUNDS, WARM_UP = 100, 5
 RESULTS = Path(__file__).parent / "results"
@@ -84,18 +85,20 @@ def measured(people: int, size: int) -> dict[str, float]:
     square, refined, bare = np.ones((3, 3), dtype=np.uint8), GroupingParams(), GroupingParams(refine=False)
     calls: dict[str, Callable[[], object]] = {
         "limit": lambda: [cv2.dilate(heatmap_hw, square) for heatmap_hw in heatmap],
-        "grouping": lambda: group(heatmap, tag, refined),
-        "unrefined": lambda: group(heatmap, tag, bare),
+        "grouping": lambda: group(heatmap, tag, refined, skeleton=COCO),
+        "unrefined": lambda: group(heatmap, tag, bare, skeleton=COCO),
     }
     rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(WARM_UP + ROUNDS)][
         WARM_UP:
     ]
-    found = group(heatmap, tag, bare)
+    found = group(heatmap, tag, bare, skeleton=COCO)
     return {
         "size": size,
         "people": people,
         "peaks": int((found.score_PK > 0).sum()),
-        "filled_in": int((group(heatmap, tag, refined).score_PK > 0).sum() - (found.score_PK > 0).sum()),
+        "filled_in": int(
+            (group(heatmap, tag, refined, skeleton=COCO).score_PK > 0).sum() - (found.score_PK > 0).sum()
+        ),
         **{f"{name}_ms": 1e3 * median(times[name] for times in rounds) for name in calls},
         "ratio": median(times["grouping"] / times["limit"] for times in rounds),
         "ratio_unrefined": median(times["unrefined"] / times["limit"] for times in rounds),

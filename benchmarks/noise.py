@@ -14,7 +14,7 @@ import torch
 from pose.data.batch import Batch, Inputs, MultiTargets, SingleTargets
 from pose.experiments.presets import apply_preset
 from pose.keypoints.geometry import STRIDE
-from pose.keypoints.skeleton import COCO, MPII, Skeleton
+from pose.keypoints.skeleton import Skeleton, built_in
 from pose.params import Params, load_params
 from pose.tasks.task import Task, build_task
 
@@ -38,7 +38,7 @@ def variant(params: Params, **train: Any) -> Params:
 
 def skeleton(params: Params, name: str) -> Skeleton:
     """Of the data set that a task trains on."""
-    return {"single": MPII, "multi": COCO}[params.task(name).problem]
+    return built_in({"single": "mpii", "multi": "coco"}[params.task(name).problem])
 
 
 def noise_task(params: Params, name: str, device: torch.device = CPU) -> Task:

@@ -28,7 +28,7 @@ from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
-from pose.keypoints.skeleton import COCO, MPII, Skeleton
+from pose.keypoints.skeleton import Skeleton, built_in
 from pose.metrics.truth import check_truth
 from pose.models.published import EXTERNAL_FORMATS
 from pose.models.weights import NO_MEAN, save_weights
@@ -53,7 +53,7 @@ def write_given_weights(
     params: Params, name: str, folder: Path, *, joints: Sequence[str], mean: Sequence[float] = NO_MEAN
 ) -> Path:
     """Weights of a task of these joints, to begin another one from; no tensor is as the seed draws it."""
-    skeleton = Skeleton(name="given", joints=tuple(joints), limbs=(), groups={})
+    skeleton = Skeleton.model_validate({"name": "given", "joints": joints})
     task = build_task(params, name, skeleton=skeleton, device=CPU)
     for tensor in task.net.state_dict().values():
         tensor.add_(1) if tensor.dtype == torch.int64 else tensor.mul_(1.1).add_(0.01)
@@ -75,6 +75,7 @@ def write_active_weights(params: Params, folder: Path) -> Path:
     return folder / "last.pt"
 
 
+COCO, LSP, MPII = built_in("coco"), built_in("lsp"), built_in("mpii")
 CPU = torch.device("cpu")
 # Training is held to what a CPU promises: equal bits, and more processes than GPUs.
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
@@ -197,7 +198,7 @@ COCO_PARAMS = CocoParams(
     longest=96,
     jpeg_quality=95,
     ignore_unlabelled=True,
-    assume_coco_joints=False,
+    assume_joints=False,
     exif="stored",
 )
 SIZE = 80, 60  # width, height of the images made here

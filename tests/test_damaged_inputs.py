@@ -10,6 +10,7 @@ import shutil
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import COCO_PARAMS, build_cpu_task, internal_network, write_initial_weights, write_params_file
+from helpers import (
+    COCO,
+    COCO_PARAMS,
+    build_cpu_task,
+    internal_network,
+    write_initial_weights,
+    write_params_file,
+)
 from ruamel.yaml import YAML
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
@@ -53,7 +61,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "joints.mat": lambda path: read_lsp(path.parent),
     "mpii.mat": read_mpii_mat,
     **dict.fromkeys(("mpii.json", "mpii.json.gz"), read_mpii_json),
-    "coco.json": read_annotations,
+    "coco.json": partial(read_annotations, skeleton=COCO),
     "person_keypoints_val.json": lambda path: read_normalised(path.parent, path, COCO_PARAMS),
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,

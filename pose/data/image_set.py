@@ -14,17 +14,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.prepared_set import PreparedSet
+from pose.data.prepared_set import PreparedSet, annotation_file
 from pose.data.rle import region_of
 from pose.io.errors import reading
 
 SPLITS = ("train", "validation")
 FILE = "coco.h5"
-
-
-def annotation_file(folder: str | Path, split: str) -> Path:
-    """The annotations of a split in the prepared folder."""
-    return Path(folder) / "annotations" / f"{split}.json"
 
 
 class ImageSet(PreparedSet):

@@ -22,6 +22,11 @@ from pose.keypoints.skeleton import read_skeleton
 IMAGES = "packed"  # the dataset of the images
 
 
+def annotation_file(folder: str | Path, split: str) -> Path:
+    """The COCO annotations of a split in a prepared folder."""
+    return Path(folder) / "annotations" / f"{split}.json"
+
+
 class PreparedSet(ABC):
     """Reader of a prepared file: columns as numpy arrays, images as they are asked for.
 

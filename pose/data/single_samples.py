@@ -13,7 +13,7 @@ import torch
 
 from pose.data.augment import Augment
 from pose.data.batch import Batch, Inputs, SingleTargets
-from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT
+from pose.data.formats.person_table import PERSON_HEIGHT
 from pose.data.person_set import PersonSet
 from pose.data.samples import SampleDataset
 from pose.keypoints.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
@@ -49,17 +49,11 @@ def person_affine(
     *,
     params: SingleInferenceParams,
     augment: Augment | None = None,
-    feet: bool = False,
 ) -> np.ndarray:
-    """Affine from image px to input px for a person at `centre_xy` (image px), `scale` * 200 px tall.
-
-    feet: MPII's centre is the middle of the body without the feet; published code moves it down by 15 * scale
-    px.
-    """
+    """Affine from image px to input px for a person around `centre_xy` (image px), `scale` * 200 px tall."""
     augment = augment or Augment()
-    centre = centre_xy + np.array([0, FEET_SHIFT * scale]) if feet else centre_xy
     side = PERSON_HEIGHT * scale * params.crop * augment.widen
-    return crop_affine(centre, side, params.input_size, angle=augment.angle, flip=augment.flip)
+    return crop_affine(centre_xy, side, params.input_size, angle=augment.angle, flip=augment.flip)
 
 
 def crop(
@@ -81,11 +75,9 @@ def person_inputs(
     people: PersonSet, row_B: np.ndarray, params: SingleInferenceParams, augments: Sequence[Augment]
 ) -> Inputs:
     """The crops of rows of a prepared set, each under its augmentation."""
-    feet_B = people.source_N[row_B] == "mpii"
-    placed = zip(people.centre_N2[row_B], people.scale_N[row_B].tolist(), augments, feet_B, strict=True)
+    placed = zip(people.centre_N2[row_B], people.scale_N[row_B].tolist(), augments, strict=True)
     affines = [
-        person_affine(centre, scale, params=params, augment=augment, feet=feet)
-        for centre, scale, augment, feet in placed
+        person_affine(centre, scale, params=params, augment=augment) for centre, scale, augment in placed
     ]
     size = params.input_size
     image_BHW3 = np.empty((len(row_B), size, size, 3), dtype=np.uint8)

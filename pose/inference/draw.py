@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import Skeleton
+from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton, side_and_part
 
 Colour = tuple[int, int, int]
 
-LEFT, RIGHT, MIDDLE = "left", "right", "middle"
 PALE, DARK, GREY = (255, 255, 255), (20, 20, 20), (235, 235, 235)
 ALONE: dict[str, Colour] = {LEFT: (86, 180, 233), RIGHT: (213, 94, 0), MIDDLE: (240, 228, 66)}
 # Without the two whose light or deep shade is another's: blue and vermillion.
@@ -105,8 +104,7 @@ def _zoomed(joint_K2: np.ndarray, skeleton: Skeleton, zoom: float) -> np.ndarray
 
 def _side(names: Sequence[str]) -> str:
     """The side of joints of one side, or of one side and the middle; MIDDLE for others."""
-    side_of = {"l": LEFT, "left": LEFT, "r": RIGHT, "right": RIGHT}
-    sides = {side_of.get(name.partition("_")[0], MIDDLE) for name in names} - {MIDDLE}
+    sides = {side_and_part(name)[0] for name in names} - {MIDDLE}
     return sides.pop() if len(sides) == 1 else MIDDLE
 
 

@@ -44,10 +44,13 @@ def write_yaml(path: str | Path, values: Mapping[str, Any]) -> None:
         YAML(typ="safe").dump(dict(values), file)
 
 
-def parse(schema: type[Schema], values: Any, source: str) -> Schema:
-    """Plain values as an instance of `schema`; UserError naming source, keys, what was found and expected."""
+def parse(schema: type[Schema], values: Any, source: str, context: Any = None) -> Schema:
+    """Plain values as an instance of `schema`; UserError naming source, keys, what was found and expected.
+
+    context: for the schema's own validators.
+    """
     try:
-        return schema.model_validate(values)
+        return schema.model_validate(values, context=context)
     except ValidationError as error:
         raise UserError(f"{source}: {explain(error, values)}") from None
 

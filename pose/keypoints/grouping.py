@@ -8,17 +8,14 @@ joints, m those of one kind. Cell centres are at whole numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from pose.keypoints.heatmap import peak_positions
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO, Skeleton
+from pose.keypoints.skeleton import Skeleton
 
-# Joints that are seldom hidden or confused come first, so that a person's mean tag is reliable early.
-ORDER = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
 # Peaks of one joint that are used, the highest. With the published 30, a false peak beside 30 people costs
 # one of them a joint.
 MAX_PEAKS = 100
@@ -52,7 +49,7 @@ def group(
     tag_KhwT: np.ndarray | None,
     params: GroupingParams | None = None,
     *,
-    skeleton: Skeleton = COCO,
+    skeleton: Skeleton,
 ) -> People:
     """The people of one image in heatmap cells, sorted by falling score.
 
@@ -77,8 +74,9 @@ def group(
     joint_N, cell_N = _peaks(heatmap_Khw, tag_TKc, params.detection_threshold, threshold)
     score_N = np.minimum(heatmap_Kc[joint_N, cell_N], 1).astype(np.float64)
     tag_TN = tag_TKc[:, joint_N, cell_N].astype(np.float64)
-    order = joint_order(skeleton.joints)
-    person_N, mean_TP = _match(joint_N, tag_TN, score_N, order, threshold=threshold, rounding=rounding)
+    person_N, mean_TP = _match(
+        joint_N, tag_TN, score_N, skeleton.order, threshold=threshold, rounding=rounding
+    )
 
     people = mean_TP.shape[1]
     score_P = np.bincount(person_N, weights=score_N, minlength=people) / joints
@@ -97,16 +95,6 @@ def group(
     joint_PK2[person_N, joint_N] = peak_positions(heatmap_Khw, joint_N, cell_N, target=params.target)
     score_PK[person_N, joint_N] = np.minimum(heatmap_Kc[joint_N, cell_N], 1)
     return People(joint_PK2, score_PK, score_P)
-
-
-@lru_cache
-def joint_order(joints: tuple[str, ...]) -> tuple[int, ...]:
-    """Indices of these joints in the order in which they are grouped: that of `ORDER`, others last."""
-
-    def rank(joint: int) -> int:
-        return next((rank for rank, part in enumerate(ORDER) if joints[joint].endswith(part)), len(ORDER))
-
-    return tuple(sorted(range(len(joints)), key=rank))
 
 
 def _peaks(

@@ -1,46 +1,99 @@
-"""Skeletons as data: joint names, limbs, groups, sigmas and what metrics need to know of the joints."""
+"""Skeletons as data: joints, what a mirror exchanges, limbs, and what metrics need to know of the joints."""
 
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Sequence
-from functools import cached_property
-from itertools import zip_longest
+from functools import cache, cached_property
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from pose.io.errors import reading
-from pose.io.schema import Frozen, parse
+from pose.io.errors import UserError, reading
+from pose.io.schema import Frozen, parse, read_yaml
+
+BUILT_IN = Path(__file__).with_name("skeletons")  # a YAML file each, which names joints by their names
+MIDDLE, LEFT, RIGHT = "", "left", "right"
+SIDES = {"l": LEFT, "left": LEFT, "r": RIGHT, "right": RIGHT}
+WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+MAX_JOINTS = 1000
+DEFAULT_SIGMA = 0.07  # about the mean of COCO's, for skeletons without sigmas
+# Joints that are seldom hidden or confused are grouped first, so that a person's mean tag is reliable early.
+GROUPING_ORDER = ("nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle")
 
 
 class Skeleton(Frozen):
     """The joints of one annotation standard in its own order; other fields refer to them by index.
 
-    limbs: pairs of joints to draw. groups: named sets of joints, as tables print them. sigmas: annotators'
-    spread of each joint (COCO's OKS), empty where the standard has none. scored: joints that means of PCK
-    average over, all if empty. torso: the two joints whose distance is the reference length of PCK.
+    limbs: pairs of joints to draw. flips: pairs that a mirror exchanges; if not given, those whose names
+    differ in left and right alone. groups: named sets of joints, as tables print them. sigmas: annotators'
+    spread of each joint (COCO's OKS), empty where the standard has none. order: of the joints, by which
+    grouping visits them. scored: joints that means of PCK average over, all if empty. reference: the two
+    joints whose distance is the reference length of PCK; None for the longer side of the person's box.
+
+    Values to build one from may name joints instead of counting them.
     """
 
     model_config = ConfigDict(strict=False)  # lists of a JSON file are tuples here
 
     name: str
-    joints: tuple[str, ...]
-    limbs: tuple[tuple[int, int], ...]
-    groups: dict[str, tuple[int, ...]]
+    joints: Annotated[tuple[str, ...], Field(max_length=MAX_JOINTS)]
+    limbs: tuple[tuple[int, int], ...] = ()
+    flips: tuple[tuple[int, int], ...]
+    groups: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     sigmas: tuple[float, ...] = ()
+    order: tuple[int, ...]
     scored: tuple[int, ...] = ()
-    torso: tuple[int, int] | None = None
+    reference: tuple[int, int] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("joints"), list | tuple):
+            return values  # which the types will name
+        joints = [joint if isinstance(joint, str) else reprlib.repr(joint) for joint in values["joints"]]
+        place = {joint: k for k, joint in enumerate(joints)}
+
+        def index(key: str, value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [index(key, one) for one in value]
+            if isinstance(value, str) and value not in place:
+                raise ValueError(f"{key}: found joint {value!r}, expected one of the {len(joints)} in joints")
+            return place.get(value, value) if isinstance(value, str) else value
+
+        values = dict(values)
+        for key in ("limbs", "flips", "order", "scored", "reference"):
+            if values.get(key) is not None:
+                values[key] = index(key, values[key])
+        if isinstance(groups := values.get("groups"), dict):
+            values["groups"] = {name: index(f"groups.{name}", group) for name, group in groups.items()}
+        if values.get("flips") is None:
+            values["flips"] = inferred_flips(joints)
+        if not values.get("order"):
+            values["order"] = _grouping_order(joints)
+        return values
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Skeleton:
         count = len(self.joints)
         if not count or len(set(self.joints)) < count:
-            raise ValueError(f"found joints {self.joints}, expected a name of its own for each")
-        used = [*self.scored, *(self.torso or ()), *sum(self.limbs, ()), *sum(self.groups.values(), ())]
+            raise ValueError(f"found joints {reprlib.repr(self.joints)}, expected a name of its own for each")
+        pairs = [*self.limbs, *self.flips, *([self.reference] if self.reference else [])]
+        used = chain(self.scored, self.order, *pairs, *self.groups.values())
         if out_of_range := sorted(set(used) - set(range(count))):
             raise ValueError(f"found joint {out_of_range[0]}, expected 0 to {count - 1}")
+        if same := [pair for pair in pairs if pair[0] == pair[1]]:
+            raise ValueError(f"found {self.joints[same[0][0]]!r} twice in a pair, expected two joints")
+        flipped = [*chain(*self.flips)]
+        if twice := [joint for joint in flipped if flipped.count(joint) > 1]:
+            raise ValueError(f"flips: found {self.joints[twice[0]]!r} in two pairs, expected one at most")
+        if len(self.order) != count or len(set(self.order)) != count:
+            raise ValueError(f"order: found {len(set(self.order))} joints, expected each of the {count} once")
         if self.sigmas and (len(self.sigmas) != count or min(self.sigmas) <= 0):
             raise ValueError(f"found {len(self.sigmas)} sigmas, expected {count} numbers above 0, or none")
         return self
@@ -55,16 +108,46 @@ class Skeleton(Frozen):
     @cached_property
     def flip_index(self) -> np.ndarray:
         """(K,) int64: position k holds the joint that k becomes when the image is mirrored."""
-        place = {joint: k for k, joint in enumerate(self.joints)}
-        other_side = {"r": "l", "l": "r", "right": "left", "left": "right"}
-        parts = [joint.partition("_") for joint in self.joints]
-        mirrored = [f"{other_side.get(side, side)}{line}{rest}" for side, line, rest in parts]
-        return np.array([place.get(joint, k) for k, joint in enumerate(mirrored)])
+        index = np.arange(len(self))
+        for one, other in self.flips:
+            index[[one, other]] = other, one
+        return index
 
     @cached_property
     def scored_joints(self) -> np.ndarray:
         """Indices of the joints that means of PCK average over."""
         return np.array(self.scored or range(len(self)))
+
+    @cached_property
+    def oks_sigmas(self) -> np.ndarray:
+        """(K,) sigmas of OKS, DEFAULT_SIGMA for each joint where the standard has none."""
+        return np.array(self.sigmas or [DEFAULT_SIGMA] * len(self))
+
+
+def side_and_part(joint: str) -> tuple[str, str]:
+    """`r_ankle`, `Right Ankle`, `ankle-right` and `rightAnkle` are (RIGHT, "ankle"); (MIDDLE, name) else."""
+    words = [word.lower() for word in WORD_ENDS.split(joint) if word]
+    for place in (0, -1):
+        if len(words) > 1 and words[place] in SIDES:
+            side = SIDES[words.pop(place)]
+            return side, "_".join(words)
+    return MIDDLE, "_".join(words)
+
+
+def inferred_flips(joints: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of indices of joints whose names differ in left and right alone."""
+    place = {side_and_part(joint): k for k, joint in enumerate(joints)}
+    pairs = ((k, place.get((RIGHT, part))) for (side, part), k in place.items() if side == LEFT)
+    return [(left, right) for left, right in pairs if right is not None]
+
+
+def same_joints(own: Skeleton, other: Skeleton) -> np.ndarray:
+    """(K,) int64: for each joint of `own` the index of the joint of its name in `other`, -1 if it has none.
+
+    Names are compared as `side_and_part` reads them.
+    """
+    place = {side_and_part(joint): k for k, joint in enumerate(other.joints)}
+    return np.array([place.get(side_and_part(joint), -1) for joint in own.joints])
 
 
 def different_joint(found: Sequence[object], expected: Sequence[str]) -> str:
@@ -82,61 +165,21 @@ def read_skeleton(text: str | bytes, source: str) -> Skeleton:
     return parse(Skeleton, values, source)
 
 
-MPII = Skeleton(
-    name="mpii",
-    joints=(
-        "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle", "pelvis", "thorax",
-        "upper_neck", "head_top", "r_wrist", "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist",
-    ),
-    limbs=(
-        (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 9),
-        (10, 11), (11, 12), (12, 8), (8, 13), (13, 14), (14, 15),
-    ),
-    groups={
-        "Head": (9,), "Shoulder": (12, 13), "Elbow": (11, 14), "Wrist": (10, 15),
-        "Hip": (2, 3), "Knee": (1, 4), "Ankle": (0, 5),
-    },
-    scored=(0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15),  # not pelvis and thorax, which LSP lacks
-    torso=(13, 2),  # left shoulder, right hip
-)  # fmt: skip
+@cache
+def built_in(name: str) -> Skeleton:
+    """A skeleton that comes with the package; UserError, listing all of them, for another name."""
+    names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+    if name not in names:
+        raise UserError(f"skeleton: found {name!r}, expected one of {', '.join(names)}, or a YAML file")
+    return parse(Skeleton, read_yaml(BUILT_IN / f"{name}.yaml"), str(BUILT_IN / f"{name}.yaml"))
 
-LSP = Skeleton(
-    name="lsp",
-    joints=(
-        "r_ankle", "r_knee", "r_hip", "l_hip", "l_knee", "l_ankle",
-        "r_wrist", "r_elbow", "r_shoulder", "l_shoulder", "l_elbow", "l_wrist", "neck", "head_top",
-    ),
-    limbs=(
-        (0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (6, 7), (7, 8), (8, 12), (12, 9), (9, 10), (10, 11), (12, 13),
-    ),
-    groups={
-        "Head": (13,), "Shoulder": (8, 9), "Elbow": (7, 10), "Wrist": (6, 11),
-        "Hip": (2, 3), "Knee": (1, 4), "Ankle": (0, 5),
-    },
-    torso=(9, 2),
-)  # fmt: skip
 
-COCO = Skeleton(
-    name="coco",
-    joints=(
-        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-        "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
-        "left_knee", "right_knee", "left_ankle", "right_ankle",
-    ),
-    limbs=(
-        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
-        (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
-    ),
-    groups={
-        "Head": (0, 1, 2, 3, 4), "Shoulder": (5, 6), "Elbow": (7, 8), "Wrist": (9, 10),
-        "Hip": (11, 12), "Knee": (13, 14), "Ankle": (15, 16),
-    },
-    torso=(5, 12),
-    sigmas=(
-        0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
-        0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
-    ),
-)  # fmt: skip
+def _grouping_order(joints: Sequence[str]) -> list[int]:
+    """Indices of these joints in GROUPING_ORDER, others last."""
 
-# Where each LSP joint sits in MPII order. LSP has no pelvis and no thorax; its neck is MPII's upper_neck.
-LSP_TO_MPII = np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9])
+    def rank(joint: int) -> int:
+        _, part = side_and_part(joints[joint])
+        ranks = (rank for rank, end in enumerate(GROUPING_ORDER) if part.endswith(end))
+        return next(ranks, len(GROUPING_ORDER))
+
+    return sorted(range(len(joints)), key=rank)

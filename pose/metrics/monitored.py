@@ -40,7 +40,7 @@ _MEAN = "the mean of OKS thresholds 0.50 to 0.95"
 MONITORED: dict[str, tuple[Metric, ...]] = {
     "single": (
         Metric("PCKh@0.5", "PCKh", "0.5", 100.0, 1, "within half a head size"),
-        Metric("PCK@0.2", "PCK", "0.2", 100.0, 1, "within a fifth of the torso"),
+        Metric("PCK@0.2", "PCK", "0.2", 100.0, 1, "within a fifth of the reference length"),
         Metric("PCKh@0.1", "PCKh", "0.1", 100.0, 1, "within a tenth of a head size"),
         Metric("AUC", "PCKh", "AUC", 100.0, 1, "area under the accuracy from 0 to 0.5"),
     ),

@@ -100,7 +100,7 @@ class CocoEvaluation:
     def _similarities(self) -> list[np.ndarray]:
         """(K,) similarities of each person found, NaN for unlabelled joints."""
         truth, predictions = self.coco_eval.cocoGt, self.coco_eval.cocoDt
-        variance_K = (2 * np.array(self.skeleton.sigmas)) ** 2
+        variance_K = (2 * self.skeleton.oks_sigmas) ** 2
         similarities = []
         for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
             matches = zip(image["dtIds"], image["dtMatches"][0], strict=True) if image else ()
@@ -129,13 +129,13 @@ class CocoTruth:
         except ModuleNotFoundError:
             raise UserError("pycocotools: not installed, expected it for COCO's metrics") from None
         # checked, since pycocotools trusts its input
-        raw = source if isinstance(source, RawCoco) else read_annotations(source)
+        raw = source if isinstance(source, RawCoco) else read_annotations(source, skeleton)
         people = [person for people in raw.people_of.values() for person in people]
         with contextlib.redirect_stdout(io.StringIO()):
             self._coco = Annotations()
             self._coco.dataset = raw.rest | {"images": raw.images, "annotations": people}
             self._coco.createIndex()
-        self.category: int = next(iter(self._coco.getCatIds(catNms=["person"])), PERSON)
+        self.category = raw.category
 
     def evaluate(self, found: Sequence[People], image_ids: Sequence[int]) -> CocoEvaluation:
         """Compare predictions for these images with their annotations; other images do not count."""
@@ -147,6 +147,7 @@ class CocoTruth:
             evaluated = COCOeval(self._coco, predictions, "keypoints")
             evaluated.params.imgIds = sorted(int(number) for number in image_ids)
             evaluated.params.catIds = [self.category]
+            evaluated.params.kpt_oks_sigmas = self._skeleton.oks_sigmas
             evaluated.evaluate()
             evaluated.accumulate()
             evaluated.summarize()

@@ -1,8 +1,8 @@
 """PCKh, PCK and area under the curve, of predictions made by anyone: plain arrays in, percent out.
 
 N people, K joints. A joint is right at threshold t if it lies within t times its person's reference length of
-the truth: the head size for PCKh (0.6 times the diagonal of MPII's head box), the torso for LSP's PCK. A
-predicted NaN is wrong.
+the truth: for PCKh the head size (0.6 times the diagonal of MPII's head box), for PCK the reference length of
+the skeleton (LSP: the torso), or the longer side of the person's box. A predicted NaN is wrong.
 """
 
 from __future__ import annotations
@@ -29,25 +29,23 @@ AUC_END = 0.5
 class PersonTruth:
     """Annotated people in the frame of the predictions (usually image px).
 
-    joint_NK2: NaN where unlabelled. labelled_NK: bool. head_size_N: NaN or 0 where unknown. lsp_N: bool,
-    people of LSP-type sets, the only ones that PCK is for.
+    joint_NK2: NaN where unlabelled. labelled_NK: bool. head_size_N: NaN or 0 where unknown. length_N: the
+    reference length of PCK, NaN or 0 where there is none; see `reference_length`.
     """
 
     joint_NK2: np.ndarray
     labelled_NK: np.ndarray
     head_size_N: np.ndarray
-    lsp_N: np.ndarray
+    length_N: np.ndarray
     skeleton: Skeleton
 
     def head_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
         """`normalised_distance` in head sizes."""
         return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.head_size_N)
 
-    def torso_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
-        """`normalised_distance` in torsos, of LSP-type people."""
-        torso_N = torso_length(self.joint_NK2, self.labelled_NK, self.skeleton)
-        torso_N = np.where(self.lsp_N, torso_N, np.nan)
-        return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, torso_N)
+    def distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
+        """`normalised_distance` in reference lengths of PCK."""
+        return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.length_N)
 
 
 def normalised_distance(
@@ -70,11 +68,16 @@ def normalised_distance(
     return np.divide(distance, reference_N[:, None], out=np.full(distance.shape, np.nan), where=usable_NK)
 
 
-def torso_length(true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """(N,) the reference length of PCK (LSP: left shoulder to right hip); NaN where either is unlabelled."""
-    if skeleton.torso is None:
-        return np.full(len(true_NK2), np.nan)
-    one, other = skeleton.torso
+def reference_length(
+    true_NK2: np.ndarray, labelled_NK: np.ndarray, skeleton: Skeleton, side_N: np.ndarray
+) -> np.ndarray:
+    """(N,) the reference length of PCK: between two joints, NaN where either is unlabelled.
+
+    side_N: the longer sides of the people's boxes, which are taken for skeletons that name no such joints.
+    """
+    if skeleton.reference is None:
+        return side_N
+    one, other = skeleton.reference
     true = np.asarray(true_NK2, dtype=np.float64)
     length = np.linalg.norm(true[:, one] - true[:, other], axis=1)
     return np.where(labelled_NK[:, one] & labelled_NK[:, other], length, np.nan)
@@ -111,13 +114,12 @@ def single_person_scores(predicted_NK2: np.ndarray, truth: PersonTruth) -> Score
     """The metrics of a single-person task, by table; without NaN: what cannot be computed is absent.
 
     PCKh, over people with a head size: "0.5" and "0.1" (means over the skeleton's scored joints), "AUC" (0 to
-    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5. PCK, over LSP-type
-    people with a torso: "0.2", "0.2 weighted" and the groups at 0.2. people: how many were counted in each,
-    and how many were left out.
+    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5. PCK, over people with a
+    reference length: "0.2", "0.2 weighted" and the groups at 0.2. people: how many were counted in each.
     """
-    head_NK, torso_NK = truth.head_distance(predicted_NK2), truth.torso_distance(predicted_NK2)
+    head_NK, length_NK = truth.head_distance(predicted_NK2), truth.distance(predicted_NK2)
     skeleton, scored = truth.skeleton, truth.skeleton.scored_joints
-    pckh, pck = joint_accuracy(head_NK, PCKH), joint_accuracy(torso_NK, PCK)
+    pckh, pck = joint_accuracy(head_NK, PCKH), joint_accuracy(length_NK, PCK)
     tables: Scores = {
         "PCKh": {
             "0.5": mean_of(pckh, scored),
@@ -128,7 +130,7 @@ def single_person_scores(predicted_NK2: np.ndarray, truth: PersonTruth) -> Score
         },
         "PCK": {
             "0.2": mean_of(pck, scored),
-            "0.2 weighted": weighted_mean_of(pck, torso_NK, scored),
+            "0.2 weighted": weighted_mean_of(pck, length_NK, scored),
             **_groups(pck, skeleton),
         },
     }
@@ -136,15 +138,10 @@ def single_person_scores(predicted_NK2: np.ndarray, truth: PersonTruth) -> Score
         name: {key: value for key, value in row.items() if not np.isnan(value)}
         for name, row in tables.items()
     }
-    torso_N = torso_length(truth.joint_NK2, truth.labelled_NK, skeleton)
-    heads = int((np.isfinite(truth.head_size_N) & (truth.head_size_N > 0)).sum())
-    torsos = int((truth.lsp_N & np.isfinite(torso_N) & (torso_N > 0)).sum())
     people: dict[str, float] = {
-        "all": len(truth.lsp_N),
-        "with head size": heads,
-        "without head size": len(truth.lsp_N) - heads,
-        "LSP with torso": torsos,
-        "LSP without torso": int(truth.lsp_N.sum()) - torsos,
+        "all": len(truth.labelled_NK),
+        "with head size": int((truth.head_size_N > 0).sum()),
+        "with reference length": int((truth.length_N > 0).sum()),
     }
     return {name: row for name, row in tables.items() if row} | {"people": people}
 
@@ -157,7 +154,7 @@ def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFra
     """
     import pandas as pd
 
-    head_NK, torso_NK = truth.head_distance(predicted_NK2), truth.torso_distance(predicted_NK2)
+    head_NK, length_NK = truth.head_distance(predicted_NK2), truth.distance(predicted_NK2)
     flip = truth.skeleton.flip_index
     twin_NK2, twin_labelled_NK = truth.joint_NK2[:, flip], truth.labelled_NK[:, flip]
     twin_NK = normalised_distance(predicted_NK2, twin_NK2, twin_labelled_NK, truth.head_size_N)
@@ -173,21 +170,21 @@ def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFra
             "AUC": joint_area(head_NK),
             "PCKh people": _counted(head_NK),
         }
-    if _counted(torso_NK).any():
-        table |= {"PCK@0.2": joint_accuracy(torso_NK, PCK), "PCK people": _counted(torso_NK)}
+    if _counted(length_NK).any():
+        table |= {"PCK@0.2": joint_accuracy(length_NK, PCK), "PCK people": _counted(length_NK)}
     return pd.DataFrame(table)
 
 
 def accuracy_curve(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFrame:
     """Accuracy over thresholds 0 to AUC_END: columns threshold, unit, one per group, Mean (percent).
 
-    unit: "head size" where anyone has one; else "torso", of LSP-type people.
+    unit: "head size" where anyone has one; else "reference length".
     """
     import pandas as pd
 
     unit, distance_NK = "head size", truth.head_distance(predicted_NK2)
     if not _counted(distance_NK).any():
-        unit, distance_NK = "torso", truth.torso_distance(predicted_NK2)
+        unit, distance_NK = "reference length", truth.distance(predicted_NK2)
     rows = []
     for threshold in np.linspace(0, AUC_END, 51).round(9):  # 0.15 instead of 0.15000000000000002
         accuracy_K = joint_accuracy(distance_NK, threshold)

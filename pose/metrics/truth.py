@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person
 from pose.io.errors import UserError
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO
 from pose.metrics.oks import CocoTruth
 
 MOST_IMAGES = 2000  # with people: the first ones stand for all, since all of COCO takes minutes
@@ -30,8 +31,10 @@ def check_truth(raw: RawCoco) -> list[str]:
         raise UserError(f"{raw.path}: none of {count:,} people has a labelled joint, expected some to score")
     chosen = set(ids)
     images = [image for image in raw.images if image["id"] in chosen]
-    sample = RawCoco(raw.path, images, {image_id: labelled[image_id] for image_id in ids}, raw.rest, 0)
-    evaluation = CocoTruth(sample, COCO).evaluate([_as_found(labelled[image_id]) for image_id in ids], ids)
+    sample = replace(raw, images=images, people_of={image_id: labelled[image_id] for image_id in ids})
+    evaluation = CocoTruth(sample, raw.skeleton).evaluate(
+        [_as_found(labelled[image_id]) for image_id in ids], ids
+    )
     ap = evaluation.metrics().get("AP", 0.0)
     if ap >= GOOD:
         return []
@@ -52,7 +55,7 @@ def check_truth(raw: RawCoco) -> list[str]:
 
 def _as_found(people: list[Entry]) -> People:
     keypoint_PK3 = np.array([person["keypoints"] for person in people], dtype=np.float64)
-    keypoint_PK3 = keypoint_PK3.reshape(-1, len(COCO), 3)
+    keypoint_PK3 = keypoint_PK3.reshape(len(people), -1, 3)
     is_labelled_PK = keypoint_PK3[..., 2] > 0
     joint_PK2 = np.where(is_labelled_PK[..., None], keypoint_PK3[..., :2], np.nan)
     return People(joint_PK2, is_labelled_PK.astype(float), np.ones(len(people)))

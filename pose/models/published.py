@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pose.io.errors import UserError
 from pose.io.schema import parse
 from pose.io.torch_file import check_tensors, load_torch, save_torch
-from pose.keypoints.skeleton import COCO, MPII
+from pose.keypoints.skeleton import built_in
 from pose.models.ae_hourglass import AEHourglass
 from pose.models.external_formats import EXTERNAL_FORMATS, ExternalFormat, Tensors
 from pose.models.hourglass import StackedHourglass
@@ -127,13 +127,15 @@ def import_file(
     weights: dict[str, Any] = {"tensors": published.tensors, "mean": format.mean}
     if format.network is StackedHourglass:
         outputs = settings.pop("outputs")
-        if outputs != len(MPII):
-            raise UserError(f"{source}: found {outputs} joints, expected the {len(MPII)} of MPII")
-        weights |= {"task": "hgpose", "problem": "single", "skeleton": MPII, "inference": SINGLE_INFERENCE}
+        mpii = built_in("mpii")
+        if outputs != len(mpii):
+            raise UserError(f"{source}: found {outputs} joints, expected the {len(mpii)} of MPII")
+        weights |= {"task": "hgpose", "problem": "single", "skeleton": mpii, "inference": SINGLE_INFERENCE}
         network: NetworkParams = parse(HourglassParams, {"kind": "hourglass"} | settings, where)
     elif format.network is AEHourglass:
-        outputs = 2 * len(COCO)
-        weights |= {"task": "hgpose-ae", "problem": "multi", "skeleton": COCO, "inference": MULTI_INFERENCE}
+        coco = built_in("coco")
+        outputs = 2 * len(coco)
+        weights |= {"task": "hgpose-ae", "problem": "multi", "skeleton": coco, "inference": MULTI_INFERENCE}
         network = parse(AEHourglassParams, {"kind": "ae"} | settings, where)
     else:
         raise UserError(f"{source}: found {format.name}, expected a pose network")

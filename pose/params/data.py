@@ -50,7 +50,7 @@ class CocoParams(Frozen):
     """images: at most so many, 0 for all. min_people: people with joints that an image must show.
 
     longest: long side of the packed images, px. ignore_unlabelled: people without joints are masked from the
-    loss, as crowds are. assume_coco_joints: where a file does not say which joints it has. exif: how images
+    loss, as crowds are. assume_joints: where a file does not say which joints it has. exif: how images
     are read that have the annotated size both as stored and turned upright as their EXIF data says.
     """
 
@@ -59,7 +59,7 @@ class CocoParams(Frozen):
     longest: Annotated[int, Field(ge=32, le=MAX_SIDE)]
     jpeg_quality: JpegQuality
     ignore_unlabelled: bool
-    assume_coco_joints: bool
+    assume_joints: bool
     exif: Literal["stored", "upright"]
 
 

@@ -132,7 +132,9 @@ def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[B
     if not evaluated:
         return []
     annotations = data.images.annotations("validation")
-    if not evaluated <= read_annotations(annotations).people_of.keys():  # pycocotools does not check
+    if (
+        not evaluated <= read_annotations(annotations, data.skeleton).people_of.keys()
+    ):  # pycocotools does not check
         raise UserError(f"{annotations}: lacks evaluation images of {data.path}")
     K = len(data.skeleton)
     nobody = People(np.empty((0, K, 2)), np.empty((0, K)), np.empty(0))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pose.keypoints.skeleton import MPII
 from pose.metrics.oks import TEN
 
-GROUPS = tuple(MPII.groups)  # Head to Ankle: the order in which papers print them
+# In the order in which papers print them.
+GROUPS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pose.data.single_samples import crop, person_affine
-from pose.inference.draw import ALONE, LEFT, MIDDLE, RIGHT, draw_people
+from pose.inference.draw import ALONE, draw_people
 from pose.io.errors import UserError
 from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import Skeleton
-from pose.metrics.pck import PCK, PCKH, normalised_distance, torso_length
+from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
+from pose.metrics.pck import PCK, PCKH, normalised_distance
 from pose.params import Params
 from pose.report.common import (
     OwnRow,
@@ -39,11 +39,11 @@ MIN_JOINTS = 8  # people with fewer labelled joints are not ranked: too little i
 MPII_TRAIN = 20_000  # people; the published training set has 22,246
 OWN_ROWS = (
     OwnRow("PCKh@0.5", "PCKh", "people.with head size", {"Mean": "0.5", "Weighted": "0.5 weighted"}),
-    OwnRow("PCK@0.2", "PCK", "people.LSP with torso", {"Mean": "0.2", "Weighted": "0.2 weighted"}),
+    OwnRow("PCK@0.2", "PCK", "people.with reference length", {"Mean": "0.2", "Weighted": "0.2 weighted"}),
 )
 NOTES = (
     "Published rows are PCKh@0.5. PCKh counts in head sizes (0.6 times the diagonal of MPII's head box), "
-    "PCK in torsos (left shoulder to right hip). Head is the top of the head.",
+    "LSP's PCK in torsos (left shoulder to right hip). Head is the top of the head.",
     "Mean: over 14 joints (without pelvis and thorax), each with the same weight. Weighted: joints count as "
     "often as they are labelled, as in some other projects; on MPII that is about 0.9 points higher.",
 )
@@ -84,7 +84,7 @@ def comparison(run: Run, data: SingleData | None) -> Block:
 
 def accuracy_chart(path: Path, run: Run) -> Chart:
     """Accuracy of the groups of joints over the threshold."""
-    unit = "head sizes" if "PCKh.0.5" in run.metrics else "torso lengths"
+    unit = "head sizes" if "PCKh.0.5" in run.metrics else "reference lengths"
     note = f"Percent of joints within so many {unit} of the truth."
     return curve_chart(path, "threshold", "Accuracy over the threshold", run.task, note, y_top=100)
 
@@ -108,7 +108,7 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
     true_NK2, labelled_NK = people.joint_NK2[row_N], people.labelled_NK[row_N]
     head_N = people.head_size_N[row_N]
     has_head_N = np.isfinite(head_N) & (head_N > 0)
-    limit_N = np.where(has_head_N, PCKH * head_N, PCK * torso_length(true_NK2, labelled_NK, skeleton))
+    limit_N = np.where(has_head_N, PCKH * head_N, PCK * data.reference_length(row_N))
     flip = skeleton.flip_index
     # Distances over the largest that is right: at most 1 is right. twin: from the left or right counterpart.
     error_NK = normalised_distance(predictions.joint_NK2, true_NK2, labelled_NK, limit_N)
@@ -153,8 +153,7 @@ def _draw(
 ) -> PageImage:
     people = data.people
     larger = params.single.model_copy(update={"input_size": IMAGE_SIZE})  # the crop, in more pixels
-    feet = people.source_N[row] == "mpii"
-    affine = person_affine(people.centre_N2[row], people.scale_N[row], params=larger, feet=feet)
+    affine = person_affine(people.centre_N2[row], people.scale_N[row], params=larger)
     packed_HW3, to_packed = people.image(row)
     image_HW3 = crop(packed_HW3, compose(affine, invert(to_packed)), IMAGE_SIZE)
     found = People(transform(affine, joint_K2)[None], score_K[None], score_K.mean(keepdims=True))

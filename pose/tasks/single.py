@@ -23,7 +23,14 @@ from pose.io.hdf5 import create_h5, write_column
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
-from pose.metrics.pck import PersonTruth, Scores, accuracy_curve, per_joint_table, single_person_scores
+from pose.metrics.pck import (
+    PersonTruth,
+    Scores,
+    accuracy_curve,
+    per_joint_table,
+    reference_length,
+    single_person_scores,
+)
 from pose.params import SingleInferenceParams
 from pose.tasks.base import Box, Problem, ProblemData, Subset, Terms, TTAOutput, spread_evenly
 
@@ -128,7 +135,7 @@ class SingleData(ProblemData):
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
         truth = self._truth(rows)
-        if truth.lsp_N.any() or (truth.head_size_N > 0).any():
+        if (truth.length_N > 0).any() or (truth.head_size_N > 0).any():
             return ""
         source = "mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
         return f"have no head size, the unit of PCKh: {source}"
@@ -154,12 +161,19 @@ class SingleData(ProblemData):
             for key, values in columns.items():
                 write_column(file, key, values)
 
+    def reference_length(self, rows: np.ndarray) -> np.ndarray:
+        """The reference length of PCK, px; NaN for MPII's people, whom PCKh is for."""
+        people = self.people
+        side_N = PERSON_HEIGHT * people.scale_N[rows]
+        length_N = reference_length(people.joint_NK2[rows], people.labelled_NK[rows], self.skeleton, side_N)
+        return np.where(people.source_N[rows] == "mpii", np.nan, length_N)
+
     def _truth(self, rows: np.ndarray) -> PersonTruth:
         return PersonTruth(
             joint_NK2=self.people.joint_NK2[rows],
             labelled_NK=self.people.labelled_NK[rows],
             head_size_N=self.people.head_size_N[rows],
-            lsp_N=self.people.source_N[rows] != "mpii",
+            length_N=self.reference_length(rows),
             skeleton=self.skeleton,
         )
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pose.io.errors import UserError
 from pose.io.files import file_hash
-from pose.keypoints.skeleton import Skeleton
+from pose.keypoints.skeleton import same_joints
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.models.weights import Weights, build_network, load_weights
@@ -93,11 +92,6 @@ def transfer_weights(net: PoseNetwork, name: str, spec: TaskParams, problem: Pro
         line += "; all tags are new" if own_maps > maps else ""
     lines = (line, *_different_conventions(weights, problem, path))
     return Transfer(file_hash(path), weights.mean, whole, lines)
-
-
-def same_joints(own: Skeleton, other: Skeleton) -> np.ndarray:
-    """Stand-in until the one of `pose.keypoints.skeleton` is there."""
-    return np.array([other.joints.index(name) if name in other.joints else -1 for name in own.joints])
 
 
 def _output_channels(net: PoseNetwork) -> int:

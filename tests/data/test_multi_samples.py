@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import (
     ALL,
+    COCO,
     CPU,
     ROOT,
     annotation_file_content,
@@ -33,7 +34,6 @@ from pose.data.multi_samples import (
 from pose.io.images import encode_jpeg
 from pose.keypoints.geometry import invert, to_cell, to_px, transform
 from pose.keypoints.heatmap import decode
-from pose.keypoints.skeleton import COCO
 from pose.params import MultiParams, load_params
 
 PARAMS = load_params(ROOT / "params.yaml").multi.model_copy(

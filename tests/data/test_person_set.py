@@ -11,10 +11,10 @@ import pytest
 import raw_sets as raw
 from helpers import noise
 
+from pose.data.formats.lsp import LSP_TO_MPII
 from pose.data.person_set import PersonSet
 from pose.io.errors import UserError
 from pose.keypoints.geometry import transform
-from pose.keypoints.skeleton import LSP_TO_MPII
 
 
 def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path: Path) -> None:
@@ -24,7 +24,8 @@ def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path: Path) -> None
     np.testing.assert_array_equal(people.joint_NK2[0, LSP_TO_MPII], joint_NJ3[0, :, :2])
     assert people.source_N[6] == "mpii"
     np.testing.assert_array_equal(people.joint_NK2[6, 3], [32, 42])
-    np.testing.assert_array_equal(people.centre_N2[6], [59, 49])
+    scale = people.scale_N[6]
+    np.testing.assert_array_equal(people.centre_N2[6], [59, 49 + 15 * scale])  # so that the feet are in
     assert np.isnan(people.joint_NK2[6, 15]).all()
     with h5py.File(people.path) as file:  # as published: one-based
         assert file["part"][6, 3].tolist() == [33, 43]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import CPU
+from helpers import CPU, MPII
 
 from pose.data.augment import Augment
 from pose.data.batch import Inputs, SingleTargets
@@ -14,7 +14,6 @@ from pose.data.person_set import PersonSet
 from pose.data.single_samples import PersonDataset, person_inputs, person_targets
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
-from pose.keypoints.skeleton import MPII
 from pose.params import Params, SingleParams
 
 TURNED = Augment(angle=25.0, widen=1.2, flip=True, gain=(1.0, 0.7, 1.3))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import COCO, LSP, MPII
 
 from pose.inference.draw import ALONE, HUES, LEFT, RIGHT, SURE, draw_people
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO, LSP, MPII
 
 GREY = 128
 L_ANKLE, L_KNEE, R_ANKLE, R_KNEE = (MPII.index(name) for name in ("l_ankle", "l_knee", "r_ankle", "r_knee"))

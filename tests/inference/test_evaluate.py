@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import (
+    MPII,
     annotation_file_content,
     build_cpu_task,
     coco_params,
@@ -17,7 +18,6 @@ from helpers import (
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import MPII
 from pose.models.weights import save_weights
 from pose.params import Params, SplitCounts
 from pose.tasks.task import build_task

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_active_weights, write_initial_weights
+from helpers import COCO, MPII, write_active_weights, write_initial_weights
 
 from pose.cli import run
 from pose.data.single_samples import person_affine
@@ -21,7 +21,6 @@ from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
 from pose.keypoints.geometry import invert, transform
-from pose.keypoints.skeleton import COCO, MPII
 from pose.params import Params
 
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
@@ -95,7 +94,7 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
 
 def test_centre_and_scale_of_mpii_give_the_crop_of_evaluation(weights, photos, predict):
     model = Predictor.load(weights)._model
-    affine = person_affine(np.array([20 - 1, 30 - 1]), 0.2, params=model.problem.params, feet=True)
+    affine = person_affine(np.array([20 - 1, 30 - 1 + 15 * 0.2]), 0.2, params=model.problem.params)
     side, params = 40, model.problem.params
     centre = transform(invert(affine), np.full(2, (params.input_size - 1) / 2))
     box = ",".join(f"{value:.12f}" for value in (*(centre - (side - 1) / 2), side, side))

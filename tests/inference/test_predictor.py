@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import build_cpu_task, write_active_weights, write_initial_weights
+from helpers import COCO, build_cpu_task, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
 from pose.inference.predictor import Predictor, predict_dataset, select_device, tta_outputs
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import COCO
 from pose.params import Params
 from pose.tasks.base import TTAOutput
 from pose.tasks.multi import MultiPerson

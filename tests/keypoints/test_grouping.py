@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import COCO, MPII
 from scipy.optimize import linear_sum_assignment
 
 from pose.keypoints import grouping
-from pose.keypoints.grouping import TAG_ROUNDING, TIE_BREAK, GroupingParams, group, joint_order
+from pose.keypoints.grouping import TAG_ROUNDING, TIE_BREAK, GroupingParams, group
 from pose.keypoints.heatmap import encode_people
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO, MPII, Skeleton
+from pose.keypoints.skeleton import Skeleton
 
 FOUR = Skeleton(name="four", joints=("left_knee", "nose", "left_hip", "left_eye"), limbs=(), groups={})
 BARE = GroupingParams(refine=False)
@@ -172,13 +173,17 @@ def test_encoded_people_come_back(target: str, error: float):
     for seed in range(3):
         joint_PK2 = scattered(np.random.default_rng(seed), 4, joints=17, size=64, apart=8)
         joint_PK2[0] = np.floor(joint_PK2[0]) + 0.5 * (target == "subcell")  # halfway between cells
-        found = group(*maps(joint_PK2, np.arange(4) * 3, size=64, dims=2), GroupingParams(target=target))
+        found = group(
+            *maps(joint_PK2, np.arange(4) * 3, size=64, dims=2), GroupingParams(target=target), skeleton=COCO
+        )
         assert np.abs(paired(found.joint_PK2, joint_PK2) - joint_PK2).max() <= error
         assert found.score_P.min() > 0.75
 
 
 def test_an_empty_image_has_no_people():
-    found = group(np.zeros((17, 16, 16), dtype=np.float32), np.zeros((17, 16, 16, 2), dtype=np.float32))
+    found = group(
+        np.zeros((17, 16, 16), dtype=np.float32), np.zeros((17, 16, 16, 2), dtype=np.float32), skeleton=COCO
+    )
     shapes = found.joint_PK2.shape, found.score_PK.shape, found.score_P.shape
     assert shapes == ((0, 17, 2), (0, 17), (0,))
 
@@ -187,7 +192,7 @@ def test_thirty_people_are_found_completely_beside_stronger_false_peaks():
     joint_PK2 = scattered(np.random.default_rng(0), 30, joints=17, size=128, apart=6)
     heatmap, tag = maps(joint_PK2, np.arange(30) * 2, size=128, dims=2)
     heatmap[:, 0, ::127], tag[:, 0, ::127] = 1.0, 1000.0
-    found_PK2 = group(heatmap, tag, BARE).joint_PK2
+    found_PK2 = group(heatmap, tag, BARE, skeleton=COCO).joint_PK2
     assert len(found_PK2) == 32
     np.testing.assert_allclose(paired(found_PK2[found_PK2[:, 0, 1] > 0], joint_PK2), joint_PK2, atol=1e-4)
 
@@ -223,7 +228,7 @@ def test_a_person_who_is_not_there_yet_takes_no_joints_of_others():
     assert len(group(*dots(noses | hips), BARE, skeleton=FOUR)) == 4
     crowd, tags = scattered(np.random.default_rng(0), 20, joints=17, size=96, apart=6), np.arange(20) * 3
     crowd[np.random.default_rng(1).random((20, 17)) < 0.3] = np.nan
-    found = group(*maps(crowd, tags, size=96), BARE)
+    found = group(*maps(crowd, tags, size=96), BARE, skeleton=COCO)
     assert len(found) == 20
     assert (found.score_PK > 0).sum() == np.isfinite(crowd[:, :, 0]).sum()
 
@@ -251,7 +256,7 @@ def test_a_plateau_is_one_joint_unless_its_tags_differ():
     assert group(heatmap, tag, BARE, skeleton=FOUR).joint_PK2[:, 1].tolist() == [[3.5, 4]]
     tag[1, 4, 5] = tag[1, 5, 5] = 7
     assert len(group(heatmap, tag, BARE, skeleton=FOUR)) == 2
-    flat = group(np.full((17, 128, 128), 0.5), np.zeros((17, 128, 128, 1)))
+    flat = group(np.full((17, 128, 128), 0.5), np.zeros((17, 128, 128, 1)), skeleton=COCO)
     assert flat.joint_PK2.tolist() == [[[0, 0]] * 17]
 
 
@@ -291,14 +296,14 @@ def test_arguments_are_not_changed_and_may_be_laid_out_either_way_in_memory():
 
 
 def test_joints_are_visited_from_the_head_down():
-    parts = [COCO.joints[joint].split("_")[-1] for joint in joint_order(COCO.joints)]
+    parts = [COCO.joints[joint].split("_")[-1] for joint in COCO.order]
     assert parts[::2] == ["nose", "eye", "ear", "shoulder", "hip", "elbow", "wrist", "knee", "ankle"]
-    assert sorted(joint_order(MPII.joints)) == list(range(16))
+    assert sorted(MPII.order) == list(range(16))
 
 
 def test_maps_of_another_number_of_joints_are_refused():
     with pytest.raises(ValueError, match="found 4 heatmaps, expected one for each joint of coco"):
-        group(*dots({(1, 1, 1): (0.9, 0)}))
+        group(*dots({(1, 1, 1): (0.9, 0)}), skeleton=COCO)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
@@ -309,7 +314,7 @@ def test_ten_people_whose_tags_are_exactly_the_threshold_apart_keep_their_joints
         joint_PK2 = scattered(rng, 10, joints=17, size=128, apart=6)
         heatmap_Khw, tag_KhwT = maps(joint_PK2, rng.permutation(10), size=128)
         tag_KhwT = tag_KhwT + rng.normal(0, noise, tag_KhwT.shape)
-        found_PK2 = group(heatmap_Khw, tag_KhwT).joint_PK2
+        found_PK2 = group(heatmap_Khw, tag_KhwT, skeleton=COCO).joint_PK2
         distance_PPK = np.linalg.norm(found_PK2[:, None] - joint_PK2, axis=3)
         right += (distance_PPK < 0.5).sum(axis=2).max(axis=0).sum()
         total += joint_PK2.shape[0] * joint_PK2.shape[1]

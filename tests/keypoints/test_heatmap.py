@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import MPII
 
 from pose.keypoints.geometry import to_cell, to_px
 from pose.keypoints.heatmap import decode, encode, encode_people, flip_back, peak_positions
-from pose.keypoints.skeleton import MPII
 
 
 def encoded(xy: np.ndarray, *, sigma: float = 1.0, target: str = "subcell") -> torch.Tensor:

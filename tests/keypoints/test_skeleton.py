@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from helpers import COCO, LSP, MPII
 
+from pose.data.formats.lsp import LSP_TO_MPII
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import COCO, LSP, LSP_TO_MPII, MPII, Skeleton, read_skeleton
+from pose.keypoints.skeleton import Skeleton, built_in, read_skeleton, same_joints
 
 
 def test_mpii_pairs_are_the_published_ones():
@@ -34,21 +36,54 @@ def test_coco_has_a_sigma_for_each_joint():
     assert len(COCO.sigmas) == len(COCO) == 17
 
 
-ONE = {"name": "x", "joints": ["a"], "limbs": [], "groups": {}}
+ONE = {"name": "x", "joints": ["a", "left_b", "right_b"]}
+
+
+def test_flips_and_the_order_of_grouping_are_read_from_the_names_if_they_are_not_given():
+    joints = ["tail", "paw left", "L_Ear", "Right Eye", "rightEar", "leftEye", "paw-right", "left", "nose"]
+    skeleton = Skeleton.model_validate({"name": "mouse", "joints": joints})
+    assert skeleton.flips == ((1, 6), (2, 4), (5, 3))
+    assert [joints[k] for k in skeleton.order[:5]] == ["nose", "Right Eye", "leftEye", "L_Ear", "rightEar"]
+    assert skeleton.oks_sigmas.tolist() == [0.07] * 9
+    assert Skeleton.model_validate({"name": "mouse", "joints": joints, "flips": []}).flips == ()
+
+
+def test_joints_may_be_named_where_they_could_be_counted():
+    named = {"limbs": [["a", "left_b"]], "groups": {"B": ["left_b", "right_b"]}, "reference": ["a", "left_b"]}
+    counted = {"limbs": [[0, 1]], "groups": {"B": [1, 2]}, "reference": [0, 1]}
+    assert Skeleton.model_validate(ONE | named) == Skeleton.model_validate(ONE | counted)
+
+
+def test_joints_of_two_skeletons_are_paired_by_name_in_any_spelling():
+    place = same_joints(COCO, MPII)
+    paired = {joint: MPII.joints[k] for joint, k in zip(COCO.joints, place, strict=True) if k >= 0}
+    assert len(paired) == 12
+    assert (paired["left_ankle"], paired["right_shoulder"]) == ("l_ankle", "r_shoulder")
+    assert same_joints(COCO, COCO).tolist() == list(range(17))
+
+
+def test_a_built_in_skeleton_of_another_name_is_refused_with_those_that_exist():
+    with pytest.raises(UserError, match=r"found 'dog', expected one of .*coco.*mpii.*, or a YAML file"):
+        built_in("dog")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ([], "found"),
-        ({"joints": ["a"]}, "missing key name; missing key limbs; missing key groups"),
+        ({"joints": ["a"]}, "missing key name"),
         (ONE | {"color": 1}, "unknown key color"),
         (ONE | {"joints": []}, r"found joints \(\)"),
         (ONE | {"joints": ["a", "a"]}, r"found joints \('a', 'a'\), expected a name of its own for each"),
-        (ONE | {"limbs": [[0, 1]]}, "found joint 1, expected 0 to 0"),
-        (ONE | {"groups": {"A": [-1]}}, "found joint -1, expected 0 to 0"),
-        (ONE | {"sigmas": [1, 2]}, "found 2 sigmas, expected 1 numbers above 0"),
-        (ONE | {"sigmas": [0]}, "found 1 sigmas, expected 1 numbers above 0"),
+        (ONE | {"joints": [["a"]]}, "joints.0: found"),
+        (ONE | {"limbs": [[0, 3]]}, "found joint 3, expected 0 to 2"),
+        (ONE | {"limbs": [[0, 0]]}, "found 'a' twice in a pair, expected two joints"),
+        (ONE | {"groups": {"A": [-1]}}, "found joint -1, expected 0 to 2"),
+        (ONE | {"flips": [["a", "tail"]]}, "flips: found joint 'tail', expected one of the 3 in joints"),
+        (ONE | {"flips": [[0, 1], [1, 2]]}, "flips: found 'left_b' in two pairs, expected one at most"),
+        (ONE | {"order": [0, 1]}, "order: found 2 joints, expected each of the 3 once"),
+        (ONE | {"sigmas": [1, 2]}, "found 2 sigmas, expected 3 numbers above 0"),
+        (ONE | {"sigmas": [0, 1, 1]}, "found 3 sigmas, expected 3 numbers above 0"),
     ],
 )
 def test_a_skeleton_that_cannot_be_used_is_one_line_that_names_the_file(values: object, message: str):

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import annotation_file_content, image_entry
+from helpers import COCO, annotation_file_content, image_entry
 
 from pose.io.errors import UserError
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO
 from pose.metrics.oks import TEN, CocoEvaluation, CocoTruth, to_results
 
 POSE_K2 = np.random.default_rng(0).uniform(0, 1, (17, 2)).round(3)

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import MPII
 
-from pose.keypoints.skeleton import MPII, Skeleton
+from pose.keypoints.skeleton import Skeleton
 from pose.metrics.pck import (
     PersonTruth,
     accuracy_curve,
     joint_area,
     normalised_distance,
     per_joint_table,
+    reference_length,
     single_person_scores,
-    torso_length,
 )
 
 L_SHOULDER, R_HIP, HEAD_TOP, R_WRIST = map(MPII.index, ("l_shoulder", "r_hip", "head_top", "r_wrist"))
@@ -30,12 +31,13 @@ def everything(count: int) -> np.ndarray:
 
 
 def truth(
-    true: np.ndarray, labelled: np.ndarray | None = None, *, head: Any = 10.0, lsp: Any = False
+    true: np.ndarray, labelled: np.ndarray | None = None, *, head: Any = 10.0, length: Any = np.nan
 ) -> PersonTruth:
     count = len(true)
     labelled = everything(count) if labelled is None else labelled
     head_size_N = np.broadcast_to(np.asarray(head, dtype=np.float64), count)
-    return PersonTruth(true, labelled, head_size_N, np.broadcast_to(np.asarray(lsp), count), MPII)
+    length_N = np.broadcast_to(np.asarray(length, dtype=np.float64), count)
+    return PersonTruth(true, labelled, head_size_N, length_N, MPII)
 
 
 def scores(predicted: np.ndarray, true: np.ndarray, *args: Any, **kwargs: Any) -> dict[str, dict[str, float]]:
@@ -47,12 +49,11 @@ def scores(predicted: np.ndarray, true: np.ndarray, *args: Any, **kwargs: Any) -
 
 def test_perfect_predictions_score_100_everywhere():
     true = people(5)
-    found = scores(true, true, lsp=True)
+    found = scores(true, true, length=10)
     assert set(found["PCKh"]) == {"0.5", "0.1", "AUC", "0.5 weighted", *MPII.groups}
     assert set(found["PCK"]) == {"0.2", "0.2 weighted", *MPII.groups}
     assert {*found["PCKh"].values(), *found["PCK"].values()} == {100.0}
-    counts = {"with head size": 5, "without head size": 0, "LSP with torso": 5, "LSP without torso": 0}
-    assert found["people"] == {"all": 5} | counts
+    assert found["people"] == {"all": 5, "with head size": 5, "with reference length": 5}
 
 
 def test_a_joint_exactly_at_the_threshold_of_its_persons_head_is_right_and_one_beyond_is_wrong():
@@ -116,37 +117,35 @@ def test_people_without_a_head_size_are_left_out_of_pckh_and_counted():
     predicted[1:] += 1000
     found = scores(predicted, true, head=[10.0, np.nan, 0.0, np.nan])
     assert found["PCKh"]["0.5"] == 100.0
-    assert (found["people"]["with head size"], found["people"]["without head size"]) == (1, 3)
+    assert found["people"] == {"all": 4, "with head size": 1, "with reference length": 0}
 
 
 def test_a_table_of_nobody_is_absent():
     true = people(2)
-    assert set(scores(true, true, head=np.nan, lsp=True)) == {"PCK", "people"}
+    assert set(scores(true, true, head=np.nan, length=10)) == {"PCK", "people"}
     assert set(scores(true, true)) == {"PCKh", "people"}
     assert set(scores(people(0), people(0))) == {"people"}
 
 
-def test_the_torso_is_left_shoulder_to_right_hip_of_the_truth():
+def test_the_reference_length_of_mpii_is_left_shoulder_to_right_hip_and_without_such_joints_the_boxs_side():
     true, labelled = np.zeros((3, 16, 2)), everything(3)
     true[:, L_SHOULDER] = [30, 40]
     labelled[1, R_HIP] = labelled[2, L_SHOULDER] = False
-    np.testing.assert_array_equal(torso_length(true, labelled, MPII), [50, np.nan, np.nan])
-    bare = Skeleton(name="bare", joints=MPII.joints, limbs=(), groups={})
-    assert np.isnan(torso_length(true, labelled, bare)).all()
+    side_N = np.array([1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(reference_length(true, labelled, MPII, side_N), [50, np.nan, np.nan])
+    bare = Skeleton.model_validate({"name": "bare", "joints": MPII.joints})
+    np.testing.assert_array_equal(reference_length(true, labelled, bare, side_N), side_N)
 
 
-def test_pck_counts_lsp_people_with_a_torso_within_a_fifth_of_it():
-    true, labelled = np.zeros((5, 16, 2)), everything(5)
-    true[:4, L_SHOULDER] = [100, 0]  # the fifth has a torso of no length
-    labelled[2, R_HIP] = False  # no torso
+def test_pck_counts_people_with_a_reference_length_within_a_fifth_of_it():
+    true = np.zeros((5, 16, 2))
     predicted = true.copy()
     predicted[0, :, 1] = 20.0
     predicted[1, :, 1] = 20.1
-    predicted[3] += 1000  # not of an LSP set
-    found = scores(predicted, true, labelled, head=np.nan, lsp=[True, True, True, False, True])
+    predicted[2:] += 1000
+    found = scores(predicted, true, head=np.nan, length=[100, 100, np.nan, 0, np.nan])
     assert found["PCK"]["0.2"] == 50.0
-    counts = {"with head size": 0, "without head size": 5, "LSP with torso": 2, "LSP without torso": 2}
-    assert found["people"] == {"all": 5} | counts
+    assert found["people"] == {"all": 5, "with head size": 0, "with reference length": 2}
 
 
 # Curves and tables
@@ -170,10 +169,10 @@ def test_the_curve_never_falls_and_agrees_with_the_scores():
     assert np.trapezoid(curve["Mean"], curve["threshold"]) / 0.5 == pytest.approx(table["AUC"], abs=0.2)
 
 
-def test_without_head_sizes_the_curve_is_over_torsos():
+def test_without_head_sizes_the_curve_is_over_reference_lengths():
     true = people(3)
-    curve = accuracy_curve(true, truth(true, head=np.nan, lsp=True))
-    assert set(curve["unit"]) == {"torso"}
+    curve = accuracy_curve(true, truth(true, head=np.nan, length=10))
+    assert set(curve["unit"]) == {"reference length"}
     assert set(curve["Mean"]) == {100.0}
 
 
@@ -189,7 +188,7 @@ def test_the_joint_table_tells_confused_sides_from_lost_joints():
     assert table.loc["l_knee", "group"] == "Knee"
     assert set(table["PCKh people"]) == {8}
     assert "PCK@0.2" not in table
-    lsp = per_joint_table(predicted, truth(true, head=np.nan, lsp=True))
+    lsp = per_joint_table(predicted, truth(true, head=np.nan, length=10))
     assert [name for name in lsp if "PCK" in name] == ["PCK@0.2", "PCK people"]
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
+from helpers import (
+    COCO,
+    annotation_file_content,
+    image_entry,
+    person_entry,
+    prepare_images,
+    write_annotations,
+)
 
 from pose.data.formats.coco_json import check_annotations
 from pose.data.image_set import ImageSet
@@ -18,7 +25,9 @@ SIZE = 640, 480
 
 def notes_on(*people: dict[str, Any], images: int = 1) -> list[str]:
     entries = [image_entry(number, size=SIZE) for number in range(1, images + 1)]
-    return check_truth(check_annotations(Path("truth.json"), annotation_file_content(entries, list(people))))
+    return check_truth(
+        check_annotations(Path("truth.json"), annotation_file_content(entries, list(people)), COCO)
+    )
 
 
 def someone(number: int, image: int = 1, **changes: Any) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import CPU, build_cpu_task
+from helpers import COCO, CPU, MPII, build_cpu_task
 
 from pose.io.errors import DamagedFileError, UserError
 from pose.io.torch_file import load_torch, save_torch
-from pose.keypoints.skeleton import COCO, MPII
 from pose.models.weights import FORMAT, Weights, build_network, load_weights, save_weights
 from pose.params import Params
 

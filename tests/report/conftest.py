@@ -16,7 +16,7 @@ from helpers import ROOT
 from pose.io.files import write_json
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.people import People
-from pose.metrics.pck import PCK, PCKH, torso_length
+from pose.metrics.pck import PCK, PCKH, reference_length
 from pose.params import Params, load_params
 from pose.report import write_report
 from pose.report.adversary import COLUMNS
@@ -107,7 +107,7 @@ def single_root(params_of, prepared, tmp_path_factory) -> Path:
     shutil.copy(prepared, root / PREPARED["single"])
     data = open_data(params_of().single, root / PREPARED["single"])
     people, rows = data.people, data.rows("evaluation")
-    torso_N = torso_length(people.joint_NK2, people.labelled_NK, people.skeleton)
+    torso_N = reference_length(people.joint_NK2, people.labelled_NK, people.skeleton, people.scale_N)
     head_N = people.head_size_N
     limit_N = np.where(np.isfinite(head_N), PCKH * head_N, PCK * np.nan_to_num(torso_N, nan=50.0))
     found = []

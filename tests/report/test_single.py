@@ -6,8 +6,8 @@ import json
 
 import h5py
 import numpy as np
+from helpers import MPII
 
-from pose.keypoints.skeleton import MPII
 from pose.report.published import PUBLISHED
 from pose.report.run import read_run
 from pose.report.single import comparison, joints
@@ -85,13 +85,13 @@ def test_joints_go_from_the_head_down_and_those_in_no_mean_are_faint(single_root
     assert [row.cells[0].text for row in table.rows if row.faint] == ["pelvis", "thorax"]
 
 
-def test_metrics_of_torsos_alone_still_make_a_page(single_copy, params_of, page_of):
+def test_metrics_without_head_sizes_still_make_a_page(single_copy, params_of, page_of):
     metrics = json.loads((single_copy / "metrics/hgpose.json").read_text())
     del metrics["PCKh"]
     (single_copy / "metrics/hgpose.json").write_text(json.dumps(metrics))
     page = page_of(single_copy, params_of("hgpose"))
     assert "within half a head size" not in page.text
-    assert "within so many torso lengths of the truth" in page.text
+    assert "within so many reference lengths of the truth" in page.text
 
 
 def test_predictions_for_another_prepared_file_are_named(single_copy, params_of, page_of):

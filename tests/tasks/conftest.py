@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers import COCO, MPII
 
 from pose.data.batch import Batch, Inputs, MultiTargets, SingleTargets
 from pose.keypoints.heatmap import encode, encode_people
-from pose.keypoints.skeleton import COCO, MPII
 
 SIDE, CELLS = 64, 16
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import (
+    COCO,
     CPU,
     annotation_file_content,
     build_cpu_task,
@@ -29,7 +30,6 @@ from pose.data.prepare.coco import prepare_coco
 from pose.inference.predictor import predict_dataset
 from pose.io.errors import UserError
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO
 from pose.models.networks import HourglassParams
 from pose.ops.tag_loss import tag_loss
 from pose.params import Params, parse_params

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT, coco_params, prepare_images
+from helpers import COCO, ROOT, coco_params, prepare_images
 from raw_sets import perfect_output, synthesize_sets
 
 from pose.data.augment import MultiAugment
 from pose.data.image_set import ImageSet
 from pose.data.multi_samples import image_inputs, image_targets
-from pose.keypoints.skeleton import COCO
 from pose.params import load_params
 from pose.tasks.base import TTAOutput
 from pose.tasks.multi import MultiData, MultiPerson

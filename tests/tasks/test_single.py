@@ -9,13 +9,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from helpers import MPII
 
 from pose.data.person_set import PersonSet
 from pose.io.errors import UserError
 from pose.keypoints.geometry import to_cell, transform
 from pose.keypoints.heatmap import encode
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import MPII
 from pose.params import Params
 from pose.tasks.base import TTAOutput
 from pose.tasks.single import SingleData, SinglePerson

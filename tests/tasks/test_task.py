@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, ROOT, build_cpu_task, with_values
+from helpers import COCO, CPU, MPII, ROOT, build_cpu_task, with_values
 from torch import Tensor, nn
 
 from pose.data.batch import Batch
@@ -19,7 +19,6 @@ from pose.data.loader import Loader, ResumableBatchSampler
 from pose.experiments.presets import params_with
 from pose.inference.predictor import Predictor, predict_dataset
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import COCO, MPII
 from pose.models.weights import save_weights
 from pose.params import MultiParams, Params, SingleParams
 from pose.tasks.task import (

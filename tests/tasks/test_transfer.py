@@ -14,7 +14,7 @@ from torch import Tensor
 from pose.data.batch import Batch
 from pose.io.errors import UserError
 from pose.io.files import file_hash
-from pose.keypoints.skeleton import COCO, MPII
+from pose.keypoints.skeleton import built_in
 from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tasks.task import Task
@@ -75,7 +75,7 @@ def test_an_output_channel_is_taken_from_the_joint_of_the_same_name_and_others_s
 
 
 def test_of_the_same_joints_in_the_same_order_everything_is_taken(params: Params, tmp_path: Path):
-    path = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints)
+    path = write_given_weights(params, "hgpose", tmp_path, joints=built_in("mpii").joints)
     task = begun_from(path, params)
     found = state_of(task)
     assert all(equal(found, load_weights(path).tensors))
@@ -86,7 +86,7 @@ def test_of_the_same_joints_in_the_same_order_everything_is_taken(params: Params
 
 def test_single_person_weights_give_a_multi_person_network_its_heatmaps(params: Params, tmp_path: Path):
     params = with_values(params, {"tasks.hgpose-ae.network": HOURGLASS})
-    path = write_given_weights(params, "hgpose", tmp_path, joints=COCO.joints)
+    path = write_given_weights(params, "hgpose", tmp_path, joints=built_in("coco").joints)
     task, drawn = begun_from(path, params, "hgpose-ae"), state_of(build_cpu_task(params, "hgpose-ae"))
     head, given = state_of(task)["heads.1.weight"], load_weights(path).tensors["heads.1.weight"]
     assert torch.equal(head[:17], given)
@@ -136,7 +136,7 @@ def test_the_mean_that_given_weights_subtract_goes_with_them(params: Params, tmp
 def test_what_cannot_be_begun_from_is_one_line(
     params: Params, tmp_path: Path, changes: dict[str, Any], message: str
 ):
-    path = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints)
+    path = write_given_weights(params, "hgpose", tmp_path, joints=built_in("mpii").joints)
     settings = {key: value for key, value in changes.items() if key in ("frozen", "weights")}
     if not settings:
         network = changes if "kind" in changes else HOURGLASS | changes

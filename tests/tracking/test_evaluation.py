@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import enter_folder, make_workspace, set_param, with_values, write_active_weights
+from helpers import COCO, enter_folder, make_workspace, set_param, with_values, write_active_weights
 
 from pose.cli import run
 from pose.data.image_set import ImageSet
 from pose.inference.evaluate import evaluate
 from pose.io.files import file_hash
-from pose.keypoints.skeleton import COCO
 from pose.metrics.monitored import MONITORED
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params

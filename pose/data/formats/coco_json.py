@@ -1,4 +1,4 @@
-"""COCO's `person_keypoints_*.json` and the list `valid_id`, read and checked: pycocotools checks nothing.
+"""COCO's annotations of keypoints and the list `valid_id`, read and checked: pycocotools checks nothing.
 
 H W image px. An RLE is a region as run lengths, see `pose.data.rle`.
 """
@@ -6,13 +6,13 @@ H W image px. An RLE is a region as run lengths, see `pose.data.rle`.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, WrapValidator
 from pydantic_core.core_schema import ValidatorFunctionWrapHandler
 
 from pose.data.rle import region_of
@@ -20,7 +20,7 @@ from pose.io.errors import UserError, reading
 from pose.io.files import read_json, read_text
 from pose.io.images import relative_name
 from pose.io.schema import parse
-from pose.keypoints.skeleton import COCO, different_joint
+from pose.keypoints.skeleton import Skeleton, different_joint
 
 Entry = dict[str, Any]  # an object of the JSON file
 
@@ -30,33 +30,36 @@ MIN_POLYGON = 6  # numbers of a polygon's corners; real files have a few with fe
 
 @dataclass(frozen=True)
 class RawCoco:
-    """One annotation file, checked.
+    """One annotation file, checked. People are whatever has the skeleton's joints.
 
-    images: in the file's order. people_of: annotations of people and crowds by image id. rest: what else the
-    file holds, to be copied (info, licenses, categories). num_others: annotations of other categories than
-    person, left out.
+    category: of people. images: in the file's order. people_of: annotations of people and crowds by image
+    id. rest: what else the file holds, to be copied (info, licenses, categories). num_others: annotations of
+    other categories, left out.
     """
 
     path: Path
+    skeleton: Skeleton
+    category: int
     images: list[Entry]
     people_of: dict[int, list[Entry]]
     rest: Entry
     num_others: int
 
 
-def read_annotations(path: str | Path) -> RawCoco:
-    """Read a `person_keypoints_*.json`.
+def read_annotations(path: str | Path, skeleton: Skeleton) -> RawCoco:
+    """Read annotations of a category with these joints.
 
     UserError, naming file and entry, for whatever could not be trained or scored on.
     """
-    return check_annotations(Path(path), read_json(path))
+    return check_annotations(Path(path), read_json(path), skeleton)
 
 
-def check_annotations(path: Path, content: Any) -> RawCoco:
+def check_annotations(path: Path, content: Any, skeleton: Skeleton) -> RawCoco:
     """The content of such a file, checked; errors as of `read_annotations`."""
     with reading(path, "images, annotations and categories"):
         category_of = _by_id(content["categories"], _Category, f"{path}: category")
-        other_ids = _other_categories(category_of, path)
+        category = _category_with(skeleton, category_of, path)
+        other_ids = category_of.keys() - {category}
         image_of = _by_id(content["images"], _Image, f"{path}: image")
         for image_id, image in image_of.items():
             relative_name(image["file_name"], f"{path}: image {image_id}: file_name")
@@ -65,7 +68,9 @@ def check_annotations(path: Path, content: Any) -> RawCoco:
                 raise UserError(f"{path}: image {image_id}: {found}, expected {MOST_PIXELS:,} px at most")
         people = [one for one in content["annotations"] if one.get("category_id") not in other_ids]
         people_of: dict[int, list[Entry]] = {image_id: [] for image_id in image_of}
-        for annotation_id, annotation in _by_id(people, _Annotation, f"{path}: annotation").items():
+        for annotation_id, annotation in _by_id(
+            people, _Annotation, f"{path}: annotation", skeleton.joints
+        ).items():
             where = f"{path}: annotation {annotation_id}"
             for key, known in (("category_id", category_of), ("image_id", image_of)):
                 if annotation[key] not in known:
@@ -75,7 +80,8 @@ def check_annotations(path: Path, content: Any) -> RawCoco:
             _check_region(annotation, image_of[annotation["image_id"]], where)
             people_of[annotation["image_id"]].append(annotation)
     rest = {"info": {}} | {key: content[key] for key in content if key not in ("images", "annotations")}
-    return RawCoco(path, content["images"], people_of, rest, len(content["annotations"]) - len(people))
+    num_others = len(content["annotations"]) - len(people)
+    return RawCoco(path, skeleton, category, content["images"], people_of, rest, num_others)
 
 
 def read_valid_ids(path: str | Path) -> set[int]:
@@ -116,26 +122,29 @@ def region(annotation: Entry, height: int, width: int) -> np.ndarray:
 # --- what is expected of the entries: all that pycocotools reads; they may have more keys ---
 
 
-NUMBERS = 3 * len(COCO)
 FLAGS = {0, 1, 2}
 
 
-def _name_joint(keypoints: Any, check: ValidatorFunctionWrapHandler) -> list[float]:
+def _name_joint(keypoints: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> list[float]:
     """The numbers, checked; ValueError with the joint of a wrong one instead of its place in the list."""
+    joints: tuple[str, ...] = info.context or ()
+    count = 3 * len(joints)
 
     def wrong(place: int, expected: str) -> ValueError:
-        joint, part = COCO.joints[place // 3], ("x", "y", "flag")[place % 3]
+        joint, part = joints[place // 3], ("x", "y", "flag")[place % 3]
         return ValueError(f"{joint} has {part} {reprlib.repr(keypoints[place])}, expected {expected}")
 
     try:
         numbers: list[float] = check(keypoints)
     except ValidationError as error:
-        if isinstance(keypoints, list) and len(keypoints) == NUMBERS:
+        if isinstance(keypoints, list) and len(keypoints) == count:
             raise wrong(int(error.errors()[0]["loc"][0]), "a number") from None
+        numbers = []
+    if len(numbers) != count:
         found = f"{len(keypoints)} entries" if isinstance(keypoints, list) else reprlib.repr(keypoints)
-        raise ValueError(f"found {found}, expected {NUMBERS}: x, y and flag of {len(COCO)} joints") from None
+        raise ValueError(f"found {found}, expected {count}: x, y and flag of {len(joints)} joints")
     if not FLAGS.issuperset(numbers[2::3]):
-        raise wrong(next(k for k in range(2, NUMBERS, 3) if numbers[k] not in FLAGS), "0, 1 or 2")
+        raise wrong(next(k for k in range(2, count, 3) if numbers[k] not in FLAGS), "0, 1 or 2")
     return numbers
 
 
@@ -143,7 +152,7 @@ Id = Annotated[int, Field(ge=0, lt=2**63)]
 Side = Annotated[int, Field(ge=1)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
 Corner = Annotated[float, Field(ge=-1e5, le=1e5)]  # px; pycocotools takes memory for every pixel on the way
-Keypoints = Annotated[list[float], Field(min_length=NUMBERS, max_length=NUMBERS), WrapValidator(_name_joint)]
+_Keypoints = Annotated[list[float], WrapValidator(_name_joint)]  # context: names of the joints
 
 
 class _Entry(BaseModel):
@@ -167,13 +176,13 @@ class _Rle(_Entry):
     counts: str | list[Annotated[int, Field(ge=0)]]
 
 
-class Joints(_Entry):
+class Keypoints(_Entry):
     """The joints of an annotation, whatever else it has."""
 
-    keypoints: Keypoints
+    keypoints: _Keypoints
 
 
-class _Annotation(Joints):
+class _Annotation(Keypoints):
     id: Annotated[Id, Field(ge=1)]  # 0 marks who was not found
     image_id: Id
     category_id: Id
@@ -184,34 +193,41 @@ class _Annotation(Joints):
     segmentation: list[list[Corner]] | _Rle | None = None
 
 
-def _by_id(entries: Iterable[Entry], schema: type[_Entry], where: str) -> dict[int, Entry]:
+def _by_id(
+    entries: Iterable[Entry], schema: type[_Entry], where: str, joints: Sequence[str] = ()
+) -> dict[int, Entry]:
     found: dict[int, Entry] = {}
     for number, entry in enumerate(entries, start=1):
         name = f"{where} {entry.get('id', f'number {number}')!r}"
-        parse(schema, entry, name)
+        parse(schema, entry, name, context=joints)
         if entry["id"] in found:
             raise UserError(f"{name} is listed twice, expected an id of its own for each")
         found[entry["id"]] = entry
     return found
 
 
-def _other_categories(category_of: dict[int, Entry], path: Path) -> set[int]:
-    """Ids of the categories that are not people's."""
-    people = {number: category for number, category in category_of.items() if category["name"] == "person"}
-    if not people:
-        found = ", ".join(repr(category["name"]) for category in category_of.values())[:200] or "none"
-        raise UserError(f"{path}: found categories {found}, expected 'person' among them")
-    for category in people.values():
-        check_joints(category.get("keypoints"), f"{path}: category 'person'")
-    return category_of.keys() - people.keys()
+def _category_with(skeleton: Skeleton, category_of: dict[int, Entry], path: Path) -> int:
+    """Id of the category with these joints."""
+    found = [number for number, one in category_of.items() if one.get("keypoints") == [*skeleton.joints]]
+    if len(found) == 1:
+        return found[0]
+    with_joints = [one for one in category_of.values() if one.get("keypoints") or one["name"] == "person"]
+    if len(with_joints) == 1:
+        check_joints(
+            with_joints[0].get("keypoints"), f"{path}: category {with_joints[0]['name']!r}", skeleton
+        )
+    names = ", ".join(repr(one["name"]) for one in category_of.values())[:200] or "none"
+    expected = f"one with the {len(skeleton)} joints of {skeleton.name}"
+    raise UserError(f"{path}: found categories {names}, expected {expected}")
 
 
-def check_joints(joints: Any, where: str) -> None:
-    """UserError, with the first that differs, for names of joints other than COCO's or in another order."""
+def check_joints(joints: Any, where: str, skeleton: Skeleton) -> None:
+    """UserError, with the first that differs, for names of other joints or in another order."""
     if not isinstance(joints, list) or not joints:
-        raise UserError(f"{where}: found no keypoints, expected COCO's {len(COCO)}")
-    if difference := different_joint(joints, COCO.joints):
-        raise UserError(f"{where}: keypoints, {difference} (COCO's {len(COCO)} in their order)")
+        raise UserError(f"{where}: found no keypoints, expected the {len(skeleton)} of {skeleton.name}")
+    if difference := different_joint(joints, skeleton.joints):
+        expected = f"the {len(skeleton)} of {skeleton.name} in their order"
+        raise UserError(f"{where}: keypoints, {difference} ({expected})")
 
 
 def _check_region(annotation: Entry, image: Entry, where: str) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose.io.images import FAR
-from pose.keypoints.skeleton import MPII
+from pose.keypoints.skeleton import built_in
 
 SOURCES = ("lsp", "lspet", "mpii")
 SPLITS = ("train", "validation", "test", "unused")
+MPII = built_in("mpii")
 JOINTS = len(MPII)
 PERSON_HEIGHT = 200.0  # `scale` is a person's height in units of so many pixels
 FEET_SHIFT = 15.0  # crops of MPII lie so many pixels * scale below `objpos`, so that the feet are in them

@@ -1,80 +1,34 @@
 """COCO 2014 or 2017 as it comes -> the prepared folder: a subset of its images, its annotations by split.
 
 Images that are missing or damaged are left out and counted. The others are packed into one file, so that
-training needs nothing of the raw set; what the loss must not look at is kept as run lengths.
+training needs nothing of the raw set.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import h5py
-import numpy as np
-
-from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person, read_valid_ids, region
+from pose.data.formats.coco_json import read_valid_ids
 from pose.data.formats.folders import find_folder
-from pose.data.image_set import FILE, SPLITS, annotation_file
-from pose.data.prepare.image_names import ImageFile
+from pose.data.image_set import SPLITS
+from pose.data.prepare.annotated import Check, Image, check_splits, choose, count_kept, write_annotations
+from pose.data.prepare.categories import Joints
+from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
-from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
-from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
-from pose.data.rle import runs_of
+from pose.data.prepare.summary import Summary
+from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, remove_stale_temp_files, write_text
-from pose.io.hdf5 import create_h5
-from pose.io.images import encode_jpeg, is_jpeg, shrink
-from pose.keypoints.skeleton import COCO
+from pose.io.files import remove_stale_temp_files
+from pose.keypoints.skeleton import built_in
 from pose.params import CocoParams
 
 YEARS = ("2017", "2014", "")  # none: what annotation tools write
 FILES = ("train", "val")  # of a year
 VALID_ID = "valid_id"
 MIN_FOUND = 0.1  # share of `valid_id`'s images: with fewer, the list is about a larger set than this one
-FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
-
-EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
-TURNED = "images turned upright, since only so they have the annotated size"
-FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
-
-# Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
-Check = Callable[[RawCoco], list[str]]
-
-
-@dataclass(frozen=True)
-class Info:
-    """Of a packed image: the affine to it, and run lengths of where the loss must not look.
-
-    exif: a note on its orientation, if its EXIF data has one that matters.
-    """
-
-    affine_23: np.ndarray
-    ignore_R: np.ndarray
-    exif: str
-
-
-@dataclass(frozen=True)
-class Image:
-    """An annotated image in its split."""
-
-    entry: Entry
-    annotations: list[Entry]
-    split: str
-    file: ImageFile
-
-    @property
-    def size_wh(self) -> tuple[int, int]:
-        """As annotated, px."""
-        return self.entry["width"], self.entry["height"]
-
-    @property
-    def people(self) -> list[Entry]:
-        """Those who are trained on."""
-        return [annotation for annotation in self.annotations if is_labelled_person(annotation)]
 
 
 def prepare_coco(
@@ -99,35 +53,12 @@ def prepare_coco(
     summary = Summary(title, ("listed", "kept", "people", "crowds"), [rule, *notes])
     summary.counts.update((image.split, "listed") for image in images)
     images = choose(images, params, seed, summary)
-    _check_splits(images, summary, coco)
-
-    with atomic_write(folder / FILE) as temporary:
-        with create_h5(temporary) as file:
-            pack_one = partial(pack, params=params)
-            packed = pack_images(file, images, pack_one, most=len(images), workers=workers, summary=summary)
-            _count(images, packed, summary)
-            kept = [
-                image for image, info in zip(images, packed, strict=True) if not isinstance(info, Unusable)
-            ]
-            _check_splits(kept, summary, coco)
-            _write_columns(file, kept, [info for info in packed if not isinstance(info, Unusable)], coco)
-        for split in SPLITS:
-            of_split = [image for image in kept if image.split == split]
-            if check:
-                people_of = {image.entry["id"]: image.annotations for image in of_split}
-                raw = RawCoco(
-                    annotation_file(folder, split),
-                    [image.entry for image in of_split],
-                    people_of,
-                    files[0].raw.rest,
-                    0,
-                )
-                summary.notes += [f"{split}: {note}" for note in check(raw)]
-            content = files[0].raw.rest | {
-                "images": [image.entry for image in of_split],
-                "annotations": [annotation for image in of_split for annotation in image.annotations],
-            }
-            write_text(annotation_file(folder, split), json.dumps(content, separators=(",", ":")))
+    check_splits(images, summary, coco)
+    raw = files[0].raw
+    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
+    settings: dict[str, Any] = {"root": coco, "params": params, "workers": workers, "summary": summary}
+    kept = write_images(folder, images, raw.skeleton, before=annotate, **settings)
+    count_kept(kept, summary)
     return summary
 
 
@@ -142,7 +73,10 @@ def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], 
     if year is None:
         expected = " or ".join(" and ".join(names) for names in names_of.values())
         raise UserError(f"{coco}: no annotations of people, expected annotations/{expected}")
-    files = [read_normalised(coco, path, params) for path in paths_of[year]]
+    coco_joints = Joints(
+        "prepare.coco", skeleton=built_in("coco"), assumed=params.assume_joints, name="person"
+    )
+    files = [read_normalised(coco, path, coco_joints, params.exif) for path in paths_of[year]]
     if len(files) == 2:
         files[1] = with_own_ids(files[1], files[0], coco / VALID_ID)
     notes = [line for file in files for line in file.changes.lines(file.raw.path.name)]
@@ -191,100 +125,3 @@ def split_images(coco: Path, files: Sequence[Normalised]) -> tuple[list[Image], 
         for raw in raws
         for entry in raw.images
     ], rule
-
-
-def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
-    """The images to use, by id: of those with enough people and a file, the first by a hash of the id.
-
-    So the choice depends little on which others are present, and a larger number only adds images to those of
-    a smaller one.
-    """
-    chosen: list[Image] = []
-    for split in SPLITS:
-        candidates = []
-        for image in (image for image in images if image.split == split):
-            if len(image.people) < getattr(params.min_people, split):
-                summary.left_out[split, FEW_PEOPLE] += 1
-            elif image.file.missing:
-                if not summary.left_out[split, IMAGE_MISSING]:
-                    summary.unusable.append(f"{split}: the first image missing: {image.file.missing}")
-                summary.left_out[split, IMAGE_MISSING] += 1
-            else:
-                candidates.append(image)
-        candidates.sort(key=lambda image: hashlib.sha256(f"{seed} {image.entry['id']}".encode()).digest())
-        limit = getattr(params.images, split) or len(candidates)
-        if len(candidates) > limit:
-            summary.left_out[split, NOT_CHOSEN] += len(candidates) - limit
-        chosen += candidates[:limit]
-    return sorted(chosen, key=lambda image: image.entry["id"])
-
-
-def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Info]:
-    """The image as JPEG bytes, and `Info`; Unusable if it is damaged or of another size than annotated."""
-    data, image_HW3 = read_raw_image(image.file.path)
-    exif, is_turned = "", False
-    if EXIF in data[:EXIF_WITHIN] or image_HW3.shape[1::-1] != image.size_wh:
-        _, upright_HW3 = read_raw_image(image.file.path, upright=True)
-        if upright_HW3.shape[1::-1] == image.size_wh and not np.array_equal(image_HW3, upright_HW3):
-            fits_both = image_HW3.shape == upright_HW3.shape
-            exif = FITS_BOTH.format(params.exif) if fits_both else TURNED
-            is_turned = not fits_both or params.exif == "upright"
-            image_HW3 = upright_HW3 if is_turned else image_HW3
-    height, width = image_HW3.shape[:2]
-    if (width, height) != image.size_wh:
-        expected = f"expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
-        raise Unusable(OTHER_SIZE, f"{image.file.path}: found {width} x {height} px, {expected}")
-    small_HW3, affine = shrink(image_HW3, params.longest / max(width, height))
-    if small_HW3 is not image_HW3 or is_turned or not is_jpeg(data):
-        data = encode_jpeg(small_HW3, params.jpeg_quality)
-    ignore_HW = np.zeros((height, width), dtype=bool)
-    for annotation in image.annotations:
-        if annotation["iscrowd"] or (params.ignore_unlabelled and not is_labelled_person(annotation)):
-            ignore_HW |= region(annotation, height, width)
-    ignore_R = runs_of(ignore_HW) if ignore_HW.any() else np.empty(0, dtype=np.uint32)
-    return [data], Info(affine, ignore_R, exif)
-
-
-def _check_splits(images: Sequence[Image], summary: Summary, coco: Path) -> None:
-    """UserError, with what became of its images and the first one's fault, if a split has none to be used."""
-    for split in SPLITS:
-        if not any(image.split == split for image in images):
-            found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used"
-            reasons = f"({summary.reasons(split) or 'none listed'})"
-            own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
-            raise UserError("; ".join([f"{coco}: {found} {reasons}", *(own or summary.unusable)[:1]]))
-
-
-def _count(images: Sequence[Image], infos: Sequence[Info | Unusable], summary: Summary) -> None:
-    for image, info in zip(images, infos, strict=True):
-        if isinstance(info, Unusable):
-            summary.left_out[image.split, info.reason] += 1
-        else:
-            summary.counts[image.split, "kept"] += 1
-            summary.counts[image.split, "people"] += len(image.people)
-            summary.counts[image.split, "crowds"] += sum(bool(one["iscrowd"]) for one in image.annotations)
-    changes = Changes()
-    for image, info in zip(images, infos, strict=True):
-        if isinstance(info, Info) and info.exif:
-            changes.add(info.exif, image.file.path.name)
-    summary.notes += changes.lines("EXIF orientation")
-
-
-def _write_columns(file: h5py.File, images: Sequence[Image], infos: Sequence[Info], coco: Path) -> None:
-    people = [person for image in images for person in image.people]
-    keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
-    names = [image.file.path.relative_to(coco).as_posix() for image in images]
-    columns: dict[str, np.ndarray] = {
-        "packed_affine": np.array([info.affine_23 for info in infos]),
-        "runs": np.array([len(info.ignore_R) for info in infos], dtype=np.int64),
-        "run": np.concatenate([info.ignore_R for info in infos]),
-        "id": np.array([image.entry["id"] for image in images], dtype=np.int64),
-        "split": np.array([SPLITS.index(image.split) for image in images], dtype=np.uint8),
-        "image_size": np.array([image.size_wh for image in images], dtype=np.int64),
-        "people": np.array([len(image.people) for image in images], dtype=np.int64),
-        "keypoint": keypoints.reshape(-1, len(COCO), 3),
-        "annotation": np.array([person["id"] for person in people], dtype=np.int64),
-        "name": np.array(names, dtype=h5py.string_dtype()),
-    }
-    file.attrs["skeleton"] = COCO.model_dump_json()
-    write_columns(file, columns, names={"split": SPLITS})

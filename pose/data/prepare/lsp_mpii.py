@@ -20,6 +20,7 @@ from pose.data.formats.folders import find_folder
 from pose.data.formats.person_table import (
     FEET_SHIFT,
     LSP_TEST,
+    MPII,
     PERSON_HEIGHT,
     SOURCES,
     SPLITS,
@@ -29,23 +30,21 @@ from pose.data.formats.person_table import (
     zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
-from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
+from pose.data.prepare.packing import (
+    SURROUNDINGS,
+    Unusable,
+    pack_images,
+    pack_surroundings,
+    read_raw_image,
+    write_columns,
+)
 from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, remove_stale_temp_files
 from pose.io.hdf5 import create_h5
-from pose.io.images import encode_jpeg, is_jpeg, shrink
-from pose.keypoints.skeleton import MPII
 from pose.params import PrepareParams
 
 PUBLISHED = "lsp_mpii.h5"
-# Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
-# degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
-SURROUNDINGS = 1.25 * 1.7
-# An image is kept as it came, without a second compression, if cropping saves less than half of its pixels
-# and shrinking less than 0.4 of its sides.
-KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
-
 OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no joints"
 
 
@@ -247,30 +246,6 @@ def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
 # --- their images ---
 
 
-def pack(
-    data: bytes, image_HW3: np.ndarray, centre_xy: np.ndarray, side: float, params: PrepareParams
-) -> tuple[bytes, np.ndarray] | None:
-    """The square of `side` px around a person as a JPEG of at most about `pack_size` px a side.
-
-    data: the image's file. image_HW3: the same, decoded. centre_xy: zero-based px. Returns the JPEG's bytes
-    and the affine (2, 3) from image px to its px, None if the square lies outside the image.
-    """
-    size_wh = np.array(image_HW3.shape[1::-1])
-    # Half-pixel centres: pixel i reaches from i - 0.5 to i + 0.5.
-    low_xy = np.clip(np.floor(centre_xy - side / 2 + 0.5), 0, size_wh).astype(int)
-    high_xy = np.clip(np.ceil(centre_xy + side / 2 + 0.5), 0, size_wh).astype(int)
-    crop_wh = high_xy - low_xy
-    if crop_wh.min() < 1:
-        return None
-    zoom = min(1.0, params.pack_size / side)
-    if is_jpeg(data) and zoom > KEEP_ZOOM and crop_wh.prod() > KEEP_SHARE * size_wh.prod():
-        return data, np.eye(2, 3)
-    crop_HW3 = np.ascontiguousarray(image_HW3[low_xy[1] : high_xy[1], low_xy[0] : high_xy[0]])
-    packed_HW3, affine = shrink(crop_HW3, zoom)
-    affine[:, 2] = (0.5 - low_xy) * affine.diagonal() - 0.5  # from the image's px, not the crop's
-    return encode_jpeg(packed_HW3, params.jpeg_quality), affine
-
-
 def _pack_images(
     file: h5py.File,
     table: PersonTable,
@@ -309,7 +284,7 @@ def _pack_images(
     def pack_people(rows: np.ndarray) -> tuple[list[bytes], tuple[np.ndarray, list[np.ndarray | None]]]:
         data, image_HW3 = read_raw_image(image_path(rows[0]))
         people = zip(centre_N2[rows], side_N[rows].tolist(), strict=True)
-        packed = [pack(data, image_HW3, centre_xy, side, params) for centre_xy, side in people]
+        packed = [pack_surroundings(data, image_HW3, centre_xy, side, params) for centre_xy, side in people]
         affines = [one[1] if one else None for one in packed]
         return [one[0] for one in packed if one], (np.array(image_HW3.shape[1::-1]), affines)
 

@@ -7,7 +7,6 @@ What follows from the rest of the file or from the image is derived; the rest is
 from __future__ import annotations
 
 import filecmp
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,23 +17,19 @@ import numpy as np
 
 from pose.data.formats.coco_json import (
     MIN_POLYGON,
-    NUMBERS,
     Entry,
-    Joints,
+    Keypoints,
     RawCoco,
     check_annotations,
-    check_joints,
 )
+from pose.data.prepare.categories import Category, Joints, read_category
 from pose.data.prepare.image_names import ImageFile, find_images, image_folders
 from pose.data.prepare.packing import Unusable, read_raw_image
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError, reading
 from pose.io.files import read_json
 from pose.io.schema import parse
-from pose.keypoints.skeleton import COCO
-from pose.params import CocoParams
 
-PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
 FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
 LEAST_AREA = 1.0  # px; what some tools write instead of an area
@@ -50,35 +45,35 @@ class Normalised:
     changes: Changes
 
 
-def read_normalised(coco: Path, path: Path, params: CocoParams) -> Normalised:
-    """Read an annotation file below the folder `coco`.
+def read_normalised(folder: Path, path: Path, joints: Joints, exif: str) -> Normalised:
+    """Read an annotation file below a folder, which has the images too. exif: as of `CocoParams`.
 
     UserError, naming file and entry, for whatever could not be trained or scored on.
     """
     content, changes = read_json(path), Changes()
-    folders = image_folders(coco, path.stem.removeprefix("person_keypoints_"))
+    folders = image_folders(folder, path.stem.removeprefix("person_keypoints_"))
     with reading(path, "images, annotations and categories"):
         images, annotations = content["images"], content["annotations"]
         _to_whole_numbers(images, ("id", "width", "height"), changes)
         _to_whole_numbers(annotations, ("id", "image_id", "category_id", "iscrowd"), changes)
         _to_whole_numbers(content["categories"], ("id",), changes)
-        person = _one_category_of_people(content, path, params, changes)
+        category = read_category(content, path, joints, changes)
         files = find_images(images, folders, str(path), changes)
         for image, file in zip(images, files, strict=True):
             if not (image.get("width") and image.get("height")):
-                _read_size(image, file, params, changes)
+                _read_size(image, file, exif, changes)
         for number, annotation in enumerate(annotations, start=1):
-            if annotation.get("category_id") == person["id"]:
+            if annotation.get("category_id") == category.id:
                 name = f"annotation {annotation.get('id', f'number {number}')}"
                 with reading(f"{path}: {name}", "an annotation"):
-                    _complete(annotation, f"{path}: {name}", name, changes)
+                    _complete(annotation, category, f"{path}: {name}", name, changes)
         ids = [annotation.get("id") for annotation in annotations]
         uses = Counter(map(repr, ids))
         if wrong := [one for one in ids if type(one) is not int or one < 1 or uses[repr(one)] > 1]:
             _number_from(1, annotations)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
-    return Normalised(check_annotations(path, content), files, changes)
+    return Normalised(check_annotations(path, content, category.skeleton), files, changes)
 
 
 def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Normalised:
@@ -111,14 +106,11 @@ def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Norma
     if clashes := ids & {annotation["id"] for annotation in people}:
         _number_from(max(ids) + 1, people)
         changes.add(f"annotation ids that {other} has too, all numbered anew", str(min(clashes)), len(people))
-    own, person = (
-        next(one["id"] for one in each.rest["categories"] if one["name"] == "person")
-        for each in (raw, first.raw)
-    )
-    if own != person:
+    if raw.category != first.raw.category:
         for annotation in people:
-            annotation["category_id"] = person
-        changes.add(f"category id of people made that of {other}", str(own), len(people))
+            annotation["category_id"] = first.raw.category
+        changes.add(f"category id of people made that of {other}", str(raw.category), len(people))
+        raw = replace(raw, category=first.raw.category)
     return replace(second, raw=raw)
 
 
@@ -162,55 +154,12 @@ def _to_whole_numbers(entries: Sequence[Entry], keys: Sequence[str], changes: Ch
                 entry[key] = int(value)
 
 
-def _one_category_of_people(content: Entry, path: Path, params: CocoParams, changes: Changes) -> Entry:
-    """The category of people, now with COCO's name and joints; others of such a name become it."""
-    categories = content["categories"]
-    named = [one for one in categories if str(one.get("name")).strip().lower() in PEOPLE]
-    # Tools list more categories than were drawn: the project itself, or one for each joint.
-    found = [one for one in named if one.get("keypoints")] or named
-    if not named:
-        found = [one for one in categories if _joint_names(one.get("keypoints")) == list(COCO.joints)]
-    if len(found) != 1:
-        names = ", ".join(repr(one.get("name")) for one in found or categories)[:200] or "none"
-        expected = "one category of people" if found else "'person' among them, or one with COCO's joints"
-        raise UserError(f"{path}: found categories {names}, expected {expected}")
-    [person], name = found, found[0].get("name")
-    where = f"{path}: category {name!r}"
-    if person.get("keypoints"):
-        check_joints(joints := _joint_names(person["keypoints"]), where)
-        if joints != person["keypoints"]:
-            changes.add("names of joints read as COCO's", repr(person["keypoints"][0]))
-    elif params.assume_coco_joints:
-        changes.add("category without a list of keypoints, whose joints are taken for COCO's", repr(name))
-    else:
-        expected = "the list, or prepare.coco.assume_coco_joints: true if they are COCO's 17 in their order"
-        raise UserError(f"{where} has no list of keypoints to say which joints it has, expected {expected}")
-    person["keypoints"] = list(COCO.joints)
-    if name != "person":
-        changes.add("category taken for 'person'", repr(name))
-        person["name"] = "person"
-    others = {one["id"] for one in named if one is not person}
-    for annotation in content["annotations"]:
-        if annotation.get("category_id") in others:
-            changes.add("of a second category of people", f"annotation {annotation.get('id')!r}")
-            annotation["category_id"] = person["id"]
-    content["categories"] = [one for one in categories if one is person or one not in named]
-    return person
-
-
-def _joint_names(keypoints: Any) -> Any:
-    """`Left Eye` and `left-eye` are `left_eye`."""
-    if not isinstance(keypoints, list):
-        return keypoints
-    return [re.sub(r"[\s_-]+", "_", str(name).strip().lower()) for name in keypoints]
-
-
-def _read_size(image: Entry, file: ImageFile, params: CocoParams, changes: Changes) -> None:
+def _read_size(image: Entry, file: ImageFile, exif: str, changes: Changes) -> None:
     """Width and height from the image; of one that will be left out, since it cannot be read, 1."""
     image["width"] = image["height"] = 1
     if not file.missing:
         try:
-            _, image_HW3 = read_raw_image(file.path, upright=params.exif == "upright")
+            _, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
         except Unusable:
             return
         image["height"], image["width"] = image_HW3.shape[:2]
@@ -220,13 +169,13 @@ def _read_size(image: Entry, file: ImageFile, params: CocoParams, changes: Chang
 # --- annotations of people ---
 
 
-def _complete(annotation: Entry, where: str, name: str, changes: Changes) -> None:
+def _complete(annotation: Entry, category: Category, where: str, name: str, changes: Changes) -> None:
     """Add what is missing. name: of the annotation in notes; `where` has its file too."""
     if not annotation.get("keypoints"):
         changes.add("without keypoints: people without labelled joints", name)
-        annotation["keypoints"] = [0] * NUMBERS
-    parse(Joints, annotation, where)
-    numbers = annotation["keypoints"]
+        annotation["keypoints"] = [0] * 3 * len(category.joints)
+    parse(Keypoints, annotation, where, context=category.joints)
+    numbers = annotation["keypoints"] = category.keypoints(annotation["keypoints"])
     joints = [(x, y) for x, y, flag in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True) if flag]
     if len(joints) > 1 and max(map(max, joints)) <= 1 and min(map(min, joints)) >= 0:
         raise UserError(f"{where}: all joints lie between 0 and 1, expected px, not shares of the image")
@@ -286,7 +235,7 @@ def _complete_area(annotation: Entry, joints: list[Any], name: str, changes: Cha
     changes.add(f"area {'missing' if is_missing else 'not that of a person'}, {source} taken", name)
     if joints and annotation["area"] <= LEAST_AREA:
         changes.add("without any size to score by: people without labelled joints", name)
-        annotation.update(keypoints=[0] * NUMBERS, num_keypoints=0)
+        annotation.update(keypoints=[0] * len(annotation["keypoints"]), num_keypoints=0)
 
 
 def _extent(points: Sequence[Any]) -> tuple[list[float], list[float]]:

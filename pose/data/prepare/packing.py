@@ -17,9 +17,16 @@ from pose.data.threads import cores, one_opencv_thread
 from pose.io.errors import UserError
 from pose.io.files import read_bytes
 from pose.io.hdf5 import write_column
-from pose.io.images import decode_image
+from pose.io.images import decode_image, encode_jpeg, is_jpeg, shrink
+from pose.params import PrepareParams
 
 CHUNK = 256  # images whose places in the file lie together
+# Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
+# degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
+SURROUNDINGS = 1.25 * 1.7
+# An image is kept as it came, without a second compression, if cropping saves less than half of its pixels
+# and shrinking less than 0.4 of its sides.
+KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
 
 Job = TypeVar("Job")
 Info = TypeVar("Info")
@@ -40,6 +47,30 @@ def read_raw_image(path: Path, *, upright: bool = False) -> tuple[bytes, np.ndar
         return data, decode_image(data, str(path), upright=upright)
     except UserError as error:
         raise Unusable(IMAGE_UNREADABLE, str(error)) from None
+
+
+def pack_surroundings(
+    data: bytes, image_HW3: np.ndarray, centre_xy: np.ndarray, side: float, params: PrepareParams
+) -> tuple[bytes, np.ndarray] | None:
+    """The square of `side` px around a person as a JPEG of at most about `pack_size` px a side.
+
+    data: the image's file. image_HW3: the same, decoded. centre_xy: zero-based px. Returns the JPEG's bytes
+    and the affine (2, 3) from image px to its px, None if the square lies outside the image.
+    """
+    size_wh = np.array(image_HW3.shape[1::-1])
+    # Half-pixel centres: pixel i reaches from i - 0.5 to i + 0.5.
+    low_xy = np.clip(np.floor(centre_xy - side / 2 + 0.5), 0, size_wh).astype(int)
+    high_xy = np.clip(np.ceil(centre_xy + side / 2 + 0.5), 0, size_wh).astype(int)
+    crop_wh = high_xy - low_xy
+    if crop_wh.min() < 1:
+        return None
+    zoom = min(1.0, params.pack_size / side)
+    if is_jpeg(data) and zoom > KEEP_ZOOM and crop_wh.prod() > KEEP_SHARE * size_wh.prod():
+        return data, np.eye(2, 3)
+    crop_HW3 = np.ascontiguousarray(image_HW3[low_xy[1] : high_xy[1], low_xy[0] : high_xy[0]])
+    packed_HW3, affine = shrink(crop_HW3, zoom)
+    affine[:, 2] = (0.5 - low_xy) * affine.diagonal() - 0.5  # from the image's px, not the crop's
+    return encode_jpeg(packed_HW3, params.jpeg_quality), affine
 
 
 def pack_images(

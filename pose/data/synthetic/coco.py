@@ -20,10 +20,9 @@ import numpy as np
 
 from pose.data.rle import runs_of
 from pose.data.synthetic.files import draw_all, write_jpeg
-from pose.data.synthetic.person import Figure
+from pose.data.synthetic.person import COCO, Figure
 from pose.data.synthetic.pose import GATHERED, pick
 from pose.data.synthetic.scene import OVERSAMPLE, PersonTruth, Placement, Scene, cover_for, draw_scene
-from pose.keypoints.skeleton import COCO
 
 COCO_SET = 3  # keeps this set's random stream apart from the others'
 FILES = ("train2017", "val2017")

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from pose.data.formats.lsp import LSP_TO_MPII
 from pose.data.synthetic.files import draw_all, write_jpeg, write_mat
 from pose.data.synthetic.person import Figure
 from pose.data.synthetic.pose import SPORT
 from pose.data.synthetic.scene import Placement, Scene, bystander, cover_for, draw_scene, fit
-from pose.keypoints.skeleton import LSP_TO_MPII
 
 LSP_SET, LSPET_SET = 0, 1  # keep the sets' random streams apart (MPII: 2, COCO: 3)
 

@@ -16,7 +16,9 @@ import numpy as np
 from pose.data.synthetic.clothes import Outfit
 from pose.data.synthetic.paint import Paint
 from pose.data.synthetic.pose import EVERYDAY, HALF, Build, Pose, rot_x, rot_y, rot_z
-from pose.keypoints.skeleton import COCO, MPII
+from pose.keypoints.skeleton import built_in
+
+COCO, MPII = built_in("coco"), built_in("mpii")
 
 SIDES = ((0, "r", -1.0), (1, "l", 1.0))  # row in the pose, letter in joint names, sign of body x
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from pose.data.synthetic.background import draw_background, draw_cover
 from pose.data.synthetic.canvas import THING, Canvas, develop, draw_parts
-from pose.data.synthetic.person import Figure, FigureJoints
-from pose.keypoints.skeleton import MPII
+from pose.data.synthetic.person import MPII, Figure, FigureJoints
 
 OVERSAMPLE = 1.5  # canvas px per image px
 CENTRE_MISS = 0.035  # how far, in statures, an annotator's click is off the middle of a person

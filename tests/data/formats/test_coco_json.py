@@ -10,11 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers import SIZE, annotation_file_content, crowd_entry, image_entry, noise, person_entry
+from helpers import COCO, SIZE, annotation_file_content, crowd_entry, image_entry, noise, person_entry
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids, region
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import COCO
 
 Change = Callable[[dict[str, Any]], Any]
 RLE = {"size": [60, 80], "counts": [600, 700, 3500]}
@@ -46,8 +45,8 @@ SWAPPED = [COCO.joints[0], COCO.joints[2], COCO.joints[1], *COCO.joints[3:]]
 MISTAKES: dict[str, tuple[Change, str]] = {
     "no categories": (lambda content: content.pop("categories"), "missing: 'categories'"),
     "no person": (
-        lambda content: content["categories"][0].update(name="dog"),
-        "found categories 'dog', expected 'person' among them",
+        lambda content: content["categories"][0].update(name="dog", keypoints=[]),
+        "found categories 'dog', expected one with the 17 joints of coco",
     ),
     "16 joints of the category": (
         set_joints(list(COCO.joints[:16])),
@@ -59,7 +58,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     ),
     "no joints of the category": (
         lambda content: content["categories"][0].pop("keypoints"),
-        "category 'person': found no keypoints, expected COCO's 17",
+        "category 'person': found no keypoints, expected the 17 of coco",
     ),
     "16 joints": (
         set_person(keypoints=[1, 2, 2] * 16),
@@ -120,7 +119,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, change: Change, message:
     change(content)
     path = write_file(tmp_path, content)
     with pytest.raises(UserError, match=message) as caught:
-        read_annotations(path)
+        read_annotations(path, COCO)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -130,7 +129,7 @@ def test_a_file_that_is_no_annotation_file_is_named(tmp_path: Path, text: str) -
     path = tmp_path / "person_keypoints_train2017.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"person_keypoints_train2017.json: cannot be read as"):
-        read_annotations(path)
+        read_annotations(path, COCO)
 
 
 def test_a_compressed_crowd_is_the_same_crowd(tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ def test_a_compressed_crowd_is_the_same_crowd(tmp_path: Path) -> None:
     counts = mask.encode(np.asfortranarray(inside_HW.astype(np.uint8)))["counts"].decode()
     crowd = crowd_entry(2, 1) | {"segmentation": {"size": [60, 80], "counts": counts}}
     path = write_file(tmp_path, annotation_file_content([image_entry(1)], [crowd]))
-    np.testing.assert_array_equal(region(read_annotations(path).people_of[1][0], 60, 80), inside_HW)
+    np.testing.assert_array_equal(region(read_annotations(path, COCO).people_of[1][0], 60, 80), inside_HW)
 
 
 def test_a_word_among_the_ids_is_named_with_its_line(tmp_path: Path) -> None:

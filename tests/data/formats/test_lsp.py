@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import raw_sets as raw
 
-from pose.data.formats.lsp import read_lsp, read_lspet
+from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import LSP_TO_MPII
 
 NOT_IN_LSP = [6, 7]  # pelvis and thorax
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import (
+    COCO,
     SIZE,
     annotation_file_content,
     coco_params,
@@ -214,7 +215,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_annotations_are_kept_as_they_were_for_the_scorer(tmp_path: Path) -> None:
     write_coco(tmp_path)
     people, _ = prepare_images(tmp_path)
-    raw = read_annotations(tmp_path / "coco/annotations/person_keypoints_train2017.json")
+    raw = read_annotations(tmp_path / "coco/annotations/person_keypoints_train2017.json", COCO)
     written = scorer(people.annotations("train"))
     assert written.dataset["categories"] == raw.rest["categories"]
     assert [entry["id"] for entry in written.dataset["images"]] == [1, 2, 4]

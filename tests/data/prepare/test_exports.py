@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import SIZE, coco_params, noise, person_entry, prepare_images
+from helpers import COCO, SIZE, coco_params, noise, person_entry, prepare_images
 
 from pose.data.image_set import SPLITS, ImageSet
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import COCO
 from pose.metrics.oks import CocoTruth
 
 Entry = dict[str, Any]
@@ -216,12 +215,12 @@ READ: dict[Callable[[str], Export], list[str]] = {
     ],
     roboflow: ["annotation ids missing, below 1 or twice, all numbered anew", "num_keypoints missing"],
     labelme_converted: [
-        "joints are taken for COCO's: 1 (first: 'person')",
+        "category without a list of keypoints, taken for coco's: 1 (first: 'person')",
         "area not that of a person, 0.53 of the box taken: 2 (first: annotation 0)",
         "num_keypoints wrong, flags counted instead: 2",
     ],
     table_converted: [
-        "names of joints read as COCO's: 1 (first: 'Nose')",
+        "names of joints read as those of coco: 1 (first: 'Nose')",
         "category taken for 'person': 1 (first: 'Skater')",
         "iscrowd missing, taken for 0: 2 (first: annotation number 1)",
         "id read as a whole number: 2 (first: 1.0)",
@@ -229,9 +228,9 @@ READ: dict[Callable[[str], Export], list[str]] = {
     ],
 }
 REFUSED: dict[Callable[[str], Export], str] = {
-    via_points: "found categories 'nose', expected 'person' among them, or one with COCO's joints",
+    via_points: "found categories 'nose', expected 'person' among them, or one with the joints of coco",
     labelme_converted: "category 'person' has no list of keypoints .*, expected the list, or "
-    "prepare.coco.assume_coco_joints: true if they are COCO's 17",
+    "prepare.coco.assume_joints: true if they are coco's 17",
 }
 
 
@@ -261,7 +260,7 @@ def ap_of_truth(images: ImageSet, split: str) -> float:
 @pytest.mark.parametrize("tool", READ, ids=lambda tool: tool.__name__)
 def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path: Path, tool: Callable[[str], Export]):
     write_export(tmp_path, tool)
-    images, summary = prepare_images(tmp_path, coco_params(assume_coco_joints=tool is labelme_converted))
+    images, summary = prepare_images(tmp_path, coco_params(assume_joints=tool is labelme_converted))
     assert [len(images.rows(split)) for split in SPLITS] == [2, 2], str(summary)
     assert [ap_of_truth(images, split) for split in SPLITS] == pytest.approx([1, 1])
     for split in SPLITS:

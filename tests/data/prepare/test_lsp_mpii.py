@@ -15,7 +15,8 @@ import raw_sets as raw
 from helpers import noise
 
 from pose.data.formats.person_table import FEET_SHIFT
-from pose.data.prepare.lsp_mpii import chosen, pack
+from pose.data.prepare.lsp_mpii import chosen
+from pose.data.prepare.packing import pack_surroundings
 from pose.io.errors import UserError
 from pose.io.images import decode_image, encode_jpeg
 from pose.keypoints.geometry import transform
@@ -159,7 +160,7 @@ def test_a_dot_is_found_where_the_affine_says(side: float, kept: bool) -> None:
     place = (83.4, 71.8)
     image = dot(place, *((150, 140) if kept else (400, 300)), sigma=max(3.0, side / 40))
     file = encode_jpeg(image, 95)
-    data, affine = pack(file, image, np.array([90.3, 66.1]), side, raw.PREPARE)
+    data, affine = pack_surroundings(file, image, np.array([90.3, 66.1]), side, raw.PREPARE)
     found = decode_image(data, "packed")
     assert (data == file) == kept
     assert kept or max(found.shape) <= raw.PREPARE.pack_size + 2  # sides are rounded outwards
@@ -168,10 +169,10 @@ def test_a_dot_is_found_where_the_affine_says(side: float, kept: bool) -> None:
 
 def test_a_person_at_the_border_is_packed_up_to_the_border() -> None:
     image = noise(3, 300, 200)
-    data, affine = pack(b"", image, np.array([5.0, 195.0]), 80.0, raw.PREPARE)
+    data, affine = pack_surroundings(b"", image, np.array([5.0, 195.0]), 80.0, raw.PREPARE)
     assert decode_image(data, "packed").shape == (45, 46, 3)
     np.testing.assert_allclose(affine, [[1, 0, 0], [0, 1, -155]])
-    assert pack(b"", image, np.array([-200.0, 50.0]), 80.0, raw.PREPARE) is None
+    assert pack_surroundings(b"", image, np.array([-200.0, 50.0]), 80.0, raw.PREPARE) is None
 
 
 def test_crops_of_mpii_lie_lower_so_that_the_feet_are_in(tmp_path: Path) -> None:

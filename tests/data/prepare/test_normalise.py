@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import (
     annotation_file_content,
@@ -146,12 +147,17 @@ def test_what_cannot_be_derived_is_named(tmp_path: Path, change: Entry, message:
 # ---- categories ----
 
 
-def test_people_of_two_categories_with_joints_are_refused(tmp_path: Path):
+def test_categories_of_the_same_joints_are_one_unless_they_have_one_name(tmp_path: Path):
     content = write_two_splits(tmp_path)
-    content["categories"].append(content["categories"][0] | {"id": 2, "name": "People"})
+    content["categories"].append(content["categories"][0] | {"id": 2, "name": "skater"})
+    content["annotations"][1]["category_id"] = 2
+    rewrite_train(tmp_path, content)
+    _, summary = prepare_images(tmp_path)
+    assert "of a second category of people: 1 (first: annotation 2)" in str(summary)
+    content["categories"][1]["name"] = "person"
     rewrite_train(tmp_path, content)
     with pytest.raises(
-        UserError, match=r"found categories 'person', 'People', expected one category of people"
+        UserError, match=r"found two categories 'person', expected a name of its own for each"
     ):
         prepare_images(tmp_path)
 
@@ -170,14 +176,34 @@ def test_people_of_a_category_without_joints_are_people_without_labelled_joints(
     assert [one["name"] for one in written["categories"]] == ["person"]
 
 
-def test_a_category_in_another_order_is_refused_whatever_is_assumed(tmp_path: Path):
+def test_joints_in_another_order_are_put_into_coco_s(tmp_path: Path):
     content = write_two_splits(tmp_path)
+    expected = prepare_images(tmp_path)[0].joint_NK2
     joints = content["categories"][0]["keypoints"]
     joints[1], joints[2] = joints[2], joints[1]
+    for annotation in content["annotations"]:
+        numbers = annotation["keypoints"]
+        numbers[3:6], numbers[6:9] = numbers[6:9], numbers[3:6]
     rewrite_train(tmp_path, content)
-    message = "category 'person': keypoints, joint 2 of 17: found 'right_eye', expected 'left_eye'"
+    images, summary = prepare_images(tmp_path)
+    np.testing.assert_array_equal(images.joint_NK2, expected)
+    assert "joints put into the order of coco: 1 (first: 'nose')" in str(summary)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda joints: joints[:-1], "found no 'right_ankle', one of the joints of coco, expected these"),
+        (lambda joints: ["tail", *joints[1:]], "found 'tail' is none of the joints of coco, expected these"),
+        (lambda joints: [1, 2], r"keypoints: found \[1, 2\], expected a list of names"),
+    ],
+)
+def test_other_joints_are_refused_whatever_is_assumed(tmp_path: Path, change, message: str):
+    content = write_two_splits(tmp_path)
+    content["categories"][0]["keypoints"] = change(content["categories"][0]["keypoints"])
+    rewrite_train(tmp_path, content)
     with pytest.raises(UserError, match=message):
-        prepare_images(tmp_path, coco_params(assume_coco_joints=True))
+        prepare_images(tmp_path, coco_params(assume_joints=True))
 
 
 def test_people_have_one_category_in_both_files(tmp_path: Path):

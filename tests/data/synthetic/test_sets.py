@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import raw_sets as raw
 import scipy.io
+from helpers import COCO, MPII
 from pycocotools.coco import COCO as Scorer
 from pycocotools.cocoeval import COCOeval
 
-from pose.data.formats.lsp import read_lsp, read_lspet
+from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.data.formats.person_table import INCOMPLETE, MPII_TEST, TRAIN
 from pose.data.synthetic import synthesize
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import COCO, LSP_TO_MPII, MPII
 from pose.params import Params
 
 

@@ -1,0 +1,152 @@
+"""Annotated images of any set in COCO's format, before they are packed: which are used, and as they are read.
+
+H W image px.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person
+from pose.data.image_set import SPLITS
+from pose.data.prepare.image_names import ImageFile
+from pose.data.prepare.packing import Unusable, read_raw_image
+from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
+from pose.data.prepared_set import annotation_file
+from pose.io.errors import UserError
+from pose.io.files import write_text
+from pose.params import CocoParams
+
+FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
+EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
+TURNED = "images turned upright, since only so they have the annotated size"
+FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
+
+# Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
+Check = Callable[[RawCoco], list[str]]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An annotated image in its split. annotations: of people and crowds."""
+
+    entry: Entry
+    annotations: list[Entry]
+    split: str
+    file: ImageFile
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """As annotated, px."""
+        return self.entry["width"], self.entry["height"]
+
+    @property
+    def people(self) -> list[Entry]:
+        """Those who are trained on."""
+        return [annotation for annotation in self.annotations if is_labelled_person(annotation)]
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image as it is annotated. data: its file. exif: a note on its orientation, if that matters.
+
+    is_turned: image_HW3 is turned as its EXIF data says, which `data` does not show.
+    """
+
+    data: bytes
+    image_HW3: np.ndarray
+    exif: str
+    is_turned: bool
+
+
+def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
+    """The images to use, by id: of those with enough people and a file, the first by a hash of the id.
+
+    So the choice depends little on which others are present, and a larger number only adds images to those of
+    a smaller one.
+    """
+    chosen: list[Image] = []
+    for split in SPLITS:
+        candidates = []
+        for image in (image for image in images if image.split == split):
+            if len(image.people) < getattr(params.min_people, split):
+                summary.left_out[split, FEW_PEOPLE] += 1
+            elif image.file.missing:
+                if not summary.left_out[split, IMAGE_MISSING]:
+                    summary.unusable.append(f"{split}: the first image missing: {image.file.missing}")
+                summary.left_out[split, IMAGE_MISSING] += 1
+            else:
+                candidates.append(image)
+        candidates.sort(key=lambda image: hashlib.sha256(f"{seed} {image.entry['id']}".encode()).digest())
+        limit = getattr(params.images, split) or len(candidates)
+        if len(candidates) > limit:
+            summary.left_out[split, NOT_CHOSEN] += len(candidates) - limit
+        chosen += candidates[:limit]
+    return sorted(chosen, key=lambda image: image.entry["id"])
+
+
+def read_annotated(image: Image, params: CocoParams) -> ReadImage:
+    """The image; Unusable if it is damaged or of another size than annotated."""
+    data, image_HW3 = read_raw_image(image.file.path)
+    exif, is_turned = "", False
+    if EXIF in data[:EXIF_WITHIN] or image_HW3.shape[1::-1] != image.size_wh:
+        _, upright_HW3 = read_raw_image(image.file.path, upright=True)
+        if upright_HW3.shape[1::-1] == image.size_wh and not np.array_equal(image_HW3, upright_HW3):
+            fits_both = image_HW3.shape == upright_HW3.shape
+            exif = FITS_BOTH.format(params.exif) if fits_both else TURNED
+            is_turned = not fits_both or params.exif == "upright"
+            image_HW3 = upright_HW3 if is_turned else image_HW3
+    height, width = image_HW3.shape[:2]
+    if (width, height) != image.size_wh:
+        expected = f"expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
+        raise Unusable(OTHER_SIZE, f"{image.file.path}: found {width} x {height} px, {expected}")
+    return ReadImage(data, image_HW3, exif, is_turned)
+
+
+def count_kept(images: Sequence[Image], summary: Summary) -> None:
+    """Count the images that are kept, and whom they show."""
+    for image in images:
+        summary.counts[image.split, "kept"] += 1
+        summary.counts[image.split, "people"] += len(image.people)
+        summary.counts[image.split, "crowds"] += sum(bool(one["iscrowd"]) for one in image.annotations)
+
+
+def write_annotations(
+    images: Sequence[Image], *, folder: Path, raw: RawCoco, check: Check | None, summary: Summary
+) -> None:
+    """Write the annotations of the images of each split, for pycocotools, checked. raw: the rest of them."""
+    for split in SPLITS:
+        of_split = [image for image in images if image.split == split]
+        people_of = {image.entry["id"]: image.annotations for image in of_split}
+        path, entries = annotation_file(folder, split), [image.entry for image in of_split]
+        if check:
+            own = replace(raw, path=path, images=entries, people_of=people_of, num_others=0)
+            summary.notes += [f"{split}: {note}" for note in check(own)]
+        annotations = [annotation for people in people_of.values() for annotation in people]
+        content = raw.rest | {"images": entries, "annotations": annotations}
+        write_text(path, json.dumps(content, separators=(",", ":")))
+
+
+def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:
+    """UserError, with what became of its images and the first one's fault, if a split has none to be used."""
+    for split in SPLITS:
+        if not any(image.split == split for image in images):
+            found = f"none of {summary.counts[split, 'listed']:,} {split} images can be used"
+            reasons = f"({summary.reasons(split) or 'none listed'})"
+            own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
+            raise UserError("; ".join([f"{source}: {found} {reasons}", *(own or summary.unusable)[:1]]))
+
+
+def note_exif(images: Sequence[Image], exifs: Sequence[str], summary: Summary) -> None:
+    """Note how images were read that have an orientation in their EXIF data."""
+    changes = Changes()
+    for image, exif in zip(images, exifs, strict=True):
+        if exif:
+            changes.add(exif, image.file.path.name)
+    summary.notes += changes.lines("EXIF orientation")
