@@ -22,6 +22,7 @@ from pose.params import TaskParams
 from pose.tasks.base import Problem
 
 MAPS = ("heatmap", "tag")  # of a joint, in the order of the output channels
+HEAD = "heads.0.weight"  # of any network; its first dimension are the output channels
 MOST_NAMES = 20  # of joints in a log line
 
 
@@ -64,20 +65,20 @@ def transfer_weights(net: PoseNetwork, name: str, spec: TaskParams, problem: Pro
     weights = load_weights(path)
     if difference := _different_network(weights.network, spec.network):
         raise UserError(f"{path}: of another network: {difference} (tasks.{name}.network)")
-    device = net.heads[0].weight.device
-    given = build_network(weights, path, device)
+    tensors = net.state_dict()
+    device = tensors[HEAD].device
+    given = build_network(weights, path, device).state_dict()
     joint_K = same_joints(problem.skeleton, weights.skeleton).tolist()
     own_maps, maps = problem.outputs // len(problem.skeleton), weights.outputs // len(weights.skeleton)
-    own_C = _channels(joint_K, own_maps, _output_channels(net))
-    given_C = _channels(range(len(weights.skeleton)), maps, _output_channels(given))
+    own_C = _channels(joint_K, own_maps, len(tensors[HEAD]))
+    given_C = _channels(range(len(weights.skeleton)), maps, len(given[HEAD]))
     partial = net.output_dims() if own_C != given_C else {}
     if spec.init.frozen and not partial:
         found = f"found {spec.init.frozen:g}, but {path} has all tensors of this network"
         raise UserError(f"tasks.{name}.init.frozen: {found}, expected 0: nothing would be left to train")
     pairs = [(c, given_C.index(channel)) for c, channel in enumerate(own_C) if channel in given_C]
     taken_c, given_c = torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2).unbind(1)
-    tensors = net.state_dict()
-    for key, tensor in given.state_dict().items():
+    for key, tensor in given.items():
         if key in partial:
             part = tensor.index_select(partial[key], given_c)
             tensors[key].index_copy_(partial[key], taken_c, part)
@@ -92,10 +93,6 @@ def transfer_weights(net: PoseNetwork, name: str, spec: TaskParams, problem: Pro
         line += "; all tags are new" if own_maps > maps else ""
     lines = (line, *_different_conventions(weights, problem, path))
     return Transfer(file_hash(path), weights.mean, whole, lines)
-
-
-def _output_channels(net: PoseNetwork) -> int:
-    return int(net.heads[0].weight.shape[0])  # type: ignore[union-attr, arg-type]
 
 
 def _channels(joints: Iterable[int], maps: int, count: int) -> list[tuple[str, int]]:

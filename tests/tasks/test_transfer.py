@@ -60,10 +60,10 @@ def test_an_output_channel_is_taken_from_the_joint_of_the_same_name_and_others_s
         "remap_heatmaps.0.weight",
     }
     for key, dim in dims.items():
-        own, theirs, before = (tensors[key].movedim(dim, 0) for tensors in (found, given, drawn))
+        own, source, before = (tensors[key].movedim(dim, 0) for tensors in (found, given, drawn))
         for channel in range(len(own)):
-            source = theirs[taken[channel]] if channel in taken else before[channel]
-            assert torch.equal(own[channel], source), (key, channel)
+            expected = source[taken[channel]] if channel in taken else before[channel]
+            assert torch.equal(own[channel], expected), (key, channel)
     assert all(equal(found, given, found.keys() - dims.keys()))
     assert task.transfer is not None
     assert task.transfer.whole == found.keys() - dims.keys()
