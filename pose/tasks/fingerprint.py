@@ -8,9 +8,9 @@ from typing import Any
 from pose.io.schema import flatten
 from pose.params import Params
 
+HASHES = ("data", "init")  # of the files that a run reads
 # Parameters that may differ between a run and its continuation; all others shape the weights or the history.
 FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
-HASHES = ("data", "init")  # of files
 FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes", "timeout"}
 
 
