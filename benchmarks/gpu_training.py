@@ -107,8 +107,8 @@ def whole_run() -> None:
         tasks = {name: params.task(name).model_copy(update={"epochs": 2}) for name in TASKS}
         params = params.model_copy(update={"tasks": params.tasks | tasks})
         synthesize(parse(SyntheticParams, DRAWN, "drawn"), seed=params.seed, root="drawn")
-        print(prepare_lsp_mpii("drawn", PREPARED["single"], params=params.prepare, seed=params.seed))
-        print(prepare_coco("drawn", PREPARED["multi"], params=params.prepare.coco, seed=params.seed))
+        print(prepare_lsp_mpii("drawn", PREPARED["lsp_mpii"], params=params.prepare, seed=params.seed))
+        print(prepare_coco("drawn", PREPARED["coco"], params=params.prepare.coco, seed=params.seed))
         for name in TASKS:
             train(params, name)
             print(name, evaluate(params, name))
@@ -142,7 +142,7 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
             for n in ("hgpose", "advpose")
         }
         params = params.model_copy(update={"single": single, "lr": 0.001, "tasks": params.tasks | tasks})
-        print(prepare_lsp_mpii(root, PREPARED["single"], params=params.prepare, seed=params.seed))
+        print(prepare_lsp_mpii(root, PREPARED["lsp_mpii"], params=params.prepare, seed=params.seed))
         found: dict[str, Any] = {}
         for name in tasks:
             train(params, name)

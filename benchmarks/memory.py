@@ -26,7 +26,7 @@ import psutil
 from common import RESULTS, machine
 from tqdm import tqdm
 
-from pose.io.paths import PREPARED, TaskPaths
+from pose.io.paths import TaskPaths
 from pose.io.schema import write_yaml
 from pose.params import load_params, parse_params
 
@@ -62,7 +62,7 @@ def watch(task: str, minutes: float, prepared: Path | None) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="pose-memory-") as name:
         folder = Path(name)
         write_yaml(folder / "params.yaml", parse_params(values).model_dump())
-        place = PREPARED[params.task(task).problem]
+        place = params.prepared(task)
         (folder / place).parent.mkdir(parents=True)
         (folder / place).symlink_to((prepared or ROOT / place).resolve())
         environment = {

@@ -48,7 +48,7 @@ def main() -> None:
 
 def draw_sheet(path: Path) -> None:
     """Twelve people, drawn at random from those of whom the network is fairly sure."""
-    people = PersonSet(PREPARED["single"])
+    people = PersonSet(PREPARED["lsp_mpii"])
     with h5py.File(TaskPaths("hgpose").predictions(".h5"), "r") as file:
         joint_NK2, score_NK, row_N = file["joint"][()], file["score"][()], file["row"][()]
     sure = np.flatnonzero((score_NK.mean(axis=1) > SURE) & (people.source_N[row_N] == "mpii"))

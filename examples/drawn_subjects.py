@@ -13,7 +13,7 @@ import numpy as np
 from pose.data.synthetic.paint import HAIR, Paint, draw_weave, flat, hsv, rgb, skin_colour, unlike
 from pose.data.synthetic.person import Figure, Part
 from pose.data.synthetic.pose import GATHERED, rot_x, rot_y, rot_z
-from pose.keypoints.skeleton import COCO
+from pose.keypoints.skeleton import built_in
 
 # Sides are the subject's own; of an animal that is seen from above and looks up the image: sign of its x.
 SIDES = (("left", -1.0), ("right", 1.0))
@@ -246,7 +246,7 @@ def draw_person(rng: np.random.Generator) -> Subject:
     """A person of the synthetic COCO with fingers, and the joints of COCO-WholeBody."""
     figure = Figure(rng, GATHERED, facing=1.0)
     parts = list(figure.parts)
-    places = zip(COCO.joints, figure.coco.xyz_K3, figure.coco.tolerance_K, strict=True)
+    places = zip(built_in("coco").joints, figure.coco.xyz_K3, figure.coco.tolerance_K, strict=True)
     joints = {name: (xyz, float(tolerance)) for name, xyz, tolerance in places}
     # A figure's parts end with right arm, right leg, left arm, left leg: five and six solids each.
     for side, sign, arm in (("right", -1.0, -22), ("left", 1.0, -11)):

@@ -12,7 +12,7 @@ from pose.params import load_params
 def main() -> None:
     """Pack a subset of COCO's images into one file, with its annotations by split."""
     params = load_params()
-    root, folder = params.data.root, PREPARED["multi"]
+    root, folder = params.data.root, PREPARED["coco"]
     print(prepare_coco(root, folder, params=params.prepare.coco, seed=params.seed, check=check_truth))
 
 

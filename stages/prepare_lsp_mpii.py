@@ -11,7 +11,7 @@ from pose.params import load_params
 def main() -> None:
     """Pack the people of LSP, LSPET and MPII, whichever are present, into one file."""
     params = load_params()
-    print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
+    print(prepare_lsp_mpii(params.data.root, PREPARED["lsp_mpii"], params=params.prepare, seed=params.seed))
 
 
 if __name__ == "__main__":

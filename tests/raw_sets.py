@@ -20,7 +20,13 @@ from pose.io.images import encode_jpeg
 from pose.params import SyntheticParams, load_params
 
 PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(
-    update={"lspet_held_out": 0.5, "mpii_held_out": 0.5, "pack_size": 96, "jpeg_quality": 95}
+    update={
+        "lsp_held_out": 0.0,
+        "lspet_held_out": 0.5,
+        "mpii_held_out": 0.5,
+        "pack_size": 96,
+        "jpeg_quality": 95,
+    }
 )
 EMPTY = np.zeros((0, 0))  # MATLAB's []
 IMAGE_SIZE = 120, 100  # width, height of all images

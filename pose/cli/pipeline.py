@@ -42,9 +42,10 @@ def _prepare(set: str | None) -> None:
 
     params = load_params()
     if set in (None, "lsp_mpii"):
-        print(prepare_lsp_mpii(params.data.root, PREPARED["single"], params=params.prepare, seed=params.seed))
+        path = PREPARED["lsp_mpii"]
+        print(prepare_lsp_mpii(params.data.root, path, params=params.prepare, seed=params.seed))
     if set in (None, "coco"):
-        root, folder = params.data.root, PREPARED["multi"]
+        root, folder = params.data.root, PREPARED["coco"]
         print(prepare_coco(root, folder, params=params.prepare.coco, seed=params.seed, check=check_truth))
 
 

@@ -19,7 +19,6 @@ from torch import Tensor
 from pose.experiments.presets import PARAMS, params_with
 from pose.experiments.subprocess_run import KINDS, Attempt, Kind, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
-from pose.io.paths import PREPARED
 from pose.params import load_params, parse_params
 from pose.training.launch import check_inputs, process_count
 
@@ -74,7 +73,7 @@ def verify(
     if init := params.task(task).init:  # found from the folders of the runs too
         _set(values, f"tasks.{task}.init.weights", str(Path(init.weights).resolve()))
         params = parse_params(values)
-    source = (prepared or PREPARED[params.task(task).problem]).resolve()
+    source = (prepared or params.prepared(task)).resolve()
     processes = process_count(params.train.processes)
     data = check_inputs(params, task, processes=processes, prepared=source)
     most = params.task(task).epochs * data.steps_per_epoch

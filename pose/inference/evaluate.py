@@ -15,7 +15,7 @@ from torch import Tensor
 from pose.inference.predictor import predict_batches, select_device
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, file_hash, remove_stale_temp_files, write_json
-from pose.io.paths import PREPARED, TaskPaths
+from pose.io.paths import TaskPaths
 from pose.keypoints.skeleton import different_joint
 from pose.metrics.monitored import MONITORED
 from pose.metrics.pck import Scores
@@ -55,7 +55,7 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         log.warning("%s: trained by other parameters than params.yaml has now: %s", path, values)
     model = load_model(weights, str(path), select_device(), params.problem(weights.problem))
     problem, settings = model.problem, params.evaluate
-    data = open_data(problem.params, prepared or PREPARED[problem.kind])
+    data = open_data(problem.params, prepared or params.prepared(name))
     if data.skeleton != problem.skeleton:
         found = f"joints of skeleton {data.skeleton.name}"
         difference = different_joint(data.skeleton.joints, problem.skeleton.joints)

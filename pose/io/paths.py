@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-PREPARED = {"single": Path("data/prepared/lsp_mpii.h5"), "multi": Path("data/prepared/coco")}  # by problem
+# The prepared sets that `dvc.yaml` makes of `data.root`, by name.
+PREPARED = {"lsp_mpii": Path("data/prepared/lsp_mpii.h5"), "coco": Path("data/prepared/coco")}
+
+
+def prepared_set(dataset: str, problem: str) -> Path:
+    """The prepared set of a problem: a file of people for `single`, a folder for `multi`.
+
+    A data set of one's own is a folder that may have both.
+    """
+    if dataset in PREPARED:
+        return PREPARED[dataset]
+    folder = Path("data/prepared") / dataset
+    return folder / "people.h5" if problem == "single" else folder
 
 
 @dataclass(frozen=True)

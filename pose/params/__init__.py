@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pose.io.errors import UserError
+from pose.io.paths import PREPARED, prepared_set
 from pose.io.schema import Frozen, parse, read_yaml
 from pose.models.limits import (
     MAX_SIDE,
@@ -22,6 +23,7 @@ from pose.models.limits import (
 from pose.params.data import (
     CocoParams,
     DataParams,
+    DatasetParams,
     PrepareParams,
     SplitCounts,
     SyntheticParams,
@@ -104,6 +106,7 @@ class Params(Frozen):
     data: DataParams
     synthetic: SyntheticParams
     prepare: PrepareParams
+    datasets: dict[TaskName, DatasetParams]
     single: SingleParams
     multi: MultiParams
     tasks: dict[TaskName, TaskParams]
@@ -143,6 +146,25 @@ class Params(Frozen):
                 expected = "expected a copy elsewhere, since training replaces this file"
                 raise ValueError(f"tasks.{name}.init.weights: found {task.init.weights}, {expected}")
         return self
+
+    def _data_sets_are_known(self) -> Params:
+        if both := self.datasets.keys() & PREPARED.keys():
+            raise ValueError(
+                f"datasets: found {min(both)!r}, expected another name than that of a built-in set"
+            )
+        problems = {"lsp_mpii": ["single"], "coco": ["multi"]}
+        problems |= {name: [*spec.problems] for name, spec in self.datasets.items()}
+        for name, task in self.tasks.items():
+            if task.problem not in problems.get(task.dataset, []):
+                fitting = ", ".join(one for one, kinds in problems.items() if task.problem in kinds)
+                expected = f"expected one prepared for problem {task.problem}: {fitting}"
+                raise ValueError(f"tasks.{name}.dataset: found {task.dataset!r}, {expected}")
+        return self
+
+    def prepared(self, task: str) -> Path:
+        """Where the prepared set of a task is, relative to the workspace."""
+        spec = self.task(task)
+        return prepared_set(spec.dataset, spec.problem)
 
     def problem(self, kind: str) -> SingleParams | MultiParams:
         """The parameters of a problem, `single` or `multi`."""

@@ -66,8 +66,28 @@ class CocoParams(Frozen):
 class PrepareParams(Frozen):
     """held_out: shares kept for validation. pack_size: side of a person's packed surroundings, px."""
 
+    lsp_held_out: Share
     lspet_held_out: Share
     mpii_held_out: Share
     pack_size: Annotated[int, Field(ge=32, le=MAX_SIDE)]
     jpeg_quality: JpegQuality
     coco: CocoParams
+
+
+class DatasetParams(Frozen):
+    """A data set of one's own, see `pose.data.prepare.dataset`.
+
+    sources: folders or files, joined. problems: which prepared files are made. skeleton: the name of one that
+    comes with the package, or a YAML file; None for the joints of the first source. category: its name, where
+    files have several with joints. joints: those of the sources -> joints of the skeleton, where names
+    differ. assume_joints: a category without a list of joints has the skeleton's. validation: share of the
+    images held out, where a source does not say which ones are.
+    """
+
+    sources: Annotated[list[FolderName], Field(min_length=1, max_length=100)]
+    problems: Annotated[list[Literal["single", "multi"]], Field(min_length=1, max_length=2)]
+    skeleton: FolderName | None
+    category: str | None
+    joints: dict[str, str]
+    assume_joints: bool
+    validation: Share

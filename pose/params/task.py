@@ -12,6 +12,7 @@ from pose.models.limits import (
     FileName,
     Rate,
     Share,
+    TaskName,
     Weight,
 )
 from pose.models.networks import DiscriminatorParams, NetworkParams
@@ -61,12 +62,13 @@ class ScheduleParams(Frozen):
 
 
 class TaskParams(Frozen):
-    """init: None draws all initial weights. weights: of the loss terms, by name.
+    """dataset: `lsp_mpii`, `coco`, or one of `datasets`. init: None draws all initial weights.
 
-    clip: largest gradient norm, 0 for none.
+    weights: of the loss terms, by name. clip: largest gradient norm, 0 for none.
     """
 
     problem: Literal["single", "multi"]
+    dataset: TaskName
     lr_scale: Rate
     network: NetworkParams
     init: InitParams | None

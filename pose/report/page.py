@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files, write_json, write_text
 from pose.io.git import has_changes, run_git
-from pose.io.paths import PREPARED, TaskPaths
+from pose.io.paths import TaskPaths, prepared_set
 from pose.io.schema import flatten
 from pose.params import Params
 from pose.report.adversary import comparisons
@@ -63,21 +63,21 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
 
 def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Section]:
     """One for each task, one on what the adversary changes, one on what they share."""
-    problems = dict.fromkeys(run.spec.problem for run in runs.values())
-    missing: dict[str, list[str]] = {problem: [] for problem in problems}
+    place = {task: (run.spec.dataset, run.spec.problem) for task, run in runs.items()}
+    missing: dict[tuple[str, str], list[str]] = {one: [] for one in place.values()}
     data = {}
-    for problem in problems:
-        read = partial(open_data, params.problem(problem), root / PREPARED[problem])
-        data[problem] = try_read(missing[problem], read)
-    sections = [task_section(run, data[run.spec.problem], missing[run.spec.problem]) for run in runs.values()]
+    for dataset, problem in missing:
+        read = partial(open_data, params.problem(problem), root / prepared_set(dataset, problem))
+        data[dataset, problem] = try_read(missing[dataset, problem], read)
+    sections = [task_section(run, data[place[task]], missing[place[task]]) for task, run in runs.items()]
     study_missing: list[str] = []
     studies = try_read(study_missing, lambda: study_blocks(root / STUDY)) or []
     blocks = comparisons(params, runs) + studies
     if blocks or study_missing:
         sections.append(Section("adversary", "What the adversary changes", blocks, missing=study_missing))
     shared = [
-        Block(f"Prepared set of problem {problem}", table=PROBLEMS[problem].data_table(prepared))
-        for problem, prepared in data.items()
+        Block(f"Prepared set {dataset}, problem {problem}", table=PROBLEMS[problem].data_table(prepared))
+        for (dataset, problem), prepared in data.items()
         if prepared is not None
     ]
     shared.append(Block("Parameters", parameters=_parameters(params)))

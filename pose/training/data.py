@@ -10,7 +10,6 @@ import numpy as np
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.inference.predictor import predict_dataset
 from pose.io.errors import UserError
-from pose.io.paths import PREPARED
 from pose.metrics.monitored import TRAIN_PREFIX, monitored
 from pose.params import Params
 from pose.tasks.base import ProblemData, spread_evenly
@@ -35,7 +34,7 @@ class TrainingData:
     def load(params: Params, name: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
         """Open the prepared set of a task; UserError, naming the file or the key, if it cannot be used."""
         spec, batch, train = params.task(name), params.task(name).batch, params.train
-        source = prepared or PREPARED[spec.problem]
+        source = prepared or params.prepared(name)
         data = open_data(params.problem(spec.problem), source, max_val=train.val_samples)
         rows, val = data.rows("train"), data.rows("val")
         if len(rows) < batch:
@@ -44,7 +43,7 @@ class TrainingData:
                 found += f" (multi.held_out = {params.multi.held_out} more are held out)"
             raise UserError(f"{data.path}: {found}, expected at least tasks.{name}.batch = {batch}")
         if len(val) == 0:
-            why = "prepare.lspet_held_out and mpii_held_out; LSP holds out none of its own, add LSPET or MPII"
+            why = "prepare.lsp_held_out, lspet_held_out and mpii_held_out, or validation of the data set"
             raise UserError(f"{data.path}: found no {data.unit} held out of training, expected some ({why})")
         if reason := data.missing_metric_reason(val):
             raise UserError(f"{data.path}: the {len(val)} {data.unit} held out of training {reason}")

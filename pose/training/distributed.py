@@ -135,6 +135,8 @@ def process_group(timeout: float) -> Iterator[Ranks]:
             heartbeat = Heartbeat(ranks.rank, ranks.count, seconds=timeout, status=LOST_PEER)
             ranks.any(False)  # a collective call, on the CPU: all beat before anybody listens
         yield ranks
+        if heartbeat:
+            heartbeat.leave()
     except RuntimeError as error:  # torch has no type of its own for it
         if not is_launched() or not re.search(LOST, str(error), re.IGNORECASE | re.DOTALL):
             raise

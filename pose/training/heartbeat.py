@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds
 WARN = 10.0  # seconds of silence after which the others say for whom they wait
+LEFT = b"left"  # in place of a count: this process has done its part, and the others go on without it
 
 
 class Heartbeat:
@@ -44,8 +46,15 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave the others."""
+        """End the thread."""
         self._stopped.set()
+
+    def leave(self) -> None:
+        """Tell the others that this process is done: the first one still tunes and writes alone."""
+        self.stop()
+        self._thread.join(BEAT)
+        with suppress(RuntimeError):
+            self._store.set(str(self._rank), LEFT.decode())
 
     def _run(self) -> None:
         beats = 0
@@ -58,6 +67,7 @@ class Heartbeat:
                 return
             for other, count in zip(self._others, counts, strict=True):
                 self._check(other, count)
+            self._others = [other for other in self._others if self._counts[other] != LEFT]
 
     def _check(self, other: int, count: bytes) -> None:
         before, self._counts[other] = self._counts[other], count

@@ -168,10 +168,10 @@ def run_pipeline(folder: Path, drawn_root: Path, task: str) -> None:
         with stage():
             synthesize(params.synthetic, seed=params.seed, root="data/synthetic", workers=1)
         with stage():
-            path = PREPARED["single"]
+            path = PREPARED["lsp_mpii"]
             prepare_lsp_mpii(drawn_root, path, params=params.prepare, seed=params.seed, workers=1)
         with stage():
-            path = PREPARED["multi"]
+            path = PREPARED["coco"]
             prepare_coco(
                 drawn_root, path.with_name("new"), params=params.prepare.coco, seed=params.seed, workers=1
             )

@@ -55,13 +55,13 @@ def synthesize_sets() -> None:
 
 def pack_people() -> None:
     params = load_params()
-    root, path = params.data.root, PREPARED["single"]
+    root, path = params.data.root, PREPARED["lsp_mpii"]
     prepare_lsp_mpii(root, path, params=params.prepare, seed=params.seed, workers=1)
 
 
 def pack_images() -> None:
     params = load_params()
-    prepare_coco(params.data.root, PREPARED["multi"], params=params.prepare.coco, seed=params.seed, workers=1)
+    prepare_coco(params.data.root, PREPARED["coco"], params=params.prepare.coco, seed=params.seed, workers=1)
 
 
 def train_task(task: str) -> None:

@@ -104,8 +104,8 @@ def single_root(params_of, prepared, tmp_path_factory) -> Path:
     """hgpose and advpose, evaluated on 26 people, each further off than the one before."""
     root = tmp_path_factory.mktemp("single")
     (root / "data/prepared").mkdir(parents=True)
-    shutil.copy(prepared, root / PREPARED["single"])
-    data = open_data(params_of().single, root / PREPARED["single"])
+    shutil.copy(prepared, root / PREPARED["lsp_mpii"])
+    data = open_data(params_of().single, root / PREPARED["lsp_mpii"])
     people, rows = data.people, data.rows("evaluation")
     torso_N = reference_length(people.joint_NK2, people.labelled_NK, people.skeleton, people.scale_N)
     head_N = people.head_size_N
@@ -130,8 +130,8 @@ def single_root(params_of, prepared, tmp_path_factory) -> Path:
 def multi_root(params_of, prepared_coco, tmp_path_factory) -> Path:
     """hgpose-ae: everybody is found in half of the images, nobody in the others, and a ghost in each."""
     root = tmp_path_factory.mktemp("multi")
-    shutil.copytree(prepared_coco, root / PREPARED["multi"])
-    data = open_data(params_of().multi, root / PREPARED["multi"])
+    shutil.copytree(prepared_coco, root / PREPARED["coco"])
+    data = open_data(params_of().multi, root / PREPARED["coco"])
     rows, found = data.rows("evaluation"), []
     for number, row in enumerate(rows):
         true_PK2 = data.images.joints(row)[0]

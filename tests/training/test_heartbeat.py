@@ -64,3 +64,21 @@ def test_a_process_that_was_suspended_itself_does_not_take_the_others_for_dead(w
         store.set("0", str(beat + 1))
         time.sleep(0.5)
     assert process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_process_that_is_done_is_not_waited_for(waiting):
+    process, store = waiting
+    store.set("0", "left")
+    time.sleep(SECONDS + 3)
+    assert process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_process_that_leaves_says_so(waiting):
+    _, store = waiting
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.underlying_store.port)}
+    code = "from pose.training.heartbeat import Heartbeat; Heartbeat(0, 2, seconds=5, status=75).leave()"
+    environment = os.environ | place | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+    assert store.get("0") == b"left"

@@ -195,7 +195,7 @@ def test_mistakes_in_params_are_one_line(workspace: Path, monkeypatch):
         (
             "split",
             SPLITS.index("train"),
-            r"found no people held out of training, .*\(prepare.lspet_held_out ",
+            r"found no people held out of training, .*\(prepare.lsp_held_out, lspet_held_out ",
         ),
     ],
 )

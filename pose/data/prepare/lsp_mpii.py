@@ -222,6 +222,7 @@ def split_people(
     train, validation, test, unused = range(len(SPLITS))
     lsp_N, lspet_N = (table.source_N == SOURCES.index(source) for source in ("lsp", "lspet"))
     held_out_N = lspet_N & chosen(table.name_N, params.lspet_held_out, seed)
+    held_out_N |= lsp_N & chosen(table.name_N, params.lsp_held_out, seed)
     barred_N = np.zeros(len(table), dtype=bool)
     if listed_validation_N is None:
         held_out_N |= table.mpii_N & chosen(table.name_N, params.mpii_held_out, seed)
