@@ -52,7 +52,7 @@ LIMBS: dict[str, Limbs] = {
 }  # fmt: skip
 SUBJECTS = {1: 0.45, 2: 0.35, 3: 0.2}  # shares of images with so many
 SIZES = {1: (0.75, 1.15), 2: (0.6, 0.8), 3: (0.45, 0.6)}  # of a subject's joints, over the shorter side
-LARGER = {"wholebody": 1.35}  # faces and hands are small parts of people
+LARGER = {"wholebody": 1.15}  # faces and hands are small parts of people
 COVERED = 0.3  # share of images in which something lies before a subject
 FLIP = np.array([1.0, -1.0])  # camera y is up, canvas y down
 MIN_AREA = 40.0  # px; a subject of which less is seen is not annotated

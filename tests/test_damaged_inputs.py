@@ -21,7 +21,6 @@ import pytest
 import torch
 from helpers import (
     COCO,
-    COCO_PARAMS,
     build_cpu_task,
     internal_network,
     write_initial_weights,
@@ -35,6 +34,7 @@ from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.data.formats.published_h5 import read_published
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
+from pose.data.prepare.categories import Joints
 from pose.data.prepare.normalise import read_normalised
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
@@ -62,7 +62,9 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "mpii.mat": read_mpii_mat,
     **dict.fromkeys(("mpii.json", "mpii.json.gz"), read_mpii_json),
     "coco.json": partial(read_annotations, skeleton=COCO),
-    "person_keypoints_val.json": lambda path: read_normalised(path.parent, path, COCO_PARAMS),
+    "person_keypoints_val.json": lambda path: read_normalised(
+        path.parent, path, Joints("coco", COCO), "stored"
+    ),
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,
     "results.json": lambda path: read_coco_results(path, joints=17),

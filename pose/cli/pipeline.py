@@ -13,7 +13,7 @@ def add(commands: Commands) -> None:
     arg = add_command(commands, "synthesize", _synthesize, "draw the embedded data", where)
     arg("folder", nargs="?", default="data/synthetic", metavar="FOLDER", help="default: %(default)s")
     arg = add_command(commands, "prepare", _prepare, "make the prepared sets that training reads", where)
-    arg("set", nargs="?", choices=["lsp_mpii", "coco"], help="only one of them")
+    arg("set", nargs="?", metavar="SET", help="only this one: lsp_mpii, coco, or one of datasets")
     link = "A link for each file; what `make real-data` runs."
     arg = add_command(commands, "link-data", _link_data, "link real data sets into data/real", link)
     arg("folder", type=Path, metavar="FOLDER", help="with LSP, LSPET, mpii or coco in it")
@@ -35,18 +35,23 @@ def _synthesize(folder: str) -> None:
 
 def _prepare(set: str | None) -> None:
     from pose.data.prepare.coco import prepare_coco
+    from pose.data.prepare.dataset import prepare_dataset
     from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-    from pose.io.paths import PREPARED
+    from pose.io.paths import PREPARED, prepared_folder
     from pose.metrics.truth import check_truth
     from pose.params import load_params
 
     params = load_params()
-    if set in (None, "lsp_mpii"):
-        path = PREPARED["lsp_mpii"]
-        print(prepare_lsp_mpii(params.data.root, path, params=params.prepare, seed=params.seed))
-    if set in (None, "coco"):
-        root, folder = params.data.root, PREPARED["coco"]
-        print(prepare_coco(root, folder, params=params.prepare.coco, seed=params.seed, check=check_truth))
+    prepare, seed = params.prepare, params.seed
+    for name in [set] if set else [*PREPARED, *params.datasets]:
+        if name == "lsp_mpii":
+            print(prepare_lsp_mpii(params.data.root, PREPARED[name], params=prepare, seed=seed))
+        elif name == "coco":
+            coco, root = params.prepare.coco, params.data.root
+            print(prepare_coco(root, PREPARED[name], params=coco, seed=seed, check=check_truth))
+        else:
+            spec, folder = params.dataset(name), prepared_folder(name)
+            print(prepare_dataset(name, spec, folder, params=prepare, seed=seed, check=check_truth))
 
 
 def _link_data(folder: Path) -> None:

@@ -16,8 +16,13 @@ def prepared_set(dataset: str, problem: str) -> Path:
     """
     if dataset in PREPARED:
         return PREPARED[dataset]
-    folder = Path("data/prepared") / dataset
+    folder = prepared_folder(dataset)
     return folder / "people.h5" if problem == "single" else folder
+
+
+def prepared_folder(dataset: str) -> Path:
+    """The prepared folder of a data set of one's own."""
+    return Path("data/prepared") / dataset
 
 
 @dataclass(frozen=True)

@@ -165,10 +165,19 @@ def read_skeleton(text: str | bytes, source: str) -> Skeleton:
     return parse(Skeleton, values, source)
 
 
+def built_in_with(joints: Sequence[str]) -> Skeleton | None:
+    """The skeleton that comes with the package and has these joints in this order; None if none has."""
+    return next((one for one in map(built_in, _built_in_names()) if one.joints == tuple(joints)), None)
+
+
+def _built_in_names() -> list[str]:
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
 @cache
 def built_in(name: str) -> Skeleton:
     """A skeleton that comes with the package; UserError, listing all of them, for another name."""
-    names = sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+    names = _built_in_names()
     if name not in names:
         raise UserError(f"skeleton: found {name!r}, expected one of {', '.join(names)}, or a YAML file")
     return parse(Skeleton, read_yaml(BUILT_IN / f"{name}.yaml"), str(BUILT_IN / f"{name}.yaml"))

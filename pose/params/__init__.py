@@ -43,6 +43,7 @@ __all__ = [
     "AdversaryParams",
     "AugmentParams",
     "CocoParams",
+    "DatasetParams",
     "EvaluateParams",
     "InitParams",
     "MultiAugmentParams",
@@ -160,6 +161,13 @@ class Params(Frozen):
                 expected = f"expected one prepared for problem {task.problem}: {fitting}"
                 raise ValueError(f"tasks.{name}.dataset: found {task.dataset!r}, {expected}")
         return self
+
+    def dataset(self, name: str) -> DatasetParams:
+        """The parameters of a data set of one's own; UserError, listing them, for another name."""
+        if name not in self.datasets:
+            names = ", ".join(self.datasets) or "none"
+            raise UserError(f"params.yaml: no data set {name!r}, expected one of datasets: {names}")
+        return self.datasets[name]
 
     def prepared(self, task: str) -> Path:
         """Where the prepared set of a task is, relative to the workspace."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from pose.io.hdf5 import create_h5, write_column
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
+from pose.metrics.oks import CocoTruth
 from pose.metrics.pck import (
     PersonTruth,
     Scores,
@@ -141,8 +143,22 @@ class SingleData(ProblemData):
         return f"have no head size, the unit of PCKh: {source}"
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
-        """PCKh, PCK and counts, of one predicted person for each row (see `pose.metrics.pck`)."""
-        return single_person_scores(_joints_of(people), self._truth(rows))
+        """PCKh, PCK and counts, of one predicted person for each row (see `pose.metrics.pck`).
+
+        Of people with COCO's annotations also its ten numbers, if the rows are all of the people of their
+        images; the boxes are the annotated ones.
+        """
+        scores = single_person_scores(_joints_of(people), self._truth(rows))
+        image_N = self.people.image_id_N
+        images = np.unique(image_N[rows])
+        if images.min(initial=0) < 0 or np.isin(image_N, images).sum() > len(rows):
+            return scores
+        split = self.people.split_N[rows[0]]
+        found = [
+            _together([people[k] for k in np.flatnonzero(image_N[rows] == one).tolist()]) for one in images
+        ]
+        truth = self._truths.setdefault(split, CocoTruth(self.people.annotations(split), self.skeleton))
+        return scores | {"COCO": truth.evaluate(found, images.tolist()).metrics()}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Accuracy over thresholds, and by joint."""
@@ -168,6 +184,10 @@ class SingleData(ProblemData):
         length_N = reference_length(people.joint_NK2[rows], people.labelled_NK[rows], self.skeleton, side_N)
         return np.where(people.source_N[rows] == "mpii", np.nan, length_N)
 
+    @cached_property
+    def _truths(self) -> dict[str, CocoTruth]:
+        return {}  # by split
+
     def _truth(self, rows: np.ndarray) -> PersonTruth:
         return PersonTruth(
             joint_NK2=self.people.joint_NK2[rows],
@@ -176,6 +196,13 @@ class SingleData(ProblemData):
             length_N=self.reference_length(rows),
             skeleton=self.skeleton,
         )
+
+
+def _together(people: Sequence[People]) -> People:
+    joints, joint_scores, scores = zip(
+        *((one.joint_PK2, one.score_PK, one.score_P) for one in people), strict=True
+    )
+    return People(np.concatenate(joints), np.concatenate(joint_scores), np.concatenate(scores))
 
 
 def _joints_of(people: Sequence[People]) -> np.ndarray:

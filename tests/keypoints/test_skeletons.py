@@ -87,15 +87,8 @@ def test_a_whole_body_is_body_feet_face_left_hand_and_right_hand():
     assert body.joints[91:112] == tuple(joint.replace("right", "left") for joint in body.joints[112:])
     assert body.sigmas[91:112] == body.sigmas[112:]
     flip_K = body.flip_index
-    pairs = [
-        (17, 20),
-        (23, 39),
-        (31, 31),
-        (59, 68),
-        (71, 77),
-        (91, 112),
-        (111, 132),
-    ]  # 59, 68: outer corners of eyes
+    # A toe, ends of the jaw, the chin, outer corners of the eyes, corners of the mouth, ends of the hands.
+    pairs = [(17, 20), (23, 39), (31, 31), (59, 68), (71, 77), (91, 112), (111, 132)]
     for joint, other in pairs:
         assert flip_K[[joint, other]].tolist() == [other, joint]
 

@@ -48,6 +48,12 @@ def read_lspet(folder: str | Path) -> PersonTable:
     return _table("lspet", 5, joint_NJ2, annotated_NJ, np.full(len(joint_NJ3), TRAIN))
 
 
+def read_lsp_or_lspet(folder: str | Path) -> PersonTable:
+    """Whichever of the two a `joints.mat` holds, which its axes tell."""
+    joints = np.array(read_mat(Path(folder) / ANNOTATIONS, "joints", "an array 'joints' of numbers"))
+    return read_lspet(folder) if joints.shape[:2] == (len(LSP), 3) else read_lsp(folder)
+
+
 def _read_joints(folder: str | Path, *shape: int) -> np.ndarray:
     path = Path(folder) / ANNOTATIONS
     expected = f"an array 'joints' of numbers, of shape ({shape[0]}, {shape[1]}, N)"

@@ -12,7 +12,7 @@ from pose.data.formats.coco_json import Entry
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError
 from pose.io.schema import parse
-from pose.keypoints.skeleton import Skeleton, side_and_part
+from pose.keypoints.skeleton import Skeleton, built_in_with, side_and_part
 
 PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
 
@@ -116,6 +116,8 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
         listed = [*skeleton.joints]
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
         raise UserError(f"{where}: keypoints: found {str(listed)[:80]}, expected a list of names")
+    if skeleton is None and not joints.completes:
+        skeleton = built_in_with(listed)
     if skeleton is None:
         skeleton = parse(Skeleton, _as_skeleton(entry, where) | dict(joints.completes), where)
     for target in joints.renamed.values():

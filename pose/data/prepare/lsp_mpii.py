@@ -7,7 +7,6 @@ and decodes few pixels a person. N people, P people of one image.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.packing import (
     SURROUNDINGS,
     Unusable,
+    chosen,
     pack_images,
     pack_surroundings,
     read_raw_image,
@@ -236,12 +236,6 @@ def split_people(
     split_N[trainable_N & held_out_N] = validation
     split_N[lsp_N & (table.istrain_N == LSP_TEST)] = test
     return split_N
-
-
-def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
-    digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
-    return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
 
 
 # --- their images ---

@@ -50,7 +50,12 @@ def read_normalised(folder: Path, path: Path, joints: Joints, exif: str) -> Norm
 
     UserError, naming file and entry, for whatever could not be trained or scored on.
     """
-    content, changes = read_json(path), Changes()
+    return normalise(read_json(path), folder, path, joints, exif)
+
+
+def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str) -> Normalised:
+    """`read_normalised` of what the file `path` holds."""
+    changes = Changes()
     folders = image_folders(folder, path.stem.removeprefix("person_keypoints_"))
     with reading(path, "images, annotations and categories"):
         images, annotations = content["images"], content["annotations"]

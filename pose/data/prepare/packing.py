@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,12 @@ class Unusable(UserError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
+    digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
+    return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
 
 
 def read_raw_image(path: Path, *, upright: bool = False) -> tuple[bytes, np.ndarray]:

@@ -15,8 +15,7 @@ import raw_sets as raw
 from helpers import noise
 
 from pose.data.formats.person_table import FEET_SHIFT
-from pose.data.prepare.lsp_mpii import chosen
-from pose.data.prepare.packing import pack_surroundings
+from pose.data.prepare.packing import chosen, pack_surroundings
 from pose.io.errors import UserError
 from pose.io.images import decode_image, encode_jpeg
 from pose.keypoints.geometry import transform

@@ -1,0 +1,233 @@
+"""A data set of one's own, named under `datasets` in params.yaml -> the prepared folder of either problem.
+
+Its sources are read as COCO-format files are, whatever they are: such files as COCO or an annotation tool
+writes them, folders of LSP, LSPET and MPII, or a published `lsp_mpii.h5`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose.data.image_set import SPLITS
+from pose.data.prepare.annotated import (
+    Check,
+    Image,
+    check_splits,
+    choose,
+    count_kept,
+    write_annotations,
+)
+from pose.data.prepare.categories import Joints
+from pose.data.prepare.images import write_images
+from pose.data.prepare.normalise import Normalised, normalise, read_normalised
+from pose.data.prepare.packing import chosen
+from pose.data.prepare.people import write_people
+from pose.data.prepare.summary import Summary
+from pose.data.prepare.tables import read_table
+from pose.data.prepared_set import annotation_file
+from pose.io.errors import UserError
+from pose.io.files import remove_stale_temp_files
+from pose.io.schema import parse, read_yaml
+from pose.keypoints.skeleton import DEFAULT_SIGMA, Skeleton, built_in
+from pose.params import DatasetParams, PrepareParams, SplitCounts
+
+EVALUATED = ("val", "test")  # parts of the names of files whose images are evaluated
+
+
+@dataclass(frozen=True)
+class Source:
+    """An annotation file. validates: ids of its images that are evaluated, None if it does not say which."""
+
+    file: Normalised
+    validates: set[int] | None
+
+
+def prepare_dataset(
+    name: str,
+    spec: DatasetParams,
+    folder: str | Path,
+    *,
+    params: PrepareParams,
+    seed: int,
+    check: Check | None = None,
+    workers: int | None = None,
+) -> Summary:
+    """Write the prepared folder of a data set. The same input gives the same bytes.
+
+    check: of what will be scored on. workers: threads, all cores if None. UserError if nothing usable is
+    present. Each file is written atomically, after the annotations.
+    """
+    folder = Path(folder)
+    remove_stale_temp_files(folder, annotation_file(folder, SPLITS[0]).parent)
+    sources = read_sources(name, spec, params.coco.exif)
+    raw = sources[0].file.raw
+    images, rule = split_images(sources, spec, seed)
+    title = f"data set {name}, prepared from {', '.join(str(one.file.raw.path) for one in sources)}"
+    notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
+    columns = ("listed", "kept", "people", "crowds")
+    summary = Summary(title, columns, [describe(raw.skeleton), rule, *notes])
+    summary.counts.update((image.split, "listed") for image in images)
+    everything = params.coco.model_copy(update={"images": SplitCounts(train=0, validation=0)})
+    images = choose(images, everything, seed, summary)
+    root = Path(os.path.commonpath([str(image.file.path.parent) for image in images] or ["."]))
+    check_splits(images, summary, name)
+    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
+    settings: dict[str, Any] = {"root": root, "workers": workers, "summary": summary}
+    if "multi" in spec.problems:
+        images = write_images(folder, images, raw.skeleton, params=everything, before=annotate, **settings)
+    if "single" in spec.problems:
+        is_annotated = "multi" in spec.problems  # by all images, of which those without people have no row
+        before = (lambda _: None) if is_annotated else annotate
+        kept = write_people(folder, images, raw.skeleton, params=params, before=before, **settings)
+        images = images if is_annotated else kept
+    count_kept(images, summary)
+    return summary
+
+
+def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
+    """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
+    joints = wanted_joints(name, spec)
+    sources: list[Source] = []
+    for place in map(Path, spec.sources):
+        if table := read_table(place):
+            path, content, listed, skeleton = table
+            base = path.parent if place.is_file() else place
+            if joints.skeleton is None:
+                joints = replace(joints, skeleton=skeleton)
+            found = [Source(normalise(content, base, path, joints, exif), listed or None)]
+        else:
+            found = [_read_file(path, joints, exif) for path in annotation_files(place)]
+        sources += found
+        joints = replace(joints, skeleton=sources[0].file.raw.skeleton)  # all others have its joints too
+    return _with_own_ids(sources) if len(sources) > 1 else sources
+
+
+def annotation_files(place: Path) -> list[Path]:
+    """The COCO-format files of a source: itself, or those in its folder `annotations` or in the folder."""
+    if place.is_file():
+        return [place]
+    found = sorted((place / "annotations").glob("*.json")) or sorted(place.glob("*.json"))
+    if not found:
+        what = "no annotations in it" if place.is_dir() else "no such file or folder"
+        expected = "annotations/*.json or *.json in COCO's format, joints.mat of LSP, or MPII's"
+        raise UserError(f"{place}: {what}, expected {expected}")
+    return [path for path in found if "keypoints" in path.stem] or found
+
+
+def wanted_joints(name: str, spec: DatasetParams) -> Joints:
+    """What the parameters say of the joints; UserError for a skeleton that cannot be read."""
+    key, skeleton, completes = f"datasets.{name}", None, {}
+    if spec.skeleton and spec.skeleton.endswith((".yaml", ".yml")):
+        values = read_yaml(spec.skeleton)
+        if "joints" in values:
+            skeleton = parse(Skeleton, {"name": name} | values, spec.skeleton)
+        else:
+            completes = values  # of the joints of the files
+    elif spec.skeleton:
+        skeleton = built_in(spec.skeleton)
+    return Joints(
+        key,
+        skeleton=skeleton,
+        completes=completes,
+        category=spec.category,
+        renamed=spec.joints,
+        assumed=spec.assume_joints,
+    )
+
+
+def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
+    """All annotated images in their splits, and the rule as a line.
+
+    A share of the images is drawn where the sources do not say which ones validate, or where one of their
+    splits has no image at all (a list of a complete set beside a small part of it).
+    """
+    listed = [
+        (entry, source.file.raw.people_of[entry["id"]], file, source.validates)
+        for source in sources
+        for entry, file in zip(source.file.raw.images, source.file.files, strict=True)
+    ]
+    drawn = chosen(np.array([entry["file_name"] for entry, *_ in listed]), spec.validation, seed)
+    said = [ids and entry["id"] in ids if ids is not None else None for entry, _, _, ids in listed]
+    present = [not file.missing for _, _, file, _ in listed]
+
+    def are_both(validates: Sequence[Any]) -> bool:
+        found = {bool(one) for one, is_present in zip(validates, present, strict=True) if is_present}
+        return len(found) == 2
+
+    validates = [bool(draw if one is None else one) for one, draw in zip(said, drawn, strict=True)]
+    rule = drawing = f"{spec.validation:g} of the images validate, drawn by the seed"
+    if are_both(validates):
+        unsaid = said.count(None)
+        rule = (
+            f"split as the sources say; {drawing}, in those that do not"
+            if unsaid
+            else "split as the sources say"
+        )
+        rule = drawing if unsaid == len(said) else rule
+    else:
+        validates = drawn.tolist()
+        if not are_both(validates) and sum(present) > 1:  # of so few none was drawn, or all were
+            validates[present.index(True)] ^= True
+    images = [
+        Image(entry, people, SPLITS[int(one)], file)
+        for (entry, people, file, _), one in zip(listed, validates, strict=True)
+    ]
+    return images, rule
+
+
+def describe(skeleton: Skeleton) -> str:
+    """A line on a skeleton, with what was not given but inferred."""
+    joints = skeleton.joints
+    flips = ", ".join(f"{joints[one]} - {joints[other]}" for one, other in skeleton.flips[:6]) or "none"
+    more = f" and {len(skeleton.flips) - 6} more" if len(skeleton.flips) > 6 else ""
+    sigmas = "of its own" if skeleton.sigmas else f"{DEFAULT_SIGMA:g} for each joint"
+    pair = skeleton.reference
+    length = f"{joints[pair[0]]} to {joints[pair[1]]}" if pair else "the longer side of the box"
+    return (
+        f"skeleton {skeleton.name}: {len(joints)} joints; flips: {flips}{more}; sigmas: {sigmas};"
+        f" reference length of PCK: {length}"
+    )
+
+
+def _read_file(path: Path, joints: Joints, exif: str) -> Source:
+    folder = path.parent.parent if path.parent.name == "annotations" else path.parent
+    file = read_normalised(folder, path, joints, exif)
+    words = path.stem.lower()
+    if any(word in words for word in EVALUATED):
+        return Source(file, set(file.raw.people_of))
+    return Source(file, set() if "train" in words else None)
+
+
+def _with_own_ids(sources: Sequence[Source]) -> list[Source]:
+    """The files with images and people numbered through: each of them begins with 1, most often.
+
+    UserError if an image is in two of them.
+    """
+    first_file: dict[Path, Path] = {}
+    numbered, images, annotations, category = [], 0, 0, sources[0].file.raw.category
+    for source in sources:
+        raw = source.file.raw
+        ids = {}
+        for entry, file in zip(raw.images, source.file.files, strict=True):
+            if not file.missing and first_file.setdefault(file.path, raw.path) != raw.path:
+                other = first_file[file.path]
+                raise UserError(f"{raw.path}: image {file.path} is in {other} too, expected it in one file")
+            images += 1
+            ids[entry["id"]] = images
+            entry["id"] = images
+        people_of = {ids[number]: people for number, people in raw.people_of.items()}
+        for number, people in people_of.items():
+            for annotation in people:
+                annotations += 1
+                annotation.update(id=annotations, image_id=number, category_id=category)
+        own = replace(raw, people_of=people_of, category=category)
+        validates = None if source.validates is None else {ids[one] for one in source.validates}
+        numbered.append(Source(replace(source.file, raw=own), validates))
+    return numbered

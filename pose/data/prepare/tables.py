@@ -1,0 +1,106 @@
+"""Rows of LSP, LSPET, MPII or a published `lsp_mpii.h5` as the content of a COCO-format file.
+
+So that people of these sets are prepared as those of any other set are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose.data.formats import lsp as raw_lsp
+from pose.data.formats import mpii as raw_mpii
+from pose.data.formats.lsp import LSP, LSP_TO_MPII
+from pose.data.formats.person_table import (
+    FEET_SHIFT,
+    LSP_TEST,
+    MPII,
+    MPII_TEST,
+    PERSON_HEIGHT,
+    PersonTable,
+    is_placed,
+    zero_based,
+)
+from pose.data.formats.published_h5 import read_published
+from pose.data.prepare.normalise import FILLED
+from pose.keypoints.skeleton import Skeleton
+
+Content = dict[str, Any]
+
+
+def read_table(path: Path) -> tuple[Path, Content, set[int], Skeleton] | None:
+    """The annotations in a folder of LSP, LSPET or MPII, or in a published file; None if there are none.
+
+    Returns the file that was read, the content of a COCO-format file, whose `file_name` is relative to the
+    folder (of a published file: to the folder that it is in), the ids of the images that validate, and the
+    skeleton.
+    """
+    skeleton, validates = MPII, None
+    if path.is_file():
+        file, table = path, read_published(path)
+        validates = table.istrain_N == LSP_TEST
+    elif (file := path / raw_lsp.ANNOTATIONS).is_file():
+        skeleton, table = LSP, raw_lsp.read_lsp_or_lspet(path)
+        validates = table.istrain_N == LSP_TEST
+    elif (file := path / raw_mpii.MAT).is_file():
+        table = raw_mpii.read_mpii_mat(file)
+    elif found := [path / name for name in raw_mpii.JSON if (path / name).is_file()]:
+        file = found[0]
+        table, validates = raw_mpii.read_mpii_json(file)
+    else:
+        return None
+    names = table.name_N if path.is_file() else [name.partition("/")[2] for name in table.name_N]
+    content = _content(table, names, skeleton)
+    ids = _image_ids(table)
+    listed = set() if validates is None else set(ids[validates].tolist())
+    return file, content, listed, skeleton
+
+
+def _image_ids(table: PersonTable) -> np.ndarray:
+    """(N,) the number of each person's image, from 1 in the order of the table."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(name, len(number) + 1) for name in table.name_N])
+
+
+def _content(table: PersonTable, names: Any, skeleton: Skeleton) -> Content:
+    """One category, the images, and the people whose place is known. Boxes are squares of their height."""
+    places = LSP_TO_MPII if skeleton is LSP else np.arange(len(MPII))
+    labelled_NK = table.labelled_NK[:, places]
+    joint_NK2 = zero_based(table.source_N, table.part_NK2[:, places])
+    flag_NK = np.where(labelled_NK, 1 + (table.visible_NK[:, places] > 0), 0)
+    joint_NK2 = np.where(labelled_NK[..., None], joint_NK2, 0.0)
+    centre_N2 = zero_based(table.source_N, table.centre_N2)
+    centre_N2[:, 1] += np.where(table.mpii_N, FEET_SHIFT * table.scale_N, 0.0)
+    side_N = PERSON_HEIGHT * table.scale_N
+    usable_N = is_placed(table.centre_N2, table.scale_N) & (table.istrain_N != MPII_TEST)
+    image_N = _image_ids(table)
+    annotations = []
+    for row in np.flatnonzero(usable_N).tolist():
+        keypoints = np.column_stack([joint_NK2[row], flag_NK[row]])
+        corner_xy = centre_N2[row] - (side_N[row] - 1) / 2  # a box covers whole pixels
+        annotation = {
+            "id": row + 1,
+            "image_id": int(image_N[row]),
+            "category_id": 1,
+            "iscrowd": 0,
+            "keypoints": keypoints.ravel().tolist(),
+            "bbox": [*corner_xy.tolist(), float(side_N[row]), float(side_N[row])],
+            "area": _area(joint_NK2[row][labelled_NK[row]]),
+            "num_keypoints": int(labelled_NK[row].sum()),
+        }
+        if table.head_size_N[row] > 0:
+            annotation["head_size"] = float(table.head_size_N[row])
+        annotations.append(annotation)
+    images = dict(zip(image_N.tolist(), names, strict=True))
+    return {
+        "images": [{"id": number, "file_name": str(name)} for number, name in images.items()],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "keypoints": [*skeleton.joints], "skeleton": []}],
+    }
+
+
+def _area(joint_k2: np.ndarray) -> float:
+    width, height = np.ptp(joint_k2, axis=0) if len(joint_k2) else (0.0, 0.0)
+    return max(1.0, FILLED * float(width * height))
