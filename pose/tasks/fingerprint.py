@@ -39,8 +39,13 @@ def changed_params(params: Params, name: str, trained: Mapping[str, Any]) -> dic
     now = fingerprint(params, name, "") | {"epochs": params.task(name).epochs}
     if now["train.precision"] == "auto":  # weights record what it stood for
         del now["train.precision"]
+
+    def has(values: Mapping[str, Any], key: str) -> bool:
+        return key in values or key.rpartition(".")[0] in values  # of a section that is null there
+
+    keys = [key for key in dict.fromkeys([*now, *trained]) if has(now, key) and has(trained, key)]
     return {
-        key: f"was {trained[key]!r}, is {value!r}"
-        for key, value in now.items()
-        if key not in HASHES and key in trained and trained[key] != value
+        key: f"was {trained.get(key)!r}, is {now.get(key)!r}"
+        for key in keys
+        if key not in HASHES and trained.get(key) != now.get(key)
     }

@@ -14,6 +14,7 @@ from pose.io.errors import Interrupted, UserError
 from pose.io.files import file_hash
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
+from pose.tasks.fingerprint import changed_params, fingerprint
 from pose.tracking.base import NullTracker, RunInfo
 from pose.training.checkpoint import load_checkpoint
 from pose.training.launch import check_inputs
@@ -74,6 +75,20 @@ def test_weights_and_runs_name_the_file_they_began_from_by_its_content(
     assert trained["init"] == tracker.run.tags["init_hash"] == file_hash(given)
     assert trained["task.init.weights"] == tracker.run.params["task.init.weights"] == str(given)
     assert trained["task.init.frozen"] == 0.5
+
+
+def test_weights_that_began_otherwise_than_params_now_say_are_told_apart(params: Params, tuned: Params):
+    plain, begun = (fingerprint(one, "hgpose", "data", "hash") for one in (params, tuned))
+    assert changed_params(tuned, "hgpose", begun) == changed_params(params, "hgpose", plain) == {}
+    tuned = with_values(tuned, {"train.precision": params.train.precision})
+    weights = tuned.task("hgpose").init.weights  # type: ignore[union-attr]
+    for now, was, text in (
+        (tuned, plain, f"was None, is {weights!r}"),
+        (params, begun, f"was {weights!r}, is None"),
+    ):
+        changed = changed_params(now, "hgpose", was | {"train.precision": "float32"})
+        assert changed["task.init.weights"] == text
+        assert changed.keys() == {f"task.init.{key}" for key in ("weights", "frozen", "lr_scale")}
 
 
 def test_a_run_is_not_resumed_from_one_that_began_from_other_weights(
