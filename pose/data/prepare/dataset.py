@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
         for entry, file in zip(source.file.raw.images, source.file.files, strict=True)
     ]
     drawn = chosen(np.array([entry["file_name"] for entry, *_ in listed]), spec.validation, seed)
-    said = [ids and entry["id"] in ids if ids is not None else None for entry, _, _, ids in listed]
+    said = [None if ids is None else entry["id"] in ids for entry, _, _, ids in listed]
     present = [not file.missing for _, _, file, _ in listed]
 
     def are_both(validates: Sequence[Any]) -> bool:
@@ -162,19 +163,15 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
         return len(found) == 2
 
     validates = [bool(draw if one is None else one) for one, draw in zip(said, drawn, strict=True)]
-    rule = drawing = f"{spec.validation:g} of the images validate, drawn by the seed"
-    if are_both(validates):
-        unsaid = said.count(None)
-        rule = (
-            f"split as the sources say; {drawing}, in those that do not"
-            if unsaid
-            else "split as the sources say"
-        )
-        rule = drawing if unsaid == len(said) else rule
-    else:
+    rule = f"{spec.validation:g} of the images validate, drawn by the seed"
+    if not are_both(validates):
         validates = drawn.tolist()
         if not are_both(validates) and sum(present) > 1:  # of so few none was drawn, or all were
             validates[present.index(True)] ^= True
+    elif None not in said:
+        rule = "split as the sources say"
+    elif any(one is not None for one in said):
+        rule = f"split as the sources say; of those that do not, {rule}"
     images = [
         Image(entry, people, SPLITS[int(one)], file)
         for (entry, people, file, _), one in zip(listed, validates, strict=True)
@@ -206,28 +203,37 @@ def _read_file(path: Path, joints: Joints, exif: str) -> Source:
 
 
 def _with_own_ids(sources: Sequence[Source]) -> list[Source]:
-    """The files with images and people numbered through: each of them begins with 1, most often.
+    """The files with ids of their own: all are numbered anew where two have the same, as tools begin with 1.
 
-    UserError if an image is in two of them.
+    UserError if an image is in two files.
     """
     first_file: dict[Path, Path] = {}
-    numbered, images, annotations, category = [], 0, 0, sources[0].file.raw.category
+    for source in sources:
+        path = source.file.raw.path
+        for file in source.file.files:
+            if not file.missing and (other := first_file.setdefault(file.path, path)) != path:
+                raise UserError(f"{path}: image {file.path} is in {other} too, expected it in one file")
+    category = sources[0].file.raw.category
+    image_ids = [number for one in sources for number in one.file.raw.people_of]
+    ids = [person["id"] for one in sources for people in one.file.raw.people_of.values() for person in people]
+    are_unique = len(set(image_ids)) == len(image_ids) and len(set(ids)) == len(ids)
+    next_image, next_id = count(1), count(1)
+    numbered = []
     for source in sources:
         raw = source.file.raw
-        ids = {}
-        for entry, file in zip(raw.images, source.file.files, strict=True):
-            if not file.missing and first_file.setdefault(file.path, raw.path) != raw.path:
-                other = first_file[file.path]
-                raise UserError(f"{raw.path}: image {file.path} is in {other} too, expected it in one file")
-            images += 1
-            ids[entry["id"]] = images
-            entry["id"] = images
-        people_of = {ids[number]: people for number, people in raw.people_of.items()}
+        new = {number: number if are_unique else next(next_image) for number in raw.people_of}
+        people_of = {new[number]: people for number, people in raw.people_of.items()}
+        for entry in raw.images:
+            entry["id"] = new[entry["id"]]
         for number, people in people_of.items():
             for annotation in people:
-                annotations += 1
-                annotation.update(id=annotations, image_id=number, category_id=category)
+                annotation.update(image_id=number, category_id=category)
+                annotation["id"] = annotation["id"] if are_unique else next(next_id)
+        if not are_unique:
+            source.file.changes.add(
+                "ids that another source has too, all numbered anew", str(raw.path), len(new)
+            )
         own = replace(raw, people_of=people_of, category=category)
-        validates = None if source.validates is None else {ids[one] for one in source.validates}
+        validates = None if source.validates is None else {new[one] for one in source.validates}
         numbered.append(Source(replace(source.file, raw=own), validates))
     return numbered
