@@ -35,6 +35,7 @@ TOTAL_BATCH = 4  # two images a process at the least: the deepest maps of the ti
 CASES = [
     *(("hgpose", "frozen"), ("advpose", "frozen"), ("hgpose-ae", "frozen"), ("advpose-ae", "frozen")),
     *(("hgpose", "sync"), ("advpose-ae", "sync")),
+    *(("fine-tuned", "frozen"), ("fine-tuned", "sync")),  # part of the network stays for half of the steps
 ]
 
 
@@ -64,7 +65,7 @@ def play(params: Params, name: str, norm: str, ranks: Ranks) -> dict[str, Any]:
             convert_sync_batch_norm(net)
     if adversary:
         adversary.mean = ranks.mean
-    task.run = ranks.wrap(task.net)
+    task.run = ranks.wrap(task.net, freezes=bool(task.params.init))
     logged = []
     for step in range(STEPS[norm]):
         image, targets = total_batch(task.problem, step)

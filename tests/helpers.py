@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,10 @@ from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.summary import Summary
 from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
-from pose.keypoints.skeleton import built_in
+from pose.keypoints.skeleton import Skeleton, built_in
 from pose.metrics.truth import check_truth
 from pose.models.published import EXTERNAL_FORMATS
-from pose.models.weights import save_weights
+from pose.models.weights import NO_MEAN, save_weights
 from pose.params import CocoParams, Params, SplitCounts, parse_params
 from pose.tasks.task import Task, build_task
 
@@ -46,6 +47,18 @@ def write_initial_weights(params: Params, name: str, folder: Path) -> Path:
     task = build_cpu_task(params, name)
     save_weights(folder / "last.pt", task.weights())
     return folder / "last.pt"
+
+
+def write_given_weights(
+    params: Params, name: str, folder: Path, *, joints: Sequence[str], mean: Sequence[float] = NO_MEAN
+) -> Path:
+    """Weights of a task of these joints, to begin another one from; no tensor is as the seed draws it."""
+    skeleton = Skeleton.model_validate({"name": "given", "joints": joints})
+    task = build_task(params, name, skeleton=skeleton, device=CPU)
+    for tensor in task.net.state_dict().values():
+        tensor.add_(1) if tensor.dtype == torch.int64 else tensor.mul_(1.1).add_(0.01)
+    save_weights(folder / "given.pt", replace(task.weights(), mean=tuple(mean)))
+    return folder / "given.pt"
 
 
 def write_active_weights(params: Params, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from pose.tasks.fingerprint import changed_params
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
 # Of what weights were trained by; the rest are parameters.
 ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "epochs", "steps")
+INIT_KEYS = ("data", "code", "steps")  # of the weights that a training began from
 DEVICE_KEYS = ("operator", "instructions", "cudnn", "numpy", "opencv", "h5py")  # not all have each
 
 
@@ -43,6 +44,9 @@ class Fact:
 
 class _Unknown(str):
     """Why something cannot be found out."""
+
+
+IMPORTED = _Unknown("the weights do not say: they were imported, or trained elsewhere")
 
 
 class _Evaluated(Frozen):
@@ -109,9 +113,10 @@ def _of_metrics(path: Path) -> list[Fact]:
     return [
         _fact("task", evaluated.task),
         _metrics_in(path),
-        _evaluated_weights(evaluated, path.parent.parent),
+        _weights_file("weights", evaluated.weights, evaluated.file, path.parent.parent),
         *_of_runs(_runs_with(evaluated.weights)),
         *_params_now(evaluated.task, evaluated.trained, path.parent.parent / PARAMS),
+        *_of_init(evaluated.trained, path.parent.parent),
         *_of_training(evaluated.trained),
     ]
 
@@ -123,14 +128,14 @@ def _of_weights(path: Path) -> list[Fact]:
         metrics = _Unknown(f"no {paths.provenance} names the weights of the metrics")
     elif parse(_Evaluated, read_json(paths.provenance), str(paths.provenance)).weights != found:
         metrics = _Unknown(f"those of {paths.metrics} are of other weights")
-    nothing = _Unknown("the weights do not say: they were imported, or trained elsewhere")
     return [
         _fact("task", weights.task),
         _fact("metrics", metrics) if metrics else _metrics_in(paths.metrics),
         _fact("weights", {"md5": found, "file": str(path)}, f"{found} {path}"),
         *_of_runs(_runs_with(found)),
         *_params_now(weights.task, weights.provenance, PARAMS),
-        *_of_training(weights.provenance or nothing),
+        *_of_init(weights.provenance, Path()),
+        *_of_training(weights.provenance or IMPORTED),
     ]
 
 
@@ -171,12 +176,25 @@ def _params_now(task: str, trained: Mapping[str, Any], path: Path) -> list[Fact]
     return [_fact(PARAMS.name, changed, text or "has the values of the training")]
 
 
+def _of_init(trained: Mapping[str, Any], root: Path) -> list[Fact]:
+    """The weights that the training began from, if any, and what those come from."""
+    if not (found := trained.get("init")):
+        return []
+    fact = _weights_file("init", found, str(trained.get("task.init.weights")), root)
+    made: Mapping[str, Any] = {}
+    missing = _Unknown("these weights are not there")
+    if fact.value["there"]:
+        made, missing = load_weights(root / fact.value["file"]).provenance, IMPORTED
+    facts = [_fact(key, made.get(key, missing)) for key in INIT_KEYS]
+    return [fact, *(replace(one, name=f"init {one.name}") for one in (*_of_runs(_runs_with(found)), *facts))]
+
+
 def _of_training(trained: Mapping[str, Any] | _Unknown) -> list[Fact]:
     if isinstance(trained, _Unknown):
         return [_fact(name, trained) for name in (*ENVIRONMENT_KEYS, "parameters")]
     missing = _Unknown("not recorded")
     names = [*ENVIRONMENT_KEYS, *(name for name in DEVICE_KEYS if name in trained)]
-    parameters = {key: trained[key] for key in sorted(trained.keys() - set(names))}
+    parameters = {key: trained[key] for key in sorted(trained.keys() - {*names, "init"})}
     facts = [_fact(name, trained.get(name, missing)) for name in names]
     return [*facts, _fact("parameters", parameters or missing)]
 
@@ -201,16 +219,17 @@ def _metrics_in(path: Path) -> Fact:
     raise UserError(f"{path}: found {found}, expected the metrics of one task, as in metrics/TASK.json")
 
 
-def _evaluated_weights(evaluated: _Evaluated, root: Path) -> Fact:
-    """The weights that were evaluated, and whether they are still in their place."""
-    path, change = root / evaluated.file, ""
+def _weights_file(name: str, md5: str, file: str, root: Path) -> Fact:
+    """Weights that were used, and whether they are still in their place."""
+    path, change = root / file, ""
     if not path.is_file():
         change = "is gone"
-    elif file_hash(path) != evaluated.weights:
+    elif file_hash(path) != md5:
         change = "is another now"
-    value = {"md5": evaluated.weights, "file": evaluated.file, "there": not change}
-    text = f"{evaluated.weights} {evaluated.file}"
-    return _fact("weights", value, f"{text}, which {change}" if change else text)
+    text = f"{md5} {file}"
+    return _fact(
+        name, {"md5": md5, "file": file, "there": not change}, f"{text}, which {change}" if change else text
+    )
 
 
 # --- MLflow ---

@@ -20,8 +20,7 @@ from pose.experiments.presets import PARAMS, params_with
 from pose.experiments.subprocess_run import KINDS, Attempt, Kind, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
 from pose.params import load_params, parse_params
-from pose.training.data import TrainingData
-from pose.training.launch import process_count
+from pose.training.launch import check_inputs, process_count
 
 STEPS, KILLS = 8, 2
 WORKERS = (0, 1, 4)
@@ -71,10 +70,12 @@ def verify(
     every = max(1, steps // (2 * max(kills, 1)))
     _set(values, "train.checkpoint_every", every)
     params = parse_params(values, "params.yaml as changed")
+    if init := params.task(task).init:  # found from the folders of the runs too
+        _set(values, f"tasks.{task}.init.weights", str(Path(init.weights).resolve()))
+        params = parse_params(values)
     source = (prepared or params.prepared(task)).resolve()
     processes = process_count(params.train.processes)
-    # Here, where a mistake is one line and not one of each run.
-    data = TrainingData.load(params, task, processes=processes, prepared=source)
+    data = check_inputs(params, task, processes=processes, prepared=source)
     most = params.task(task).epochs * data.steps_per_epoch
     if steps > most:
         raise UserError(f"steps: found {steps}, expected at most the {most} of tasks.{task}.epochs")

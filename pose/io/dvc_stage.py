@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,25 +39,25 @@ def unchanged_inputs() -> Iterator[None]:
         raise UserError(f"{changes[0]}{more}: {why}")
 
 
+def require_dependency(path: str | Path, key: str) -> None:
+    """UserError if DVC runs a stage that does not depend on this file, which the parameter `key` names.
+
+    DVC would not run the stage again when the file changes.
+    """
+    address = os.environ.get("DVC_STAGE", "")
+    paths, _ = _dependencies(address)
+    if paths and not any(Path(os.path.abspath(path)).is_relative_to(one) for one in paths):
+        expected = f"expected a dependency of {address}; write `init: {path}` into its entry in dvc.yaml"
+        raise UserError(f"{key}: found {path}, {expected}")
+
+
 def _differing(before: Values, after: Values) -> list[str]:
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def _reader() -> Callable[[], tuple[Values, Values]]:
     """What reads all files and all parameters that are inputs of the stage that DVC runs."""
-    address = os.environ.get("DVC_STAGE")
-    try:
-        if not address:
-            raise ModuleNotFoundError
-        from dvc.dependency import ParamsDependency  # a second, which only a stage of DVC's pays
-        from dvc.repo import Repo
-    except ModuleNotFoundError:  # DVC is installed elsewhere, with pipx perhaps
-        return lambda: ({}, {})
-
-    with Repo() as repo:
-        [stage] = repo.stage.collect(address)
-    paths = [Path(one.fs_path) for one in stage.deps if not isinstance(one, ParamsDependency)]
-    params = [one for one in stage.deps if isinstance(one, ParamsDependency)]
+    paths, params = _dependencies(os.environ.get("DVC_STAGE", ""))
 
     def read() -> tuple[Values, Values]:
         files = {os.path.relpath(name): file_signature(name) for path in paths for name in _files(path)}
@@ -64,6 +65,22 @@ def _reader() -> Callable[[], tuple[Values, Values]]:
         return files, {f"{file}: {key}": value for file, values in flat for key, value in values.items()}
 
     return read
+
+
+@cache
+def _dependencies(address: str) -> tuple[list[Path], list[Any]]:
+    """Files and folders, and DVC's objects of parameters, that a stage depends on; none for no stage."""
+    try:
+        if not address:
+            raise ModuleNotFoundError
+        from dvc.dependency import ParamsDependency  # a second, which only a stage of DVC's pays
+        from dvc.repo import Repo
+    except ModuleNotFoundError:  # DVC is installed elsewhere, with pipx perhaps
+        return [], []
+    with Repo() as repo:
+        [stage] = repo.stage.collect(address)
+    paths = [Path(one.fs_path) for one in stage.deps if not isinstance(one, ParamsDependency)]
+    return paths, [one for one in stage.deps if isinstance(one, ParamsDependency)]
 
 
 def _files(path: Path) -> Iterator[str]:

@@ -21,6 +21,10 @@ class PoseNetwork(nn.Module):
         for head in self.heads:
             nn.init.constant_(head.bias[:channels], value)  # type: ignore[index]
 
+    def output_dims(self) -> dict[str, int]:
+        """Which dimension of a tensor is that of the output channels, by its name; others have none."""
+        return {name: 0 for name in self.state_dict() if name.startswith("heads.")}
+
 
 class Hourglass(nn.Module):
     """One scale: down by max-pooling, up by nearest neighbour, and a skip. inner: the next smaller scale."""
@@ -70,6 +74,11 @@ class Stacked(PoseNetwork):
             if stack < len(self.remap_features):
                 x = x + self.remap_features[stack](features) + self.remap_heatmaps[stack](output)
         return torch.stack(outputs, dim=1)
+
+    def output_dims(self) -> dict[str, int]:
+        """Those of the heads, and of the convolutions that map an output back to features."""
+        back = {f"remap_heatmaps.{stack}.weight": 1 for stack in range(len(self.remap_heatmaps))}
+        return super().output_dims() | back
 
 
 class Residual(nn.Module):

@@ -44,7 +44,8 @@ TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")]  # part o
 JpegQuality = Annotated[int, Field(ge=1, le=100)]
 Scale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE)]  # of an evaluated image
 Spread = Annotated[float, Field(ge=0, le=MAX_SPREAD)]
-FolderName = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
+FileName = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
+FolderName = FileName
 # The validators look at fields that the schema names before these: input_size, kind.
 # Sigma: of a target Gaussian, heatmap cells.
 Sigma = Annotated[float, Field(ge=0.25, le=128), AfterValidator(_within_heatmap)]

@@ -37,7 +37,7 @@ from pose.params.problem import (
     SingleInferenceParams,
     SingleParams,
 )
-from pose.params.task import AdversaryParams, OptimizerParams, ScheduleParams, TaskParams
+from pose.params.task import AdversaryParams, InitParams, OptimizerParams, ScheduleParams, TaskParams
 
 __all__ = [
     "AdversaryParams",
@@ -45,6 +45,7 @@ __all__ = [
     "CocoParams",
     "DatasetParams",
     "EvaluateParams",
+    "InitParams",
     "MultiAugmentParams",
     "MultiInferenceParams",
     "MultiParams",
@@ -140,6 +141,13 @@ class Params(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _no_task_begins_from_its_own_weights(self) -> Params:
+        for name, task in self.tasks.items():
+            if task.init and Path(task.init.weights).parts[:2] == ("models", name):
+                expected = "expected a copy elsewhere, since training replaces this file"
+                raise ValueError(f"tasks.{name}.init.weights: found {task.init.weights}, {expected}")
+        return self
+
     def _data_sets_are_known(self) -> Params:
         if both := self.datasets.keys() & PREPARED.keys():
             raise ValueError(

@@ -9,6 +9,7 @@ from pydantic import Field
 from pose.io.schema import Frozen
 from pose.models.limits import (
     Batch,
+    FileName,
     Rate,
     Share,
     TaskName,
@@ -34,6 +35,18 @@ class AdversaryParams(Frozen):
     gradient: Literal["input", "both"]
 
 
+class InitParams(Frozen):
+    """Model weights to begin from, see `pose.tasks.transfer`.
+
+    frozen: share of the steps in which the tensors taken whole stay as they are. lr_scale: of their learning
+    rate, beside the task's own; the others have the task's.
+    """
+
+    weights: FileName
+    frozen: Share
+    lr_scale: Rate
+
+
 class OptimizerParams(Frozen):
     name: Literal["rmsprop", "adam", "adamw"]
     weight_decay: Share
@@ -49,15 +62,16 @@ class ScheduleParams(Frozen):
 
 
 class TaskParams(Frozen):
-    """dataset: `lsp_mpii`, `coco`, or one of `datasets`. weights: of the loss terms, by name.
+    """dataset: `lsp_mpii`, `coco`, or one of `datasets`. init: None draws all initial weights.
 
-    clip: largest gradient norm, 0 for none.
+    weights: of the loss terms, by name. clip: largest gradient norm, 0 for none.
     """
 
     problem: Literal["single", "multi"]
     dataset: TaskName
     lr_scale: Rate
     network: NetworkParams
+    init: InitParams | None
     weights: dict[str, Weight]
     adversary: AdversaryParams | None
     epochs: Annotated[int, Field(ge=1, le=10**6)]

@@ -57,6 +57,8 @@ def _facts(run: Run) -> dict[str, str]:
     if run.val is not None and "epoch" in run.val:
         facts["Epochs"] = f"{run.val['epoch'].max():g} of {spec.epochs}"
     facts["Learning rate"] = f"{params.lr * spec.lr_scale:g} at its peak ({params.lr:g} × {spec.lr_scale:g})"
+    if spec.init:
+        facts["Began from"] = spec.init.weights
     # Single-person validation people are evaluated together with the test people.
     among = ", who are among those evaluated" if spec.problem == "single" else ""
     weights = {"last": "of the last step", "best": f"best on {run.val_samples}{among}"}

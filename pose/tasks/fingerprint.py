@@ -8,13 +8,16 @@ from typing import Any
 from pose.io.schema import flatten
 from pose.params import Params
 
+HASHES = ("data", "init")  # of the files that a run reads
 # Parameters that may differ between a run and its continuation; all others shape the weights or the history.
 FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
 FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes", "timeout"}
 
 
-def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
-    """Every parameter that shapes a run, by dotted key, and `data`, the hash of what it is trained on.
+def fingerprint(params: Params, name: str, data_hash: str, init_hash: str = "") -> dict[str, Any]:
+    """Every parameter that shapes a run, by dotted key, and the hashes of its files.
+
+    These are `data`, what it is trained on, and `init`, the weights that it begins from, if any.
 
     `epochs` is no part of it, so that it may be raised, nor is the number of processes: these two are part of
     a run's environment, which may change when it is resumed.
@@ -24,7 +27,8 @@ def fingerprint(params: Params, name: str, data_hash: str) -> dict[str, Any]:
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
     shape["task"] = params.task(name).model_dump(exclude={"epochs"})
     # The last bits of the metrics by which weights and thresholds are chosen depend on evaluate.batch.
-    return flatten(shape) | {"evaluate.batch": params.evaluate.batch, "data": data_hash}
+    hashes = {"data": data_hash} | ({"init": init_hash} if params.task(name).init else {})
+    return flatten(shape) | {"evaluate.batch": params.evaluate.batch} | hashes
 
 
 def changed_params(params: Params, name: str, trained: Mapping[str, Any]) -> dict[str, str]:
@@ -35,9 +39,13 @@ def changed_params(params: Params, name: str, trained: Mapping[str, Any]) -> dic
     now = fingerprint(params, name, "") | {"epochs": params.task(name).epochs}
     if now["train.precision"] == "auto":  # weights record what it stood for
         del now["train.precision"]
-    now.pop("data")
+
+    def has(values: Mapping[str, Any], key: str) -> bool:
+        return key in values or key.rpartition(".")[0] in values  # of a section that is null there
+
+    keys = [key for key in dict.fromkeys([*now, *trained]) if has(now, key) and has(trained, key)]
     return {
-        key: f"was {trained[key]!r}, is {value!r}"
-        for key, value in now.items()
-        if key in trained and trained[key] != value
+        key: f"was {trained.get(key)!r}, is {now.get(key)!r}"
+        for key in keys
+        if key not in HASHES and trained.get(key) != now.get(key)
     }

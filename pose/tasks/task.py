@@ -27,8 +27,9 @@ from pose.params import Params, SingleInferenceParams, TaskParams
 from pose.tasks.adversary import Adversary
 from pose.tasks.base import Problem, ProblemData, ProblemParams, Terms
 from pose.tasks.multi import MultiData, MultiPerson
-from pose.tasks.optimizers import build_optimizer, schedule_factor
+from pose.tasks.optimizers import build_optimizer, parameter_groups, schedule_factor
 from pose.tasks.single import SingleData, SinglePerson
+from pose.tasks.transfer import Transfer, transfer_weights
 
 PROBLEMS: dict[str, type[Problem]] = {"single": SinglePerson, "multi": MultiPerson}
 
@@ -75,12 +76,13 @@ class Model:
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """A model in training. lr: the peak learning rate."""
+    """A model in training. lr: the peak learning rate. transfer: what it has taken from given weights."""
 
     params: TaskParams
     lr: float
     optimizer: torch.optim.Optimizer
     adversary: Adversary | None = None
+    transfer: Transfer | None = None
 
     def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
         """One optimisation step, after `done` of `steps` steps.
@@ -89,7 +91,10 @@ class Task(Model):
         and weight * E(fake) is then part of the sum.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * schedule_factor(self.params.schedule, done, steps)
+            factor = schedule_factor(self.params.schedule, done, steps, start=group["start"])
+            group["lr"] = self.lr * group["lr_scale"] * factor
+        if self.transfer and self.params.init and self.params.init.frozen:
+            self.transfer.freeze(self.net, done < self.params.init.frozen * steps)
         image_B3HW = batch.inputs.image_B3HW
         output = self(image_B3HW)
         terms = self.problem.losses(output, batch.targets)
@@ -152,7 +157,10 @@ def load_model(
 
 
 def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.device) -> Task:
-    """A task with initial weights drawn from the seed; UserError if its parameters cannot be used."""
+    """A task with initial weights drawn from the seed, or taken from those that it begins from.
+
+    UserError if its parameters, or those weights, cannot be used.
+    """
     spec = params.task(name)
     problem = build_problem(params.problem(spec.problem), skeleton)
     if set(spec.weights) != set(problem.terms):
@@ -167,6 +175,8 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         settings: dict[str, Any] = {"device": device, "layout": layout, "autocast": autocast}
         adversary = Adversary(spec.adversary, joints=len(skeleton), **settings) if spec.adversary else None
+    transfer = transfer_weights(net, name, spec, problem) if spec.init else None
+    groups = parameter_groups(net, spec.init, transfer.whole if transfer else ())
     if params.train.compile and adversary:
         adversary.net.compile()
     lr = params.lr * spec.lr_scale
@@ -176,12 +186,14 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         network_params=spec.network,
         net=net,
         device=device,
+        mean=transfer.mean if transfer else NO_MEAN,
         autocast=autocast,
         run=torch.compile(net) if params.train.compile else None,
         params=spec,
         lr=lr,
-        optimizer=build_optimizer(list(net.parameters()), spec.optimizer, lr),
+        optimizer=build_optimizer(groups, spec.optimizer, lr),
         adversary=adversary,
+        transfer=transfer,
     )
 
 

@@ -102,10 +102,11 @@ class Ranks:
             for buffer in net.buffers():
                 dist.broadcast(buffer, src=0)
 
-    def wrap(self, net: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    def wrap(self, net: nn.Module, *, freezes: bool = False) -> Callable[[Tensor], Tensor] | None:
         """The network with its gradients averaged over the ranks in backward; None for one process.
 
-        Its buffers stay each rank's own, see `broadcast_buffers`.
+        Its buffers stay each rank's own, see `broadcast_buffers`. freezes: some of its parameters will need
+        no gradient for a while.
         """
         if self.count == 1:
             return None
@@ -114,9 +115,10 @@ class Ranks:
         # equal bits.
         on_cpu = all(weight.device.type == "cpu" for weight in net.parameters())
         fixed = self.count > 2 and (on_cpu or torch.are_deterministic_algorithms_enabled())
+        unused = fixed or freezes
         with warnings.catch_warnings():  # torch 2.13 renames the option to one that 2.11 does not know
             warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
-            return DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=fixed)
+            return DistributedDataParallel(net, broadcast_buffers=False, find_unused_parameters=unused)
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import torch
 
+from pose.io.dvc_stage import require_dependency
 from pose.io.errors import Interrupted, UserError
 from pose.io.paths import TaskPaths
 from pose.params import Params, load_params
+from pose.tasks.task import build_task
 from pose.tracking.base import NullTracker, Tracker
 from pose.training.data import TrainingData
 from pose.training.distributed import LOST_PEER, is_first_process, is_launched
@@ -29,6 +31,8 @@ def train_task(task: str) -> None:
     """
     end_with_parent(direct=is_launched())  # torchrun cannot end its processes if it is killed itself
     params = load_params()
+    if (init := params.task(task).init) and not is_launched():
+        require_dependency(init.weights, f"tasks.{task}.init.weights")
     if launch_if_several(params, task, "pose.cli", "train", task):
         return
     try:
@@ -46,10 +50,20 @@ def launch_if_several(
     """
     if is_launched() or (processes := process_count(params.train.processes)) == 1:
         return False
-    # Here, where a mistake is one line and not one of each process.
-    TrainingData.load(params, task, processes=processes, prepared=prepared)
+    check_inputs(params, task, processes=processes, prepared=prepared)
     launch(processes, module, *args)
     return True
+
+
+def check_inputs(params: Params, task: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
+    """The data of a task; UserError for data, or weights to begin from, that cannot be used.
+
+    For who starts several processes or runs: a mistake is then one line, and not one of each.
+    """
+    data = TrainingData.load(params, task, processes=processes, prepared=prepared)
+    if params.task(task).init:
+        build_task(params, task, skeleton=data.data.skeleton, device=torch.device("cpu"))
+    return data
 
 
 def launch(processes: int, module: str, *args: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -11,7 +10,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import torch
 from torch import Tensor
 
@@ -25,11 +23,12 @@ from pose.io.torch_file import load_tensors
 from pose.models.sync_norm import convert_sync_batch_norm
 from pose.models.weights import Weights, save_weights
 from pose.params import Params
-from pose.tasks.fingerprint import fingerprint
+from pose.tasks.fingerprint import HASHES, fingerprint
 from pose.tasks.task import build_task, load_model
 from pose.tracking.base import NullTracker, RunInfo, Status, Tracker
 from pose.training.checkpoint import Checkpoint, CheckpointManager
 from pose.training.code_version import code_digest
+from pose.training.compute import compute_settings
 from pose.training.data import TrainingData, Validator
 from pose.training.distributed import Ranks, is_first_process, process_group
 from pose.training.environment import environment, merge_environments
@@ -40,7 +39,6 @@ from pose.training.loop import TrainerConfig, TrainerState, fit
 log = logging.getLogger(__name__)
 
 LOG_EVERY = 20  # steps that a row of train.csv is the mean of
-CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
 StepCallback = Callable[[int, Mapping[str, float]], None]
 
 
@@ -103,9 +101,10 @@ class Trainer:
         self.task = build_task(params, name, skeleton=skeleton, device=select_device())
         self.precision = "bfloat16" if self.task.autocast else "float32"
         self._data_signature = self._read_data_signature()
-        data_hash = file_hash(*self.data.data.files)
+        data_hash, transfer = file_hash(*self.data.data.files), self.task.transfer
+        shape = fingerprint(params, name, data_hash, transfer.hash if transfer else "")
         # With what `precision: auto` stands for on this device.
-        self.fingerprint = fingerprint(params, name, data_hash) | {"train.precision": self.precision}
+        self.fingerprint = shape | {"train.precision": self.precision}
         self.code = code_digest(self.spec.problem)
         # No part of the fingerprint, but they decide at which steps the processes exchange what.
         intervals = {"epochs": self.spec.epochs, "checkpoint_every": params.train.checkpoint_every}
@@ -254,6 +253,9 @@ class Trainer:
         where = f"{self.task.device}"
         if self.ranks.count > 1:
             where = f"{self.ranks.count} processes on {where}"
+        if self.task.transfer and not self.state.step:
+            for line in self.task.transfer.lines:
+                self._log(line)
         weights = sum(parameter.numel() for parameter in self.task.net.parameters())
         size = f"{weights:,} weights, {len(self.data.rows):,} {self.data.data.unit} to train on"
         self._log(f"{size}, {self.config.steps:,} steps, {where} in {self.precision}")
@@ -262,7 +264,8 @@ class Trainer:
         params = flatten({"train": self.params.train.model_dump()}) | self.fingerprint
         params |= {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
         tags = {name: str(value) for name, value in self.environment.items()}
-        tags |= {"code": self.code, "data_hash": params.pop("data")}
+        hashes = {f"{key}_hash": params.pop(key) for key in HASHES if key in params}
+        tags |= {"code": self.code, **hashes}
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
         return RunInfo(self.name, params, tags, resumed, history, self.checkpoints.folder)
 
@@ -273,7 +276,8 @@ class Trainer:
                 convert_sync_batch_norm(net)
         if adversary:
             adversary.mean = self.ranks.mean
-        if wrapped := self.ranks.wrap(self.task.net):
+        freezes = bool(self.spec.init and self.spec.init.frozen)
+        if wrapped := self.ranks.wrap(self.task.net, freezes=freezes):
             self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
 
     @contextmanager
@@ -321,27 +325,3 @@ class Trainer:
         predict = partial(predict_batches, model, self.data.data, batch=self.params.evaluate.batch, flip=True)
         problem = model.problem.calibrate(self.data.data, predict)
         return replace(weights, inference=problem.inference_params())
-
-
-@contextmanager
-def compute_settings(params: Params) -> Iterator[None]:
-    """Threads and kernels as the parameters say; as they were before at the end of the block."""
-    threads, image_threads = torch.get_num_threads(), cv2.getNumThreads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(CUBLAS_WORKSPACE)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(params.train.threads)
-    if params.train.deterministic:  # no kernel whose result may differ from call to call
-        os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when CUDA is first used
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(image_threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
-        if workspace is None:
-            os.environ.pop(CUBLAS_WORKSPACE, None)

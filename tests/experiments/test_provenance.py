@@ -160,6 +160,25 @@ def test_imported_weights_know_nothing_of_their_training(workspace):
     assert "parameters  unknown: the weights do not say" in as_text(list(found.values()))
 
 
+def test_the_weights_that_a_training_began_from_are_led_back_one_step_further(workspace):
+    given, tuned = Path("models/hgpose/last.pt"), Path("models/tuned/last.pt")
+    init = {"init": file_hash(given), "task.init.weights": str(given)}
+    save_weights(tuned, replace(load_weights(given), task="tuned", provenance=TRAINED | init))
+    found = facts(str(tuned))
+    assert found["init"].value == {"md5": file_hash(given), "file": str(given), "there": True}
+    assert found["init run"].value["id"] == own_run()
+    assert found["init revision"].value == {"commit": head(), "changed": False}
+    assert {key: found[f"init {key}"].value for key in ("data", "code", "steps")} == {
+        key: TRAINED[key] for key in ("data", "code", "steps")
+    }
+    assert found["parameters"].value == PARAMETERS | {"task.init.weights": str(given)}
+    given.write_bytes(Path("models/imported/hgpose.pt").read_bytes())
+    found = facts(str(tuned))
+    assert found["init"].text.endswith(" models/hgpose/last.pt, which is another now")
+    assert found["init run"].value["id"] == own_run(), "the store still knows them"
+    assert found["init data"].text == "unknown: these weights are not there"
+
+
 def test_a_run_in_a_changed_repository_or_an_experiment_says_so(workspace, monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
     Path(".gitignore").write_text("# changed\n" + Path(".gitignore").read_text())

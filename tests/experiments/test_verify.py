@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, latest_checkpoint, wait_until, with_values, write_params_file
+from helpers import (
+    ROOT,
+    latest_checkpoint,
+    wait_until,
+    with_values,
+    write_given_weights,
+    write_params_file,
+)
 
 from pose.cli import run
 from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
@@ -146,6 +153,22 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     )
     assert "Traceback" not in (tmp_path / "kept/interrupted/log.txt").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "kept"}
+
+
+@pytest.mark.slow
+def test_verify_finds_equal_bits_of_a_run_that_begins_from_given_weights(
+    params: Params, prepared: Path, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pose.experiments.verify.WORKERS", (0,))
+    given = write_given_weights(params, "hgpose", tmp_path, joints=("r_knee", "tail"))
+    init = {"weights": given.name, "frozen": 0.5, "lr_scale": 0.5}
+    params = with_values(
+        params, {"train.processes": 1, "tasks.hgpose.epochs": 100, "tasks.hgpose.init": init}
+    )
+    write_params_file(tmp_path, params.model_dump())
+    assert verify("hgpose", steps=12, kills=2, prepared=prepared)
+    assert "differ" not in capsys.readouterr().out
 
 
 def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monkeypatch, capsys):

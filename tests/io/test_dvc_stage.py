@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from helpers import clean_environment, end_of, start_process, wait_until
 
+from pose.io.dvc_stage import require_dependency
+from pose.io.errors import UserError
+
 STAGE = """
 import time
 from pathlib import Path
@@ -85,6 +88,17 @@ def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, ch
     assert not lock.exists() or "work" not in lock.read_text()
     status, _, err = end_of(start_process("dvc", "repro", folder=project))
     assert status == 0 or "gone" in change, err
+
+
+def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project: Path, monkeypatch):
+    monkeypatch.chdir(project)
+    require_dependency("models/a.pt", "tasks.a.init.weights")  # outside of DVC
+    monkeypatch.setenv("DVC_STAGE", "work")
+    for path in ("one.txt", "data/inner/three.txt", project / "data/two.txt"):
+        require_dependency(path, "tasks.a.init.weights")
+    expected = "found models/a.pt, expected a dependency of work; write `init: models/a.pt` into its entry in"
+    with pytest.raises(UserError, match=f"^tasks.a.init.weights: {expected} dvc.yaml$"):
+        require_dependency("models/a.pt", "tasks.a.init.weights")
 
 
 def test_outside_dvc_nothing_is_compared(tmp_path: Path):

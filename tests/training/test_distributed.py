@@ -29,6 +29,7 @@ from helpers import (
     start_stage,
     wait_until,
     with_values,
+    write_given_weights,
     write_params_file,
 )
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -149,7 +150,9 @@ def played(
     for task in ("advpose", "advpose-ae"):
         adversary = {"start_fraction": 0.0, "weight": 1.0, "balance_rate": 0.1, "gamma": 1.5}
         changes |= {f"tasks.{task}.adversary.{key}": value for key, value in adversary.items()}
-    params = with_values(params, changes)
+    init = {"weights": str(write_given_weights(params, "hgpose", folder, joints=("r_knee", "tail")))}
+    fine_tuned = params.task("hgpose").model_dump() | {"init": init | {"frozen": 0.5, "lr_scale": 0.5}}
+    params = with_values(params, changes | {"tasks.fine-tuned": fine_tuned})
     images = with_every_second_image_empty(params, drawn_root, folder)
     make_workspace(folder, params, prepared, images, store=False)
     return Played(params, run_worker(2, "play", folder), folder)
