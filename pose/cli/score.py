@@ -29,10 +29,12 @@ def add(commands: Commands) -> None:
     arg("--bootstrap", type=count_or_zero, default=1000, metavar="N", help=samples)
     arg("--seed", type=count_or_zero, default=0, help="of these samples (default: %(default)s)")
 
-    more = "What a format does not hold is said in a line. Where it needs more than the file says, --truth tells."
+    more = "What OUT does not hold is said in a line. What IN does not say of its images, --truth does."
     arg = add_command(commands, "convert", _convert, "write predictions in another format", more)
     arg("source", type=Path, metavar="IN", help=known)
-    arg("target", type=Path, metavar="OUT", help="its suffix says the format, with --format where two have it")
+    arg(
+        "target", type=Path, metavar="OUT", help="its suffix says the format, with --format where two have it"
+    )
     arg("--format", choices=["json", "csv", "coco", "rows", "preds", "numpy"], help="of OUT")
     arg("--truth", type=Path, help=f"which images and people they are of: {truth}")
     arg("--skeleton", metavar="NAME", help=skeleton)
@@ -48,7 +50,7 @@ def _score(
     bootstrap: int,
     seed: int,
 ) -> None:
-    from pose.metrics.scoring import score_files
+    from pose.metrics.scoring.files import score_files
     from pose.metrics.scoring.text import FORMATS
 
     files = [predictions, *([other] if other else [])]
@@ -56,7 +58,9 @@ def _score(
     print(FORMATS[format](score))
 
 
-def _convert(source: Path, target: Path, format: str | None, truth: Path | None, skeleton: str | None) -> None:
-    from pose.metrics.scoring import convert
+def _convert(
+    source: Path, target: Path, format: str | None, truth: Path | None, skeleton: str | None
+) -> None:
+    from pose.metrics.scoring.files import convert
 
     print(f"{target}: {convert(source, target, format, truth, skeleton)}")

@@ -12,43 +12,42 @@ import numpy as np
 
 from pose.data.formats.matlab import read_mat
 from pose.data.formats.person_table import is_labelled
+from pose.data.prepare.categories import Joints
 from pose.io.errors import UserError, reading
 from pose.io.hdf5 import read_number_column
 from pose.keypoints.skeleton import built_in
-from pose.metrics.scoring.truth import Truth, Wanted, annotated_people, unnamed_images
+from pose.metrics.scoring.truth import Truth, annotated_people, unnamed_images
 
 HEAD_SIZE_OVER_DIAGONAL = 0.6  # PCKh's head size over the diagonal of MPII's head box
 SIZES = ("head_size", "reference_length", "image")
 
 
-def read_arrays(path: Path, wanted: Wanted) -> Truth:
+def read_arrays(path: Path, joints: Joints) -> Truth:
     """Arrays joints (N, K, 2 or 3), px and whether it is labelled; head_size, reference_length, image (N,).
 
     image: a number or name that people of the same image share.
     """
     with reading(path, "arrays of numpy"), np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    joints = arrays.get("joints", np.empty(0))
-    if joints.ndim != 3 or joints.shape[2] not in (2, 3) or joints.dtype.kind not in "fiu":
-        found = f"{joints.dtype} of shape {joints.shape}" if "joints" in arrays else "none"
+    keypoint = arrays.get("joints", np.empty(0))
+    if keypoint.ndim != 3 or keypoint.shape[2] not in (2, 3) or keypoint.dtype.kind not in "fiu":
+        found = f"{keypoint.dtype} of shape {keypoint.shape}" if "joints" in arrays else "none"
         raise UserError(f"{path}: joints: found {found}, expected numbers of shape (N, K, 2 or 3)")
-    people, num_joints = joints.shape[:2]
+    people, num_joints = keypoint.shape[:2]
     for name in SIZES:
         if name in arrays and arrays[name].shape != (people,):
             found = f"{name}: found shape {arrays[name].shape}"
             raise UserError(f"{path}: {found}, expected ({people},), one for each person of joints")
-    if wanted.skeleton is None or len(wanted.skeleton) != num_joints:
-        said = f"{len(wanted.skeleton)} in {wanted.skeleton.name}" if wanted.skeleton else "no names for them"
+    skeleton = joints.skeleton
+    if skeleton is None or len(skeleton) != num_joints:
+        said = f"{len(skeleton)} in {skeleton.name}" if skeleton else "no names for them"
         raise UserError(f"{path}: found {num_joints} joints and {said}, expected --skeleton with as many")
-    joint_NK2 = joints[..., :2].astype(np.float64)
+    joint_NK2 = keypoint[..., :2].astype(np.float64)
     labelled_NK = np.isfinite(joint_NK2).all(axis=2)
-    if joints.shape[2] == 3:
-        labelled_NK &= joints[..., 2] > 0
-    annotated = annotated_people(
-        *(joint_NK2, labelled_NK, wanted.skeleton),
-        head_size_N=arrays.get("head_size"),
-        length_N=arrays.get("reference_length"),
-    )
+    if keypoint.shape[2] == 3:
+        labelled_NK &= keypoint[..., 2] > 0
+    head_size_N, length_N = arrays.get("head_size"), arrays.get("reference_length")
+    annotated = annotated_people(joint_NK2, labelled_NK, skeleton, head_size_N=head_size_N, length_N=length_N)
     images, image_N = unnamed_images(arrays.get("image", np.arange(people)))
     return Truth(path, annotated, images, image_N, {"people": np.arange(people)})
 

@@ -19,7 +19,7 @@ from pose.io.files import check_regular_file
 from pose.io.hdf5 import open_h5
 from pose.metrics.pck import person_truth
 from pose.metrics.scoring.array_truth import read_arrays, read_gt_valid, read_mpii_h5
-from pose.metrics.scoring.truth import Truth, TruthImage, Wanted, annotated_people
+from pose.metrics.scoring.truth import Truth, TruthImage, annotated_people
 
 EXPECTED = (
     "annotations in COCO's format (.json), a prepared set (.h5 or its folder), gt_valid.mat or valid.h5 of"
@@ -27,10 +27,10 @@ EXPECTED = (
 )
 
 
-def read_truth(path: Path, wanted: Wanted) -> Truth:
+def read_truth(path: Path, joints: Joints) -> Truth:
     """Annotated people of any of these kinds; UserError, naming the file, for anything else.
 
-    Of a prepared folder those images that are evaluated. wanted: joints of a file that does not say them.
+    Of a prepared folder those images that are evaluated. joints: of a file that does not say them.
     """
     path = path.parent if path.name == FILE else path
     suffix = path.suffix.lower()
@@ -38,9 +38,9 @@ def read_truth(path: Path, wanted: Wanted) -> Truth:
         path, suffix = annotation_file(path, "validation"), ".json"
     check_regular_file(path, EXPECTED)
     if suffix in (".json", ".gz"):
-        return _of_images(path, _read_coco(path, wanted))
+        return _of_images(path, _read_coco(path, joints))
     if suffix == ".npz":
-        return read_arrays(path, wanted)
+        return read_arrays(path, joints)
     if suffix == ".mat":
         return read_gt_valid(path)
     if h5py.is_hdf5(path):
@@ -53,22 +53,14 @@ def read_truth(path: Path, wanted: Wanted) -> Truth:
     raise UserError(f"{path}: found something else, expected {EXPECTED}")
 
 
-def _read_coco(path: Path, wanted: Wanted) -> RawCoco:
+def _read_coco(path: Path, joints: Joints) -> RawCoco:
     if path.parent.name != "annotations":
-        return _normalised(path, path.parent, wanted)
+        return read_normalised(path.parent, path, joints, "stored").raw
     folder = path.parent.parent
     if (folder / FILE).is_file():
         return read_annotations(path, ImageSet(folder).skeleton)
     if (folder / PEOPLE_FILE).is_file():
         return read_annotations(path, PersonSet(folder / PEOPLE_FILE).skeleton)
-    return _normalised(path, folder, wanted)
-
-
-def _normalised(path: Path, folder: Path, wanted: Wanted) -> RawCoco:
-    joints = Joints(
-        *("--skeleton", wanted.skeleton, wanted.completes),
-        assumed=wanted.skeleton is not None,
-    )
     return read_normalised(folder, path, joints, "stored").raw
 
 

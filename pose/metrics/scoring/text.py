@@ -55,17 +55,20 @@ def _title(score: Score) -> list[str]:
     counts = [", ".join(f"{count:,} {name}" for name, count in one.items()) for one in score.counts]
     lines = [f"{' and '.join(map(str, score.files))} against {score.truth} ({score.skeleton})", *counts]
     if score.resamples:
-        of = f"of {score.resamples:,} samples of the images, seed {score.seed}"
-        lines.append(f"In brackets: where {LEVEL:g} % of the values lie, {of}.")
+        of = f"from {score.resamples:,} samples of the images (seed {score.seed})"
+        lines.append(f"In brackets: {LEVEL:g} % intervals, {of}.")
     return lines
 
 
 def _cells(score: Score) -> list[list[str]]:
     """The header and a line for each metric."""
-    header = ["", *(path.name for path in score.files)]
-    if len(score.files) == 2:
-        header.append(f"{score.files[1].name} - {score.files[0].name}")
-    return [header, *([f"{row.table} {row.metric}", *_values(row)] for row in score.rows)]
+    header = ["", *map(str, score.files), *(["second - first"] if len(score.files) == 2 else [])]
+    return [header, *([_name(row), *_values(row)] for row in score.rows)]
+
+
+def _name(row: Row) -> str:
+    at = "@" if row.metric[0].isdigit() else " "  # PCKh@0.5, COCO AP
+    return f"{row.table}{at}{row.metric}"
 
 
 def _values(row: Row) -> list[str]:

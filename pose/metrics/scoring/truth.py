@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,6 @@ class Truth:
     @property
     def skeleton(self) -> Skeleton:
         return self.people.skeleton
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user says of the joints. skeleton: None if nothing. completes: what categories do not say."""
-
-    skeleton: Skeleton | None = None
-    completes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def annotated_people(
