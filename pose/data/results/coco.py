@@ -44,16 +44,13 @@ def read_coco(path: Path, joints: int | None = None) -> Results:
         numbers = [entry["keypoints"] for entry in entries]
         keypoint_NK3 = np.array(numbers, dtype=np.float64).reshape(len(entries), joints, 3)
         score_N = np.array([entry["score"] for entry in entries], dtype=np.float64)
-        categories = sorted({int(entry.get("category_id", PERSON)) for entry in entries})
+        category = int(entries[0].get("category_id", PERSON)) if entries else PERSON
     if not (np.isfinite(score_N).all() and (np.abs(keypoint_NK3) < FAR).all()):
         raise UserError(f"{path}: found NaN or a number beyond {FAR:g}, expected px and scores")
-    if len(categories) > 1:
-        found = ", ".join(map(str, categories))[:100]
-        raise UserError(f"{path}: found category_id {found}, expected people of one category")
     images = [
         ImageResult(
             People(keypoint_NK3[rows, :, :2], keypoint_NK3[rows, :, 2], score_N[rows]), image_id=image_id
         )
         for image_id, rows in people_of.items()
     ]
-    return Results(images, None, joints, path, category=categories[0] if categories else PERSON)
+    return Results(images, None, joints, path, category=category)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,9 +85,9 @@ def read_joints_json(path: Path) -> Results:
 def read_joints_csv(path: Path) -> Results:
     """What `write_joints_csv` wrote. It has no images without people, and no sizes."""
     with reading(path, f"CSV with columns {', '.join(COLUMNS)}"):
-        lines = read_bytes(path).decode("utf-8", errors="surrogateescape").splitlines()
+        text = io.StringIO(read_bytes(path).decode("utf-8", errors="surrogateescape"), newline="")
         images: dict[tuple[str, str, str], dict[str, list[dict[str, str]]]] = {}
-        for row in csv.DictReader(lines):
+        for row in csv.DictReader(text):
             people = images.setdefault((row["file"], row["frame"], row["seconds"]), {})
             people.setdefault(row["person"], []).append(row)
         first = next((joints for people in images.values() for joints in people.values()), [])

@@ -33,14 +33,14 @@ class Measure:
     sample: how often each image counts, (B, I) -> the metrics. counts: what counts, in words.
     """
 
-    of: tuple[int, ...]
+    of: frozenset[int]
     images: int
     sample: Callable[[np.ndarray], Samples]
     counts: dict[str, int]
 
 
-def measures(results: Results, truth: Truth, *, by_joint: bool = False) -> list[Measure]:
-    """What can be measured of predictions that are located and have the truth's joints.
+def measures(results: Results, truth: Truth, *, by_joint: bool = False) -> dict[str, Measure]:
+    """What can be measured, by what it is of, of predictions that are located and have the truth's joints.
 
     Of predictions of people PCKh and PCK, where sizes are known. Of images with COCO's annotations OKS AP and
     AR: of all of them or, where people are predicted, of theirs, if these are all of them and have
@@ -49,11 +49,11 @@ def measures(results: Results, truth: Truth, *, by_joint: bool = False) -> list[
     rows = [one.row for one in results.images if one.row is not None]
     if not rows:
         ids = [image["id"] for image in truth.raw.images] if truth.raw else []
-        return [_of_images(results, truth, ids, by_joint)] if ids else []
-    found = [_of_people(results, truth, np.array(rows), by_joint)]
+        return {"images": _of_images(results, truth, ids, by_joint)} if ids else {}
+    found = {"people": _of_people(results, truth, np.array(rows), by_joint)}
     ids = sorted({int(one.image_id) for one in results.images if one.image_id is not None})
     if results.has_scores and truth.raw and truth.raw.people_of.keys() >= set(ids) and _are_all(rows, truth):
-        found.append(_of_images(results, truth, ids, by_joint))
+        found["images"] = _of_images(results, truth, ids, by_joint)
     return found
 
 
@@ -81,7 +81,7 @@ def _of_people(results: Results, truth: Truth, row_N: np.ndarray, by_joint: bool
         "with reference length": int((people.length_N > 0).sum()),
         "images": len(images),
     }
-    return Measure(tuple(row_N.tolist()), len(images), sample, counts)
+    return Measure(frozenset(row_N.tolist()), len(images), sample, counts)
 
 
 def _warn_of_strangers(
@@ -126,4 +126,4 @@ def _of_images(results: Results, truth: Truth, ids: Sequence[int], by_joint: boo
         "people": sum(is_labelled_person(one) for image_id in ids for one in truth.raw.people_of[image_id]),
         "people predicted": len(entries),
     }
-    return Measure(tuple(sorted(ids)), len(ids), sample, counts)
+    return Measure(frozenset(ids), len(ids), sample, counts)

@@ -56,54 +56,52 @@ def score(
     predictions and truth do not belong together or nothing can be measured.
     """
     found = [measures(in_order_of(locate(one, truth), truth), truth, by_joint=by_joint) for one in files]
-    pairs = list(zip(*found, strict=False))  # one file may have no confidences and no AP
+    kinds = [kind for kind in found[0] if kind in found[-1]]  # one file may have no confidences, so no AP
     rows: list[Row] = []
-    for pair in pairs:
-        first, other = pair[0], pair[-1]
+    for kind in kinds:
+        first, other = found[0][kind], found[-1][kind]
         if first.of != other.of:
-            both = len({*first.of} & {*other.of})
-            raise UserError(
-                f"{files[-1].path}: found predictions of others than {files[0].path} has ({both:,} of"
-                f" {len(first.of):,} in both), expected the same people"
-            )
-        rows += _rows(pair, resamples, seed)
+            both = f"{len(first.of & other.of):,} of {len(first.of):,} of these"
+            raise UserError(f"{files[-1].path}: found {both}, expected all {kind} of {files[0].path}")
+        rows += _rows([one[kind] for one in found], resamples, seed)
     if not rows:
-        have = "no head sizes, no reference lengths and no COCO annotations that fit"
+        have = "no head sizes, no reference lengths and no COCO annotations for both"
         raise UserError(f"{truth.path}: nothing to measure {files[0].path} by, found {have}")
-    counts = tuple(pair[0].counts for pair in pairs)
     return Score(
-        *(tuple(one.path for one in files), truth.path, truth.skeleton.name, counts, tuple(rows)),
-        *(resamples, seed),
+        files=tuple(one.path for one in files),
+        truth=truth.path,
+        skeleton=truth.skeleton.name,
+        counts=tuple(found[0][kind].counts for kind in kinds),
+        rows=tuple(rows),
+        resamples=resamples,
+        seed=seed,
     )
 
 
-def _rows(pair: Sequence[Measure], resamples: int, seed: int) -> list[Row]:
-    images = pair[0].images
-    values = [_flat(one.sample(np.ones((1, images), dtype=np.int64))) for one in pair]
-    drawn: list[list[dict[tuple[str, str], np.ndarray]]] = [[] for _ in pair]
-    for times_BI in samples(images, resamples, seed):
-        for one, of_file in zip(pair, drawn, strict=True):
-            of_file.append(_flat(one.sample(times_BI)))
+def _rows(files: Sequence[Measure], resamples: int, seed: int) -> list[Row]:
+    values, images = [_values(one, resamples, seed) for one in files], files[0].images
     rows = []
     for key in values[0]:
-        value = [float(one[key][0]) for one in values]
-        if np.isnan(value).any():
-            continue
-        value_B = [
-            np.concatenate([chunk[key] for chunk in of_file]) if of_file else None for of_file in drawn
-        ]
-        estimates = tuple(_estimate(*one) for one in zip(value, value_B, strict=True))
-        difference = None
-        if len(pair) == 2:
-            apart_B = None if value_B[0] is None or value_B[1] is None else value_B[1] - value_B[0]
-            difference = _estimate(value[1] - value[0], apart_B)
-        rows.append(Row(*key, estimates, difference))
+        of_files = [one[key] for one in values]
+        if not any(np.isnan(value_B[0]) for value_B in of_files):
+            difference = _estimate(of_files[1] - of_files[0], images) if len(files) == 2 else None
+            estimates = tuple(_estimate(value_B, images) for value_B in of_files)
+            rows.append(Row(*key, estimates, difference))
     return rows
+
+
+def _values(measure: Measure, resamples: int, seed: int) -> dict[tuple[str, str], np.ndarray]:
+    """By table and metric its value, then those of the samples, which are the same for all files."""
+    every = np.ones((1, measure.images), dtype=np.int64)
+    chunks = [_flat(measure.sample(one)) for one in (every, *samples(measure.images, resamples, seed))]
+    return {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
 
 
 def _flat(tables: Samples) -> dict[tuple[str, str], np.ndarray]:
     return {(table, name): value_B for table, row in tables.items() for name, value_B in row.items()}
 
 
-def _estimate(value: float, value_B: np.ndarray | None) -> Estimate:
-    return Estimate(value, None if value_B is None else interval(value_B))
+def _estimate(value_B: np.ndarray, images: int) -> Estimate:
+    """value_B: the value itself, then those of the samples."""
+    low, high = interval(value_B[1:], images)
+    return Estimate(float(value_B[0]), None if np.isnan(low) else (low, high))
