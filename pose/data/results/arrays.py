@@ -56,7 +56,7 @@ def write_preds(path: Path, results: Results) -> None:
     if path.suffix == ".mat":
         import scipy.io  # here, since training must not need it
 
-        scipy.io.savemat(path, {PREDS: preds_NK2})
+        scipy.io.savemat(path, {PREDS: preds_NK2}, do_compression=True)
         return
     with create_h5(path) as file:
         write_column(file, PREDS, preds_NK2)

@@ -86,8 +86,12 @@ def read_joints_csv(path: Path) -> Results:
     """What `write_joints_csv` wrote. It has no images without people, and no sizes."""
     with reading(path, f"CSV with columns {', '.join(COLUMNS)}"):
         text = io.StringIO(read_bytes(path).decode("utf-8", errors="surrogateescape"), newline="")
+        reader = csv.DictReader(text)
+        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
+            found = ", ".join(reader.fieldnames or ())[:200] or "none"
+            raise UserError(f"{path}: no column {', '.join(missing)}, found {found}")
         images: dict[tuple[str, str, str], dict[str, list[dict[str, str]]]] = {}
-        for row in csv.DictReader(text):
+        for row in reader:
             people = images.setdefault((row["file"], row["frame"], row["seconds"]), {})
             people.setdefault(row["person"], []).append(row)
         first = next((joints for people in images.values() for joints in people.values()), [])

@@ -141,7 +141,7 @@ DAMAGED = {
         {"images": [{"file": "a", "people": [{"score": 1, "joints": [{"joint": "nose", "x": 1}]}]}]},
         "image 1: cannot be read as people with their joints .*'y'",
     ),
-    "a.csv": (b"file,x\nb,1\n", "cannot be read as CSV .*'frame'"),
+    "a.csv": (b"file,x\nb,1\n", "no column frame, seconds, person, .*, found file, x"),
     "a.npy": (b"\x93NUMPY", "cannot be read as arrays of numpy"),
     "a.mat": (b"MATLAB", "cannot be read as a MATLAB file"),
 }
