@@ -66,18 +66,17 @@ def new_dataset(
         "single": sum(len(image.people) for image in shown if image.split == "train"),
         "multi": of_split["train"] - of_split["train"] // HELD_OUT_PART,
     }
-    values["datasets"][name] = CommentedMap(spec.model_dump())
+    values["datasets"][name] = _flow_lists(spec.model_dump())
     values["datasets"].fa.set_block_style()
     for task, problem in tasks.items():
         values["tasks"][task] = _task(name, problem, counts[problem], params)
         pipeline["stages"]["train"]["foreach"][task] = _item(name, problem, pipeline)
         pipeline["stages"]["report"]["deps"] += _outputs(task, pipeline["stages"]["train"]["foreach"][task])
     pipeline["stages"]["report"]["deps"].append(str(prepared_folder(name)))
-    stage, stages = _stage(name, spec, pipeline), pipeline["stages"]
-    stages.insert(list(stages).index("prepare_coco") + 1, f"prepare_{name}", stage)
+    pipeline["stages"][f"prepare_{name}"] = _stage(name, spec, pipeline)
     parse_params(YAML(typ="safe").load(as_yaml(values)), f"{PARAMS} with data set {name}")
-    write_text(PARAMS, as_yaml(values))
-    write_text(PIPELINE, as_yaml(pipeline))
+    write_text(PARAMS, _spaced(as_yaml(values)))
+    write_text(PIPELINE, _spaced(as_yaml(pipeline)))
     notes = [line for one in read for line in one.file.changes.lines(one.file.raw.path.name)]
     found = ", ".join(f"{split} {of_split[split]:,} images" for split in of_split)
     people = sum(len(image.people) for image in shown)
@@ -128,14 +127,27 @@ def _stage(name: str, spec: DatasetParams, pipeline: Any) -> CommentedMap:
     deps = ["stages/prepare.py", *coco, "pose/data/person_set.py", *spec.sources]
     if spec.skeleton and Path(spec.skeleton).suffix:
         deps.append(spec.skeleton)
-    params = CommentedSeq(
-        ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
-    )
-    params.fa.set_flow_style()
+    read = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
     return CommentedMap(
         desc=f"data set {name} -> its images, or people, and the annotations of each split",
         cmd=f"python -m stages.prepare {name}",
         deps=deps,
-        params=params,
+        **_flow_lists({"params": read}),
         outs=[prepared_folder(name).as_posix()],
     )
+
+
+def _flow_lists(values: dict[str, Any]) -> CommentedMap:
+    """With lists in one line each."""
+    found = CommentedMap(values)
+    for key, value in values.items():
+        if isinstance(value, list):
+            found[key] = CommentedSeq(value)
+            found[key].fa.set_flow_style()
+    return found
+
+
+def _spaced(text: str) -> str:
+    """Blank lines before sections, where entries were added at the end of one."""
+    text = re.sub(r"(\n(?:datasets|stages):[^\n]*)\n+(?= )", r"\1\n", text)
+    return re.sub(r"(\n +[^\n]+)\n(?=[^\s#])", r"\1\n\n", text)
