@@ -88,8 +88,8 @@ def read_joints_csv(path: Path) -> Results:
         text = io.StringIO(read_bytes(path).decode("utf-8", errors="surrogateescape"), newline="")
         reader = csv.DictReader(text)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            found = ", ".join(reader.fieldnames or ())[:200] or "none"
-            raise UserError(f"{path}: no column {', '.join(missing)}, found {found}")
+            columns = ", ".join(reader.fieldnames or ())[:200] or "none"
+            raise UserError(f"{path}: no column {', '.join(missing)}, found {columns}")
         images: dict[tuple[str, str, str], dict[str, list[dict[str, str]]]] = {}
         for row in reader:
             people = images.setdefault((row["file"], row["frame"], row["seconds"]), {})
