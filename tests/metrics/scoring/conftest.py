@@ -7,20 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raw_sets import near
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.results import write_results
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
-
-
-def near(joint_NK2: np.ndarray, spread: float, seed: int = 0) -> People:
-    """People whose joints are so many px off, at random, unlabelled ones somewhere."""
-    rng = np.random.default_rng(seed)
-    found_NK2 = np.nan_to_num(joint_NK2, nan=20.0) + rng.normal(0, spread, joint_NK2.shape)
-    score_NK = rng.uniform(0.2, 1, joint_NK2.shape[:2])
-    return People(found_NK2, score_NK, score_NK.mean(axis=1))
 
 
 @pytest.fixture

@@ -10,16 +10,21 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from helpers import COCO
+from helpers import COCO, annotation_file_content, image_entry, person_entry, write_annotations
+from raw_sets import near
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
-from pose.data.results import read_results
+from pose.data.prepare.dataset import prepare_dataset
+from pose.data.results import read_results, write_results
 from pose.io.errors import UserError
+from pose.keypoints.people import People
 from pose.metrics.scoring.files import score_files
 from pose.metrics.scoring.read_truth import read_truth
 from pose.metrics.scoring.score import Score
+from pose.params import DatasetParams, Params
+from pose.tasks.single import SingleData
 
 Write = Callable[..., Path]
 UNSAID = Joints("--skeleton")
@@ -127,6 +132,26 @@ def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images: Ima
     assert {one.table for one in sure.rows} == {"PCK", "COCO"}
     assert {one.values[0].value for one in sure.rows if one.table == "PCK"} == {100}
     assert [one.values[0].value for one in sure.rows if one.metric == "AP"] == [pytest.approx(1)]
+
+
+def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(params: Params, tmp_path: Path):
+    entries = [image_entry(number) for number in range(1, 13)]
+    people = [person_entry(number, (number + 2) // 2, area=2000.0 + number) for number in range(1, 21)]
+    write_annotations(tmp_path, "train2017", annotation_file_content(entries, people))
+    source = str(tmp_path / "coco")
+    own = {"sources": [source], "problems": ["single"], "skeleton": None, "category": None, "joints": {}}
+    spec = DatasetParams(**own, assume_joints=False, validation=0.5)
+    prepare_dataset("own", spec, tmp_path / "own", params=params.prepare, seed=1, workers=1)
+    data = SingleData(PersonSet(tmp_path / "own" / "people.h5"), params.single, max_val=0)
+    rows = data.rows("evaluation")
+    found = near(data.people.joint_NK2[rows], 3.0)
+    each = [People(*(column[[n]] for column in vars(found).values())) for n in range(len(rows))]
+    write_results(tmp_path / "own.h5", data.results("hgpose", each, rows), "rows")
+    score = score_files([tmp_path / "own.h5"], data.people.path, resamples=10)
+    expected = data.score(each, rows)
+    for table in ("PCK", "COCO"):
+        found_row = {one.metric: one.values[0].value for one in score.rows if one.table == table}
+        assert found_row == pytest.approx(expected[table], abs=0.01)
 
 
 def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_images(images: ImageSet):
