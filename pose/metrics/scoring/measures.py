@@ -88,14 +88,17 @@ def _warn_of_strangers(
     results: Results, predicted_NK2: np.ndarray, people: PersonTruth, truth: Truth
 ) -> None:
     """Predictions that are no nearer to their own person than to the next one are of others, most likely."""
-    if len(predicted_NK2) < FEW:
-        return
-    labelled_NK = people.labelled_NK & np.isfinite(predicted_NK2).all(axis=2)
+    next_NK2 = np.roll(people.joint_NK2, 1, axis=0)
+    is_known_NK = np.isfinite(predicted_NK2 + people.joint_NK2 + next_NK2).all(axis=2)
 
     def distance(true_NK2: np.ndarray) -> float:
-        return float(np.nanmedian(np.hypot(*np.moveaxis(predicted_NK2 - true_NK2, 2, 0))[labelled_NK]))
+        return float(np.median(np.linalg.norm((predicted_NK2 - true_NK2)[is_known_NK], axis=1)))
 
-    if labelled_NK.any() and distance(people.joint_NK2) >= distance(np.roll(people.joint_NK2, 1, axis=0)):
+    if (
+        len(people.joint_NK2) >= FEW
+        and is_known_NK.any()
+        and distance(people.joint_NK2) >= distance(next_NK2)
+    ):
         log.warning(
             "%s: people are predicted no nearer to their own in %s than to others: is the order the same?",
             *(results.path, truth.path),
