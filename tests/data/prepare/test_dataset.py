@@ -129,10 +129,10 @@ def test_one_of_several_categories_is_chosen_by_its_name(tmp_path: Path):
     ("change", "message"),
     [
         ({"name": "rat"}, "found two categories 'mouse', expected a name of its own for each"),
-        ({"keypoints": "nose"}, "found 'nose', expected a list of names"),
-        ({"keypoints": []}, "has no list of keypoints to say which joints it has, expected the list, or"),
+        ({"keypoints": "nose"}, "keypoints: found nose, expected a list of names"),
+        ({"keypoints": []}, "found categories 'mouse', expected one with a list of keypoints"),
         ({"keypoints": [*MOUSE, "nose"]}, "expected a name of its own for each"),
-        ({"keypoints": MOUSE[:3]}, "found 12 entries, expected 9: x, y and flag of 3 joints"),
+        ({"keypoints": MOUSE[:3], "skeleton": []}, "found 12 entries, expected 9: x, y and flag of 3 joints"),
         ({"skeleton": [[1, 9]]}, "found joint 8, expected 0 to 3"),
         ({"skeleton": ["x"]}, "skeleton: found ['x'], expected pairs of joints, counted from 1"),
     ],
@@ -143,7 +143,7 @@ def test_a_category_that_cannot_be_used_is_one_line(tmp_path: Path, change: dict
         content["categories"].append(content["categories"][0] | {"id": 4})
     found = refused(tmp_path, content)
     assert "annotations.json: " in found
-    assert message in found.replace("categories 'mouse', expected one with", "category 'mouse': has no")
+    assert message in found
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_t
     assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
     assert "ids that another source has too, all numbered anew: 3" in str(summary)
     write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
-    with pytest.raises(UserError, match=r"again.json: image .*1.jpg is in .*annotations.json too"):
+    with pytest.raises(UserError, match=r"annotations.json: image .*1.jpg is in .*again.json too"):
         prepare(tmp_path, tmp_path / "a")
 
 
