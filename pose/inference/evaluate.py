@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pose.data.results import write_results
 from pose.inference.predictor import predict_batches, select_device
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, file_hash, remove_stale_temp_files, write_json
@@ -82,7 +83,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     for file, table in data.tables(people, rows).items():
         with atomic_write(paths.plots / f"{file}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f")
-    data.write_predictions(paths.predictions(problem.predictions_suffix), name, people, rows)
+    predictions = paths.predictions(problem.predictions_suffix)
+    write_results(predictions, data.results(name, people, rows), problem.predictions_format)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
     digits = problem.score_digits
