@@ -18,7 +18,8 @@ FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tas
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
     *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/synthetic/", "data/threads.py"),
-    *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/results.py"),
+    *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/refine.py"),
+    "inference/results.py",
     *(
         "io/command.py",
         "io/dvc_stage.py",
