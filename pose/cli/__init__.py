@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pose.cli import experiments, pipeline, predict, published
+from pose.cli import dataset, experiments, pipeline, predict, published
 from pose.io.command import run_command
 
 EXAMPLES = """\
 examples:
   pose train hgpose                  what `dvc repro train@hgpose` runs; resumes where it was interrupted
+  pose new-dataset data/hand         train on your own images: `dvc repro evaluate@hand`
   pose predict photo.jpg --weights models/hgpose/last.pt
   pose predict photos/ clip.mp4 --weights models/hgpose-ae/last.pt --out drawn --format csv
   pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
@@ -25,7 +26,7 @@ The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run 
 
 # Without any arguments these, and `pose` itself, show their help.
 NEED_ARGUMENTS = (
-    *("train", "evaluate", "link-data", "predict", "gate", "show", "verify"),
+    *("train", "evaluate", "link-data", "new-dataset", "predict", "gate", "show", "verify"),
     *("import-weights", "export-weights"),
 )
 
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show versions")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (pipeline, predict, experiments, published):
+    for module in (pipeline, dataset, predict, experiments, published):
         module.add(commands)
     return root
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError
 from pose.io.files import read_text, write_text
-from pose.io.schema import read_yaml
 from pose.params import Params, parse_params
 
 PARAMS, PRESETS = Path("params.yaml"), Path("presets")
@@ -50,9 +49,7 @@ def apply_preset(name: str, params: Path = PARAMS, folder: Path = PRESETS) -> li
     """
     values, changes = _with_preset(name, params, folder)
     if changes:
-        text = io.StringIO()
-        _yaml().dump(values, text)
-        write_text(params, text.getvalue())
+        write_text(params, as_yaml(values))
     return changes
 
 
@@ -66,8 +63,12 @@ def _with_preset(name: str, params: Path, folder: Path) -> tuple[Any, list[Chang
     if name not in names:
         raise UserError(f"preset: found {name!r}, expected one of: {', '.join(names)}")
     preset = folder / f"{name}.yaml"
-    values = _load(params)
-    changes = [change for change in _merge(values, _load(preset), params, preset) if change.old != change.new]
+    values = load_commented(params)
+    changes = [
+        change
+        for change in _merge(values, load_commented(preset), params, preset)
+        if change.old != change.new
+    ]
     _parsed(values, name, params)
     return values, changes
 
@@ -89,28 +90,9 @@ def _merge(
             yield Change(key, old, new)
 
 
-def _load(path: Path) -> Any:
-    """A YAML mapping with its comments and the spelling of its numbers."""
-    read_yaml(path)  # whose errors name the file
-    return _yaml().load(read_text(path))
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.width = 4096  # lines stay as long as they are
-    yaml.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    return yaml
-
-
 def _parsed(values: Any, name: str, params: Path) -> Params:
-    text = io.StringIO()
-    _yaml().dump(values, text)
-    return parse_params(YAML(typ="safe").load(text.getvalue()), f"{params} with preset {name}")
+    return parse_params(YAML(typ="safe").load(as_yaml(values)), f"{params} with preset {name}")
 
 
 def _as_text(value: Any) -> str:
-    text = io.StringIO()
-    _yaml().dump([value], text)
-    return text.getvalue().strip().removeprefix("- ").partition(" #")[0].strip()
+    return as_yaml([value]).strip().removeprefix("- ").partition(" #")[0].strip()

@@ -78,7 +78,6 @@ class TrainParams(Frozen):
     compile: bool
     deterministic: bool
     sync_batch_norm: bool
-    validate_every: Count
     val_samples: CountOrZero
     train_samples: CountOrZero
     checkpoint_every: Count

@@ -9,6 +9,7 @@ from pydantic import Field
 from pose.io.schema import Frozen
 from pose.models.limits import (
     Batch,
+    Count,
     FileName,
     Rate,
     Share,
@@ -64,7 +65,7 @@ class ScheduleParams(Frozen):
 class TaskParams(Frozen):
     """dataset: `lsp_mpii`, `coco`, or one of `datasets`. init: None draws all initial weights.
 
-    weights: of the loss terms, by name. clip: largest gradient norm, 0 for none.
+    weights: of the loss terms, by name. validate_every: epochs. clip: largest gradient norm, 0 for none.
     """
 
     problem: Literal["single", "multi"]
@@ -75,6 +76,7 @@ class TaskParams(Frozen):
     weights: dict[str, Weight]
     adversary: AdversaryParams | None
     epochs: Annotated[int, Field(ge=1, le=10**6)]
+    validate_every: Count
     batch: Batch
     optimizer: OptimizerParams
     schedule: ScheduleParams

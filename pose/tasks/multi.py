@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE = "COCO"  # of the metrics in metrics/TASK.json
+HELD_OUT_PART = 5  # of small sets no more than a fifth is held out
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ class MultiData(ProblemData):
             return self.images.rows("validation")
         rows = self.images.rows("train")
         count = self.params.held_out if isinstance(self.params, MultiParams) else 0
-        held_out = self.drawn(rows, count)
+        held_out = self.drawn(rows, min(count, len(rows) // HELD_OUT_PART))
         if subset == "train":
             return np.setdiff1d(rows, held_out)
         val = held_out if len(held_out) else rows

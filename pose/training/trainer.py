@@ -125,7 +125,7 @@ class Trainer:
             steps=min(steps, max_steps or steps),
             steps_per_epoch=per_epoch,
             log_every=LOG_EVERY,
-            validate_every=params.train.validate_every * per_epoch,
+            validate_every=self.spec.validate_every * per_epoch,
             checkpoint_every=params.train.checkpoint_every,
             checkpoint_seconds=60 * params.train.checkpoint_minutes,
         )

@@ -31,8 +31,8 @@ EVERY, STEPS = 2, 12
 
 def create(folder: Path, params: Params, task: str, prepared: Path) -> SubprocessRun:
     """A run of which a checkpoint is written at every second step, and when it ends."""
-    changes = {"train.processes": 1, "train.checkpoint_every": EVERY, "train.validate_every": 100}
-    changes |= {"multi.thresholds.tune": False, f"tasks.{task}.epochs": 100}
+    changes = {"train.processes": 1, "train.checkpoint_every": EVERY, "multi.thresholds.tune": False}
+    changes |= {f"tasks.{task}.{key}": 100 for key in ("epochs", "validate_every")}
     return SubprocessRun.create(folder, task, STEPS, prepared, with_values(params, changes))
 
 

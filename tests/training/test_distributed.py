@@ -144,7 +144,7 @@ def played(
         "train.precision": "float32",
         "lr": 1e-4,  # at a higher one tiny networks are chaotic: rounding grows tenfold with every step
         "tasks.advpose-ae.epochs": 15,
-        "train.validate_every": 5,
+        **{f"tasks.{task}.validate_every": 5 for task in params.tasks},
         "multi.thresholds.tune": True,
     }
     for task in ("advpose", "advpose-ae"):

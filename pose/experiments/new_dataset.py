@@ -1,0 +1,153 @@
+"""A data set of one's own, written into params.yaml and dvc.yaml: its stage and tasks. `pose new-dataset`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from pose.data.prepare.dataset import describe, read_sources, split_images
+from pose.experiments.yaml_file import as_yaml, load_commented
+from pose.io.errors import UserError
+from pose.io.files import write_text
+from pose.io.paths import prepared_folder, prepared_set
+from pose.models.limits import TaskName
+from pose.params import DatasetParams, Params, parse_params
+from pose.tasks.multi import HELD_OUT_PART
+
+PARAMS, PIPELINE = Path("params.yaml"), Path("dvc.yaml")
+BASES = {"single": "hgpose", "multi": "hgpose-ae"}  # whose parameters a new task has
+SUFFIXES = {"single": "", "multi": "-ae"}  # of the tasks' names
+STEPS = 1500  # about so many are trained
+VALIDATIONS = 10
+BATCHES = 4  # of an epoch, at least
+VALIDATION = 0.2  # share of the images, where the sources do not say
+
+
+def new_dataset(
+    sources: Sequence[str],
+    *,
+    name: str | None = None,
+    skeleton: str | None = None,
+    category: str | None = None,
+    problems: Sequence[str] = tuple(BASES),
+) -> list[str]:
+    """Add a data set with a stage and a task for each problem to this workspace; returns what to say of it.
+
+    name: by default that of the first source. UserError, before anything is written, for sources that cannot
+    be used, and for a name that is taken or is none.
+    """
+    name = name or re.sub(r"[^\w.-]+", "-", Path(sources[0]).resolve().stem).strip("-.")
+    values, pipeline = load_commented(PARAMS), load_commented(PIPELINE)
+    params = parse_params(YAML(typ="safe").load(as_yaml(values)), str(PARAMS))
+    tasks = {name + SUFFIXES[problem]: problem for problem in problems}
+    _check_names(name, tasks, params, pipeline)
+    spec = DatasetParams(
+        sources=[*sources],
+        problems=[*problems],  # type: ignore[list-item]  # which the command line checks
+        skeleton=skeleton,
+        category=category,
+        joints={},
+        assume_joints=False,
+        validation=VALIDATION,
+    )
+    read = read_sources(name, spec, params.prepare.coco.exif)
+    images, rule = split_images(read, spec, params.seed)
+    shown = [image for image in images if image.people and not image.file.missing]
+    of_split = Counter(image.split for image in shown)
+    counts = {
+        "single": sum(len(image.people) for image in shown if image.split == "train"),
+        "multi": of_split["train"] - of_split["train"] // HELD_OUT_PART,
+    }
+    values["datasets"][name] = _flow_lists(spec.model_dump())
+    values["datasets"].fa.set_block_style()
+    for task, problem in tasks.items():
+        values["tasks"][task] = _task(name, problem, counts[problem], params)
+        pipeline["stages"]["train"]["foreach"][task] = _item(name, problem, pipeline)
+        pipeline["stages"]["report"]["deps"] += _outputs(task, pipeline["stages"]["train"]["foreach"][task])
+    pipeline["stages"]["report"]["deps"].append(str(prepared_folder(name)))
+    pipeline["stages"][f"prepare_{name}"] = _stage(name, spec, pipeline)
+    parse_params(YAML(typ="safe").load(as_yaml(values)), f"{PARAMS} with data set {name}")
+    write_text(PARAMS, _spaced(as_yaml(values)))
+    write_text(PIPELINE, _spaced(as_yaml(pipeline)))
+    notes = [line for one in read for line in one.file.changes.lines(one.file.raw.path.name)]
+    found = ", ".join(f"{split} {of_split[split]:,} images" for split in of_split)
+    people = sum(len(image.people) for image in shown)
+    return [
+        f"data set {name}: {found}, {people:,} people with joints",
+        describe(read[0].file.raw.skeleton),
+        rule,
+        *notes,
+        f"{PARAMS}: datasets.{name}, {', '.join(f'tasks.{task}' for task in tasks)}",
+        f"{PIPELINE}: prepare_{name}, {', '.join(f'train@{task}, evaluate@{task}' for task in tasks)}",
+        f"train on it: dvc repro {' '.join(f'evaluate@{task}' for task in tasks)}",
+    ]
+
+
+def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any) -> None:
+    try:
+        TypeAdapter(TaskName).validate_python(name)
+    except ValidationError:
+        raise UserError(f"--name: found {name!r}, expected letters, digits, '_', '.' and '-'") from None
+    taken = [*params.datasets, *(task for task in tasks if task in params.tasks)]
+    if name in taken or f"prepare_{name}" in pipeline["stages"] or any(task in taken for task in tasks):
+        raise UserError(f"--name: found {name}, which {PARAMS} or {PIPELINE} has already, expected another")
+
+
+def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap:
+    """The parameters of a task of so many training samples."""
+    base, processes = params.task(BASES[problem]), params.train.processes
+    multiple = processes if isinstance(processes, int) else 1
+    batch = max(multiple, min(base.batch, samples // BATCHES // multiple * multiple))
+    epochs = math.ceil(STEPS / max(1, samples // batch))
+    task = {"extends": BASES[problem], "dataset": name, "epochs": epochs, "batch": batch}
+    return CommentedMap(task | {"validate_every": max(1, epochs // VALIDATIONS)})
+
+
+def _item(name: str, problem: str, pipeline: Any) -> CommentedMap:
+    """The entry of `foreach`: as that of the task which it extends, with other data."""
+    base = pipeline["stages"]["train"]["foreach"][BASES[problem]]
+    return CommentedMap({**base, "data": prepared_set(name, problem).as_posix()})
+
+
+def _outputs(task: str, item: CommentedMap) -> list[str]:
+    """What the report reads of a task."""
+    return [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{item['ending']}"]
+
+
+def _stage(name: str, spec: DatasetParams, pipeline: Any) -> CommentedMap:
+    coco = [one for one in pipeline["stages"]["prepare_coco"]["deps"] if one.startswith("pose/")]
+    deps = ["stages/prepare.py", *coco, "pose/data/person_set.py", *spec.sources]
+    if spec.skeleton and Path(spec.skeleton).suffix:
+        deps.append(spec.skeleton)
+    read = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
+    return CommentedMap(
+        desc=f"data set {name} -> its images, or people, and the annotations of each split",
+        cmd=f"python -m stages.prepare {name}",
+        deps=deps,
+        **_flow_lists({"params": read}),
+        outs=[prepared_folder(name).as_posix()],
+    )
+
+
+def _flow_lists(values: dict[str, Any]) -> CommentedMap:
+    """With lists in one line each."""
+    found = CommentedMap(values)
+    for key, value in values.items():
+        if isinstance(value, list):
+            found[key] = CommentedSeq(value)
+            found[key].fa.set_flow_style()
+    return found
+
+
+def _spaced(text: str) -> str:
+    """Blank lines before sections, where entries were added at the end of one."""
+    text = re.sub(r"(\n(?:datasets|stages):[^\n]*)\n+(?= )", r"\1\n", text)
+    return re.sub(r"(\n +[^\n]+)\n(?=[^\s#])", r"\1\n\n", text)
