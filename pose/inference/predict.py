@@ -52,7 +52,7 @@ def predict(
     done, errors = list[Path](), list[str]()
 
     def find(images: list[np.ndarray]) -> list[People]:
-        return [people.above(min_score) for people in predictor.predict(images, [box] * len(images))]
+        return predictor.predict(images, [box] * len(images), min_score=min_score)
 
     hidden = None if len(target_of) > 1 else True  # None: where there is no terminal
     for source, target in tqdm(target_of.items(), desc=predictor.task, unit="file", disable=hidden):

@@ -77,13 +77,17 @@ class SinglePerson(Problem):
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
-        upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
-        joint_cell, score_BK = decode(torch.stack(upright).mean(dim=0).float(), target=self.params.target)
+        joint_cell, score_BK = decode(self.mean_heatmap(outputs), target=self.params.target)
         joint_px, scores = to_px(joint_cell.double().cpu().numpy()), score_BK.cpu().numpy()
         return [
             People(transform(invert(affine), joint)[None], score_K[None], score_K.mean(keepdims=True))
             for joint, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True)
         ]
+
+    def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:
+        """The mean of the outputs' heatmaps, BKhw, of the images as they are."""
+        upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
+        return torch.stack(upright).mean(dim=0).float()
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]
