@@ -1,6 +1,7 @@
 """COCO's ten numbers from pycocotools' matches, for images that count any number of times.
 
-I images, D detections in descending order of score, T OKS thresholds (0.50 to 0.95). pycocotools matches
+I images, D detections in descending order of score, M of them that found somebody, T OKS thresholds (0.50 to
+0.95). pycocotools matches
 detections with people image by image and then goes through the detections of all images, best first; only
 the second part depends on which images there are. Counting an image n times is as if it were there n times.
 """
@@ -22,14 +23,16 @@ ALL = "all"
 class MatchRecords:
     """The matches of people of one range of sizes.
 
-    image_D: index of each detection's image. right_TD: whether it found somebody. counted_TD: False where it
-    is neither right nor wrong (on a crowd, on somebody of another size). people_I: who can be found. recalls:
-    at which precision is read.
+    image_D: index of each detection's image. counted_TD: 1, or 0 for a detection that is neither right nor
+    wrong (on a crowd, on somebody of another size). found_M: which detections found somebody at any
+    threshold. right_TM: 1 at the thresholds at which they did. people_I: who can be found. recalls: at which
+    precision is read.
     """
 
     image_D: np.ndarray
-    right_TD: np.ndarray
     counted_TD: np.ndarray
+    found_M: np.ndarray
+    right_TM: np.ndarray
     people_I: np.ndarray
     recalls: np.ndarray
 
@@ -50,9 +53,16 @@ class MatchRecords:
         right_TD = np.concatenate(matched, axis=1)
         counted_TD = np.logical_not(np.concatenate(ignored, axis=1))
         order = order[np.any(counted_TD, axis=0)[order]]  # the others change nothing
-        right_TD = (right_TD & counted_TD)[:, order].astype(np.float64)
-        counted_TD = counted_TD[:, order].astype(np.float64)
-        return MatchRecords(np.array(image_D, dtype=np.int64)[order], right_TD, counted_TD, people_I, recalls)
+        right_TD, counted_TD = (right_TD & counted_TD)[:, order], counted_TD[:, order]
+        found_M = np.flatnonzero(right_TD.any(axis=0))
+        return MatchRecords(
+            image_D=np.array(image_D, dtype=np.int64)[order],
+            counted_TD=counted_TD.astype(np.float32),  # counts up to 2^24 are exact in it, and quick
+            found_M=found_M,
+            right_TM=right_TD[:, found_M].astype(np.float32),
+            people_I=people_I,
+            recalls=recalls,
+        )
 
     def precision_and_recall(self, times_I: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(T,) mean precision over recalls and (T,) largest recall; NaN where nobody can be found.
@@ -61,18 +71,19 @@ class MatchRecords:
         """
         people = int(times_I @ self.people_I)
         if not people:
-            nothing = np.full(len(self.right_TD), np.nan)
+            nothing = np.full(len(self.right_TM), np.nan)
             return nothing, nothing
-        times_D = times_I[self.image_D]
-        right_TD = np.cumsum(self.right_TD * times_D, axis=1)
-        precision_TD = right_TD / (np.cumsum(self.counted_TD * times_D, axis=1) + EPSILON)
-        precision_TD = np.maximum.accumulate(precision_TD[:, ::-1], axis=1)[:, ::-1]
-        # Behind the last detection nobody more is found.
-        precision_TD = np.pad(precision_TD, ((0, 0), (0, 1)))
-        recall_TD = right_TD / people
-        at_TR = [np.searchsorted(recall_D, self.recalls) for recall_D in recall_TD]
-        precision_T = np.take_along_axis(precision_TD, np.array(at_TR), axis=1).mean(axis=1)
-        return precision_T, recall_TD[:, -1] if recall_TD.shape[1] else np.zeros(len(recall_TD))
+        times_D = times_I[self.image_D].astype(np.float32)
+        # Only where somebody is found recall rises, and precision is the highest from there on.
+        counted_TM = np.cumsum(self.counted_TD * times_D, axis=1)[:, self.found_M].astype(np.float64)
+        right_TM = np.cumsum(self.right_TM * times_D[self.found_M], axis=1).astype(np.float64)
+        precision_TM = right_TM / (counted_TM + EPSILON)
+        precision_TM = np.maximum.accumulate(precision_TM[:, ::-1], axis=1)[:, ::-1]
+        precision_TM = np.pad(precision_TM, ((0, 0), (0, 1)))  # behind the last one nobody more is found
+        recall_TM = right_TM / people
+        at_TR = np.array([np.searchsorted(recall_M, self.recalls) for recall_M in recall_TM])
+        precision_T = np.take_along_axis(precision_TM, at_TR, axis=1).mean(axis=1)
+        return precision_T, recall_TM[:, -1] if len(self.found_M) else np.zeros(len(recall_TM))
 
 
 @dataclass(frozen=True)
