@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE = "COCO"  # of the metrics in metrics/TASK.json
-HELD_OUT_PART = 5  # of small sets no more than a fifth is held out
+HELD_OUT_PART = 4  # of small sets no more than a quarter is held out
 
 
 @dataclass(frozen=True)
