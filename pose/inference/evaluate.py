@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pose.data.results import write_results
 from pose.inference.predictor import predict_batches, select_device
 from pose.inference.refine import Refiner
 from pose.io.dvc_stage import require_dependency
@@ -90,7 +91,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     for file, table in data.tables(people, rows).items():
         with atomic_write(paths.plots / f"{file}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f")
-    data.write_predictions(paths.predictions(problem.predictions_suffix), name, people, rows)
+    predictions = paths.predictions(problem.predictions_suffix)
+    write_results(predictions, data.results(name, people, rows), problem.predictions_format)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
     provenance = {"task": name, "file": str(path), "weights": weights_hash}

@@ -60,17 +60,17 @@ class OwnRow:
 def comparison_table(
     run: Run, own: Sequence[OwnRow], columns: Sequence[str], digits: int, notes: Sequence[str]
 ) -> Table:
-    """Our rows, then the published ones of the problem."""
-    rows, root = [], run.params.data.root
+    """Our rows, then the published ones of the problem, for runs of sets that those are of."""
+    rows = []
     for row in own:
         places = {column: f"{row.table}.{row.names.get(column, column)}" for column in columns}
         found = {column: run.metrics[place] for column, place in places.items() if place in run.metrics}
         if found:
             count = f", {run.metrics[row.count]:,.0f} {run.unit}" if row.count in run.metrics else ""
-            cells = (Cell(f"{run.task}, {row.what}"), Cell(root + count), *_cells(found, columns, digits))
+            cells = (Cell(f"{run.task}, {row.what}"), Cell(run.data + count), *_cells(found, columns, digits))
             rows.append(Row(cells, marked=True))
     for other in PUBLISHED:
-        if other.problem == run.spec.problem:
+        if other.problem == run.spec.problem and run.is_built_in:
             network = Cell(other.network, below=other.source, url=other.url)
             rows.append(Row((network, Cell(other.images), *_cells(other.metrics, columns, digits))))
     return Table(("Network", "Evaluated on", *columns), rows, 2, notes)

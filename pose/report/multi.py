@@ -102,7 +102,12 @@ def comparison(run: Run, data: MultiData | None) -> Block:
             f"Thresholds, {tuned}: peaks above {detection:g}, tags at most {tag:g} apart; "
             f"by distance alone, joints at most {distance:g} of the image's longer side apart."
         )
-    return Block("Published metrics", caution=(words,), table=comparison_table(run, OWN_ROWS, TEN, 3, notes))
+    table = comparison_table(run, OWN_ROWS, TEN, 3, notes)
+    return (
+        Block("Published metrics", caution=(words,), table=table)
+        if run.is_built_in
+        else Block("Metrics", table=table)
+    )
 
 
 def precision_chart(path: Path, run: Run) -> Chart:

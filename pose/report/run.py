@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pose.io.paths import TaskPaths
+from pose.io.paths import PREPARED, TaskPaths
 from pose.metrics.monitored import MONITORED, Metric, monitored_in
 from pose.params import Params, TaskParams
 from pose.report.files import read_history, read_metrics, try_read
@@ -46,6 +46,16 @@ class Run:
     def spec(self) -> TaskParams:
         """Its parameters."""
         return self.params.task(self.task)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is of a set that published metrics are of, or of its synthetic likeness."""
+        return self.spec.dataset in PREPARED
+
+    @property
+    def data(self) -> str:
+        """What its data are called."""
+        return self.params.data.root if self.is_built_in else self.spec.dataset
 
     @property
     def unit(self) -> str:

@@ -59,6 +59,8 @@ def _facts(run: Run) -> dict[str, str]:
     facts["Learning rate"] = f"{params.lr * spec.lr_scale:g} at its peak ({params.lr:g} × {spec.lr_scale:g})"
     if spec.init:
         facts["Began from"] = spec.init.weights
+    if spec.problem == "single" and "COCO.AP" in run.metrics:
+        facts["Average precision in annotated boxes"] = f"{run.metrics['COCO.AP']:.3f}"
     # Single-person validation people are evaluated together with the test people.
     among = ", who are among those evaluated" if spec.problem == "single" else ""
     weights = {"last": "of the last step", "best": f"best on {run.val_samples}{among}"}

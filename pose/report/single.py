@@ -15,7 +15,7 @@ from pose.io.errors import UserError
 from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
-from pose.metrics.pck import PCK, PCKH, normalised_distance
+from pose.metrics.pck import PCK, PCKH, normalised_distance, person_truth
 from pose.params import Params
 from pose.report.common import (
     OwnRow,
@@ -58,6 +58,9 @@ SETS = {"lsp": "LSP", "lspet": "LSPET", "mpii": "MPII"}
 
 def comparison(run: Run, data: SingleData | None) -> Block:
     """Our metrics beside the published ones, and whether they can be compared."""
+    if not run.is_built_in:
+        groups = () if data is None else tuple(data.skeleton.groups)
+        return Block("Metrics", table=comparison_table(run, OWN_ROWS, ("Mean", "Weighted", *groups), 1, ()))
     train_N, test_N = (
         np.array([]) if data is None else data.people.source_N[data.rows(subset)]
         for subset in ("train", "evaluation")
@@ -108,14 +111,15 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
     true_NK2, labelled_NK = people.joint_NK2[row_N], people.labelled_NK[row_N]
     head_N = people.head_size_N[row_N]
     has_head_N = np.isfinite(head_N) & (head_N > 0)
-    limit_N = np.where(has_head_N, PCKH * head_N, PCK * data.reference_length(row_N))
+    limit_N = np.where(has_head_N, PCKH * head_N, PCK * person_truth(people, row_N).length_N)
     flip = skeleton.flip_index
     # Distances over the largest that is right: at most 1 is right. twin: from the left or right counterpart.
     error_NK = normalised_distance(predictions.joint_NK2, true_NK2, labelled_NK, limit_N)
     twin_NK = normalised_distance(predictions.joint_NK2, true_NK2[:, flip], labelled_NK[:, flip], limit_N)
     error_NK[:, np.setdiff1d(np.arange(len(skeleton)), skeleton.scored_joints)] = np.nan
     count_N = (~np.isnan(error_NK)).sum(axis=1)
-    enough = np.flatnonzero(count_N >= MIN_JOINTS)
+    least = min(MIN_JOINTS, (len(skeleton.scored_joints) + 1) // 2)
+    enough = np.flatnonzero(count_N >= least)
     # Beyond 3 a joint is lost, however far: one far off is not worse than three wrong ones.
     mean_error = np.nansum(np.minimum(error_NK[enough], 3), axis=1) / count_N[enough]
     ranked = enough[np.argsort(mean_error, kind="stable")].tolist()
@@ -128,9 +132,7 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
         person = predictions.joint_NK2[number], predictions.score_NK[number]
         return _draw(run.params, data, int(row_N[number]), *person, caption)
 
-    order = (
-        f"{len(ranked):,} evaluated people with {MIN_JOINTS} labelled joints or more, by their mean error."
-    )
+    order = f"{len(ranked):,} evaluated people with {least} labelled joints or more, by their mean error."
     return best_and_worst(ranked, run.params.report.people, image, unit="people", order=order, legend=LEGEND)
 
 
@@ -139,11 +141,12 @@ def data_table(data: SingleData) -> Table:
     people, splits = data.people, ("train", "validation", "test", "unused")
     labelled_N = people.labelled_NK.any(axis=1)
     rows = []
-    for source, name in SETS.items():
+    for source in dict.fromkeys([*SETS, *people.source_N.tolist()]):
         of_set_N = labelled_N & (people.source_N == source)
         counts = [int((of_set_N & (people.split_N == split)).sum()) for split in splits]
         if any(counts):
-            rows.append(number_row(name, [f"{count:,}" for count in (*counts, sum(counts))]))
+            numbers = [f"{count:,}" for count in (*counts, sum(counts))]
+            rows.append(number_row(SETS.get(source, source), numbers))
     columns = ("People with labelled joints", *(split.capitalize() for split in splits), "All")
     return Table(columns, rows)
 

@@ -27,6 +27,7 @@ from pose.data.batch import Batch, MultiTargets
 from pose.data.image_set import ImageSet
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
+from pose.data.results import write_results
 from pose.inference.predictor import predict_dataset
 from pose.io.errors import UserError
 from pose.keypoints.people import People
@@ -218,7 +219,7 @@ def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: Mul
 
     rows, path = data.rows("evaluation"), tmp_path / "found.json"
     people = [annotated(data.images, row) for row in rows.tolist()]
-    data.write_predictions(path, "hgpose-ae", people, rows)
+    write_results(path, data.results("hgpose-ae", people, rows), "coco")
     results = json.loads(path.read_text())
     with_people = data.images.id_I[np.intersect1d(rows, data.images.row_N)]
     assert {result["image_id"] for result in results} == set(with_people.tolist())

@@ -1,0 +1,243 @@
+"""Data sets of one's own: sources of any format, joints of any skeleton, either problem."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import raw_sets as raw
+from helpers import COCO, ROOT, noise
+
+from pose.data.image_set import ImageSet
+from pose.data.person_set import PersonSet
+from pose.data.prepare.dataset import prepare_dataset
+from pose.data.prepare.summary import Summary
+from pose.io.errors import UserError
+from pose.io.images import encode_jpeg
+from pose.metrics.truth import check_truth
+from pose.params import DatasetParams, load_params
+
+PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(update={"pack_size": 96})
+MOUSE = ["nose", "ear_left", "ear_right", "tail"]
+LIMBS = [[1, 2], [1, 3], [1, 4]]
+POINTS = [40, 20, 2, 30, 10, 2, 50, 12, 1, 44, 50, 2]  # of a mouse: x, y, flag
+
+
+def mice(folder: Path, count: int = 6, **category: Any) -> dict[str, Any]:
+    """A COCO-format file with a mouse in each image, and its images."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images, mice = [], []
+    for number in range(1, count + 1):
+        (folder / "images" / f"{number}.jpg").write_bytes(encode_jpeg(noise(number), 95))
+        images.append({"id": number, "file_name": f"{number}.jpg"})
+        mice.append({"id": number, "image_id": number, "category_id": 3, "keypoints": POINTS})
+        mice[-1] |= {"bbox": [25, 5, 30, 50]}
+    entry = {"id": 3, "name": "mouse", "keypoints": MOUSE, "skeleton": LIMBS} | category
+    return {"images": images, "annotations": mice, "categories": [entry]}
+
+
+def write(folder: Path, content: dict[str, Any], name: str = "annotations.json") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
+    """The prepared folder of a data set named `own`."""
+    defaults = {"problems": ["single", "multi"], "skeleton": None, "category": None, "joints": {}}
+    defaults |= {"assume_joints": False, "validation": 0.5, "sources": [str(source) for source in sources]}
+    spec = DatasetParams.model_validate(defaults | values)
+    summary = prepare_dataset(
+        "own", spec, folder / "out", params=PREPARE, seed=1, check=check_truth, workers=1
+    )
+    return folder / "out", summary
+
+
+def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
+    source = write(tmp_path / "mice", content)
+    with pytest.raises(UserError) as error:
+        prepare(tmp_path, source, **values)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- a file of an annotation tool ----
+
+
+def test_other_joints_than_people_s_are_prepared_for_both_problems(tmp_path: Path):
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", mice(tmp_path / "mice")))
+    images, people = ImageSet(out), PersonSet(out / "people.h5")
+    assert images.skeleton == people.skeleton
+    skeleton = people.skeleton
+    assert (skeleton.name, skeleton.joints) == ("mouse", tuple(MOUSE))
+    assert (skeleton.limbs, skeleton.flips) == (((0, 1), (0, 2), (0, 3)), ((1, 2),))
+    assert len(images) == len(people) == 6
+    np.testing.assert_array_equal(people.joint_NK2[0], np.reshape(POINTS, (-1, 3))[:, :2])
+    np.testing.assert_array_equal(images.joint_NK2, people.joint_NK2)
+    assert people.visible_NK[0].tolist() == [1, 1, 0, 1]
+    np.testing.assert_array_equal(people.centre_N2[0], [39.5, 29.5])
+    assert people.scale_N[0] * 200 == 50
+    assert people.name(0) == "1.jpg"
+    assert sorted(set(people.split_N.tolist())) == ["train", "validation"]
+    assert "flips: ear_left - ear_right; sigmas: 0.07 for each joint" in str(summary)
+
+
+def test_a_skeleton_file_completes_the_joints_of_the_source_or_replaces_them(tmp_path: Path):
+    source = write(tmp_path / "mice", mice(tmp_path / "mice"))
+    completes = tmp_path / "more.yaml"
+    completes.write_text("sigmas: [0.02, 0.03, 0.03, 0.1]\nreference: [nose, tail]\nflips: []\n")
+    out, _ = prepare(tmp_path, source, skeleton=str(completes))
+    skeleton = PersonSet(out / "people.h5").skeleton
+    assert (skeleton.sigmas, skeleton.reference, skeleton.flips) == ((0.02, 0.03, 0.03, 0.1), (0, 3), ())
+    whole = tmp_path / "whole.yaml"
+    whole.write_text("joints: [tail, nose, left ear, right ear]\n")
+    out, summary = prepare(tmp_path, source, skeleton=str(whole))
+    people = PersonSet(out / "people.h5")
+    assert people.skeleton.joints == ("tail", "nose", "left ear", "right ear")
+    np.testing.assert_array_equal(people.joint_NK2[0, :2], [[44, 50], [40, 20]])
+    assert "joints put into the order of own: 1 (first: 'nose')" in str(summary)
+
+
+def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path: Path):
+    content = mice(tmp_path / "mice", name="skater", keypoints=[*COCO.joints], skeleton=[])
+    for one in content["annotations"]:
+        one["keypoints"] = [*POINTS, *[0] * 39]
+    out, _ = prepare(tmp_path, write(tmp_path / "mice", content), problems=["single"])
+    assert PersonSet(out / "people.h5").skeleton == COCO
+    assert not (out / "coco.h5").exists()
+
+
+def test_one_of_several_categories_is_chosen_by_its_name(tmp_path: Path):
+    content = mice(tmp_path / "mice")
+    content["categories"].append({"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []})
+    content["annotations"].append(
+        {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+    )
+    source = write(tmp_path / "mice", content)
+    with pytest.raises(
+        UserError, match=r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"
+    ):
+        prepare(tmp_path, source)
+    out, _ = prepare(tmp_path, source, category="mouse")
+    assert len(PersonSet(out / "people.h5")) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "rat"}, "found two categories 'mouse', expected a name of its own for each"),
+        ({"keypoints": "nose"}, "keypoints: found nose, expected a list of names"),
+        ({"keypoints": []}, "found categories 'mouse', expected one with a list of keypoints"),
+        ({"keypoints": [*MOUSE, "nose"]}, "expected a name of its own for each"),
+        ({"keypoints": MOUSE[:3], "skeleton": []}, "found 12 entries, expected 9: x, y and flag of 3 joints"),
+        ({"skeleton": [[1, 9]]}, "found joint 8, expected 0 to 3"),
+        ({"skeleton": ["x"]}, "skeleton: found ['x'], expected pairs of joints, counted from 1"),
+    ],
+)
+def test_a_category_that_cannot_be_used_is_one_line(tmp_path: Path, change: dict[str, Any], message: str):
+    content = mice(tmp_path / "mice", **{} if "name" in change else change)
+    if "name" in change:
+        content["categories"].append(content["categories"][0] | {"id": 4})
+    found = refused(tmp_path, content)
+    assert "annotations.json: " in found
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("flips: [[ear_left, whisker]]", "flips: found joint 'whisker', expected one of the 4 in joints"),
+        ("sigmas: [0.1, 0.1]", "found 2 sigmas, expected 4 numbers above 0, or none"),
+        ("sigma: [0.1]", "unknown key sigma"),
+        ("- 1", "more.yaml: found list, expected keys and values"),
+        ("joints: [nose, tail]", "found 'ear_left' is none of the joints of own"),
+    ],
+)
+def test_a_skeleton_file_that_does_not_fit_is_one_line(tmp_path: Path, yaml: str, message: str):
+    (tmp_path / "more.yaml").write_text(yaml)
+    content = mice(tmp_path / "mice")
+    assert message in refused(tmp_path, content, skeleton=str(tmp_path / "more.yaml"))
+
+
+def test_a_skeleton_of_no_name_and_a_folder_with_nothing_in_it_are_one_line(tmp_path: Path):
+    assert "found 'dog', expected one of aic, " in refused(tmp_path, mice(tmp_path / "mice"), skeleton="dog")
+    (tmp_path / "empty").mkdir()
+    for source, message in (("empty", "no annotations in it"), ("none", "no such file or folder")):
+        with pytest.raises(UserError, match=f"{source}: {message}, expected annotations/"):
+            prepare(tmp_path, tmp_path / source)
+
+
+# ---- several sources ----
+
+
+def test_files_named_train_and_val_are_the_splits_and_ids_stay_if_they_differ(tmp_path: Path):
+    content = mice(tmp_path / "mice", count=4)
+    halves = [
+        content | {"images": content["images"][part], "annotations": content["annotations"][part]}
+        for part in (slice(0, 3), slice(3, 4))
+    ]
+    write(tmp_path / "mice", halves[0], "train.json")
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", halves[1], "val.json"))
+    assert ImageSet(out).id_I[ImageSet(out).rows("validation")].tolist() == [4]
+    assert "split as the sources say" in str(summary)
+
+
+def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_two(tmp_path: Path):
+    sources = [write(tmp_path / name, mice(tmp_path / name, count=3)) for name in ("a", "b")]
+    out, summary = prepare(tmp_path, *sources)
+    images = ImageSet(out)
+    assert sorted(images.id_I.tolist()) == [1, 2, 3, 4, 5, 6]
+    assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
+    assert "ids that another source has too, all numbered anew: 3" in str(summary)
+    write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
+    with pytest.raises(UserError, match=r"annotations.json: image .*1.jpg is in .*again.json too"):
+        prepare(tmp_path, tmp_path / "a")
+
+
+def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_path: Path):
+    joint_NJ3 = raw.write_lsp(tmp_path)
+    out, _ = prepare(tmp_path, tmp_path / "LSP")
+    people = PersonSet(out / "people.h5")
+    assert people.skeleton.name == "lsp"
+    np.testing.assert_array_equal(people.joint_NK2, joint_NJ3[..., :2])
+    assert people.split_N.tolist() == ["train"] * 3 + ["validation"] * 3
+    low, high = joint_NJ3[0, :, :2].min(axis=0), joint_NJ3[0, :, :2].max(axis=0)
+    np.testing.assert_allclose(people.centre_N2[0], (low + high) / 2)
+
+
+def test_sets_of_other_joints_are_joined_by_a_table(tmp_path: Path):
+    raw.write_lsp(tmp_path)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
+    sources = [tmp_path / "mpii", tmp_path / "LSP"]
+    with pytest.raises(
+        UserError, match=r"found 'neck' is none of the joints of mpii, expected these, or datasets"
+    ):
+        prepare(tmp_path, *sources)
+    out, summary = prepare(tmp_path, *sources, joints={"neck": "upper_neck"})
+    people = PersonSet(out / "people.h5")
+    assert (people.skeleton.name, len(people)) == ("mpii", 8)
+    assert "joints that the file lacks: 2 (first: pelvis)" in str(summary)
+    np.testing.assert_array_equal(people.joint_NK2[0, 3], [32, 42])  # zero-based
+    assert np.isnan(people.joint_NK2[2, 6]).all()
+    scale = people.scale_N[0]
+    np.testing.assert_allclose(people.centre_N2[0], [59, 49 + 15 * scale])  # as in lsp_mpii.h5
+    with pytest.raises(UserError, match=r"datasets.own.joints: found 'throat', expected a joint of mpii"):
+        prepare(tmp_path, *sources, joints={"neck": "throat"})
+
+
+def test_mpii_s_images_are_prepared_for_many_people(tmp_path: Path):
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
+    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
+    images = ImageSet(out)
+    assert [images.name(row) for row in range(2)] == ["a.jpg", "b.jpg"]
+    assert images.split_I.tolist() == ["train", "validation"]
+
+
+def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
+    for share in (0.0, 1.0):
+        source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))
+        out, _ = prepare(tmp_path, source, validation=share)
+        assert sorted(ImageSet(out).split_I.tolist()) == ["train", "validation"]
