@@ -30,8 +30,6 @@ from pose.tasks.task import Model, load_model
 # All chosen on images held out of the demo's training.
 MIN_SCORE = 0.05  # people below it are left as they are
 CONFIDENT = 0.1  # joints below it do not shape a person's box
-# A person's height, or the longer side of COCO's box, over the longer side of the box of their joints.
-MARGIN = 1.15
 REACH = 0.125  # how far a found joint may be off, standard deviation as a share of the crop's side
 ANYWHERE = 0.01  # the chance that it is somewhere else altogether, over that of its own place
 SAME_PLACE = 1.5  # heatmap cells; joints closer to each other than that are averaged
@@ -115,9 +113,9 @@ class Refiner:
 
 
 def person_box(joint_K2: np.ndarray, score_K: np.ndarray) -> Box | None:
-    """A square around a person's confident joints, or around all if they are too few; px.
+    """The square around a person's confident joints, or around all if they are too few; px.
 
-    None if there are no two joints at different places.
+    None if there are no two joints at different places. The crop has a margin of its own.
     """
     is_found_K = np.isfinite(joint_K2).all(axis=1)
     is_sure_K = is_found_K & (score_K >= CONFIDENT)
@@ -125,7 +123,7 @@ def person_box(joint_K2: np.ndarray, score_K: np.ndarray) -> Box | None:
     if not len(joint_N2):
         return None
     low, high = joint_N2.min(axis=0), joint_N2.max(axis=0)
-    side = MARGIN * float((high - low).max())
+    side = float((high - low).max())
     x, y = (low + high - side + 1) / 2
     return (x, y, side, side) if side > 0 else None
 

@@ -165,7 +165,7 @@ class Params(Frozen):
             raise ValueError(
                 f"datasets: found {min(both)!r}, expected another name than that of a built-in set"
             )
-        problems = {"lsp_mpii": ["single"], "coco": ["multi"]}
+        problems = {"lsp_mpii": ["single"], "coco": ["multi", "single"]}
         problems |= {name: [*spec.problems] for name, spec in self.datasets.items()}
         for name, task in self.tasks.items():
             if task.problem not in problems.get(task.dataset, []):

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 
 from pose.data.formats.coco_json import RawCoco, is_labelled_person, read_annotations
-from pose.data.image_set import FILE, ImageSet
+from pose.data.image_set import ImageSet
 from pose.data.person_set import FILE as PEOPLE_FILE
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.normalise import read_normalised
-from pose.data.prepared_set import annotation_file
+from pose.data.prepared_set import IMAGES_FILE, annotation_file
 from pose.io.errors import UserError
 from pose.io.files import check_regular_file
 from pose.io.hdf5 import open_h5
@@ -32,7 +32,7 @@ def read_truth(path: Path, joints: Joints) -> Truth:
 
     Of a prepared folder those images that are evaluated. joints: of a file that does not say them.
     """
-    path = path.parent if path.name == FILE else path
+    path = path.parent if path.name == IMAGES_FILE else path
     suffix = path.suffix.lower()
     if path.is_dir():
         path, suffix = annotation_file(path, "validation"), ".json"
@@ -57,7 +57,7 @@ def _read_coco(path: Path, joints: Joints) -> RawCoco:
     if path.parent.name != "annotations":
         return read_normalised(path.parent, path, joints, "stored").raw
     folder = path.parent.parent
-    if (folder / FILE).is_file():
+    if (folder / IMAGES_FILE).is_file():
         return read_annotations(path, ImageSet(folder).skeleton)
     if (folder / PEOPLE_FILE).is_file():
         return read_annotations(path, PersonSet(folder / PEOPLE_FILE).skeleton)
