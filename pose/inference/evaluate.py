@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pose.data.results import write_results
-from pose.inference.predictor import predict_batches, select_device
+from pose.inference.batches import predict_batches, select_device
 from pose.inference.refine import Refiner
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import UserError
