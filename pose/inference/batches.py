@@ -1,4 +1,4 @@
-"""Batches of a prepared set -> outputs and people: used by validation and evaluation."""
+"""A network's outputs for batches of images, under test-time augmentation: in training and evaluation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.tasks.base import ProblemData, TTAOutput
 from pose.tasks.task import Model
+
+
+def select_device(name: str | None = None) -> torch.device:
+    """The device of that name; by default a GPU where there is one. UserError if there is no such device."""
+    try:
+        torch.zeros(1, device=name).tolist()  # `meta` has no values
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError, ImportError):  # unknown, not there, or not in this build of torch
+        expected = "expected cpu, cuda or cuda:0 ..., where this machine and its PyTorch have it"
+        raise UserError(f"device: found {name!r}, {expected}") from None
 
 
 @torch.inference_mode()
@@ -58,13 +68,3 @@ def predict_dataset(model: Model, data: ProblemData, rows: np.ndarray, **setting
     """The people in rows of a prepared set, in image px. settings: those of `predict_batches`."""
     batches = predict_batches(model, data, rows, **settings)
     return [people for outputs, affine_B23 in batches for people in model.problem.decode(outputs, affine_B23)]
-
-
-def select_device(name: str | None = None) -> torch.device:
-    """The device of that name; by default a GPU where there is one. UserError if there is no such device."""
-    try:
-        torch.zeros(1, device=name).tolist()  # `meta` has no values
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError, ImportError):  # unknown, not there, or not in this build of torch
-        expected = "expected cpu, cuda or cuda:0 ..., where this machine and its PyTorch have it"
-        raise UserError(f"device: found {name!r}, {expected}") from None

@@ -1,4 +1,4 @@
-"""Images -> people: what `pose predict` and the served model use."""
+"""Images in, people out."""
 
 from __future__ import annotations
 
