@@ -179,13 +179,13 @@ def _draw_names(canvas: np.ndarray, joint_PK2: Sequence[np.ndarray], skeleton: S
         for left in (x + away, x - away - width):
             if not (left >= 0 and y >= height):  # nor where they are NaN
                 continue
-            first, top = int(left), int(y) - height // 2
-            room_hw = is_free_HW[top : top + tall, first : first + width]
+            box = np.s_[int(y) - height // 2 :, int(left) :]
+            room_hw = is_free_HW[box][:tall, :width]
             if room_hw.size == tall * width and room_hw.all():
                 room_hw[:] = False
-                for colour, thickness in ((DARK, 3), (PALE, 1)):
-                    place = first, top + height
-                    cv2.putText(canvas, name, place, *FONT, colour, thickness, cv2.LINE_AA)
+                canvas[box][:tall, :width] //= 3  # darker, for white letters
+                place = int(left), int(y) - height // 2 + height
+                cv2.putText(canvas, name, place, *FONT, PALE, 1, cv2.LINE_AA)
                 break
 
 

@@ -81,7 +81,8 @@ def explain(error: ValidationError, values: Any) -> str:
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")
         elif problem["type"] == "value_error":  # of a validator of ours, which names what it found
-            lines.append(f"{key}: {problem['msg'].removeprefix('Value error, ')}")
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message}" if key else message)
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}: found {reprlib.repr(problem['input'])}, {message}")

@@ -149,6 +149,7 @@ def wanted_joints(name: str, spec: DatasetParams) -> Joints:
         key,
         skeleton=skeleton,
         completes=completes,
+        file=spec.skeleton or "",
         category=spec.category,
         renamed=spec.joints,
         assumed=spec.assume_joints,
