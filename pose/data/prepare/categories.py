@@ -22,8 +22,9 @@ class Joints:
     """Which joints a data set has, and where they are in its files.
 
     key: of params.yaml, for messages. skeleton: None for that of the files. completes: keys of a skeleton
-    that categories do not have, from `file`. category: its name, where a file has several with joints. renamed: joints of
-    the files -> joints of the skeleton, where names differ; joints that are not listed may then be missing.
+    that categories do not have, from `file`. category: its name, where a file has several with joints.
+    renamed: joints of the files -> joints of the skeleton, where names differ; joints that are not listed may
+    then be missing.
     assumed: a category without a list of joints has those of the skeleton. name: given to the category.
     """
 
