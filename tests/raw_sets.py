@@ -1,4 +1,4 @@
-"""Small LSP, LSPET and MPII sets as they are published, what is prepared from them, and synthetic sets."""
+"""Small LSP, LSPET and MPII sets as published, what is prepared from them, synthetic sets, predictions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.prepare.summary import Summary
 from pose.data.synthetic import synthesize
 from pose.io.images import encode_jpeg
+from pose.keypoints.people import People
 from pose.params import SyntheticParams, load_params
 
 PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(
@@ -283,3 +284,11 @@ def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float =
         inside_hw = heatmap_Khw[joint] > 0
         tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
     return np.concatenate([heatmap_Khw, tag_Khw])
+
+
+def near(joint_NK2: np.ndarray, spread: float, seed: int = 0) -> People:
+    """People predicted so many px off, at random, their unlabelled joints somewhere."""
+    rng = np.random.default_rng(seed)
+    found_NK2 = np.nan_to_num(joint_NK2, nan=20.0) + rng.normal(0, spread, joint_NK2.shape)
+    score_NK = rng.uniform(0.2, 1, joint_NK2.shape[:2])
+    return People(found_NK2, score_NK, score_NK.mean(axis=1))

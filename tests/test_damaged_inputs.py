@@ -21,6 +21,7 @@ import pytest
 import torch
 from helpers import (
     COCO,
+    MPII,
     build_cpu_task,
     internal_network,
     write_initial_weights,
@@ -36,10 +37,13 @@ from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.normalise import read_normalised
+from pose.data.results import format_of, read_results, write_results
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.images import read_image
 from pose.io.video import VideoReader
+from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
 from pose.models.published import export_weights, import_file
 from pose.params import Params, load_params
 from pose.report.files import read_coco_results, read_history, read_metrics, read_single_predictions
@@ -68,6 +72,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,
     "results.json": lambda path: read_coco_results(path, joints=17),
+    **dict.fromkeys(("joints.json", "joints.csv", "pred.mat", "joints.npz"), read_results),
     "train.csv": lambda path: read_history(path, "step"),
     "params.yaml": load_params,
 }
@@ -108,6 +113,10 @@ def sound(
     (folder / "valid_id").write_text("".join(f"{number}\n" for number in range(100, 200)))
     (folder / "metrics.json").write_text(json.dumps({"PCKh": {"0.5": 1.0}, "people": {"all": 3}}))
     (folder / "results.json").write_text(json.dumps([{"image_id": 1, "score": 1, "keypoints": [1.0] * 51}]))
+    people = People(np.ones((1, 16, 2)), np.ones((1, 16)), np.ones(1))
+    found = Results([ImageResult(people, "a.jpg"), ImageResult(people, "b.jpg")], MPII, 16)
+    for name in ("joints.json", "joints.csv", "pred.mat", "joints.npz"):
+        write_results(folder / name, found, format_of(Path(name), None))
     (folder / "train.csv").write_text("step,loss\n" + "".join(f"{step},0.5\n" for step in range(50)))
     image_HW3 = cv2.resize(np.random.default_rng(0).integers(0, 256, (8, 10, 3), dtype=np.uint8), (100, 80))
     for suffix in ("jpg", "png", "bmp", "tif", "webp"):
@@ -207,7 +216,12 @@ REFUSED_OF: dict[str, dict[str, Damage]] = {
     "params.yaml": {"runs a command": content(b"seed: !!python/object/apply:os.system ['touch owned']")},
 }
 SHORTER = ("cut to a byte", "cut in the middle", "cut near the end")
-SOUND_STILL = {"video.avi": SHORTER, "valid_id": ("empty", *SHORTER), "train.csv": SHORTER}
+SOUND_STILL = {
+    "video.avi": SHORTER,
+    "valid_id": ("empty", *SHORTER),
+    "train.csv": SHORTER,
+    "joints.csv": SHORTER[1:],
+}
 WRONG = ["text", None, [], {}, -1, 1e300, float("nan"), 10**30, True, "../../etc/passwd", [[1], 2], "a\nb"]
 
 

@@ -22,6 +22,8 @@ def add(commands: Commands) -> None:
     arg = add_command(commands, "predict", _predict, "find people in images, folders and videos", more)
     arg("sources", nargs="+", type=Path, metavar="SOURCE", help="an image, a video, or a folder")
     arg("--weights", type=Path, required=True, help="models/TASK/last.pt or best.pt")
+    again = "single-person weights that look again at each person found (multi-person weights)"
+    arg("--refine", type=Path, metavar="WEIGHTS", help=again)
     arg("--out", type=Path, default=Path("drawn"), help="folder for the results (default: drawn)")
     arg("--format", choices=["json", "csv"], default="json", help="of the joints (default: json)")
     few = "leave out people below it (multi-person weights; default: 0.1)"
@@ -39,6 +41,7 @@ def add(commands: Commands) -> None:
 def _predict(
     sources: list[Path],
     weights: Path,
+    refine: Path | None,
     scales: list[float],
     device: str | None,
     min_score: float,
@@ -50,7 +53,7 @@ def _predict(
     from pose.inference.predict import predict
     from pose.inference.predictor import Predictor
 
-    predictor = Predictor.load(weights, device, scales=scales)
+    predictor = Predictor.load(weights, device, scales=scales, refine=refine)
     least = min_score if predictor.problem == "multi" else 0.0
     done, problems = predict(sources, predictor=predictor, out=out, box=box, min_score=least, format=format)
     if done:

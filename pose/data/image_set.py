@@ -14,12 +14,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.prepared_set import PreparedSet, annotation_file
+from pose.data.prepared_set import IMAGES_FILE, PreparedSet, annotation_file
 from pose.data.rle import region_of
 from pose.io.errors import reading
 
 SPLITS = ("train", "validation")
-FILE = "coco.h5"
 
 
 class ImageSet(PreparedSet):
@@ -32,7 +31,7 @@ class ImageSet(PreparedSet):
     """
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__(Path(path) if Path(path).name == FILE else Path(path) / FILE)
+        super().__init__(Path(path) if Path(path).name == IMAGES_FILE else Path(path) / IMAGES_FILE)
 
     def _read_columns(self, file: h5py.File) -> None:
         self.id_I: np.ndarray = file["id"][()]

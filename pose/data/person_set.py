@@ -1,19 +1,21 @@
 """Prepared files of people with their surroundings in the image, one person a row.
 
 `lsp_mpii.h5` has the columns of the file that was published with the self-adversarial paper and more beside
-them; `people.h5` of any other data set has COCO's. N rows, K joints.
+them; `people.h5` of any other data set has COCO's. The people of a `coco.h5`, whose rows are images, have the
+boxes of their joints. N rows, K joints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT, is_labelled, zero_based
+from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT, SPLITS, is_labelled, zero_based
 from pose.data.formats.published_h5 import decode_name
-from pose.data.prepared_set import PreparedSet, annotation_file, read_names
+from pose.data.prepared_set import IMAGES_FILE, PreparedSet, annotation_file, read_names
 
 __all__ = ["PERSON_HEIGHT", "PersonSet"]
 
@@ -25,18 +27,27 @@ class PersonSet(PreparedSet):
 
     joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded.
     centre_N2: middle of the crop, zero-based image px. scale_N: height / 200 px. head_size_N: px or NaN.
-    source_N, split_N: str. image_size_N2: width, height. person_N: index in its image. image_id_N: COCO's id
-    of the image, -1 in `lsp_mpii.h5`. istrain_N: published code, in that file alone.
+    source_N, split_N: str. image_size_N2: width, height. image_id_N: COCO's id of the image, -1 in
+    `lsp_mpii.h5`. person_N, istrain_N: index in the image and published code, in that file alone.
+
+    path: the file, or the folder of a `coco.h5`.
     """
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__(Path(path))
+        super().__init__(Path(path) / IMAGES_FILE if Path(path).is_dir() else Path(path))
+
+    def images(self, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """`image` of each of these rows."""
+        return super().images(self._packed_N[rows])
 
     def _read_columns(self, file: h5py.File) -> None:
-        self.split_N = self._split_N
-        self.head_size_N: np.ndarray = file["head_size"][()]
-        self.image_size_N2: np.ndarray = file["image_size"][()]
-        self.person_N: np.ndarray = file["person"][()]
+        self._packed_N = np.repeat(np.arange(len(self)), file["people"][()] if "people" in file else 1)
+        self.split_N = self._split_N = self._split_N[self._packed_N]
+        self._splits = SPLITS  # a file of images has but two of them
+        self.image_size_N2: np.ndarray = file["image_size"][()][self._packed_N]
+        self.head_size_N: np.ndarray = (
+            file["head_size"][()] if "head_size" in file else np.full(len(self), np.nan)
+        )
         if "keypoint" in file:
             self._read_coco(file)
         else:
@@ -51,6 +62,7 @@ class PersonSet(PreparedSet):
         self.scale_N: np.ndarray = file["scale"][()]
         self.source_N = read_names(file, "source")
         self.image_id_N = np.full(len(self), -1)
+        self.person_N: np.ndarray = file["person"][()]
         self.istrain_N: np.ndarray = file["istrain"][()]
         self._code_N50 = file["imgname"][()]
         is_mpii_N = self.source_N == "mpii"
@@ -61,21 +73,25 @@ class PersonSet(PreparedSet):
         self.labelled_NK = flag_NK1[..., 0] > 0
         self.joint_NK2 = np.where(self.labelled_NK[..., None], joint_NK2, np.nan)
         self.visible_NK = (flag_NK1[..., 0] > 1).astype(float)
-        box_N4: np.ndarray = file["box"][()]
-        self.centre_N2 = box_N4[:, :2] + (box_N4[:, 2:] - 1) / 2
-        self.scale_N = box_N4[:, 2:].max(axis=1) / PERSON_HEIGHT
+        if "box" in file:
+            low_N2, size_N2 = np.split(file["box"][()], 2, axis=1)
+            self.centre_N2, side_N = low_N2 + (size_N2 - 1) / 2, size_N2.max(axis=1)
+        else:
+            low_N2, high_N2 = np.nanmin(self.joint_NK2, axis=1), np.nanmax(self.joint_NK2, axis=1)
+            self.centre_N2, side_N = (low_N2 + high_N2) / 2, (high_N2 - low_N2).max(axis=1)
+        self.scale_N = side_N / PERSON_HEIGHT
         self.source_N = np.full(len(self), self.path.parent.name)
-        self.image_id_N = file["image"][()]
-        self._name_N: np.ndarray = file["name"].asstr()[()]
+        self.image_id_N = file["image" if "image" in file else "id"][()][self._packed_N]
+        self._name_N: np.ndarray = file["name"].asstr()[()][self._packed_N]
 
     def annotations(self, split: str) -> Path:
         """COCO's annotations of the split, beside a `people.h5`."""
         return annotation_file(self.path.parent, split)
 
     def rows(self, split: str) -> np.ndarray:
-        """Indices of the people of a split who have at least one labelled joint."""
+        """Indices of the people of a split who have a labelled joint, and an extent."""
         rows = super().rows(split)
-        return rows[self.labelled_NK[rows].any(axis=1)]
+        return rows[self.labelled_NK[rows].any(axis=1) & (self.scale_N[rows] > 0)]
 
     def name(self, row: int) -> str:
         """Name of the person's image, relative to the data root."""

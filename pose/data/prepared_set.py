@@ -19,6 +19,7 @@ from pose.io.hdf5 import open_h5
 from pose.io.images import decode_image
 from pose.keypoints.skeleton import read_skeleton
 
+IMAGES_FILE = "coco.h5"  # of a prepared set of whole images
 IMAGES = "packed"  # the dataset of the images
 
 

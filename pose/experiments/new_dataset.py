@@ -113,8 +113,8 @@ def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap
 
 def _item(name: str, problem: str, pipeline: Any) -> CommentedMap:
     """The entry of `foreach`: as that of the task which it extends, with other data."""
-    base = pipeline["stages"]["train"]["foreach"][BASES[problem]]
-    return CommentedMap({**base, "data": prepared_set(name, problem).as_posix()})
+    base, data = pipeline["stages"]["train"]["foreach"][BASES[problem]], prepared_set(name, problem)
+    return CommentedMap({**base, "data": data.as_posix(), "refine": data.as_posix()})
 
 
 def _outputs(task: str, item: CommentedMap) -> list[str]:

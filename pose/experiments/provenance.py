@@ -30,6 +30,7 @@ EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
 # Of what weights were trained by; the rest are parameters.
 ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "epochs", "steps")
 INIT_KEYS = ("data", "code", "steps")  # of the weights that a training began from
+MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 DEVICE_KEYS = ("operator", "instructions", "cudnn", "numpy", "opencv", "h5py")  # not all have each
 
 
@@ -50,11 +51,16 @@ IMPORTED = _Unknown("the weights do not say: they were imported, or trained else
 
 
 class _Evaluated(Frozen):
-    """`metrics/provenance/TASK.json`. weights: MD5 of `file`, as it was. trained: as the weights hold it."""
+    """`metrics/provenance/TASK.json`. weights: MD5 of `file`, as it was. trained: as the weights hold it.
+
+    refine_weights, refine_file: the same of what refined the people.
+    """
 
     task: str
-    weights: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    weights: MD5
     file: str
+    refine_weights: MD5 | None = None
+    refine_file: str = ""
     trained: dict[str, Any]
 
 
@@ -109,14 +115,18 @@ def _of_metrics(path: Path) -> list[Fact]:
         missing = _Unknown(f"no {beside}, which evaluate@{path.stem} writes")
         known = [_fact("task", path.stem), _metrics_in(path), _fact("weights", missing), *_of_runs(missing)]
         return [*known, *_of_training(missing)]
-    evaluated = parse(_Evaluated, read_json(beside), str(beside))
+    evaluated, root = parse(_Evaluated, read_json(beside), str(beside)), path.parent.parent
+    refining = []
+    if evaluated.refine_weights:
+        refining.append(_weights_file("refined by", evaluated.refine_weights, evaluated.refine_file, root))
     return [
         _fact("task", evaluated.task),
         _metrics_in(path),
-        _weights_file("weights", evaluated.weights, evaluated.file, path.parent.parent),
+        _weights_file("weights", evaluated.weights, evaluated.file, root),
+        *refining,
         *_of_runs(_runs_with(evaluated.weights)),
-        *_params_now(evaluated.task, evaluated.trained, path.parent.parent / PARAMS),
-        *_of_init(evaluated.trained, path.parent.parent),
+        *_params_now(evaluated.task, evaluated.trained, root / PARAMS),
+        *_of_init(evaluated.trained, root),
         *_of_training(evaluated.trained),
     ]
 

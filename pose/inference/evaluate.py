@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pose.data.results import write_results
 from pose.inference.predictor import predict_batches, select_device
+from pose.inference.refine import Refiner
+from pose.io.dvc_stage import require_dependency
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, file_hash, remove_stale_temp_files, write_json
 from pose.io.paths import TaskPaths
+from pose.keypoints.geometry import invert, transform
+from pose.keypoints.people import People
 from pose.keypoints.skeleton import different_joint
 from pose.metrics.monitored import MONITORED
 from pose.metrics.pck import Scores
@@ -23,7 +30,8 @@ from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tasks.base import TTAOutput
 from pose.tasks.fingerprint import changed_params
-from pose.tasks.task import load_model, open_data
+from pose.tasks.multi import MultiData
+from pose.tasks.task import Model, load_model, open_data
 
 Predictions = Iterator[tuple[list[TTAOutput], Tensor]]
 
@@ -61,6 +69,7 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         difference = different_joint(data.skeleton.joints, problem.skeleton.joints)
         expected = f"expected those of {path}, {problem.skeleton.name}"
         raise UserError(f"{data.path}: found {found}, {expected}{difference and f' ({difference})'}")
+    refiner = _load_refiner(params, model, folder)
     rows = data.rows("evaluation")
     if len(rows) == 0:
         expected = "expected some of split validation or test"
@@ -82,14 +91,58 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     for file, table in data.tables(people, rows).items():
         with atomic_write(paths.plots / f"{file}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f")
-    data.write_predictions(paths.predictions(problem.predictions_suffix), name, people, rows)
+    predictions = paths.predictions(problem.predictions_suffix)
+    write_results(predictions, data.results(name, people, rows), problem.predictions_format)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
+    provenance = {"task": name, "file": str(path), "weights": weights_hash}
+    if refiner and isinstance(data, MultiData):
+        refined = _refined(people, data, rows, refiner, batch=settings.batch)
+        scores["COCO refined"] = data.evaluate(refined, rows).metrics()
+        used = evaluated_weights(params, refiner.model.name, folder)
+        provenance |= {"refine_file": str(used), "refine_weights": file_hash(used)}
     digits = problem.score_digits
     rounded = {
         table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()
     }
     write_json(paths.metrics, rounded)
-    provenance = {"task": name, "file": str(path), "weights": weights_hash}
     write_json(paths.provenance, provenance | {"trained": dict(weights.provenance)})
     return scores
+
+
+def _load_refiner(params: Params, model: Model, folder: str | Path) -> Refiner | None:
+    """What `evaluate.refine` names, for a multi-person model; UserError if its weights cannot be used."""
+    task, settings = params.evaluate.refine, params.evaluate
+    if task is None or model.problem.kind != "multi":
+        return None
+    path = evaluated_weights(params, task, folder)
+    require_dependency(path.parent, "evaluate.refine", "refine")  # dvc.yaml does not know `evaluate.weights`
+    skeleton, flip = model.problem.skeleton, settings.flip_test
+    refiner = Refiner.load(path, skeleton, device=model.device, flip=flip, batch=settings.batch)
+    if refiner.model.name != task:
+        raise UserError(f"{path}: weights of task {refiner.model.name!r}, expected {task!r}")
+    return refiner
+
+
+def _refined(
+    people: Sequence[People], data: MultiData, rows: np.ndarray, refiner: Refiner, *, batch: int
+) -> list[People]:
+    """The people of each row refined; a log line says how long it takes."""
+    refined: list[People] = []
+    start = time.perf_counter()
+    for first in range(0, len(rows), batch):
+        some = slice(first, first + batch)
+        images, affines = zip(*data.images.images(rows[some]), strict=True)
+        found = [_moved(*one) for one in zip(people[some], affines, strict=True)]
+        again = refiner.refine(images, found)
+        refined += [_moved(one, invert(affine)) for one, affine in zip(again, affines, strict=True)]
+    each = 1000 * (time.perf_counter() - start) / len(rows)
+    count = sum(map(len, people))
+    log.info(
+        "%d people of %d images refined by %s: %.1f ms an image", count, len(rows), refiner.model.name, each
+    )
+    return refined
+
+
+def _moved(people: People, affine: np.ndarray) -> People:
+    return replace(people, joint_PK2=transform(affine, people.joint_PK2))

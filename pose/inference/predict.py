@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from pose.data.results import write_results
 from pose.inference.draw import draw_people
 from pose.inference.predictor import Predictor
-from pose.inference.results import FORMATS, FramePrediction
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, remove_stale_temp_files
+from pose.io.files import remove_stale_temp_files
 from pose.io.images import read_image, write_image
 from pose.io.video import VIDEO_SUFFIXES, VideoReader, video_writer
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
 from pose.keypoints.skeleton import Skeleton
 from pose.tasks.base import Box
 
@@ -47,24 +48,26 @@ def predict(
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
     target_of = plan(sources, out)
     remove_stale_temp_files(out)
-    predictions: list[FramePrediction] = []
-    errors: list[str] = []
+    predictions: list[ImageResult] = []
+    done, errors = list[Path](), list[str]()
 
     def find(images: list[np.ndarray]) -> list[People]:
-        return [people.above(min_score) for people in predictor.predict(images, [box] * len(images))]
+        return predictor.predict(images, [box] * len(images), min_score=min_score)
 
     hidden = None if len(target_of) > 1 else True  # None: where there is no terminal
     for source, target in tqdm(target_of.items(), desc=predictor.task, unit="file", disable=hidden):
         run = _predict_video if source.suffix.lower() in VIDEO_SUFFIXES else _predict_image
         try:
             predictions += run(source, target, find, predictor.skeleton)
+            done.append(source)
         except UserError as error:
             errors.append(str(error))
             log.error("%s", error)
     if predictions:
-        with atomic_write(out / f"joints.{format}") as path:
-            FORMATS[format](path, predictions, predictor)
-    return sorted({one.source for one in predictions}), errors
+        skeleton = predictor.skeleton
+        results = Results(predictions, skeleton, len(skeleton), task=predictor.task)
+        write_results(out / f"joints.{format}", results, format)
+    return sorted(done), errors
 
 
 def plan(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -110,17 +113,17 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _predict_image(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
+def _predict_image(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[ImageResult]:
     image_HW3 = read_image(source, upright=True)
     [people] = find([image_HW3])
     write_image(target, draw_people(image_HW3, people, skeleton))
     height, width = image_HW3.shape[:2]
-    return [FramePrediction(source, None, None, width, height, people)]
+    return [ImageResult(people, str(source), width=width, height=height)]
 
 
-def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[FramePrediction]:
+def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[ImageResult]:
     video = VideoReader(source)
-    predictions: list[FramePrediction] = []
+    predictions: list[ImageResult] = []
     bar = tqdm(total=video.num_frames, desc=source.name, unit="frame", leave=False, disable=None)
     with bar, video_writer(target, video.fps) as write:
         for frames in video.read_frames():
@@ -128,6 +131,6 @@ def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton)
                 frame, (height, width) = len(predictions), frame_HW3.shape[:2]
                 seconds = video.seconds[frame]
                 write(draw_people(frame_HW3, people, skeleton), seconds)
-                predictions.append(FramePrediction(source, frame, seconds, width, height, people))
+                predictions.append(ImageResult(people, str(source), frame, seconds, width, height))
             bar.update(len(frames))
     return predictions

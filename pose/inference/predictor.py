@@ -12,6 +12,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pose.data.loader import Loader, sequential_batches
+from pose.inference.refine import Refiner
+from pose.inference.tta import tta_outputs
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
@@ -19,19 +21,7 @@ from pose.models.weights import ProblemKind, load_weights
 from pose.tasks.base import Box, ProblemData, TTAOutput
 from pose.tasks.task import Model, load_model
 
-
-@torch.inference_mode()
-def tta_outputs(model: Model, images: Sequence[Tensor], *, flip: bool) -> list[TTAOutput]:
-    """The network's outputs for a batch (B, 3, H, W) at one or several sizes, the input's own first.
-
-    flip: also for the mirrored images.
-    """
-    outputs = []
-    for image_B3HW in images:
-        outputs.append(TTAOutput(model(image_B3HW)))
-        if flip:
-            outputs.append(TTAOutput(model(image_B3HW.flip(-1)), mirrored=True))
-    return outputs
+BATCH = 16  # images at once, and crops
 
 
 def predict_batches(
@@ -64,19 +54,46 @@ def predict_dataset(model: Model, data: ProblemData, rows: np.ndarray, **setting
 
 
 class Predictor:
-    """Finds people in images. flip, scales: test-time augmentation, as of `predict_batches`."""
+    """Finds people in images.
 
-    def __init__(self, model: Model, *, flip: bool, batch: int = 16, scales: Sequence[float] = (1.0,)):
-        self._model, self._flip, self._batch = model, flip, batch
+    flip, scales: test-time augmentation, as of `predict_batches`. refiner: looks again at each person found.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        flip: bool,
+        batch: int = BATCH,
+        scales: Sequence[float] = (1.0,),
+        refiner: Refiner | None = None,
+    ):
+        self._model, self._flip, self._batch, self._refiner = model, flip, batch, refiner
         self._scales = [scale for scale in scales if scale != 1]
 
     @staticmethod
     def load(
-        path: str | Path, device: str | None = None, *, flip: bool = True, scales: Sequence[float] = (1.0,)
+        path: str | Path,
+        device: str | None = None,
+        *,
+        flip: bool = True,
+        scales: Sequence[float] = (1.0,),
+        refine: str | Path | None = None,
     ) -> Predictor:
-        """Read `models/TASK/last.pt` or `best.pt`; UserError, naming the file, for anything else."""
-        model = load_model(load_weights(path), str(path), select_device(device))
-        return Predictor(model, flip=flip, scales=scales)
+        """Read `models/TASK/last.pt` or `best.pt`; UserError, naming the file, for anything else.
+
+        refine: single-person weights to refine the people of multi-person weights with.
+        """
+        model, refiner = load_model(load_weights(path), str(path), select_device(device)), None
+        if refine:
+            if model.problem.kind != "multi":
+                kind = model.problem.kind
+                raise UserError(
+                    f"{path}: found weights of problem {kind}, expected multi to refine people of"
+                )
+            skeleton = model.problem.skeleton
+            refiner = Refiner.load(refine, skeleton, device=model.device, flip=flip, batch=BATCH)
+        return Predictor(model, flip=flip, scales=scales, refiner=refiner)
 
     @property
     def task(self) -> str:
@@ -94,12 +111,17 @@ class Predictor:
         return self._model.problem.skeleton
 
     def predict(
-        self, images: Sequence[np.ndarray], boxes: Sequence[Box | None] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[Box | None] | None = None,
+        *,
+        min_score: float = 0.0,
     ) -> list[People]:
         """The people of each image, in its own px.
 
         images: (H, W, 3) uint8 RGB each. boxes: of the one person in each, (x, y, width, height) px, None for
-        the whole image. UserError for images or boxes that cannot be used.
+        the whole image. min_score: people found with less are left out, before any refinement. UserError for
+        images or boxes that cannot be used.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
@@ -112,7 +134,8 @@ class Predictor:
             some = slice(first, first + self._batch)
             inputs = problem.preprocess(images[some], boxes[some], self._scales).to(self._model.device)
             outputs = tta_outputs(self._model, inputs.images, flip=self._flip)
-            people += problem.decode(outputs, inputs.affine_B23)
+            sure = [one.above(min_score) for one in problem.decode(outputs, inputs.affine_B23)]
+            people += self._refiner.refine(images[some], sure) if self._refiner else sure
         return people
 
 

@@ -115,6 +115,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_or_zero(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else count(text)
+
+
 def key_value(text: str) -> tuple[str, str]:
     """`KEY=VALUE`."""
     key, equals, value = text.partition("=")

@@ -39,15 +39,16 @@ def unchanged_inputs() -> Iterator[None]:
         raise UserError(f"{changes[0]}{more}: {why}")
 
 
-def require_dependency(path: str | Path, key: str) -> None:
-    """UserError if DVC runs a stage that does not depend on this file, which the parameter `key` names.
+def require_dependency(path: str | Path, key: str, entry: str) -> None:
+    """UserError if DVC runs a stage that does not depend on this file or folder, which `key` names.
 
-    DVC would not run the stage again when the file changes.
+    key: of params.yaml. entry: what to write into dvc.yaml. DVC would not run the stage again when the file
+    changes.
     """
     address = os.environ.get("DVC_STAGE", "")
     paths, _ = _dependencies(address)
     if paths and not any(Path(os.path.abspath(path)).is_relative_to(one) for one in paths):
-        expected = f"expected a dependency of {address}; write `init: {path}` into its entry in dvc.yaml"
+        expected = f"expected a dependency of {address}; write `{entry}: {path}` into its entry in dvc.yaml"
         raise UserError(f"{key}: found {path}, {expected}")
 
 

@@ -82,7 +82,7 @@ def explain(error: ValidationError, values: Any) -> str:
             lines.append(f"missing key {key}")
         elif problem["type"] == "value_error":  # of a validator of ours, which names what it found
             message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {message}" if key else message)
+            lines.append(f"{key}: {message}" if key else message)  # no key: of the values as a whole
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{key}: found {reprlib.repr(problem['input'])}, {message}")

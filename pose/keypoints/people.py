@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,3 +28,10 @@ class People:
         """The people whose score is at least `score`."""
         sure_P = self.score_P >= score
         return People(self.joint_PK2[sure_P], self.score_PK[sure_P], self.score_P[sure_P])
+
+    @staticmethod
+    def join(found: Sequence[People], joints: int) -> People:
+        """All people of several, nobody if there are none. joints: how many each has."""
+        nobody = People(np.empty((0, joints, 2)), np.empty((0, joints)), np.empty(0))
+        columns = zip(*((one.joint_PK2, one.score_PK, one.score_P) for one in (nobody, *found)), strict=True)
+        return People(*(np.concatenate(column) for column in columns))

@@ -48,6 +48,9 @@ MONITORED: dict[str, tuple[Metric, ...]] = {
         Metric("AP", "COCO", "AP", 1.0, 3, f"average precision, {_MEAN}", 0.0),
         Metric("AP50", "COCO", "AP50", 1.0, 3, "average precision where an OKS of 0.5 is enough", 0.0),
         Metric("AR", "COCO", "AR", 1.0, 3, f"average recall: people found, {_MEAN}", 0.0),
+        Metric(
+            "AP refined", "COCO refined", "AP", 1.0, 3, "AP with people refined by a single-person network"
+        ),
     ),
 }
 

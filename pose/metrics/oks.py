@@ -17,35 +17,13 @@ import numpy as np
 from pose.data.formats.coco_json import RawCoco, read_annotations
 from pose.io.errors import UserError
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEN = ("AP", "AP50", "AP75", "AP M", "AP L", "AR", "AR50", "AR75", "AR M", "AR L")  # in pycocotools' order
-PERSON = 1  # COCO's category of that name
-
-
-def to_results(
-    found: Sequence[People], image_ids: Sequence[int], *, category: int = PERSON
-) -> list[dict[str, Any]]:
-    """People in COCO's result format: x, y (image px) and score of each joint, and the person's own score.
-
-    The format needs a position for every joint: one that was not found has score 0 and lies in the middle of
-    the others.
-    """
-    results = []
-    for people, image_id in zip(found, image_ids, strict=True):
-        scores = zip(people.joint_PK2, people.score_PK, people.score_P.tolist(), strict=True)
-        for joint_K2, score_K, score in scores:
-            known_K = np.isfinite(joint_K2).all(axis=1)
-            if not known_K.any():
-                continue
-            position_K2 = np.where(known_K[:, None], joint_K2, joint_K2[known_K].mean(axis=0))
-            keypoint_K3 = np.column_stack([position_K2.round(2), np.where(known_K, score_K, 0).round(4)])
-            person = {"image_id": int(image_id), "category_id": category}
-            results.append(person | {"keypoints": keypoint_K3.ravel().tolist(), "score": round(score, 6)})
-    return results
 
 
 @dataclass(frozen=True)
@@ -89,7 +67,7 @@ class CocoEvaluation:
         """
         import pandas as pd
 
-        similarity_NK = np.array(self._similarities()).reshape(-1, len(self.skeleton))
+        similarity_NK = np.concatenate([np.empty((0, len(self.skeleton))), *self.similarities()])
         count_K = (~np.isnan(similarity_NK)).sum(axis=0)
         total_K = np.maximum(count_K, 1)
         mean_K = np.where(count_K, np.nansum(similarity_NK, axis=0) / total_K, np.nan)
@@ -97,13 +75,14 @@ class CocoEvaluation:
         columns = {"similarity": mean_K, "right": right_K, "people": count_K}
         return pd.DataFrame({"joint": self.skeleton.joints, **columns})
 
-    def _similarities(self) -> list[np.ndarray]:
-        """(K,) similarities of each person found, NaN for unlabelled joints."""
+    def similarities(self) -> list[np.ndarray]:
+        """For each image (P, K) similarities of the people found in it, NaN for unlabelled joints."""
         truth, predictions = self.coco_eval.cocoGt, self.coco_eval.cocoDt
         variance_K = (2 * self.skeleton.oks_sigmas) ** 2
-        similarities = []
+        of_images = []
         for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
             matches = zip(image["dtIds"], image["dtMatches"][0], strict=True) if image else ()
+            similarities = []
             for prediction_id, truth_id in matches:
                 person = truth.anns.get(int(truth_id))
                 if not person or person["ignore"]:
@@ -113,7 +92,8 @@ class CocoEvaluation:
                 square_K = np.square(true_K3[:, :2] - found_K3[:, :2]).sum(axis=1)
                 similarity_K = np.exp(-square_K / (2 * variance_K * (person["area"] + np.spacing(1))))
                 similarities.append(np.where(true_K3[:, 2] > 0, similarity_K, np.nan))
-        return similarities
+            of_images.append(np.reshape(similarities, (-1, len(self.skeleton))))
+        return of_images
 
 
 class CocoTruth:
@@ -139,9 +119,13 @@ class CocoTruth:
 
     def evaluate(self, found: Sequence[People], image_ids: Sequence[int]) -> CocoEvaluation:
         """Compare predictions for these images with their annotations; other images do not count."""
+        images = [ImageResult(one, image_id=number) for one, number in zip(found, image_ids, strict=True)]
+        return self.evaluate_results(coco_results(images, category=self.category), image_ids)
+
+    def evaluate_results(self, results: list[dict[str, Any]], image_ids: Sequence[int]) -> CocoEvaluation:
+        """`evaluate` of entries in COCO's result format, which are changed."""
         from pycocotools.cocoeval import COCOeval
 
-        results = to_results(found, image_ids, category=self.category)
         with contextlib.redirect_stdout(io.StringIO()):
             predictions = self._coco.loadRes(results) if results else type(self._coco)()
             evaluated = COCOeval(self._coco, predictions, "keypoints")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.keypoints.skeleton import Skeleton
 
 if TYPE_CHECKING:  # imported where tables are made: training does without pandas, which takes long to import
@@ -39,6 +40,11 @@ class PersonTruth:
     length_N: np.ndarray
     skeleton: Skeleton
 
+    def take(self, rows: np.ndarray) -> PersonTruth:
+        """The people of these rows, in their order."""
+        sizes = self.head_size_N[rows], self.length_N[rows]
+        return PersonTruth(self.joint_NK2[rows], self.labelled_NK[rows], *sizes, self.skeleton)
+
     def head_distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
         """`normalised_distance` in head sizes."""
         return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.head_size_N)
@@ -46,6 +52,20 @@ class PersonTruth:
     def distance(self, predicted_NK2: np.ndarray) -> np.ndarray:
         """`normalised_distance` in reference lengths of PCK."""
         return normalised_distance(predicted_NK2, self.joint_NK2, self.labelled_NK, self.length_N)
+
+
+def person_truth(people: PersonSet, rows: np.ndarray) -> PersonTruth:
+    """The people of these rows of a prepared set. MPII's have no reference length: PCKh is for them."""
+    joint_NK2, labelled_NK = people.joint_NK2[rows], people.labelled_NK[rows]
+    side_N = PERSON_HEIGHT * people.scale_N[rows]
+    length_N = reference_length(joint_NK2, labelled_NK, people.skeleton, side_N)
+    return PersonTruth(
+        joint_NK2=joint_NK2,
+        labelled_NK=labelled_NK,
+        head_size_N=people.head_size_N[rows],
+        length_N=np.where(people.source_N[rows] == "mpii", np.nan, length_N),
+        skeleton=people.skeleton,
+    )
 
 
 def normalised_distance(
@@ -94,56 +114,77 @@ def joint_area(distance_NK: np.ndarray) -> np.ndarray:
     NaN for a joint without any comparable distance. Exact: a joint that is off by d is right from d to
     AUC_END.
     """
-    return _percent(np.nansum(np.clip(1 - distance_NK / AUC_END, 0, 1), axis=0), _counted(distance_NK))
+    return _percent(_area(distance_NK).sum(axis=0), _counted(distance_NK))
 
 
 def mean_of(percent_K: np.ndarray, joints: np.ndarray | tuple[int, ...]) -> float:
     """Mean over joints, each with the same weight; NaN if none of them has a value."""
-    found = percent_K[np.asarray(joints)]
-    found = found[~np.isnan(found)]
-    return float(found.mean()) if len(found) else float("nan")
+    return float(_mean(percent_K, np.asarray(joints)))
 
 
-def weighted_mean_of(percent_K: np.ndarray, distance_NK: np.ndarray, joints: np.ndarray) -> float:
-    """Mean over joints, weighted by how often each was compared: other projects' convention, a bit higher."""
-    count_K = _counted(distance_NK)[joints]
-    return float(np.nansum(percent_K[joints] * count_K) / count_K.sum()) if count_K.sum() else float("nan")
+def group_means(value_BK: np.ndarray, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """Mean over the joints of each group, NaN if none of them has a value; leading axes stay."""
+    return {name: _mean(value_BK, np.array(joints)) for name, joints in skeleton.groups.items()}
+
+
+def joint_sums(predicted_NK2: np.ndarray, truth: PersonTruth) -> np.ndarray:
+    """(N, 6, K) float64, of which all metrics are sums over people, see `scores_of`."""
+    head_NK, length_NK = truth.head_distance(predicted_NK2), truth.distance(predicted_NK2)
+    within_head = head_NK <= PCKH, head_NK <= PCKH_FINE, _area(head_NK), ~np.isnan(head_NK)
+    within_length = length_NK <= PCK, ~np.isnan(length_NK)
+    return np.stack([*within_head, *within_length], axis=1, dtype=np.float64)
+
+
+def scores_of(
+    sum_B6K: np.ndarray, skeleton: Skeleton, *, by_joint: bool = False
+) -> dict[str, dict[str, np.ndarray]]:
+    """The tables PCKh and PCK of `single_person_scores`, of sums of `joint_sums` over some people.
+
+    Leading axes stay: (B, 6, K) of B samples of people gives (B,) for each metric, NaN where it has no value.
+    by_joint: also the accuracy of each joint.
+    """
+    right, fine, area, head, right_pck, length = np.moveaxis(sum_B6K, -2, 0)
+    pckh, pck, scored = _percent(right, head), _percent(right_pck, length), skeleton.scored_joints
+    tables = {
+        "PCKh": {
+            "0.5": _mean(pckh, scored),
+            "0.1": _mean(_percent(fine, head), scored),
+            "AUC": _mean(_percent(area, head), scored),
+            "0.5 weighted": _percent(right[..., scored].sum(axis=-1), head[..., scored].sum(axis=-1)),
+            **group_means(pckh, skeleton),
+        },
+        "PCK": {
+            "0.2": _mean(pck, scored),
+            "0.2 weighted": _percent(right_pck[..., scored].sum(axis=-1), length[..., scored].sum(axis=-1)),
+            **group_means(pck, skeleton),
+        },
+    }
+    if by_joint:
+        tables["PCKh@0.5 by joint"] = dict(zip(skeleton.joints, np.moveaxis(pckh, -1, 0), strict=True))
+        tables["PCK@0.2 by joint"] = dict(zip(skeleton.joints, np.moveaxis(pck, -1, 0), strict=True))
+    return tables
 
 
 def single_person_scores(predicted_NK2: np.ndarray, truth: PersonTruth) -> Scores:
     """The metrics of a single-person task, by table; without NaN: what cannot be computed is absent.
 
     PCKh, over people with a head size: "0.5" and "0.1" (means over the skeleton's scored joints), "AUC" (0 to
-    0.5), "0.5 weighted" (by how often each joint is labelled), and the groups at 0.5. PCK, over people with a
-    reference length: "0.2", "0.2 weighted" and the groups at 0.2. people: how many were counted in each.
+    0.5), "0.5 weighted" (by how often each joint is labelled, other projects' convention, a bit higher), and
+    the groups at 0.5. PCK, over people with a reference length: "0.2", "0.2 weighted" and the groups at 0.2.
+    people: how many were counted in each.
     """
-    head_NK, length_NK = truth.head_distance(predicted_NK2), truth.distance(predicted_NK2)
-    skeleton, scored = truth.skeleton, truth.skeleton.scored_joints
-    pckh, pck = joint_accuracy(head_NK, PCKH), joint_accuracy(length_NK, PCK)
-    tables: Scores = {
-        "PCKh": {
-            "0.5": mean_of(pckh, scored),
-            "0.1": mean_of(joint_accuracy(head_NK, PCKH_FINE), scored),
-            "AUC": mean_of(joint_area(head_NK), scored),
-            "0.5 weighted": weighted_mean_of(pckh, head_NK, scored),
-            **_groups(pckh, skeleton),
-        },
-        "PCK": {
-            "0.2": mean_of(pck, scored),
-            "0.2 weighted": weighted_mean_of(pck, length_NK, scored),
-            **_groups(pck, skeleton),
-        },
-    }
-    tables = {
-        name: {key: value for key, value in row.items() if not np.isnan(value)}
+    tables = scores_of(joint_sums(predicted_NK2, truth).sum(axis=0), truth.skeleton)
+    scores: Scores = {
+        name: found
         for name, row in tables.items()
+        if (found := {key: float(value) for key, value in row.items() if not np.isnan(value)})
     }
     people: dict[str, float] = {
         "all": len(truth.labelled_NK),
         "with head size": int((truth.head_size_N > 0).sum()),
         "with reference length": int((truth.length_N > 0).sum()),
     }
-    return {name: row for name, row in tables.items() if row} | {"people": people}
+    return scores | {"people": people}
 
 
 def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFrame:
@@ -189,7 +230,7 @@ def accuracy_curve(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFram
     for threshold in np.linspace(0, AUC_END, 51).round(9):  # 0.15 instead of 0.15000000000000002
         accuracy_K = joint_accuracy(distance_NK, threshold)
         mean = mean_of(accuracy_K, truth.skeleton.scored_joints)
-        groups = _groups(accuracy_K, truth.skeleton)
+        groups = {name: float(value) for name, value in group_means(accuracy_K, truth.skeleton).items()}
         rows.append({"threshold": threshold, "unit": unit, **groups, "Mean": mean})
     return pd.DataFrame(rows)
 
@@ -198,9 +239,18 @@ def _counted(distance_NK: np.ndarray) -> np.ndarray:
     return (~np.isnan(distance_NK)).sum(axis=0)
 
 
-def _percent(part_K: np.ndarray, total_K: np.ndarray) -> np.ndarray:
-    return np.divide(100.0 * part_K, total_K, out=np.full(len(total_K), np.nan), where=total_K > 0)
+def _area(distance_NK: np.ndarray) -> np.ndarray:
+    """Share of the thresholds from 0 to AUC_END at which a joint is right, 0 where there is no distance."""
+    return np.nan_to_num(np.clip(1 - distance_NK / AUC_END, 0, 1))
 
 
-def _groups(percent_K: np.ndarray, skeleton: Skeleton) -> dict[str, float]:
-    return {name: mean_of(percent_K, joints) for name, joints in skeleton.groups.items()}
+def _percent(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    return np.divide(100.0 * part, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+
+
+def _mean(percent_BK: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """Mean over joints that have a value, NaN if none has; leading axes stay."""
+    found = percent_BK[..., joints]
+    is_known, total = ~np.isnan(found), np.nansum(found, axis=-1)
+    count = is_known.sum(axis=-1)
+    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

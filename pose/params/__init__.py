@@ -85,9 +85,13 @@ class TrainParams(Frozen):
 
 
 class EvaluateParams(Frozen):
-    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too."""
+    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too.
+
+    refine: the task of problem single whose weights look again at the people of a multi-person task.
+    """
 
     weights: Literal["best", "last"]
+    refine: TaskName | None
     flip_test: bool
     batch: Batch
     scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
@@ -147,12 +151,21 @@ class Params(Frozen):
                 raise ValueError(f"tasks.{name}.init.weights: found {task.init.weights}, {expected}")
         return self
 
+    @model_validator(mode="after")
+    def _people_are_refined_by_a_single_person_task(self) -> Params:
+        single = [name for name, task in self.tasks.items() if task.problem == "single"]
+        if self.evaluate.refine not in (None, *single):
+            expected = f"expected null or a task of problem single: {', '.join(single) or 'there is none'}"
+            raise ValueError(f"evaluate.refine: found {self.evaluate.refine!r}, {expected}")
+        return self
+
+    @model_validator(mode="after")
     def _data_sets_are_known(self) -> Params:
         if both := self.datasets.keys() & PREPARED.keys():
             raise ValueError(
                 f"datasets: found {min(both)!r}, expected another name than that of a built-in set"
             )
-        problems = {"lsp_mpii": ["single"], "coco": ["multi"]}
+        problems = {"lsp_mpii": ["single"], "coco": ["multi", "single"]}
         problems |= {name: [*spec.problems] for name, spec in self.datasets.items()}
         for name, task in self.tasks.items():
             if task.problem not in problems.get(task.dataset, []):

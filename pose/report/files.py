@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from pose.data.results.arrays import read_rows
+from pose.data.results.coco import read_coco
 from pose.io.errors import UserError
 from pose.io.files import read_bytes, read_json
-from pose.io.hdf5 import open_h5, read_number_column
 from pose.keypoints.people import People
 
 T = TypeVar("T")
@@ -89,12 +89,10 @@ def read_table(path: Path, *columns: str) -> pd.DataFrame:
 
 def read_single_predictions(path: Path, joints: int | None) -> SinglePredictions:
     """`predictions/TASK.h5` of a single-person task. joints: expected of each person, None for any number."""
-    with open_h5(path) as file:
-        row_N = read_number_column(file, "row", (None,)).astype(np.int64)
-        joint_NK2 = read_number_column(file, "joint", (len(row_N), joints, 2))
-        score_NK = read_number_column(file, "score", joint_NK2.shape[:2])
-    joint_NK2[(np.abs(joint_NK2) >= MAX_VALUE).any(axis=2)] = np.nan
-    return SinglePredictions(joint_NK2, score_NK, row_N)
+    results = read_rows(path, joints)
+    people = People.join([one.people for one in results.images], results.joints)
+    row_N = np.array([one.row for one in results.images], dtype=np.int64)
+    return SinglePredictions(people.joint_PK2, people.score_PK, row_N)
 
 
 def read_coco_results(path: Path, joints: int | None) -> dict[int, People]:
@@ -103,26 +101,12 @@ def read_coco_results(path: Path, joints: int | None) -> dict[int, People]:
     In image px; a joint of score 0 was not found, and is NaN whatever its place in the file. joints: expected
     of each person, None for any number.
     """
-    data = read_bytes(path)
-    try:
-        results = json.loads(data)
-        id_N = np.array([result["image_id"] for result in results], dtype=np.int64)
-        score_N = np.array([result["score"] for result in results], dtype=np.float64)
-        keypoint_NK3 = np.array([result["keypoints"] for result in results], dtype=np.float64)
-        keypoint_NK3 = keypoint_NK3.reshape(
-            len(results), joints or keypoint_NK3.size // max(3 * len(results), 1), 3
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        expected = f"COCO results of {joints or 'equally many'} joints a person"
-        raise UserError(
-            f"{path}: cannot be read as {expected} ({' '.join(str(error).split())[:200]})"
-        ) from None
-    score_NK = keypoint_NK3[..., 2]
-    near_NK1 = (np.abs(keypoint_NK3[..., :2]) < MAX_VALUE).all(axis=2, keepdims=True)
-    joint_NK2 = np.where((score_NK[..., None] > 0) & near_NK1, keypoint_NK3[..., :2], np.nan)
     people_of = {}
-    for image_id in np.unique(id_N).tolist():
-        row_P = np.flatnonzero(id_N == image_id)
-        row_P = row_P[np.argsort(-score_N[row_P], kind="stable")]
-        people_of[image_id] = People(joint_NK2[row_P], score_NK[row_P], score_N[row_P])
+    for one in read_coco(path, joints).images:
+        people = one.people
+        order_P = np.argsort(-people.score_P, kind="stable")
+        joint_PK2 = np.where(people.score_PK[..., None] > 0, people.joint_PK2, np.nan)[order_P]
+        people_of[int(one.image_id or 0)] = People(
+            joint_PK2, people.score_PK[order_P], people.score_P[order_P]
+        )
     return people_of

@@ -40,6 +40,7 @@ COCO_TRAIN = 50_000  # images; COCO's training set has about 64,000 with annotat
 OWN_ROWS = (
     OwnRow("this run", "COCO", "images.all"),
     OwnRow("on images that show a labelled person", "COCO with people", "images.with people"),
+    OwnRow("people refined", "COCO refined", "images.all"),
     OwnRow("grouped by distance alone", "COCO without tags", "images.all"),
     OwnRow("on images it was trained on", "COCO train", "images.train"),
 )

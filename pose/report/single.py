@@ -15,7 +15,7 @@ from pose.io.errors import UserError
 from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
-from pose.metrics.pck import PCK, PCKH, normalised_distance
+from pose.metrics.pck import PCK, PCKH, normalised_distance, person_truth
 from pose.params import Params
 from pose.report.common import (
     OwnRow,
@@ -111,7 +111,7 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
     true_NK2, labelled_NK = people.joint_NK2[row_N], people.labelled_NK[row_N]
     head_N = people.head_size_N[row_N]
     has_head_N = np.isfinite(head_N) & (head_N > 0)
-    limit_N = np.where(has_head_N, PCKH * head_N, PCK * data.reference_length(row_N))
+    limit_N = np.where(has_head_N, PCKH * head_N, PCK * person_truth(people, row_N).length_N)
     flip = skeleton.flip_index
     # Distances over the largest that is right: at most 1 is right. twin: from the left or right counterpart.
     error_NK = normalised_distance(predictions.joint_NK2, true_NK2, labelled_NK, limit_N)

@@ -23,6 +23,7 @@ from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.keypoints.heatmap import flip_back
 from pose.keypoints.people import People
+from pose.keypoints.results import Results
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.pck import Scores
 from pose.models.blocks import PoseNetwork
@@ -116,8 +117,8 @@ class ProblemData(ABC):
         """Curves and tables of an evaluation, by file name."""
 
     @abstractmethod
-    def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """Write predictions in the problem's own format."""
+    def results(self, task: str, people: Sequence[People], rows: np.ndarray) -> Results:
+        """Predictions for these rows, to be written."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ class Problem(ABC):
     """How a network is built, trained, used and evaluated.
 
     skeleton: the predicted joints. kind: its name in params.yaml. inference_type: of the parameters that
-    weights store. terms: of the loss. predictions_suffix: of the file that `write_predictions` writes.
-    score_digits: after the decimal point in metrics/TASK.json.
+    weights store. terms: of the loss. predictions_suffix, predictions_format: of the file of
+    `ProblemData.results`, see `pose.data.results`. score_digits: after the decimal point in
+    metrics/TASK.json.
     """
 
     params: ProblemParams
@@ -135,6 +137,7 @@ class Problem(ABC):
     inference_type: ClassVar[type[ProblemParams]]
     terms: ClassVar[tuple[str, ...]]
     predictions_suffix: ClassVar[str]
+    predictions_format: ClassVar[str]
     score_digits: ClassVar[int]
 
     @cached_property

@@ -7,7 +7,6 @@ px, h w heatmap cells, T tag dimensions.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +23,11 @@ from pose.data.batch import Inputs, MultiTargets
 from pose.data.image_set import SPLITS, ImageSet
 from pose.data.multi_samples import ImageDataset, letterbox_inputs
 from pose.io.errors import UserError
-from pose.io.files import write_text
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.grouping import GroupingParams, group
 from pose.keypoints.people import People
-from pose.metrics.oks import CocoEvaluation, CocoTruth, to_results
+from pose.keypoints.results import ImageResult, Results
+from pose.metrics.oks import CocoEvaluation, CocoTruth
 from pose.metrics.pck import Scores
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE = "COCO"  # of the metrics in metrics/TASK.json
-HELD_OUT_PART = 5  # of small sets no more than a fifth is held out
+HELD_OUT_PART = 4  # of small sets no more than a quarter is held out
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class MultiPerson(Problem):
     kind = "multi"
     inference_type = MultiInferenceParams
     terms = ("heatmap", "pull", "push")
-    predictions_suffix = ".json"
+    predictions_suffix, predictions_format = ".json", "coco"
     score_digits = 4  # of fractions
 
     @property
@@ -270,11 +269,12 @@ class MultiData(ProblemData):
         evaluation = self.evaluate(people, rows)
         return {"precision": evaluation.precision(), "joints": evaluation.joints()}
 
-    def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """COCO's result format, as its evaluation server takes it."""
+    def results(self, task: str, people: Sequence[People], rows: np.ndarray) -> Results:
+        """The people of each image by COCO's id."""
         category = self._truth(self.images.split_I[rows[0]]).category
-        results = to_results(people, self.images.id_I[rows].tolist(), category=category)
-        write_text(path, json.dumps(results, separators=(",", ":")) + "\n")
+        ids = self.images.id_I[rows].tolist()
+        images = [ImageResult(one, image_id=image_id) for one, image_id in zip(people, ids, strict=True)]
+        return Results(images, self.skeleton, len(self.skeleton), task=task, category=category)
 
     def _truth(self, split: str) -> CocoTruth:
         """Read when first used: COCO's training annotations take long."""

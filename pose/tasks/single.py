@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,18 +18,16 @@ from pose.data.batch import Inputs, SingleTargets
 from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.data.single_samples import PersonDataset, crop, person_affine
 from pose.io.errors import UserError
-from pose.io.files import atomic_write
-from pose.io.hdf5 import create_h5, write_column
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
 from pose.metrics.oks import CocoTruth
 from pose.metrics.pck import (
-    PersonTruth,
     Scores,
     accuracy_curve,
     per_joint_table,
-    reference_length,
+    person_truth,
     single_person_scores,
 )
 from pose.params import SingleInferenceParams
@@ -51,7 +48,7 @@ class SinglePerson(Problem):
     kind = "single"
     inference_type = SingleInferenceParams
     terms = ("heatmap",)
-    predictions_suffix = ".h5"
+    predictions_suffix, predictions_format = ".h5", "rows"
     score_digits = 3  # of percent
 
     @property
@@ -80,13 +77,17 @@ class SinglePerson(Problem):
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
-        upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
-        joint_cell, score_BK = decode(torch.stack(upright).mean(dim=0).float(), target=self.params.target)
+        joint_cell, score_BK = decode(self.mean_heatmap(outputs), target=self.params.target)
         joint_px, scores = to_px(joint_cell.double().cpu().numpy()), score_BK.cpu().numpy()
         return [
             People(transform(invert(affine), joint)[None], score_K[None], score_K.mean(keepdims=True))
             for joint, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True)
         ]
+
+    def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:
+        """The mean of the outputs' heatmaps, BKhw, of the images as they are."""
+        upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
+        return torch.stack(upright).mean(dim=0).float()
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]
@@ -136,7 +137,7 @@ class SingleData(ProblemData):
         return PersonDataset(self.people, rows, self.params, seed=seed)
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
-        truth = self._truth(rows)
+        truth = person_truth(self.people, rows)
         if (truth.length_N > 0).any() or (truth.head_size_N > 0).any():
             return ""
         source = "mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
@@ -148,61 +149,37 @@ class SingleData(ProblemData):
         Of people with COCO's annotations also its ten numbers, if the rows are all of the people of their
         images; the boxes are the annotated ones.
         """
-        scores = single_person_scores(_joints_of(people), self._truth(rows))
+        scores = single_person_scores(_joints_of(people), person_truth(self.people, rows))
         image_N = self.people.image_id_N
         images = np.unique(image_N[rows])
         if images.min(initial=0) < 0 or np.isin(image_N, images).sum() > len(rows):
             return scores
         split = self.people.split_N[rows[0]]
         found = [
-            _together([people[k] for k in np.flatnonzero(image_N[rows] == one).tolist()]) for one in images
+            People.join(
+                [people[k] for k in np.flatnonzero(image_N[rows] == one).tolist()], len(self.skeleton)
+            )
+            for one in images
         ]
         truth = self._truths.setdefault(split, CocoTruth(self.people.annotations(split), self.skeleton))
         return scores | {"COCO": truth.evaluate(found, images.tolist()).metrics()}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Accuracy over thresholds, and by joint."""
-        predicted_NK2, truth = _joints_of(people), self._truth(rows)
+        predicted_NK2, truth = _joints_of(people), person_truth(self.people, rows)
         return {
             "accuracy": accuracy_curve(predicted_NK2, truth),
             "joints": per_joint_table(predicted_NK2, truth),
         }
 
-    def write_predictions(self, path: Path, task: str, people: Sequence[People], rows: np.ndarray) -> None:
-        """HDF5, one row a person: joints in image px, their confidence, the row in the prepared set."""
-        score_NK = np.concatenate([person.score_PK for person in people]).astype(np.float32)
-        columns = {"joint": _joints_of(people).astype(np.float32), "score": score_NK, "row": rows}
-        with atomic_write(path) as temporary, create_h5(temporary) as file:
-            file.attrs.update(task=task, skeleton=self.skeleton.name)
-            for key, values in columns.items():
-                write_column(file, key, values)
-
-    def reference_length(self, rows: np.ndarray) -> np.ndarray:
-        """The reference length of PCK, px; NaN for MPII's people, whom PCKh is for."""
-        people = self.people
-        side_N = PERSON_HEIGHT * people.scale_N[rows]
-        length_N = reference_length(people.joint_NK2[rows], people.labelled_NK[rows], self.skeleton, side_N)
-        return np.where(people.source_N[rows] == "mpii", np.nan, length_N)
+    def results(self, task: str, people: Sequence[People], rows: np.ndarray) -> Results:
+        """Each person by their row in the prepared set."""
+        images = [ImageResult(one, row=row) for one, row in zip(people, rows.tolist(), strict=True)]
+        return Results(images, self.skeleton, len(self.skeleton), task=task)
 
     @cached_property
     def _truths(self) -> dict[str, CocoTruth]:
         return {}  # by split
-
-    def _truth(self, rows: np.ndarray) -> PersonTruth:
-        return PersonTruth(
-            joint_NK2=self.people.joint_NK2[rows],
-            labelled_NK=self.people.labelled_NK[rows],
-            head_size_N=self.people.head_size_N[rows],
-            length_N=self.reference_length(rows),
-            skeleton=self.skeleton,
-        )
-
-
-def _together(people: Sequence[People]) -> People:
-    joints, joint_scores, scores = zip(
-        *((one.joint_PK2, one.score_PK, one.score_P) for one in people), strict=True
-    )
-    return People(np.concatenate(joints), np.concatenate(joint_scores), np.concatenate(scores))
 
 
 def _joints_of(people: Sequence[People]) -> np.ndarray:

@@ -17,8 +17,9 @@ OPERATOR = ROOT / "csrc"  # absent where the package is installed without its re
 FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "training")
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
-    *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/synthetic/", "data/threads.py"),
-    *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/results.py"),
+    *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/results/"),
+    *("data/synthetic/", "data/threads.py", "metrics/scoring/"),
+    *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/refine.py"),
     *(
         "io/command.py",
         "io/dvc_stage.py",

@@ -32,7 +32,7 @@ def train_task(task: str) -> None:
     end_with_parent(direct=is_launched())  # torchrun cannot end its processes if it is killed itself
     params = load_params()
     if (init := params.task(task).init) and not is_launched():
-        require_dependency(init.weights, f"tasks.{task}.init.weights")
+        require_dependency(init.weights, f"tasks.{task}.init.weights", "init")
     if launch_if_several(params, task, "pose.cli", "train", task):
         return
     try:

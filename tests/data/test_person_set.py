@@ -12,6 +12,7 @@ import raw_sets as raw
 from helpers import noise
 
 from pose.data.formats.lsp import LSP_TO_MPII
+from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.io.errors import UserError
 from pose.keypoints.geometry import transform
@@ -52,6 +53,24 @@ def test_rows_of_a_split_have_joints(tmp_path: Path) -> None:
     assert people.rows("validation").tolist() == []
     with pytest.raises(ValueError, match="no split 'valid'"):
         people.rows("valid")
+
+
+def test_people_of_whole_images_have_the_box_of_their_joints(prepared_coco: Path) -> None:
+    people, images = PersonSet(prepared_coco), ImageSet(prepared_coco)
+    assert {*people.rows("train"), *people.rows("validation")} <= {*range(len(images.row_N))}
+    assert len(people.rows("test")) == 0
+    for row in people.rows("validation").tolist():
+        joint_N2 = people.joint_NK2[row][people.labelled_NK[row]]
+        low_2, high_2 = joint_N2.min(axis=0), joint_N2.max(axis=0)
+        np.testing.assert_allclose(people.centre_N2[row], (low_2 + high_2) / 2)
+        assert 200 * people.scale_N[row] == pytest.approx((high_2 - low_2).max())
+        assert people.image_id_N[row] == images.id_I[images.row_N[row]]
+    [first, second, *_] = np.flatnonzero(np.bincount(images.row_N)[images.row_N] > 1)  # of one image
+    (image, affine), (same, _) = people.images([second, first])
+    expected, expected_affine = images.image(images.row_N[first])
+    assert np.array_equal(image, expected)
+    assert np.array_equal(same, expected)
+    assert np.array_equal(affine, expected_affine)
 
 
 def test_a_pickled_reader_reads(tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, ch
 
 def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project: Path, monkeypatch):
     monkeypatch.chdir(project)
-    require_dependency("models/a.pt", "tasks.a.init.weights")  # outside of DVC
+    require_dependency("models/a.pt", "tasks.a.init.weights", "init")  # outside of DVC
     monkeypatch.setenv("DVC_STAGE", "work")
     for path in ("one.txt", "data/inner/three.txt", project / "data/two.txt"):
-        require_dependency(path, "tasks.a.init.weights")
+        require_dependency(path, "tasks.a.init.weights", "init")
     expected = "found models/a.pt, expected a dependency of work; write `init: models/a.pt` into its entry in"
     with pytest.raises(UserError, match=f"^tasks.a.init.weights: {expected} dvc.yaml$"):
-        require_dependency("models/a.pt", "tasks.a.init.weights")
+        require_dependency("models/a.pt", "tasks.a.init.weights", "init")
 
 
 def test_outside_dvc_nothing_is_compared(tmp_path: Path):

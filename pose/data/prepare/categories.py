@@ -11,8 +11,8 @@ from typing import Any
 from pose.data.formats.coco_json import Entry
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError
-from pose.io.schema import parse
-from pose.keypoints.skeleton import Skeleton, built_in_with, side_and_part
+from pose.io.schema import parse, read_yaml
+from pose.keypoints.skeleton import Skeleton, built_in, built_in_with, side_and_part
 
 PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
 
@@ -50,6 +50,19 @@ class Category:
     def keypoints(self, numbers: list[Any]) -> list[Any]:
         """x, y, flag of the skeleton's joints from those of the file's; zeros for joints that it lacks."""
         return [n for k in self.source_K for n in (numbers[3 * k : 3 * k + 3] if k >= 0 else [0, 0, 0])]
+
+
+def named_skeleton(text: str | None, name: str) -> tuple[Skeleton | None, dict[str, Any]]:
+    """A skeleton that comes with the package, or of a YAML file; or what such a file without joints says.
+
+    name: of a skeleton whose file gives none. UserError if there is no such skeleton or file.
+    """
+    if not text:
+        return None, {}
+    if not text.endswith((".yaml", ".yml")):
+        return built_in(text), {}
+    values = read_yaml(text)
+    return (parse(Skeleton, {"name": name} | values, text), {}) if "joints" in values else (None, values)
 
 
 def read_category(content: Entry, path: Path, joints: Joints, changes: Changes) -> Category:

@@ -26,7 +26,7 @@ from pose.data.prepare.annotated import (
     count_kept,
     write_annotations,
 )
-from pose.data.prepare.categories import Joints
+from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, normalise, read_normalised
 from pose.data.prepare.packing import chosen
@@ -36,8 +36,7 @@ from pose.data.prepare.tables import read_table
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
-from pose.io.schema import parse, read_yaml
-from pose.keypoints.skeleton import DEFAULT_SIGMA, Skeleton, built_in
+from pose.keypoints.skeleton import DEFAULT_SIGMA, Skeleton
 from pose.params import CocoParams, DatasetParams, PrepareParams, SplitCounts
 
 EVALUATED = ("val", "test")  # parts of the names of files whose images are evaluated
@@ -136,17 +135,9 @@ def annotation_files(place: Path) -> list[Path]:
 
 def wanted_joints(name: str, spec: DatasetParams) -> Joints:
     """What the parameters say of the joints; UserError for a skeleton that cannot be read."""
-    key, skeleton, completes = f"datasets.{name}", None, {}
-    if spec.skeleton and spec.skeleton.endswith((".yaml", ".yml")):
-        values = read_yaml(spec.skeleton)
-        if "joints" in values:
-            skeleton = parse(Skeleton, {"name": name} | values, spec.skeleton)
-        else:
-            completes = values  # of the joints of the files
-    elif spec.skeleton:
-        skeleton = built_in(spec.skeleton)
+    skeleton, completes = named_skeleton(spec.skeleton, name)
     return Joints(
-        key,
+        f"datasets.{name}",
         skeleton=skeleton,
         completes=completes,
         file=spec.skeleton or "",

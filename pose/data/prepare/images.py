@@ -14,10 +14,11 @@ import h5py
 import numpy as np
 
 from pose.data.formats.coco_json import is_labelled_person, region
-from pose.data.image_set import FILE, SPLITS
+from pose.data.image_set import SPLITS
 from pose.data.prepare.annotated import Image, check_splits, note_exif, read_annotated
 from pose.data.prepare.packing import Unusable, pack_images, write_columns
 from pose.data.prepare.summary import Summary
+from pose.data.prepared_set import IMAGES_FILE
 from pose.data.rle import runs_of
 from pose.io.files import atomic_write
 from pose.io.hdf5 import create_h5
@@ -50,7 +51,7 @@ def write_images(
 
     root: what their names are relative to. before: is called with them before the file is there.
     """
-    with atomic_write(folder / FILE) as temporary, create_h5(temporary) as file:
+    with atomic_write(folder / IMAGES_FILE) as temporary, create_h5(temporary) as file:
         pack_one = partial(pack, params=params)
         packed = pack_images(file, images, pack_one, most=len(images), workers=workers, summary=summary)
         kept, infos = [], []

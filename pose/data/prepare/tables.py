@@ -38,7 +38,7 @@ def read_table(path: Path) -> tuple[Path, Content, set[int], Skeleton] | None:
     skeleton.
     """
     skeleton, validates = MPII, None
-    if path.is_file():
+    if path.suffix == ".h5":
         file, table = path, read_published(path)
         validates = table.istrain_N == LSP_TEST
     elif (file := path / raw_lsp.ANNOTATIONS).is_file():
@@ -51,7 +51,7 @@ def read_table(path: Path) -> tuple[Path, Content, set[int], Skeleton] | None:
         table, validates = raw_mpii.read_mpii_json(file)
     else:
         return None
-    names = table.name_N if path.is_file() else [name.partition("/")[2] for name in table.name_N]
+    names = table.name_N if file == path else [name.partition("/")[2] for name in table.name_N]
     content = _content(table, names, skeleton)
     ids = _image_ids(table)
     listed = set() if validates is None else set(ids[validates].tolist())

@@ -1,4 +1,4 @@
-"""Data sets of one's own: any source is prepared for either problem, with the joints of one skeleton."""
+"""Data sets of one's own: sources of any format, joints of any skeleton, either problem."""
 
 from __future__ import annotations
 
@@ -9,235 +9,262 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import COCO, LSP, MPII, annotation_file_content, image_entry, person_entry, write_annotations
-from raw_sets import HAND, own_person, write_own_set
+from helpers import COCO, ROOT, noise
 
 from pose.data.image_set import ImageSet
-from pose.data.person_set import FILE, PersonSet
+from pose.data.person_set import PersonSet
 from pose.data.prepare.dataset import prepare_dataset
 from pose.data.prepare.summary import Summary
 from pose.io.errors import UserError
-from pose.metrics.statistics import check_split
-from pose.params import DatasetParams
+from pose.io.images import encode_jpeg
+from pose.metrics.truth import check_truth
+from pose.params import DatasetParams, load_params
+
+PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(update={"pack_size": 96})
+MOUSE = ["nose", "ear_left", "ear_right", "tail"]
+LIMBS = [[1, 2], [1, 3], [1, 4]]
+POINTS = [40, 20, 2, 30, 10, 2, 50, 12, 1, 44, 50, 2]  # of a mouse: x, y, flag
 
 
-def prepare(*sources: Path, **replaced: Any) -> tuple[ImageSet, PersonSet, Summary]:
-    """Both prepared sets, beside the first source."""
-    values = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.3}
-    values |= {"sources": [str(one) for one in sources], "problems": ["single", "multi"]} | replaced
-    spec, folder = DatasetParams.model_validate(values), sources[0].parent / "prepared"
-    summary = prepare_dataset("own", spec, folder, params=raw.PREPARE, seed=1, check=check_split, workers=1)
-    return ImageSet(folder), PersonSet(folder / FILE), summary
+def mice(folder: Path, count: int = 6, **category: Any) -> dict[str, Any]:
+    """A COCO-format file with a mouse in each image, and its images."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images, mice = [], []
+    for number in range(1, count + 1):
+        (folder / "images" / f"{number}.jpg").write_bytes(encode_jpeg(noise(number), 95))
+        images.append({"id": number, "file_name": f"{number}.jpg"})
+        mice.append({"id": number, "image_id": number, "category_id": 3, "keypoints": POINTS})
+        mice[-1] |= {"bbox": [25, 5, 30, 50]}
+    entry = {"id": 3, "name": "mouse", "keypoints": MOUSE, "skeleton": LIMBS} | category
+    return {"images": images, "annotations": mice, "categories": [entry]}
 
 
-def splits_by_name(people: PersonSet) -> dict[str, str]:
-    return dict(raw.splits_of(people))
+def write(folder: Path, content: dict[str, Any], name: str = "annotations.json") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return folder
 
 
-def test_things_with_joints_of_their_own_are_prepared_for_either_problem(tmp_path: Path):
-    content = write_own_set(tmp_path / "hand")
-    images, people, summary = prepare(tmp_path / "hand")
+def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
+    """The prepared folder of a data set named `own`."""
+    defaults = {"problems": ["single", "multi"], "skeleton": None, "category": None, "joints": {}}
+    defaults |= {"assume_joints": False, "validation": 0.5, "sources": [str(source) for source in sources]}
+    spec = DatasetParams.model_validate(defaults | values)
+    summary = prepare_dataset(
+        "own", spec, folder / "out", params=PREPARE, seed=1, check=check_truth, workers=1
+    )
+    return folder / "out", summary
+
+
+def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
+    source = write(tmp_path / "mice", content)
+    with pytest.raises(UserError) as error:
+        prepare(tmp_path, source, **values)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---- a file of an annotation tool ----
+
+
+def test_other_joints_than_people_s_are_prepared_for_both_problems(tmp_path: Path):
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", mice(tmp_path / "mice")))
+    images, people = ImageSet(out), PersonSet(out / "people.h5")
     assert images.skeleton == people.skeleton
-    assert (images.skeleton.name, images.skeleton.joints) == ("hand", HAND)
-    assert images.skeleton.limbs == ((0, 1), (0, 2))
-    expected_NK2 = np.array([one["keypoints"] for one in content["annotations"]]).reshape(-1, 3, 3)[..., :2]
-    np.testing.assert_array_equal(people.joint_NK2, expected_NK2)
-    np.testing.assert_array_equal(people.visible_NK, [[0, 1, 0]] * 6)
-    np.testing.assert_array_equal(people.centre_N2[0], [29.5, 22.5])  # a box covers whole pixels
-    for row in range(6):
-        np.testing.assert_array_equal(images.joints(row)[0], expected_NK2[row : row + 1])
-    assert 0 < len(people.rows("validation")) < 6
-    assert "skeleton hand: 3 joints; flips: none; sigmas: 0.07 for each joint" in str(summary)
-    assert "iscrowd missing, taken for 0: 6" in str(summary)
-    assert "validation: " in str(summary)
-
-
-def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
-    write_own_set(tmp_path / "hand")
-    files = []
-    for _ in range(2):
-        prepare(tmp_path / "hand")
-        made = (tmp_path / "prepared").rglob("*.*")
-        files.append({path.name: path.read_bytes() for path in made if path.is_file()})
-    assert len(files[0]) == 4
-    assert files[0] == files[1]
-
-
-@pytest.mark.parametrize("folder", ["LSP", "LSPET"])
-def test_lsp_alone_is_a_data_set(folder: str, tmp_path: Path):
-    joint_NJ3 = {"LSP": raw.write_lsp, "LSPET": raw.write_lspet}[folder](tmp_path)
-    images, people, summary = prepare(tmp_path / folder)
-    assert images.skeleton == people.skeleton == LSP
-    is_labelled_NJ = people.labelled_NK
-    assert is_labelled_NJ.sum() == joint_NJ3[..., 0].size - (folder == "LSPET")
-    np.testing.assert_array_equal(people.joint_NK2[is_labelled_NJ], joint_NJ3[is_labelled_NJ][:, :2])
-    if folder == "LSP":  # the published halves
-        assert people.rows("train").tolist() == [0, 1, 2]
-        assert "split as the sources say" in str(summary)
-    assert len(people.rows("validation")) > 0
-
-
-def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
-    listed = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
-    raw.write_mpii_json(tmp_path, *listed, raw.listed_person("b.jpg", validates=True))
-    images, people, _ = prepare(tmp_path / "mpii")
-    assert images.skeleton == MPII
-    joint_PK2, labelled_PK = images.joints(images.rows("train")[0])
-    assert labelled_PK.sum(axis=1).tolist() == [15, 15]
-    np.testing.assert_array_equal(joint_PK2[:, 3], [[32, 42]] * 2)  # counted from 0
-    assert [people.name(row) for row in people.rows("validation")] == ["b.jpg"]
-    scale = people.scale_N[1]
-    np.testing.assert_allclose(people.centre_N2[1], [69, 51 + 15 * scale])  # the crop of MPII's evaluation
-
-
-def test_a_published_file_is_a_data_set(tmp_path: Path):
-    raw.write_images(tmp_path / "mpii", ["a.jpg", "b.jpg"])
-    file = raw.write_published(tmp_path, [("mpii/images/a.jpg", 1), ("mpii/images/b.jpg", 1)])
-    _, people, _ = prepare(file, validation=0.5)
-    assert sorted(splits_by_name(people).values()) == ["train", "validation"]
-
-
-def test_people_of_coco_are_recognised_by_their_joints(tmp_path: Path):
-    content = annotation_file_content(
-        [image_entry(k) for k in (1, 2, 3)], [person_entry(k, k) for k in (1, 2, 3)]
-    )
-    write_annotations(tmp_path, "train2017", content)
-    _, people, _ = prepare(tmp_path / "coco")
-    assert people.skeleton == COCO
-    assert len(people.skeleton.sigmas) == 17
-
-
-def test_joined_sources_have_the_joints_of_the_first_and_a_table_says_which_is_which(tmp_path: Path):
-    write_own_set(tmp_path / "a", 2)
-    write_own_set(tmp_path / "b", 2, name="other", joints=("little", "ring", "root"))
-    table = {"root": "wrist", "little": "pinky"}
-    images, people, summary = prepare(tmp_path / "a", tmp_path / "b", joints=table)
-    assert people.skeleton.joints == HAND
-    assert people.labelled_NK.tolist() == [[True] * 3] * 2 + [[True, False, True]] * 2
-    np.testing.assert_array_equal(people.joint_NK2[2, [0, 2]], [[23, 28], [13, 10]])
-    assert "joints that the file lacks: 1 (first: thumb)" in str(summary)
-    assert "joints that hand lacks, left out: 1 (first: ring)" in str(summary)
-    assert images.id_I.tolist() == [1, 2, 3, 4]  # both files begin with 1
-    assert "ids that another source has too, all numbered anew" in str(summary)
-
-
-def test_ids_stay_where_no_two_files_have_the_same(tmp_path: Path):
-    write_own_set(tmp_path / "a", 2)
-    write_own_set(
-        tmp_path / "b",
-        name="other",
-        images=[image_entry(7, "x.jpg"), image_entry(9, "y.jpg")],
-        annotations=[own_person(70, 7), own_person(90, 9)],
-    )
-    images, _, _ = prepare(tmp_path / "a", tmp_path / "b")
-    assert images.id_I.tolist() == [1, 2, 7, 9]
-
-
-def test_names_of_files_say_what_validates_and_else_a_share_is_drawn(tmp_path: Path):
-    for name in ("train", "val"):
-        write_own_set(tmp_path / "hand", 3, name=name)
-    _, people, _ = prepare(tmp_path / "hand")
-    assert {name[:-5]: split for name, split in splits_by_name(people).items()} == {
-        "train": "train",
-        "val": "validation",
-    }
-    write_own_set(tmp_path / "more", 40, name="photo")
-    _, people, summary = prepare(tmp_path / "hand", tmp_path / "more", validation=0.25)
-    splits = splits_by_name(people)
-    drawn = [splits[name] for name in splits if name.startswith("more")]
-    assert 4 <= drawn.count("validation") <= 16
-    assert "of those that do not, 0.25 of the images validate, drawn by the seed" in str(summary)
-
-
-def test_the_category_is_named_where_several_have_joints(tmp_path: Path):
-    categories = [
-        {"id": 1, "name": "hand", "keypoints": [*HAND]},
-        {"id": 2, "name": "paw", "keypoints": ["pad", "claw"]},
-    ]
-    paws = [own_person(k, k, 2, category_id=2) for k in range(2, 7)]
-    write_own_set(tmp_path / "both", categories=categories, annotations=[own_person(1, 1), *paws])
-    with pytest.raises(UserError, match=r"found categories 'hand', 'paw', .*datasets.own.category"):
-        prepare(tmp_path / "both")
-    _, people, _ = prepare(tmp_path / "both", category="paw")
-    assert people.skeleton.joints == ("pad", "claw")
-    assert len(people) == 5
+    skeleton = people.skeleton
+    assert (skeleton.name, skeleton.joints) == ("mouse", tuple(MOUSE))
+    assert (skeleton.limbs, skeleton.flips) == (((0, 1), (0, 2), (0, 3)), ((1, 2),))
+    assert len(images) == len(people) == 6
+    np.testing.assert_array_equal(people.joint_NK2[0], np.reshape(POINTS, (-1, 3))[:, :2])
+    np.testing.assert_array_equal(images.joint_NK2, people.joint_NK2)
+    assert people.visible_NK[0].tolist() == [1, 1, 0, 1]
+    np.testing.assert_array_equal(people.centre_N2[0], [39.5, 29.5])
+    assert people.scale_N[0] * 200 == 50
+    assert people.name(0) == "1.jpg"
+    assert sorted(set(people.split_N.tolist())) == ["train", "validation"]
+    assert "flips: ear_left - ear_right; sigmas: 0.07 for each joint" in str(summary)
 
 
 def test_a_skeleton_file_completes_the_joints_of_the_source_or_replaces_them(tmp_path: Path):
-    write_own_set(tmp_path / "hand")
-    file = tmp_path / "hand.yaml"
-    file.write_text("flips: [[thumb, pinky]]\nsigmas: [0.05, 0.1, 0.1]\nreference: [wrist, thumb]\n")
-    _, people, _ = prepare(tmp_path / "hand", skeleton=str(file))
-    assert people.skeleton.flips == ((1, 2),)
-    assert people.skeleton.reference == (0, 1)
-    file.write_text("joints: [pinky, wrist, thumb]\n")
-    _, people, summary = prepare(tmp_path / "hand", skeleton=str(file))
-    assert people.skeleton.joints == ("pinky", "wrist", "thumb")
-    np.testing.assert_array_equal(people.joint_NK2[0], [[23, 28], [13, 10], [18, 19]])
-    assert "joints put into the order of own" in str(summary)
+    source = write(tmp_path / "mice", mice(tmp_path / "mice"))
+    completes = tmp_path / "more.yaml"
+    completes.write_text("sigmas: [0.02, 0.03, 0.03, 0.1]\nreference: [nose, tail]\nflips: []\n")
+    out, _ = prepare(tmp_path, source, skeleton=str(completes))
+    skeleton = PersonSet(out / "people.h5").skeleton
+    assert (skeleton.sigmas, skeleton.reference, skeleton.flips) == ((0.02, 0.03, 0.03, 0.1), (0, 3), ())
+    whole = tmp_path / "whole.yaml"
+    whole.write_text("joints: [tail, nose, left ear, right ear]\n")
+    out, summary = prepare(tmp_path, source, skeleton=str(whole))
+    people = PersonSet(out / "people.h5")
+    assert people.skeleton.joints == ("tail", "nose", "left ear", "right ear")
+    np.testing.assert_array_equal(people.joint_NK2[0, :2], [[44, 50], [40, 20]])
+    assert "joints put into the order of own: 1 (first: 'nose')" in str(summary)
 
 
-def written(folder: Path, skeleton: str, **content: Any) -> dict[str, Any]:
-    """A set of which something is wrong, with a skeleton file unless that is empty."""
-    write_own_set(folder / "hand", **content)
-    (folder / "hand.yaml").write_text(skeleton)
-    return {"skeleton": str(folder / "hand.yaml")} if skeleton else {}
+def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path: Path):
+    content = mice(tmp_path / "mice", name="skater", keypoints=[*COCO.joints], skeleton=[])
+    for one in content["annotations"]:
+        one["keypoints"] = [*POINTS, *[0] * 39]
+    out, _ = prepare(tmp_path, write(tmp_path / "mice", content), problems=["single"])
+    assert PersonSet(out / "people.h5").skeleton == COCO
+    assert not (out / "coco.h5").exists()
 
 
-TWICE = [{"id": k, "name": "hand", "keypoints": [*HAND]} for k in (1, 2)]
-NO_SIDES = {"id": 1, "name": "hand"}
-
-
-@pytest.mark.parametrize(
-    ("skeleton", "content", "message"),
-    [
-        (
-            "",
-            {"annotations": [own_person(1, 1), own_person(2, 2, 2)]},
-            r"annotations.json: annotation 2: keypoints: found 6 entries, expected 9: x, y and flag of 3 jo",
-        ),
-        ("", {"categories": TWICE}, r"found two categories 'hand', expected a name of its own for each"),
-        ("", {"categories": [NO_SIDES]}, r"found categories 'hand', expected one with a list of keypoints"),
-        (
-            "flips: [[wrist, tail]]",
-            {},
-            r"hand.yaml.*: flips: found joint 'tail', expected one of the 3 in jo",
-        ),
-        ("joints: [a, b]\nflips: [[a, c]]", {}, r"hand.yaml: flips: found joint 'c', expected one of the 2"),
-        ("sigmas: [0.1, 0.1]", {}, r"hand.yaml.*: found 2 sigmas, expected 3 numbers above 0"),
-        ("colour: red", {}, r"hand.yaml.*: unknown key colour"),
-        ("flips: [", {}, r"hand.yaml: cannot be read as YAML"),
-        ("- wrist", {}, r"hand.yaml: found list, expected keys and values"),
-        ("joints: [a, b, c]", {}, r"found 'wrist' is none of the joints of own, expected these, or datasets"),
-    ],
-)
-def test_a_set_that_cannot_be_used_is_one_line_that_says_why(
-    skeleton: str, content: dict[str, Any], message: str, tmp_path: Path
-):
-    replaced = written(tmp_path, skeleton, **content)
-    with pytest.raises(UserError, match=message) as error:
-        prepare(tmp_path / "hand", **replaced)
-    assert "\n" not in str(error.value)
-    assert ": : " not in str(error.value)
-    assert not list((tmp_path / "prepared").glob("*"))
+def test_one_of_several_categories_is_chosen_by_its_name(tmp_path: Path):
+    content = mice(tmp_path / "mice")
+    content["categories"].append({"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []})
+    content["annotations"].append(
+        {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+    )
+    source = write(tmp_path / "mice", content)
+    with pytest.raises(
+        UserError, match=r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"
+    ):
+        prepare(tmp_path, source)
+    out, _ = prepare(tmp_path, source, category="mouse")
+    assert len(PersonSet(out / "people.h5")) == 6
 
 
 @pytest.mark.parametrize(
-    ("replaced", "message"),
+    ("change", "message"),
     [
-        ({}, r"nothing: no annotations in it, expected annotations/\*.json or \*.json in COCO's format"),
-        ({"skeleton": "dog"}, r"skeleton: found 'dog', expected one of .*coco.*, or a YAML file"),
-        ({"skeleton": "none.yaml"}, r"none.yaml: no such file"),
+        ({"name": "rat"}, "found two categories 'mouse', expected a name of its own for each"),
+        ({"keypoints": "nose"}, "keypoints: found nose, expected a list of names"),
+        ({"keypoints": []}, "found categories 'mouse', expected one with a list of keypoints"),
+        ({"keypoints": [*MOUSE, "nose"]}, "expected a name of its own for each"),
+        ({"keypoints": MOUSE[:3], "skeleton": []}, "found 12 entries, expected 9: x, y and flag of 3 joints"),
+        ({"skeleton": [[1, 9]]}, "found joint 8, expected 0 to 3"),
+        ({"skeleton": ["x"]}, "skeleton: found ['x'], expected pairs of joints, counted from 1"),
     ],
 )
-def test_a_folder_or_skeleton_that_is_not_there_is_one_line(replaced, message, tmp_path: Path):
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match=message):
-        prepare(tmp_path / "nothing", **replaced)
+def test_a_category_that_cannot_be_used_is_one_line(tmp_path: Path, change: dict[str, Any], message: str):
+    content = mice(tmp_path / "mice", **{} if "name" in change else change)
+    if "name" in change:
+        content["categories"].append(content["categories"][0] | {"id": 4})
+    found = refused(tmp_path, content)
+    assert "annotations.json: " in found
+    assert message in found
 
 
-def test_an_image_in_two_sources_is_refused(tmp_path: Path):
-    content = write_own_set(tmp_path / "hand", 2)
-    (tmp_path / "hand" / "again.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"image .*1.jpg is in .*again.json too, expected it in one file"):
-        prepare(tmp_path / "hand")
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("flips: [[ear_left, whisker]]", "flips: found joint 'whisker', expected one of the 4 in joints"),
+        ("sigmas: [0.1, 0.1]", "found 2 sigmas, expected 4 numbers above 0, or none"),
+        ("sigma: [0.1]", "unknown key sigma"),
+        ("- 1", "more.yaml: found list, expected keys and values"),
+        ("joints: [nose, tail]", "found 'ear_left' is none of the joints of own"),
+    ],
+)
+def test_a_skeleton_file_that_does_not_fit_is_one_line(tmp_path: Path, yaml: str, message: str):
+    (tmp_path / "more.yaml").write_text(yaml)
+    content = mice(tmp_path / "mice")
+    assert message in refused(tmp_path, content, skeleton=str(tmp_path / "more.yaml"))
+
+
+def test_a_skeleton_of_no_name_and_a_folder_with_nothing_in_it_are_one_line(tmp_path: Path):
+    assert "found 'dog', expected one of aic, " in refused(tmp_path, mice(tmp_path / "mice"), skeleton="dog")
+    (tmp_path / "empty").mkdir()
+    for source, message in (("empty", "no annotations in it"), ("none", "no such file or folder")):
+        with pytest.raises(UserError, match=f"{source}: {message}, expected annotations/"):
+            prepare(tmp_path, tmp_path / source)
+
+
+# ---- several sources ----
+
+
+def test_files_named_train_and_val_are_the_splits_and_ids_stay_if_they_differ(tmp_path: Path):
+    content = mice(tmp_path / "mice", count=4)
+    halves = [
+        content | {"images": content["images"][part], "annotations": content["annotations"][part]}
+        for part in (slice(0, 3), slice(3, 4))
+    ]
+    write(tmp_path / "mice", halves[0], "train.json")
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", halves[1], "val.json"))
+    assert ImageSet(out).id_I[ImageSet(out).rows("validation")].tolist() == [4]
+    assert "split as the sources say" in str(summary)
+
+
+def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_two(tmp_path: Path):
+    sources = [write(tmp_path / name, mice(tmp_path / name, count=3)) for name in ("a", "b")]
+    out, summary = prepare(tmp_path, *sources)
+    images = ImageSet(out)
+    assert sorted(images.id_I.tolist()) == [1, 2, 3, 4, 5, 6]
+    assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
+    assert "ids that another source has too, all numbered anew: 3" in str(summary)
+    write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
+    with pytest.raises(UserError, match=r"annotations.json: image .*1.jpg is in .*again.json too"):
+        prepare(tmp_path, tmp_path / "a")
+
+
+def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_path: Path):
+    joint_NJ3 = raw.write_lsp(tmp_path)
+    out, _ = prepare(tmp_path, tmp_path / "LSP")
+    people = PersonSet(out / "people.h5")
+    assert people.skeleton.name == "lsp"
+    np.testing.assert_array_equal(people.joint_NK2, joint_NJ3[..., :2])
+    assert people.split_N.tolist() == ["train"] * 3 + ["validation"] * 3
+    low, high = joint_NJ3[0, :, :2].min(axis=0), joint_NJ3[0, :, :2].max(axis=0)
+    np.testing.assert_allclose(people.centre_N2[0], (low + high) / 2)
+
+
+def test_sets_of_other_joints_are_joined_by_a_table(tmp_path: Path):
+    raw.write_lsp(tmp_path)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
+    sources = [tmp_path / "mpii", tmp_path / "LSP"]
+    with pytest.raises(
+        UserError, match=r"found 'neck' is none of the joints of mpii, expected these, or datasets"
+    ):
+        prepare(tmp_path, *sources)
+    out, summary = prepare(tmp_path, *sources, joints={"neck": "upper_neck"})
+    people = PersonSet(out / "people.h5")
+    assert (people.skeleton.name, len(people)) == ("mpii", 8)
+    assert "joints that the file lacks: 2 (first: pelvis)" in str(summary)
+    np.testing.assert_array_equal(people.joint_NK2[0, 3], [32, 42])  # zero-based
+    assert np.isnan(people.joint_NK2[2, 6]).all()
+    scale = people.scale_N[0]
+    np.testing.assert_allclose(people.centre_N2[0], [59, 49 + 15 * scale])  # as in lsp_mpii.h5
+    with pytest.raises(UserError, match=r"datasets.own.joints: found 'throat', expected a joint of mpii"):
+        prepare(tmp_path, *sources, joints={"neck": "throat"})
+
+
+def test_mpii_s_images_are_prepared_for_many_people(tmp_path: Path):
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
+    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
+    images = ImageSet(out)
+    assert [images.name(row) for row in range(2)] == ["a.jpg", "b.jpg"]
+    assert images.split_I.tolist() == ["train", "validation"]
+
+
+def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
+    for share in (0.0, 1.0):
+        source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))
+        out, _ = prepare(tmp_path, source, validation=share)
+        assert sorted(ImageSet(out).split_I.tolist()) == ["train", "validation"]
+
+
+def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
+    two = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
+    raw.write_mpii_json(tmp_path, *two, raw.listed_person("b.jpg", validates=True))
+    out, _ = prepare(tmp_path, tmp_path / "mpii")
+    images = ImageSet(out)
+    joint_PK2, labelled_PK = images.joints(images.rows("train")[0])
+    assert labelled_PK.sum(axis=1).tolist() == [15, 15]
+    np.testing.assert_array_equal(joint_PK2[:, 3], [[32, 42]] * 2)  # counted from 0
+
+
+def test_a_published_file_is_a_source_too(tmp_path: Path):
+    names = [f"mpii/images/{name}.jpg" for name in "ab"]
+    raw.write_images(tmp_path / "mpii", ["a.jpg", "b.jpg"])
+    out, summary = prepare(tmp_path, raw.write_published(tmp_path, [(name, 1) for name in names]))
+    assert len(PersonSet(out / "people.h5")) == 2
+    assert "0.5 of the images validate, drawn by the seed" in str(summary)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
+    source, files = write(tmp_path / "mice", mice(tmp_path / "mice")), []
+    for _ in range(2):
+        out, _ = prepare(tmp_path, source)
+        files.append({path.name: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
+    assert len(files[0]) == 4
+    assert files[0] == files[1]

@@ -1,0 +1,120 @@
+"""`joints.json` and `joints.csv`: people by the file of their image, their joints by name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose.io.errors import UserError, reading
+from pose.io.files import read_bytes, read_json
+from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results, skeleton_of
+from pose.keypoints.skeleton import Skeleton
+
+JOINT_KEYS = ("joint", "x", "y", "confidence")
+COLUMNS = ("file", "frame", "seconds", "person", "score", *JOINT_KEYS)
+Joint = tuple[str, float | None, float | None, float]  # of JOINT_KEYS; x and y in px, None if not found
+
+
+def write_joints_json(path: Path, results: Results) -> None:
+    """Everything by image, a frame of a video with its number and time; x and y in px, or null.
+
+    `{"images": [{"file", "width", "height", "people": [{"score", "joints": [{"joint", "x", ...}]}]}]}`
+    """
+    images: list[dict[str, Any]] = []
+    for one in results.images:
+        place: dict[str, Any] = {"file": one.file}
+        if one.seconds is not None:
+            place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
+        people = [
+            {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
+            for score, joints in _rounded(one.people, results.skeleton)
+        ]
+        images.append(place | {"width": one.width, "height": one.height, "people": people})
+    name = results.skeleton.name if results.skeleton else ""
+    content = {"task": results.task, "skeleton": name, "images": images}
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_joints_csv(path: Path, results: Results) -> None:
+    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for one in results.images:
+            seconds = None if one.seconds is None else round(one.seconds, 3)
+            for person, (score, joints) in enumerate(_rounded(one.people, results.skeleton)):
+                writer.writerows((one.file, one.frame, seconds, person, score, *joint) for joint in joints)
+
+
+def _rounded(people: People, skeleton: Skeleton | None) -> Iterator[tuple[float, list[Joint]]]:
+    """Score and joints of each person."""
+    assert skeleton
+    for joint_K2, score_K, score in zip(people.joint_PK2, people.score_PK, people.score_P, strict=True):
+        joints: list[Joint] = []
+        for name, (x, y), confidence in zip(skeleton.joints, joint_K2, score_K, strict=True):
+            found = np.isfinite(x) and np.isfinite(y)
+            place = (round(float(x), 2), round(float(y), 2)) if found else (None, None)
+            joints.append((name, *place, round(float(confidence), 4)))
+        yield round(float(score), 4), joints
+
+
+def read_joints_json(path: Path) -> Results:
+    """What `write_joints_json` wrote."""
+    with reading(path, "images of people with their joints"):
+        content = read_json(path)
+        people = [person for image in content["images"] for person in image["people"]]
+        names = [str(joint["joint"]) for joint in people[0]["joints"]] if people else []
+        images = []
+        for number, image in enumerate(content["images"], start=1):
+            with reading(where := f"{path}: image {number}", "people with their joints"):
+                joints = [person["joints"] for person in image["people"]]
+                found = _people(joints, [person["score"] for person in image["people"]], names, where)
+                place = {key: image.get(key) for key in ("frame", "seconds", "width", "height")}
+                images.append(ImageResult(found, str(image["file"]), **place))
+        skeleton = skeleton_of(names, str(content.get("skeleton", "")), str(path))
+        return Results(images, skeleton, len(names), path, task=str(content.get("task", "")))
+
+
+def read_joints_csv(path: Path) -> Results:
+    """What `write_joints_csv` wrote. It has no images without people, and no sizes."""
+    with reading(path, f"CSV with columns {', '.join(COLUMNS)}"):
+        text = io.StringIO(read_bytes(path).decode("utf-8", errors="surrogateescape"), newline="")
+        reader = csv.DictReader(text)
+        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
+            columns = ", ".join(reader.fieldnames or ())[:200] or "none"
+            raise UserError(f"{path}: no column {', '.join(missing)}, found {columns}")
+        images: dict[tuple[str, str, str], dict[str, list[dict[str, str]]]] = {}
+        for row in reader:
+            people = images.setdefault((row["file"], row["frame"], row["seconds"]), {})
+            people.setdefault(row["person"], []).append(row)
+        first = next((joints for people in images.values() for joints in people.values()), [])
+        names, found = [row["joint"] for row in first], []
+        for (file, frame, seconds), people in images.items():
+            scores = [joints[0]["score"] for joints in people.values()]
+            one = _people([*people.values()], scores, names, f"{path}: {file}")
+            at = (int(frame), float(seconds)) if frame else (None, None)
+            found.append(ImageResult(one, file, *at))
+        return Results(found, skeleton_of(names, "", str(path)), len(names), path)
+
+
+def _people(
+    joints_P: Sequence[Sequence[Mapping[str, Any]]], score_P: Sequence[Any], names: Sequence[str], where: str
+) -> People:
+    for joints in joints_P:
+        if [joint["joint"] for joint in joints] != names:
+            raise UserError(f"{where}: found a person of other joints, expected {', '.join(names)[:100]}")
+    numbers = [_number(joint[key]) for joints in joints_P for joint in joints for key in JOINT_KEYS[1:]]
+    keypoint_PK3 = np.reshape(numbers, (len(joints_P), len(names), 3))
+    score_PK = np.nan_to_num(keypoint_PK3[..., 2])
+    return People(keypoint_PK3[..., :2], score_PK, np.array([*map(float, score_P)]))
+
+
+def _number(value: Any) -> float:
+    return np.nan if value in (None, "") else float(value)

@@ -1,0 +1,89 @@
+"""Files of predictions, scored against the truth or written in another format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pose.data.prepare.categories import Joints, named_skeleton
+from pose.data.results import FORMATS, check_content, format_of, read_results, write_results
+from pose.io.errors import UserError
+from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
+from pose.metrics.scoring.locate import locate
+from pose.metrics.scoring.read_truth import read_truth
+from pose.metrics.scoring.score import Score, score
+
+
+def score_files(
+    files: Sequence[Path],
+    truth: Path,
+    skeleton: str | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    by_joint: bool = False,
+) -> Score:
+    """Score one file of predictions, or two against each other; see `pose.metrics.scoring.score`.
+
+    skeleton: of files that do not name their joints, its name or YAML file. UserError, naming a file, for
+    what cannot be read or does not belong together.
+    """
+    joints = _joints(skeleton)
+    annotated = read_truth(truth, joints)
+    results = [_read(path, joints) for path in files]
+    return score(results, annotated, resamples=resamples, seed=seed, by_joint=by_joint)
+
+
+def convert(
+    source: Path,
+    target: Path,
+    format: str | None = None,
+    truth: Path | None = None,
+    skeleton: str | None = None,
+) -> str:
+    """Write predictions in another format and return in a line what was written, and what it does not hold.
+
+    format: of `target`, where its suffix does not say it. truth: tells which images and people they are of.
+    UserError if the format needs what is not known.
+    """
+    joints, name = _joints(skeleton), format_of(target, format)
+    results = _read(source, joints)
+    if truth:
+        annotated = read_truth(truth, joints)
+        results = locate(results, annotated)
+        if not annotated.is_prepared:
+            results = replace(results, images=[replace(one, row=None) for one in results.images])
+    if FORMATS[name].key == "file":
+        results = replace(results, images=_by_file(results))
+    check_content(results, name)
+    write_results(target, results, name)
+    lacks = f" (it does not hold {FORMATS[name].lacks})" if FORMATS[name].lacks else ""
+    return f"{len(results):,} people, format {name}{lacks}"
+
+
+def _joints(skeleton: str | None) -> Joints:
+    named, completes = named_skeleton(skeleton, Path(skeleton or "").stem)
+    return Joints("--skeleton", skeleton=named, completes=completes, assumed=named is not None)
+
+
+def _read(path: Path, joints: Joints) -> Results:
+    results, skeleton = read_results(path), joints.skeleton
+    if results.skeleton or skeleton is None or not len(results):
+        return results
+    if len(skeleton) != results.joints:
+        found = f"{results.joints} joints, and {len(skeleton)} in --skeleton {skeleton.name}"
+        raise UserError(f"{path}: found {found}, expected as many")
+    return replace(results, skeleton=skeleton)
+
+
+def _by_file(results: Results) -> list[ImageResult]:
+    """The people of each image together: rows are one person each."""
+    images: dict[tuple[str | None, int | None], list[ImageResult]] = {}
+    for one in results.images:
+        images.setdefault((one.file, one.frame), []).append(one)
+    return [
+        replace(same[0], people=People.join([one.people for one in same], results.joints))
+        for same in images.values()
+    ]

@@ -1,0 +1,102 @@
+"""Reading what predictions are scored against: COCO's format, prepared sets, MPII's files and arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pose.data.formats.coco_json import RawCoco, is_labelled_person, read_annotations
+from pose.data.image_set import ImageSet
+from pose.data.person_set import FILE as PEOPLE_FILE
+from pose.data.person_set import PersonSet
+from pose.data.prepare.categories import Joints
+from pose.data.prepare.normalise import read_normalised
+from pose.data.prepared_set import IMAGES_FILE, annotation_file
+from pose.io.errors import UserError
+from pose.io.files import check_regular_file
+from pose.io.hdf5 import open_h5
+from pose.metrics.pck import person_truth
+from pose.metrics.scoring.array_truth import read_arrays, read_gt_valid, read_mpii_h5
+from pose.metrics.scoring.truth import Truth, TruthImage, annotated_people
+
+EXPECTED = (
+    "annotations in COCO's format (.json), a prepared set (.h5 or its folder), gt_valid.mat or valid.h5 of"
+    " MPII, or arrays (.npz)"
+)
+
+
+def read_truth(path: Path, joints: Joints) -> Truth:
+    """Annotated people of any of these kinds; UserError, naming the file, for anything else.
+
+    Of a prepared folder those images that are evaluated. joints: of a file that does not say them.
+    """
+    path = path.parent if path.name == IMAGES_FILE else path
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        path, suffix = annotation_file(path, "validation"), ".json"
+    check_regular_file(path, EXPECTED)
+    if suffix in (".json", ".gz"):
+        return _of_images(path, _read_coco(path, joints))
+    if suffix == ".npz":
+        return read_arrays(path, joints)
+    if suffix == ".mat":
+        return read_gt_valid(path)
+    if h5py.is_hdf5(path):
+        with open_h5(path) as file:
+            if "normalize" in file:
+                return read_mpii_h5(path, file)
+            is_prepared = "packed_affine" in file
+        if is_prepared:
+            return _of_people(PersonSet(path))
+    raise UserError(f"{path}: found something else, expected {EXPECTED}")
+
+
+def _read_coco(path: Path, joints: Joints) -> RawCoco:
+    if path.parent.name != "annotations":
+        return read_normalised(path.parent, path, joints, "stored").raw
+    folder = path.parent.parent
+    if (folder / IMAGES_FILE).is_file():
+        return read_annotations(path, ImageSet(folder).skeleton)
+    if (folder / PEOPLE_FILE).is_file():
+        return read_annotations(path, PersonSet(folder / PEOPLE_FILE).skeleton)
+    return read_normalised(folder, path, joints, "stored").raw
+
+
+def _of_images(path: Path, raw: RawCoco) -> Truth:
+    images = [TruthImage(one["file_name"], one["id"], one["width"], one["height"]) for one in raw.images]
+    labelled = [
+        (number, person)
+        for number, image in enumerate(raw.images)
+        for person in raw.people_of[image["id"]]
+        if is_labelled_person(person)
+    ]
+    shape = len(labelled), len(raw.skeleton), 3
+    keypoint_NK3 = np.array([person["keypoints"] for _, person in labelled], dtype=np.float64).reshape(shape)
+    side_N = np.array([max(person["bbox"][2:]) for _, person in labelled], dtype=np.float64)
+    people = annotated_people(keypoint_NK3[..., :2], keypoint_NK3[..., 2] > 0, raw.skeleton, side_N=side_N)
+    image_N = np.array([number for number, _ in labelled], dtype=np.int64)
+    return Truth(path, people, images, image_N, {"people with joints": np.arange(len(labelled))}, raw)
+
+
+def _of_people(people: PersonSet) -> Truth:
+    every = np.arange(len(people))
+    names = [people.name(row) for row in every.tolist()]
+    index: dict[str, int] = {}
+    image_N = np.array([index.setdefault(name, len(index)) for name in names], dtype=np.int64)
+    _, first_I = np.unique(image_N, return_index=True)
+    ids = [number if number >= 0 else None for number in people.image_id_N.tolist()]
+    sizes = people.image_size_N2.tolist()
+    images = [TruthImage(names[row], ids[row], *sizes[row]) for row in first_I.tolist()]
+    splits = [people.rows(split) for split in ("validation", "test") if split in people.split_N]
+    evaluated = np.sort(np.concatenate([every[:0], *splits]))
+    parts = {
+        "evaluated people": evaluated,
+        "MPII's validation people": evaluated[people.source_N[evaluated] == "mpii"],
+        "people with joints": every[people.labelled_NK.any(axis=1)],
+    }
+    annotations = people.annotations("validation")
+    has_raw = ids[:1] != [None] and annotations.is_file()
+    raw = read_annotations(annotations, people.skeleton) if has_raw else None
+    return Truth(people.path, person_truth(people, every), images, image_N, parts, raw, is_prepared=True)

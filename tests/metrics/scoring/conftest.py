@@ -1,0 +1,53 @@
+"""Predictions near the truth of drawn people, as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_sets import near
+
+from pose.data.image_set import ImageSet
+from pose.data.person_set import PersonSet
+from pose.data.results import write_results
+from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
+
+
+@pytest.fixture
+def rows_file(people: PersonSet, tmp_path: Path) -> Callable[..., Path]:
+    """Writes predictions of the evaluated people, by row, so many px off."""
+
+    def write(name: str, spread: float, seed: int = 0) -> Path:
+        rows = np.sort(np.concatenate([people.rows("validation"), people.rows("test")]))
+        found = near(people.joint_NK2[rows], spread, seed)
+        images = [
+            ImageResult(People(*(column[[n]] for column in vars(found).values())), row=int(row))
+            for n, row in enumerate(rows)
+        ]
+        write_results(tmp_path / name, Results(images, people.skeleton, 16, task="hgpose"), "rows")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def images(prepared_coco: Path) -> ImageSet:
+    return ImageSet(prepared_coco)
+
+
+@pytest.fixture
+def coco_file(images: ImageSet, tmp_path: Path) -> Callable[..., Path]:
+    """Writes predictions of the evaluated images in COCO's format, or of the first of them."""
+
+    def write(name: str, spread: float, count: int | None = None) -> Path:
+        rows = images.rows("validation")[:count].tolist()
+        found = [near(images.joints(row)[0], spread, seed=row) for row in rows]
+        ids = images.id_I[rows].tolist()
+        results = [ImageResult(one, image_id=number) for one, number in zip(found, ids, strict=True)]
+        write_results(tmp_path / name, Results(results, images.skeleton, 17), "coco")
+        return tmp_path / name
+
+    return write
