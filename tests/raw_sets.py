@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,32 @@ def write_images(folder: Path, names: list[str]) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names):
         (folder / "images" / name).write_bytes(encode_jpeg(noise(seed, *IMAGE_SIZE), 90))
+
+
+HAND = ("wrist", "thumb", "pinky")
+
+
+def own_person(number: int, image: int, joints: int = len(HAND), **replaced: Any) -> dict[str, Any]:
+    """Something with so many joints, each at a place of its own, as a tool writes it that knows little."""
+    keypoints = [one for k in range(joints) for one in (12.0 + 5 * k + number, 10.0 + 9 * k, 1 + k % 2)]
+    box = [10.0, 8.0, 40.0, 30.0]
+    return {"id": number, "image_id": image, "category_id": 1, "keypoints": keypoints, "bbox": box} | replaced
+
+
+def write_own_set(
+    folder: Path, count: int = 6, name: str = "annotations", joints: Sequence[str] = HAND, **content: Any
+) -> dict[str, Any]:
+    """A COCO-format file, of so many images with one thing each, and these images. content: other keys."""
+    images = [image_entry(number, f"{name}{number}.jpg") for number in range(1, count + 1)]
+    category = {"id": 1, "name": "hand", "keypoints": list(joints), "skeleton": [[1, 2], [1, 3]]}
+    people = [own_person(number, number, len(joints)) for number in range(1, count + 1)]
+    content = {"images": images, "annotations": people, "categories": [category]} | content
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for entry in content["images"]:
+        data = encode_jpeg(noise(entry["id"], entry["width"], entry["height"]), 90)
+        (folder / "images" / entry["file_name"]).write_bytes(data)
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    return content
 
 
 def write_two_splits(root: Path, **person: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pose.io.command import run_command
 EXAMPLES = """\
 examples:
   pose train hgpose                  what `dvc repro train@hgpose` runs; resumes where it was interrupted
+  pose data check data/hand          what is in it, and what looks wrong: data-check/index.html
   pose new-dataset data/hand         train on your own images: `dvc repro evaluate@hand`
   pose predict photo.jpg --weights models/hgpose/last.pt
   pose predict photos/ clip.mp4 --weights models/hgpose-ae/last.pt --out drawn --format csv
@@ -27,7 +28,7 @@ The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run 
 
 # Without any arguments these, and `pose` itself, show their help.
 NEED_ARGUMENTS = (
-    *("train", "evaluate", "link-data", "new-dataset", "predict", "gate", "show", "verify"),
+    *("train", "evaluate", "link-data", "new-dataset", "data", "predict", "gate", "show", "verify"),
     *("score", "convert", "import-weights", "export-weights"),
 )
 

@@ -1,8 +1,11 @@
-"""Data sets of one's own: `pose new-dataset`."""
+"""Data sets of one's own: `pose new-dataset`, `pose data check`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pose.cli.command import Commands, add_command
+from pose.io.errors import UserError
 
 PROBLEMS = ("single", "multi")
 
@@ -18,10 +21,25 @@ def add(commands: Commands) -> None:
     arg("sources", nargs="+", metavar="SOURCE", help="an annotation file, or a folder")
     arg("--name", help="of the data set and its tasks (default: that of the source)")
     names = "coco, mpii, ... or a YAML file, which may complete the joints of the source"
-    arg("--skeleton", metavar="NAME", help=f"{names} (default: the source's)")
-    arg("--category", help="its name, where the source has several with keypoints")
+    skeleton = {"metavar": "NAME", "help": f"{names} (default: the source's)"}
+    category = {"help": "its name, where the source has several with keypoints"}
+    arg("--skeleton", **skeleton)
+    arg("--category", **category)
     each = "single: one person a crop; multi: all people of an image (default: both)"
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
+
+    data = commands.add_parser("data", help="look at a data set: pose data check")
+    inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    more = (
+        "Sizes, joints, what will be left out and why, what looks wrong, and the truth's own score; a page"
+        " with drawn samples. Trains nothing and changes nothing."
+    )
+    arg = add_command(inner, "check", _check, "say what is in a data set before training on it", more)
+    arg("sources", nargs="*", metavar="SOURCE", help="as of `pose new-dataset`")
+    arg("--name", help="instead of sources: one of datasets in params.yaml")
+    arg("--skeleton", **skeleton)
+    arg("--category", **category)
+    arg("--out", type=Path, default=Path("data-check"), help="folder for the page (default: data-check)")
 
 
 def _new_dataset(
@@ -35,3 +53,17 @@ def _new_dataset(
 
     problems = [one for one in PROBLEMS if one in (problem or PROBLEMS)]
     print(*new_dataset(sources, name=name, skeleton=skeleton, category=category, problems=problems), sep="\n")
+
+
+def _check(
+    sources: list[str], name: str | None, skeleton: str | None, category: str | None, out: Path
+) -> None:
+    if bool(sources) == bool(name):
+        raise UserError("pose data check: expected sources, or --name and one of datasets in params.yaml")
+    from pose.experiments.data_check import check_data
+    from pose.experiments.new_dataset import own_dataset
+    from pose.params import load_params
+
+    params = load_params()
+    spec = params.dataset(name) if name else own_dataset(sources, skeleton, category, PROBLEMS)
+    print(*check_data(name or sources[0], spec, params, out), sep="\n")

@@ -38,6 +38,7 @@ def _prepare(set: str | None) -> None:
     from pose.data.prepare.dataset import prepare_dataset
     from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
     from pose.io.paths import PREPARED, prepared_folder
+    from pose.metrics.statistics import check_split
     from pose.metrics.truth import check_truth
     from pose.params import load_params
 
@@ -51,7 +52,7 @@ def _prepare(set: str | None) -> None:
             print(prepare_coco(root, PREPARED[name], params=coco, seed=seed, check=check_truth))
         else:
             spec, folder = params.dataset(name), prepared_folder(name)
-            print(prepare_dataset(name, spec, folder, params=prepare, seed=seed, check=check_truth))
+            print(prepare_dataset(name, spec, folder, params=prepare, seed=seed, check=check_split))
 
 
 def _link_data(folder: Path) -> None:

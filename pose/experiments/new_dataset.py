@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from pose.data.prepare.dataset import describe, read_sources, split_images
+from pose.data.prepare.annotated import count_kept
+from pose.data.prepare.dataset import choose_images
 from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError
 from pose.io.files import write_text
@@ -49,22 +49,13 @@ def new_dataset(
     params = parse_params(YAML(typ="safe").load(as_yaml(values)), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
     _check_names(name, tasks, params, pipeline)
-    spec = DatasetParams(
-        sources=[*sources],
-        problems=[*problems],  # type: ignore[list-item]  # which the command line checks
-        skeleton=skeleton,
-        category=category,
-        joints={},
-        assume_joints=False,
-        validation=VALIDATION,
-    )
-    read = read_sources(name, spec, params.prepare.coco.exif)
-    images, rule = split_images(read, spec, params.seed)
-    shown = [image for image in images if image.people and not image.file.missing]
-    of_split = Counter(image.split for image in shown)
+    spec = own_dataset(sources, skeleton, category, problems)
+    images, _, summary = choose_images(name, spec, params=params.prepare.coco, seed=params.seed)
+    count_kept(images, summary)
+    train = [image for image in images if image.split == "train"]
     counts = {
-        "single": sum(len(image.people) for image in shown if image.split == "train"),
-        "multi": of_split["train"] - of_split["train"] // HELD_OUT_PART,
+        "single": sum(len(image.people) for image in train),
+        "multi": len(train) - len(train) // HELD_OUT_PART,
     }
     values["datasets"][name] = _flow_lists(spec.model_dump())
     values["datasets"].fa.set_block_style()
@@ -77,18 +68,27 @@ def new_dataset(
     parse_params(YAML(typ="safe").load(as_yaml(values)), f"{PARAMS} with data set {name}")
     write_text(PARAMS, _spaced(as_yaml(values)))
     write_text(PIPELINE, _spaced(as_yaml(pipeline)))
-    notes = [line for one in read for line in one.file.changes.lines(one.file.raw.path.name)]
-    found = ", ".join(f"{split} {of_split[split]:,} images" for split in of_split)
-    people = sum(len(image.people) for image in shown)
     return [
-        f"data set {name}: {found}, {people:,} people with joints",
-        describe(read[0].file.raw.skeleton),
-        rule,
-        *notes,
+        str(summary),
         f"{PARAMS}: datasets.{name}, {', '.join(f'tasks.{task}' for task in tasks)}",
         f"{PIPELINE}: prepare_{name}, {', '.join(f'train@{task}, evaluate@{task}' for task in tasks)}",
         f"train on it: dvc repro {' '.join(f'evaluate@{task}' for task in tasks)}",
     ]
+
+
+def own_dataset(
+    sources: Sequence[str], skeleton: str | None, category: str | None, problems: Sequence[str]
+) -> DatasetParams:
+    """The parameters of a data set of which no more is known."""
+    return DatasetParams(
+        sources=[*sources],
+        problems=[*problems],  # type: ignore[list-item]  # which the command line checks
+        skeleton=skeleton,
+        category=category,
+        joints={},
+        assume_joints=False,
+        validation=VALIDATION,
+    )
 
 
 def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any) -> None:
@@ -113,8 +113,8 @@ def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap
 
 def _item(name: str, problem: str, pipeline: Any) -> CommentedMap:
     """The entry of `foreach`: as that of the task which it extends, with other data."""
-    base = pipeline["stages"]["train"]["foreach"][BASES[problem]]
-    return CommentedMap({**base, "data": prepared_set(name, problem).as_posix()})
+    base, data = pipeline["stages"]["train"]["foreach"][BASES[problem]], prepared_set(name, problem)
+    return CommentedMap({**base, "data": data.as_posix(), "refine": data.as_posix()})
 
 
 def _outputs(task: str, item: CommentedMap) -> list[str]:
@@ -124,7 +124,13 @@ def _outputs(task: str, item: CommentedMap) -> list[str]:
 
 def _stage(name: str, spec: DatasetParams, pipeline: Any) -> CommentedMap:
     coco = [one for one in pipeline["stages"]["prepare_coco"]["deps"] if one.startswith("pose/")]
-    deps = ["stages/prepare.py", *coco, "pose/data/person_set.py", *spec.sources]
+    deps = [
+        "stages/prepare.py",
+        *coco,
+        "pose/data/person_set.py",
+        "pose/metrics/statistics.py",
+        *spec.sources,
+    ]
     if spec.skeleton and Path(spec.skeleton).suffix:
         deps.append(spec.skeleton)
     read = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]

@@ -26,6 +26,8 @@ ALONE: dict[str, Colour] = {LEFT: (86, 180, 233), RIGHT: (213, 94, 0), MIDDLE: (
 HUES: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (240, 228, 66))
 SURE = 0.05  # joints below this confidence are drawn dashed
 
+FONT = cv2.FONT_HERSHEY_SIMPLEX, 0.45  # and its size: letters are 10 px high
+
 _SHIFT = 4  # cv2 draws at fractions of a pixel if it is given integers of 1/16 px
 _FAR = 1e6  # coordinates beyond this are drawn as if here: they would overflow cv2's integers
 
@@ -45,13 +47,15 @@ def draw_people(
     *,
     truth: People | None = None,
     zoom: float = 1.0,
+    names: bool = False,
 ) -> np.ndarray:
     """A copy of the image, enlarged `zoom` times, with the people drawn on it.
 
     The more confident a limb (the lesser of its two joints), the more opaque; below SURE it is dashed. Joints
     that are NaN are left out with their limbs. Lines grow with the image, and are finer on smaller people.
     truth: thin white lines below, and small dots on top, coloured by side (so that a prediction with left and
-    right exchanged shows). Joints are in px of the image as given, whatever the zoom.
+    right exchanged shows). Joints are in px of the image as given, whatever the zoom. names: of the joints,
+    beside them where there is room.
     """
     canvas = _enlarged(image_HW3, zoom)
     true_PK2 = [] if truth is None else [_zoomed(joint_K2, skeleton, zoom) for joint_K2 in truth.joint_PK2]
@@ -68,6 +72,8 @@ def draw_people(
             _draw_joint(canvas, joint_K2[joint], _pen((joint,), skeleton, score_K, colours, thickness))
     for joint_K2 in true_PK2:
         _draw_true_joints(canvas, joint_K2, skeleton)
+    if names:
+        _draw_names(canvas, [_zoomed(joint_K2, skeleton, zoom) for joint_K2 in people.joint_PK2], skeleton)
     return canvas
 
 
@@ -157,6 +163,30 @@ def _draw_true_joints(canvas: np.ndarray, joint_K2: np.ndarray, skeleton: Skelet
     thickness = 1.5 * max(1.0, 0.3 * _thickness(joint_K2, canvas))
     for joint_2, name in zip(joint_K2, skeleton.joints, strict=True):
         _draw_joint(canvas, joint_2, _Pen(ALONE[_side([name])], PALE, thickness, 1.0, dashed=False))
+
+
+def _draw_names(canvas: np.ndarray, joint_PK2: Sequence[np.ndarray], skeleton: Skeleton) -> None:
+    """Right or left of a joint, unless an earlier name is there or the image ends."""
+    is_free_HW = np.ones(canvas.shape[:2], dtype=bool)
+    joints = [
+        (skeleton.joints[k], *joint_K2[k], 4 + 2 * _thickness(joint_K2, canvas))
+        for joint_K2 in joint_PK2
+        for k in skeleton.order
+    ]
+    for name, x, y, away in joints:
+        (width, height), below = cv2.getTextSize(name, *FONT, 1)
+        tall = height + below
+        for left in (x + away, x - away - width):
+            if not (left >= 0 and y >= height):  # nor where they are NaN
+                continue
+            box = np.s_[int(y) - height // 2 :, int(left) :]
+            room_hw = is_free_HW[box][:tall, :width]
+            if room_hw.size == tall * width and room_hw.all():
+                room_hw[:] = False
+                canvas[box][:tall, :width] //= 3  # darker, for white letters
+                place = int(left), int(y) - height // 2 + height
+                cv2.putText(canvas, name, place, *FONT, PALE, 1, cv2.LINE_AA)
+                break
 
 
 def _rim(thickness: float) -> float:

@@ -112,8 +112,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
 
 def _load_refiner(params: Params, model: Model, folder: str | Path) -> Refiner | None:
     """What `evaluate.refine` names, for a multi-person model; UserError if its weights cannot be used."""
-    task, settings = params.evaluate.refine, params.evaluate
-    if task is None or model.problem.kind != "multi":
+    task, settings = params.evaluate.refine.get(model.name), params.evaluate
+    if task is None:
         return None
     path = evaluated_weights(params, task, folder)
     require_dependency(path.parent, "evaluate.refine", "refine")  # dvc.yaml does not know `evaluate.weights`

@@ -154,11 +154,11 @@ def best_and_worst(
     ]
 
 
-def page_image(image_HW3: np.ndarray, *, name: str, caption: str) -> PageImage:
+def page_image(image_HW3: np.ndarray, *, name: str, caption: str, **more: str) -> PageImage:
     """An image that is embedded in the page. name: of the file that it was made from."""
     data = base64.b64encode(encode_jpeg(image_HW3, JPEG_QUALITY)).decode()
     height, width = image_HW3.shape[:2]
-    return PageImage(f"data:image/jpeg;base64,{data}", caption, name, width, height)
+    return PageImage(f"data:image/jpeg;base64,{data}", caption, name, width, height, **more)
 
 
 def number_row(name: str, numbers: Sequence[str]) -> Row:

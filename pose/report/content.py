@@ -60,13 +60,14 @@ class Chart:
 
 @dataclass(frozen=True)
 class PageImage:
-    """uri: a data URI. name: of the file that it was made from. width, height: px."""
+    """uri: a data URI. name: of the file that it was made from. width, height: px. shows: what is drawn."""
 
     uri: str
     caption: str
     name: str
     width: int
     height: int
+    shows: str = "the true and the predicted skeleton"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a section under a heading of its own; what it does not have is left out."""
+    """A part of a section under a heading of its own; what it does not have is left out.
+
+    fainter: where the colours of the legend are.
+    """
 
     title: str
     text: str = ""
@@ -87,6 +91,7 @@ class Block:
     charts: Sequence[Chart] = ()
     table: Table | None = None
     legend: Sequence[LegendEntry] = ()
+    fainter: str = "less confident"
     images: Sequence[PageImage] = ()
     parameters: Parameters = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,16 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
     remove_stale_temp_files(folder, (root / SUMMARY).parent)
     runs = {task: read_run(params, task, root) for task in shown}
     overview, origin = _overview(params, runs), f"Data: {params.data.root}. Revision: {_revision()}."
+    sections = _sections(params, runs, root)
+    page = render("Pose report", ", ".join(shown), origin, overview, sections)
+    write_text(folder / "index.html", page)
+    write_text(folder / "summary.md", f"{_markdown(overview)}\n{_plain(origin)}\n")
+    write_json(root / SUMMARY, {task: run.summary() for task, run in runs.items()})
+    return shown
+
+
+def render(title: str, about: str, origin: str, overview: Table, sections: Sequence[Section]) -> str:
+    """A page that needs no other file. about: what it is on. origin: a line below the title."""
     environment = Environment(
         loader=PackageLoader("pose.report"),
         autoescape=True,
@@ -53,12 +63,8 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    template, sections = environment.get_template("report.html"), _sections(params, runs, root)
-    page = template.render(tasks=shown, overview=overview, origin=origin, sections=sections)
-    write_text(folder / "index.html", page)
-    write_text(folder / "summary.md", f"{_markdown(overview)}\n{_plain(origin)}\n")
-    write_json(root / SUMMARY, {task: run.summary() for task, run in runs.items()})
-    return shown
+    values = {"title": title, "about": about, "origin": origin, "overview": overview, "sections": sections}
+    return environment.get_template("report.html").render(values)
 
 
 def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Section]:

@@ -193,3 +193,18 @@ def test_joints_of_another_skeleton_are_refused():
         draw_people(grey(), person({}), COCO)
     with pytest.raises(ValueError, match="zoom: found 0"):
         draw_people(grey(), person({}), MPII, zoom=0)
+
+
+def test_names_stand_beside_their_joints_within_the_image_and_not_on_each_other():
+
+    def named(*joints: int) -> np.ndarray:
+        found = person({joint: (100, 100 + joint / 100) for joint in joints})
+        without, drawn = (draw_people(grey(), found, MPII, names=names) for names in (False, True))
+        return (without != drawn).any(axis=(0, 2))
+
+    one, two = named(L_ANKLE), named(L_ANKLE, L_KNEE)
+    assert one[105:170].any()
+    assert not one[:100].any()
+    assert two[30:95].any()
+    at_border = draw_people(grey(), person({L_KNEE: (190, 20)}), MPII, names=True)
+    assert changed(at_border)[:, 100:170].any()

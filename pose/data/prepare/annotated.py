@@ -117,20 +117,25 @@ def count_kept(images: Sequence[Image], summary: Summary) -> None:
         summary.counts[image.split, "crowds"] += sum(bool(one["iscrowd"]) for one in image.annotations)
 
 
+def annotations_of(images: Sequence[Image], split: str, path: Path, raw: RawCoco) -> RawCoco:
+    """The annotations of the images of a split, as those of the file `path`. raw: the rest of them."""
+    of_split = [image for image in images if image.split == split]
+    people_of = {image.entry["id"]: image.annotations for image in of_split}
+    entries = [image.entry for image in of_split]
+    return replace(raw, path=path, images=entries, people_of=people_of, num_others=0)
+
+
 def write_annotations(
     images: Sequence[Image], *, folder: Path, raw: RawCoco, check: Check | None, summary: Summary
 ) -> None:
     """Write the annotations of the images of each split, for pycocotools, checked. raw: the rest of them."""
     for split in SPLITS:
-        of_split = [image for image in images if image.split == split]
-        people_of = {image.entry["id"]: image.annotations for image in of_split}
-        path, entries = annotation_file(folder, split), [image.entry for image in of_split]
+        own = annotations_of(images, split, annotation_file(folder, split), raw)
         if check:
-            own = replace(raw, path=path, images=entries, people_of=people_of, num_others=0)
             summary.notes += [f"{split}: {note}" for note in check(own)]
-        annotations = [annotation for people in people_of.values() for annotation in people]
-        content = raw.rest | {"images": entries, "annotations": annotations}
-        write_text(path, json.dumps(content, separators=(",", ":")))
+        annotations = [annotation for people in own.people_of.values() for annotation in people]
+        content = raw.rest | {"images": own.images, "annotations": annotations}
+        write_text(own.path, json.dumps(content, separators=(",", ":")))
 
 
 def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:

@@ -22,14 +22,16 @@ class Joints:
     """Which joints a data set has, and where they are in its files.
 
     key: of params.yaml, for messages. skeleton: None for that of the files. completes: keys of a skeleton
-    that categories do not have. category: its name, where a file has several with joints. renamed: joints of
-    the files -> joints of the skeleton, where names differ; joints that are not listed may then be missing.
+    that categories do not have, from `file`. category: its name, where a file has several with joints.
+    renamed: joints of the files -> joints of the skeleton, where names differ; joints that are not listed may
+    then be missing.
     assumed: a category without a list of joints has those of the skeleton. name: given to the category.
     """
 
     key: str
     skeleton: Skeleton | None = None
     completes: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
     category: str | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     assumed: bool = False
@@ -132,7 +134,8 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
     if skeleton is None and not joints.completes:
         skeleton = built_in_with(listed)
     if skeleton is None:
-        skeleton = parse(Skeleton, _as_skeleton(entry, where) | dict(joints.completes), where)
+        source = f"{joints.file}, with the joints of {where}" if joints.completes else where
+        skeleton = parse(Skeleton, _as_skeleton(entry, where) | dict(joints.completes), source)
     for target in joints.renamed.values():
         if target not in skeleton.joints:
             raise UserError(f"{joints.key}.joints: found {target!r}, expected a joint of {skeleton.name}")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
 from pose.data.prepare.annotated import (
     Check,
@@ -36,7 +37,7 @@ from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
 from pose.keypoints.skeleton import DEFAULT_SIGMA, Skeleton
-from pose.params import DatasetParams, PrepareParams, SplitCounts
+from pose.params import CocoParams, DatasetParams, PrepareParams, SplitCounts
 
 EVALUATED = ("val", "test")  # parts of the names of files whose images are evaluated
 
@@ -66,22 +67,12 @@ def prepare_dataset(
     """
     folder = Path(folder)
     remove_stale_temp_files(folder, annotation_file(folder, SPLITS[0]).parent)
-    sources = read_sources(name, spec, params.coco.exif)
-    raw = sources[0].file.raw
-    images, rule = split_images(sources, spec, seed)
-    title = f"data set {name}, prepared from {', '.join(str(one.file.raw.path) for one in sources)}"
-    notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
-    columns = ("listed", "kept", "people", "crowds")
-    summary = Summary(title, columns, [describe(raw.skeleton), rule, *notes])
-    summary.counts.update((image.split, "listed") for image in images)
-    everything = params.coco.model_copy(update={"images": SplitCounts(train=0, validation=0)})
-    images = choose(images, everything, seed, summary)
-    root = Path(os.path.commonpath([str(image.file.path.parent) for image in images] or ["."]))
-    check_splits(images, summary, name)
+    images, raw, summary = choose_images(name, spec, params=params.coco, seed=seed)
+    root = Path(os.path.commonpath([str(image.file.path.parent) for image in images]))
     annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
     settings: dict[str, Any] = {"root": root, "workers": workers, "summary": summary}
     if "multi" in spec.problems:
-        images = write_images(folder, images, raw.skeleton, params=everything, before=annotate, **settings)
+        images = write_images(folder, images, raw.skeleton, params=params.coco, before=annotate, **settings)
     if "single" in spec.problems:
         is_annotated = "multi" in spec.problems  # by all images, of which those without people have no row
         before = (lambda _: None) if is_annotated else annotate
@@ -89,6 +80,27 @@ def prepare_dataset(
         images = images if is_annotated else kept
     count_kept(images, summary)
     return summary
+
+
+def choose_images(
+    name: str, spec: DatasetParams, *, params: CocoParams, seed: int
+) -> tuple[list[Image], RawCoco, Summary]:
+    """The images to use, as far as the annotations tell, what their files share, and what was left out.
+
+    Errors as of `prepare_dataset`.
+    """
+    sources = read_sources(name, spec, params.exif)
+    raw = sources[0].file.raw
+    images, rule = split_images(sources, spec, seed)
+    title = f"data set {name}, from {', '.join(str(one.file.raw.path) for one in sources)}"
+    notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
+    columns = ("listed", "kept", "people", "crowds")
+    summary = Summary(title, columns, [describe(raw.skeleton), rule, *notes])
+    summary.counts.update((image.split, "listed") for image in images)
+    everything = params.model_copy(update={"images": SplitCounts(train=0, validation=0)})
+    images = choose(images, everything, seed, summary)
+    check_splits(images, summary, name)
+    return images, raw, summary
 
 
 def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
@@ -128,6 +140,7 @@ def wanted_joints(name: str, spec: DatasetParams) -> Joints:
         f"datasets.{name}",
         skeleton=skeleton,
         completes=completes,
+        file=spec.skeleton or "",
         category=spec.category,
         renamed=spec.joints,
         assumed=spec.assume_joints,

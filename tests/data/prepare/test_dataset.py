@@ -241,3 +241,30 @@ def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
         source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))
         out, _ = prepare(tmp_path, source, validation=share)
         assert sorted(ImageSet(out).split_I.tolist()) == ["train", "validation"]
+
+
+def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
+    two = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
+    raw.write_mpii_json(tmp_path, *two, raw.listed_person("b.jpg", validates=True))
+    out, _ = prepare(tmp_path, tmp_path / "mpii")
+    images = ImageSet(out)
+    joint_PK2, labelled_PK = images.joints(images.rows("train")[0])
+    assert labelled_PK.sum(axis=1).tolist() == [15, 15]
+    np.testing.assert_array_equal(joint_PK2[:, 3], [[32, 42]] * 2)  # counted from 0
+
+
+def test_a_published_file_is_a_source_too(tmp_path: Path):
+    names = [f"mpii/images/{name}.jpg" for name in "ab"]
+    raw.write_images(tmp_path / "mpii", ["a.jpg", "b.jpg"])
+    out, summary = prepare(tmp_path, raw.write_published(tmp_path, [(name, 1) for name in names]))
+    assert len(PersonSet(out / "people.h5")) == 2
+    assert "0.5 of the images validate, drawn by the seed" in str(summary)
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
+    source, files = write(tmp_path / "mice", mice(tmp_path / "mice")), []
+    for _ in range(2):
+        out, _ = prepare(tmp_path, source)
+        files.append({path.name: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
+    assert len(files[0]) == 4
+    assert files[0] == files[1]

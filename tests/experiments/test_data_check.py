@@ -1,0 +1,95 @@
+"""`pose data check`: what is said of a data set before it is trained on, and the page of samples."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, image_entry
+from raw_sets import HAND, own_person, write_own_set
+
+from pose.cli import run
+from pose.io.errors import UserError
+from pose.io.schema import read_yaml, write_yaml
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, and a set of hands with a name that is also a tag."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_own_set(tmp_path / "<b>hand", 30)
+    return tmp_path
+
+
+def test_a_set_is_described_and_its_page_shows_samples_of_the_users_own_images(workspace: Path, capsys):
+    run(["data", "check", "<b>hand", "--out", "page"])
+    printed = capsys.readouterr().out
+    page = (workspace / "page/index.html").read_text()
+    assert re.search(r"^train +(\d+) +\1 +\1 +0   none$", printed, flags=re.MULTILINE)
+    assert re.search(r"^validation: \d images, .*; found exactly as annotated, all count$", printed, re.M)
+    assert "warning: no sigmas" in printed
+    assert "no sigmas" in page
+    assert "<b>hand" not in page
+    assert "&lt;b&gt;hand" in page
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == 24 + 1
+    assert page.count("<img") == 25
+    assert all(f"<td>{joint}</td>" in page for joint in HAND)
+    assert {path.name for path in workspace.iterdir()} == {"params.yaml", "<b>hand", "page"}
+
+
+def test_what_will_be_left_out_and_what_is_there_twice_is_said(workspace: Path, capsys):
+    folder = workspace / "hands"
+    images = [image_entry(k, f"{k}.jpg") for k in range(1, 13)] + [image_entry(13, "13.jpg", (90, 60))]
+    write_own_set(folder, images=images, annotations=[own_person(k, k) for k in range(1, 14)])
+    (folder / "images/1.jpg").unlink()
+    (folder / "images/2.jpg").write_bytes(b"no image")
+    for name in range(4, 12):
+        shutil.copy(folder / "images/3.jpg", folder / f"images/{name}.jpg")
+    shutil.copy(folder / "images/3.jpg", folder / "images/13.jpg")
+    run(["data", "check", "hands"])
+    printed = capsys.readouterr().out
+    for words in (
+        "image missing 1",
+        "image unreadable 1",
+        "size not as annotated 1",
+        "13.jpg: found 80 x 60 px, expected 90 x 60 as annotated",
+        "warning: 1 files are there in both splits under several names (first: 3.jpg and 4.jpg)",
+        "data-check/index.html: samples, joints and sizes",
+    ):
+        assert words in printed
+
+
+def test_people_whom_the_metric_does_not_count_are_a_warning(workspace: Path, capsys):
+    crowd = [own_person(k, 1 + k // 30) for k in range(1, 60)]
+    write_own_set(workspace / "crowd", 2, annotations=crowd)
+    run(["data", "check", "crowd"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^warning: train: found exactly as annotated, people score AP 0\.\d", printed, re.M)
+    assert "all count" not in printed
+
+
+def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
+    values = read_yaml("params.yaml")
+    own = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
+    values["datasets"] = {"hands": own | {"sources": ["<b>hand"], "problems": ["single"]}}
+    write_yaml("params.yaml", values)
+    run(["data", "check", "--name", "hands"])
+    assert "0.5 of the images validate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected sources, or --name and one of datasets in params.yaml"),
+        (["hand", "--name", "hand"], "expected sources, or --name and one of datasets in params.yaml"),
+        (["--name", "hand"], "no data set 'hand', expected one of datasets: none"),
+        (["nothing"], "nothing: no such file or folder, expected annotations/"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line_and_writes_no_page(words, message, workspace: Path):
+    with pytest.raises(UserError, match=message):
+        run(["data", "check", *words])
+    assert not (workspace / "data-check").exists()
