@@ -31,8 +31,8 @@ from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.synthetic import synthesize
 from pose.experiments.verify import verify
+from pose.inference.batches import select_device
 from pose.inference.evaluate import evaluate
-from pose.inference.predictor import select_device
 from pose.io.paths import PREPARED, TaskPaths
 from pose.io.schema import parse, write_yaml
 from pose.ops import tag_loss as ops

@@ -58,7 +58,7 @@ def params() -> Params:
     values["tasks"]["hgpose-ae"] |= {"network": ae, "epochs": 2, "batch": 4}
     for name in ("advpose", "advpose-ae"):  # which extend those two
         values["tasks"][name]["adversary"]["network"] |= {"features": 8, "stem": [4, 8, 8]}
-    values["evaluate"]["refine"] = None  # which would need weights of another task
+    values["evaluate"]["refine"] = {}  # which would need weights of another task
     values["train"] |= {"val_samples": 8, "train_samples": 4, "checkpoint_every": 5, "workers": 0}
     return parse_params(values)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pose.data.results import write_results
-from pose.inference.predictor import predict_batches, select_device
+from pose.inference.batches import predict_batches, select_device
 from pose.inference.refine import Refiner
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import UserError
@@ -112,8 +112,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
 
 def _load_refiner(params: Params, model: Model, folder: str | Path) -> Refiner | None:
     """What `evaluate.refine` names, for a multi-person model; UserError if its weights cannot be used."""
-    task, settings = params.evaluate.refine, params.evaluate
-    if task is None or model.problem.kind != "multi":
+    task, settings = params.evaluate.refine.get(model.name), params.evaluate
+    if task is None:
         return None
     path = evaluated_weights(params, task, folder)
     require_dependency(path.parent, "evaluate.refine", "refine")  # dvc.yaml does not know `evaluate.weights`

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose.inference.tta import tta_outputs
+from pose.inference.batches import tta_outputs
 from pose.io.errors import UserError
 from pose.keypoints.geometry import invert, to_cell, to_px, transform
 from pose.keypoints.heatmap import peak_positions

@@ -87,11 +87,11 @@ class TrainParams(Frozen):
 class EvaluateParams(Frozen):
     """scales: of the input size; 1 is always among them. train_images: how many trained-on images too.
 
-    refine: the task of problem single whose weights look again at the people of a multi-person task.
+    refine: multi-person tasks, and the task of problem single whose weights look again at their people.
     """
 
     weights: Literal["best", "last"]
-    refine: TaskName | None
+    refine: dict[TaskName, TaskName]
     flip_test: bool
     batch: Batch
     scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
@@ -153,10 +153,12 @@ class Params(Frozen):
 
     @model_validator(mode="after")
     def _people_are_refined_by_a_single_person_task(self) -> Params:
-        single = [name for name, task in self.tasks.items() if task.problem == "single"]
-        if self.evaluate.refine not in (None, *single):
-            expected = f"expected null or a task of problem single: {', '.join(single) or 'there is none'}"
-            raise ValueError(f"evaluate.refine: found {self.evaluate.refine!r}, {expected}")
+        for refined, task in self.evaluate.refine.items():
+            for name, problem in ((refined, "multi"), (task, "single")):
+                if name not in self.tasks or self.tasks[name].problem != problem:
+                    fitting = ", ".join(one for one, spec in self.tasks.items() if spec.problem == problem)
+                    expected = f"expected a task of problem {problem}: {fitting}"
+                    raise ValueError(f"evaluate.refine: found {name!r}, {expected}")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pose.data.loader import Loader, ResumableBatchSampler
-from pose.inference.predictor import predict_dataset
+from pose.inference.batches import predict_dataset
 from pose.io.errors import UserError
 from pose.metrics.monitored import TRAIN_PREFIX, monitored
 from pose.params import Params

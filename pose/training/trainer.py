@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pose.data.loader import raise_on_dead_worker
-from pose.inference.predictor import predict_batches, select_device
+from pose.inference.batches import predict_batches, select_device
 from pose.io.errors import Interrupted, UserError
 from pose.io.files import file_hash, file_signature, remove_stale_temp_files
 from pose.io.paths import TaskPaths

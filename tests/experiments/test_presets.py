@@ -50,7 +50,8 @@ def test_the_paper_preset_covers_every_task(params):
     for task, values in read_yaml(params)["tasks"].items():
         plain = ("epochs", "batch", "lr_scale", "network.stacks", "schedule.name")
         adversary = ("network.stacks", "lr", "weight", "gamma", "balance_rate", "start_fraction", "gradient")
-        named = [f"adversary.{key}" for key in adversary] if "extends" in values else plain
+        named = plain if "extends" not in values else [f"adversary.{key}" for key in adversary]
+        named = [] if "extends" in values and "adversary" not in values else named
         assert {f"tasks.{task}.{key}" for key in named} <= keys
 
 

@@ -11,7 +11,8 @@ import torch
 from helpers import COCO, build_cpu_task, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
-from pose.inference.predictor import Predictor, predict_dataset, select_device, tta_outputs
+from pose.inference.batches import predict_dataset, select_device, tta_outputs
+from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.params import Params
 from pose.tasks.base import TTAOutput

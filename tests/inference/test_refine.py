@@ -180,7 +180,9 @@ def test_a_predictor_refines_whom_it_finds(params: Params, tmp_path: Path):
 def refining(params: Params, tmp_path: Path) -> Params:
     """Parameters by which hgpose refines, and weights of both tasks in a folder."""
     few = {"multi.thresholds": {"tune": False, "detection": 0.8, "tag": 1.0, "max_distance": 0.3}}
-    params = with_values(params, {"evaluate.refine": "hgpose", "evaluate.train_images": 0} | few)
+    params = with_values(
+        params, {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0} | few
+    )
     write_initial_weights(params, "hgpose", tmp_path / "models/hgpose")
     write_active_weights(params, tmp_path / "models/hgpose-ae")
     return params
@@ -204,7 +206,7 @@ def test_an_evaluation_scores_refined_people_beside_the_others(
 
 
 def test_weights_of_another_task_do_not_refine(refining: Params, prepared_coco: Path, tmp_path: Path):
-    other = with_values(refining, {"evaluate.refine": "advpose"})
+    other = with_values(refining, {"evaluate.refine": {"hgpose-ae": "advpose"}})
     (tmp_path / "models/hgpose").rename(tmp_path / "models/advpose")
     with pytest.raises(UserError, match=r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(other, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
@@ -212,6 +214,6 @@ def test_weights_of_another_task_do_not_refine(refining: Params, prepared_coco: 
 
 @pytest.mark.parametrize("task", ["hgpose-ae", "nobody"])
 def test_only_a_task_of_single_people_refines(task: str, params: Params):
-    found = f"evaluate.refine: found '{task}', expected null or a task of problem single: hgpose, advpose"
+    found = f"evaluate.refine: found '{task}', expected a task of problem single: hgpose, advpose"
     with pytest.raises(UserError, match=found):
-        with_values(params, {"evaluate.refine": task})
+        with_values(params, {"evaluate.refine": {"hgpose-ae": task}})

@@ -28,7 +28,7 @@ from pose.data.image_set import ImageSet
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
 from pose.data.results import write_results
-from pose.inference.predictor import predict_dataset
+from pose.inference.batches import predict_dataset
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.models.networks import HourglassParams

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from pose.data.batch import Batch
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.experiments.presets import params_with
-from pose.inference.predictor import Predictor, predict_dataset
+from pose.inference.batches import predict_dataset
+from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.models.weights import save_weights
 from pose.params import MultiParams, Params, SingleParams
