@@ -156,3 +156,13 @@ def test_outside_a_workspace_the_missing_file_is_named(name: str, workspace: Pat
     with pytest.raises(UserError, match=f"{name}: no such file"):
         run(["new-dataset", "hand"])
     assert {path.name: path.stat().st_mtime_ns for path in workspace.iterdir()} == left
+
+
+def test_a_dvc_yaml_of_other_stages_is_named_and_nothing_is_written(workspace: Path):
+    (workspace / "dvc.yaml").write_text("stages: {mine: {cmd: ls}}\n")
+    before = texts()
+    with pytest.raises(
+        UserError, match=r"dvc.yaml: cannot be read as the stages of this project \(missing: "
+    ):
+        run(["new-dataset", "hand"])
+    assert texts() == before
