@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from pose.data.prepare.annotated import count_kept
 from pose.data.prepare.dataset import choose_images
 from pose.experiments.yaml_file import as_yaml, load_commented
-from pose.io.errors import UserError
+from pose.io.errors import UserError, reading
 from pose.io.files import write_text
 from pose.io.paths import prepared_folder, prepared_set
 from pose.models.limits import TaskName
@@ -61,13 +61,12 @@ def new_dataset(
     values["datasets"].fa.set_block_style()
     for task, problem in tasks.items():
         values["tasks"][task] = _task(name, problem, counts[problem], params)
-        pipeline["stages"]["train"]["foreach"][task] = _item(name, problem, pipeline)
-        pipeline["stages"]["report"]["deps"] += _outputs(task, pipeline["stages"]["train"]["foreach"][task])
-    pipeline["stages"]["report"]["deps"].append(str(prepared_folder(name)))
-    pipeline["stages"][f"prepare_{name}"] = _stage(name, spec, pipeline)
-    parse_params(YAML(typ="safe").load(as_yaml(values)), f"{PARAMS} with data set {name}")
-    write_text(PARAMS, _spaced(as_yaml(values)))
-    write_text(PIPELINE, _spaced(as_yaml(pipeline)))
+    with reading(PIPELINE, "the stages of this project"):
+        _add_stages(name, spec, tasks, pipeline["stages"])
+    texts = {path: _spaced(as_yaml(content)) for path, content in ((PARAMS, values), (PIPELINE, pipeline))}
+    parse_params(YAML(typ="safe").load(texts[PARAMS]), f"{PARAMS} with data set {name}")
+    for path, text in texts.items():
+        write_text(path, text)
     return [
         str(summary),
         f"{PARAMS}: datasets.{name}, {', '.join(f'tasks.{task}' for task in tasks)}",
@@ -97,7 +96,11 @@ def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any
     except ValidationError:
         raise UserError(f"--name: found {name!r}, expected letters, digits, '_', '.' and '-'") from None
     taken = [*params.datasets, *(task for task in tasks if task in params.tasks)]
-    if name in taken or f"prepare_{name}" in pipeline["stages"] or any(task in taken for task in tasks):
+    if (
+        name in taken
+        or f"prepare_{name}" in pipeline.get("stages", ())
+        or any(task in taken for task in tasks)
+    ):
         raise UserError(f"--name: found {name}, which {PARAMS} or {PIPELINE} has already, expected another")
 
 
@@ -111,34 +114,24 @@ def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap
     return CommentedMap(task | {"validate_every": max(1, epochs // VALIDATIONS)})
 
 
-def _item(name: str, problem: str, pipeline: Any) -> CommentedMap:
-    """The entry of `foreach`: as that of the task which it extends, with other data."""
-    base, data = pipeline["stages"]["train"]["foreach"][BASES[problem]], prepared_set(name, problem)
-    return CommentedMap({**base, "data": data.as_posix(), "refine": data.as_posix()})
-
-
-def _outputs(task: str, item: CommentedMap) -> list[str]:
-    """What the report reads of a task."""
-    return [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{item['ending']}"]
-
-
-def _stage(name: str, spec: DatasetParams, pipeline: Any) -> CommentedMap:
-    coco = [one for one in pipeline["stages"]["prepare_coco"]["deps"] if one.startswith("pose/")]
-    deps = [
-        "stages/prepare.py",
-        *coco,
-        "pose/data/person_set.py",
-        "pose/metrics/statistics.py",
-        *spec.sources,
-    ]
-    if spec.skeleton and Path(spec.skeleton).suffix:
-        deps.append(spec.skeleton)
-    read = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
-    return CommentedMap(
+def _add_stages(name: str, spec: DatasetParams, tasks: Mapping[str, str], stages: Any) -> None:
+    """The stage of the data set, and those of its tasks; what the report reads of them."""
+    items, read = stages["train"]["foreach"], stages["report"]["deps"]
+    for task, problem in tasks.items():
+        data = prepared_set(name, problem).as_posix()
+        items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": data})
+        ending = items[task]["ending"]
+        read += [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
+    read.append(prepared_folder(name).as_posix())
+    coco = [one for one in stages["prepare_coco"]["deps"] if one.startswith("pose/")]
+    own = ["stages/prepare.py", "pose/data/person_set.py", "pose/metrics/statistics.py"]
+    skeleton = [spec.skeleton] if spec.skeleton and Path(spec.skeleton).suffix else []
+    params = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
+    stages[f"prepare_{name}"] = CommentedMap(
         desc=f"data set {name} -> its images, or people, and the annotations of each split",
         cmd=f"python -m stages.prepare {name}",
-        deps=deps,
-        **_flow_lists({"params": read}),
+        deps=[*own, *coco, *spec.sources, *skeleton],
+        **_flow_lists({"params": params}),
         outs=[prepared_folder(name).as_posix()],
     )
 

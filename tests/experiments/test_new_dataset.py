@@ -1,0 +1,168 @@
+"""`pose new-dataset` adds a data set, its stage and its tasks to params.yaml and dvc.yaml."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.repo import Repo
+from helpers import ROOT
+from raw_sets import own_person, write_own_set
+
+from pose.cli import run
+from pose.io.errors import UserError
+from pose.params import load_params
+
+Stages = dict[str, tuple[str, list[str], list[str]]]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the project's parameters and stages, and a set of hands."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    write_own_set(tmp_path / "hand", 60)
+    return tmp_path
+
+
+def texts() -> list[str]:
+    return [Path(name).read_text() for name in ("params.yaml", "dvc.yaml")]
+
+
+def stages(workspace: Path) -> Stages:
+    """Command, dependencies (parameters among them) and outputs of each stage, as DVC reads them."""
+    with Repo.init(workspace, no_scm=True, force=True) as repo:
+        return {
+            stage.addressing: (
+                str(stage.cmd),
+                sorted(dep.def_path + str(getattr(dep, "params", "")) for dep in stage.deps),
+                sorted(out.def_path for out in stage.outs),
+            )
+            for stage in repo.index.stages
+        }
+
+
+def test_old_lines_stay_as_they_are_and_new_ones_are_added(workspace: Path, capsys):
+    before = texts()
+    run(["new-dataset", "hand"])
+    for old, new in zip(before, texts(), strict=True):
+        added = iter(new.splitlines())
+        lines = [
+            line for line in old.splitlines() if not line.startswith(("datasets:", "    params: [seed, lr"))
+        ]
+        assert [line for line in lines if line not in added] == []  # each after the one before
+        assert "\n\n\n" not in new
+    printed = capsys.readouterr().out
+    assert "data set hand, from hand/annotations.json" in printed
+    assert "train on it: dvc repro evaluate@hand evaluate@hand-ae" in printed
+
+
+def test_its_tasks_extend_the_built_in_ones_and_fit_the_size_of_the_set(workspace: Path):
+    run(["new-dataset", "hand"])
+    params = load_params()
+    single, multi = params.task("hand"), params.task("hand-ae")
+    assert (single.problem, multi.problem, single.dataset, multi.dataset) == (
+        *("single", "multi"),
+        *("hand", "hand"),
+    )
+    assert params.task("hgpose").network == single.network
+    for task, samples in ((single, 48), (multi, 36)):  # about, of 60; some are held out of `multi`
+        steps = samples // task.batch
+        assert steps >= 3
+        assert 1000 <= steps * task.epochs <= 2200
+        assert task.epochs // task.validate_every in (9, 10, 11)
+        assert task.batch % 2 == 0  # processes
+
+
+def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):
+    write_own_set(workspace / "large", 1, annotations=[], images=[])
+    many = [own_person(k, 1 + k % 30) for k in range(1, 2000)]
+    write_own_set(workspace / "large", 30, annotations=many)
+    run(["new-dataset", "large", "--problem", "single"])
+    params = load_params()
+    task = params.task("large")
+    assert task.batch == params.task("hgpose").batch
+    assert task.epochs < 25
+    assert "large-ae" not in params.tasks
+
+
+def test_dvc_knows_its_stages_and_thinks_the_same_of_the_others(workspace: Path):
+    before = stages(workspace)
+    run(["new-dataset", "hand", "--name", "five.joints"])
+    after = stages(workspace)
+    new = {f"{stage}@five.joints{end}" for stage in ("train", "evaluate") for end in ("", "-ae")}
+    assert after.keys() - before.keys() == new | {"prepare_five.joints"}
+    assert {name for name in before if before[name] != after[name]} == {"report"}
+    command, deps, outs = after["prepare_five.joints"]
+    assert (command, outs) == ("python -m stages.prepare five.joints", ["data/prepared/five.joints"])
+    assert {"hand", "stages/prepare.py", "pose/data/prepare"} <= {*deps}
+    assert any("datasets.five.joints" in dep for dep in deps)
+    assert "data/prepared/five.joints/people.h5" in after["train@five.joints"][1]
+    assert "data/prepared/five.joints" in after["train@five.joints-ae"][1]
+    read = {*after["report"][1]} - {*before["report"][1]}
+    assert {
+        "metrics/five.joints.json",
+        "predictions/five.joints-ae.json",
+        "data/prepared/five.joints",
+    } <= read
+    assert not any("models/" in dep for dep in after["evaluate@five.joints-ae"][1] if "five" not in dep)
+
+
+def test_sets_are_added_one_after_another_with_a_skeleton_and_a_category(workspace: Path):
+    (workspace / "more.yaml").write_text("sigmas: [0.1, 0.1, 0.1]\n")
+    run(["new-dataset", "hand", "--problem", "multi"])
+    run(["new-dataset", "hand", "--name", "b", "--skeleton", "more.yaml", "--category", "hand"])
+    params = load_params()
+    assert [*params.datasets] == ["hand", "b"]
+    assert params.datasets["b"].model_dump()["skeleton"] == "more.yaml"
+    assert {"hand-ae", "b", "b-ae"} <= params.tasks.keys()
+    assert "more.yaml" in stages(workspace)["prepare_b"][1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hand", "--name", "a b"], "--name: found 'a b', expected letters, digits"),
+        (["hand", "--name", "hgpose"], "--name: found hgpose, which params.yaml or dvc.yaml has already"),
+        (["hand", "--name", "coco"], "--name: found coco, which params.yaml or dvc.yaml has already"),
+        (["none"], "none: no such file or folder"),
+        (["hand", "--skeleton", "more.yaml"], "more.yaml: no such file"),
+        (["hand", "--category", "paw"], "found categories 'hand', expected 'paw'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(words: list[str], message: str, workspace: Path):
+    before = texts()
+    with pytest.raises(UserError, match=message) as error:
+        run(["new-dataset", *words])
+    assert "\n" not in str(error.value)
+    assert texts() == before
+
+
+def test_the_same_set_again_is_refused_and_changes_nothing(workspace: Path):
+    run(["new-dataset", "hand"])
+    before = texts()
+    with pytest.raises(UserError, match=r"--name: found hand, which params\.yaml or dvc\.yaml has already"):
+        run(["new-dataset", "hand"])
+    assert texts() == before
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml"])
+def test_outside_a_workspace_the_missing_file_is_named(name: str, workspace: Path):
+    (workspace / name).unlink()
+    left: dict[str, Any] = {path.name: path.stat().st_mtime_ns for path in workspace.iterdir()}
+    with pytest.raises(UserError, match=f"{name}: no such file"):
+        run(["new-dataset", "hand"])
+    assert {path.name: path.stat().st_mtime_ns for path in workspace.iterdir()} == left
+
+
+def test_a_dvc_yaml_of_other_stages_is_named_and_nothing_is_written(workspace: Path):
+    (workspace / "dvc.yaml").write_text("stages: {mine: {cmd: ls}}\n")
+    before = texts()
+    with pytest.raises(
+        UserError, match=r"dvc.yaml: cannot be read as the stages of this project \(missing: "
+    ):
+        run(["new-dataset", "hand"])
+    assert texts() == before
