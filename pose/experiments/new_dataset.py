@@ -61,6 +61,8 @@ def new_dataset(
     values["datasets"].fa.set_block_style()
     for task, problem in tasks.items():
         values["tasks"][task] = _task(name, problem, counts[problem], params)
+    if len(tasks) == len(SUFFIXES):
+        values["evaluate"]["refine"][name + SUFFIXES["multi"]] = name
     with reading(PIPELINE, "the stages of this project"):
         _add_stages(name, spec, tasks, pipeline["stages"])
     texts = {path: _spaced(as_yaml(content)) for path, content in ((PARAMS, values), (PIPELINE, pipeline))}
@@ -119,7 +121,8 @@ def _add_stages(name: str, spec: DatasetParams, tasks: Mapping[str, str], stages
     items, read = stages["train"]["foreach"], stages["report"]["deps"]
     for task, problem in tasks.items():
         data = prepared_set(name, problem).as_posix()
-        items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": data})
+        refine = f"models/{name}" if problem == "multi" and name in tasks else data
+        items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": refine})
         ending = items[task]["ending"]
         read += [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
     read.append(prepared_folder(name).as_posix())
