@@ -89,6 +89,16 @@ def test_people_found_in_images_are_refined_by_the_task_of_single_ones_if_there_
     assert not [one for one in found["evaluate@alone-ae"][1] if one == "models/alone"]
 
 
+def test_a_task_may_begin_from_weights_which_its_stage_then_depends_on(workspace: Path):
+    with pytest.raises(UserError, match="--init: found without --problem"):
+        run(["new-dataset", "hand", "--init", "models/hgpose/last.pt"])
+    run(["new-dataset", "hand", "--problem", "single", "--init", "models/hgpose/last.pt"])
+    init = load_params().task("hand").init
+    assert init is not None
+    assert (init.weights, init.frozen, init.lr_scale) == ("models/hgpose/last.pt", 0.0, 1.0)
+    assert "models/hgpose/last.pt" in stages(workspace)["train@hand"][1]
+
+
 def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):
     write_own_set(workspace / "large", 1, annotations=[], images=[])
     many = [own_person(k, 1 + k % 30) for k in range(1, 2000)]
