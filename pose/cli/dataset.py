@@ -27,6 +27,8 @@ def add(commands: Commands) -> None:
     arg("--category", **category)
     each = "single: one person a crop; multi: all people of an image (default: both)"
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
+    begins = "weights to begin from: models/TASK/last.pt, or imported ones (with one --problem)"
+    arg("--init", metavar="WEIGHTS", help=begins)
 
     data = commands.add_parser("data", help="look at a data set: pose data check")
     inner = data.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -48,11 +50,17 @@ def _new_dataset(
     skeleton: str | None,
     category: str | None,
     problem: list[str] | None,
+    init: str | None,
 ) -> None:
     from pose.experiments.new_dataset import new_dataset
 
     problems = [one for one in PROBLEMS if one in (problem or PROBLEMS)]
-    print(*new_dataset(sources, name=name, skeleton=skeleton, category=category, problems=problems), sep="\n")
+    if init and len(problems) > 1:
+        raise UserError(
+            "--init: found without --problem, expected the one whose task begins from the weights"
+        )
+    joints = {"skeleton": skeleton, "category": category}
+    print(*new_dataset(sources, name=name, **joints, problems=problems, init=init), sep="\n")
 
 
 def _check(

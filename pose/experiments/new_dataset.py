@@ -38,11 +38,12 @@ def new_dataset(
     skeleton: str | None = None,
     category: str | None = None,
     problems: Sequence[str] = tuple(BASES),
+    init: str | None = None,
 ) -> list[str]:
     """Add a data set with a stage and a task for each problem to this workspace; returns what to say of it.
 
-    name: by default that of the first source. UserError, before anything is written, for sources that cannot
-    be used, and for a name that is taken or is none.
+    name: by default that of the first source. init: weights that its tasks begin from. UserError, before
+    anything is written, for sources that cannot be used, and for a name that is taken or is none.
     """
     name = name or re.sub(r"[^\w.-]+", "-", Path(sources[0]).resolve().stem).strip("-.")
     values, pipeline = load_commented(PARAMS), load_commented(PIPELINE)
@@ -61,8 +62,14 @@ def new_dataset(
     values["datasets"].fa.set_block_style()
     for task, problem in tasks.items():
         values["tasks"][task] = _task(name, problem, counts[problem], params)
+        if init:
+            begin = CommentedMap(weights=init, frozen=0.0, lr_scale=1.0)
+            begin.fa.set_flow_style()
+            values["tasks"][task]["init"] = begin
+    if len(tasks) == len(SUFFIXES):
+        values["evaluate"]["refine"][name + SUFFIXES["multi"]] = name
     with reading(PIPELINE, "the stages of this project"):
-        _add_stages(name, spec, tasks, pipeline["stages"])
+        _add_stages(name, spec, tasks, init, pipeline["stages"])
     texts = {path: _spaced(as_yaml(content)) for path, content in ((PARAMS, values), (PIPELINE, pipeline))}
     parse_params(YAML(typ="safe").load(texts[PARAMS]), f"{PARAMS} with data set {name}")
     for path, text in texts.items():
@@ -114,12 +121,16 @@ def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap
     return CommentedMap(task | {"validate_every": max(1, epochs // VALIDATIONS)})
 
 
-def _add_stages(name: str, spec: DatasetParams, tasks: Mapping[str, str], stages: Any) -> None:
+def _add_stages(
+    name: str, spec: DatasetParams, tasks: Mapping[str, str], init: str | None, stages: Any
+) -> None:
     """The stage of the data set, and those of its tasks; what the report reads of them."""
     items, read = stages["train"]["foreach"], stages["report"]["deps"]
     for task, problem in tasks.items():
         data = prepared_set(name, problem).as_posix()
-        items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": data})
+        refine = f"models/{name}" if problem == "multi" and name in tasks else data
+        items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": refine})
+        items[task]["init"] = init or items[task]["init"]
         ending = items[task]["ending"]
         read += [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
     read.append(prepared_folder(name).as_posix())

@@ -51,7 +51,9 @@ def test_old_lines_stay_as_they_are_and_new_ones_are_added(workspace: Path, caps
     for old, new in zip(before, texts(), strict=True):
         added = iter(new.splitlines())
         lines = [
-            line for line in old.splitlines() if not line.startswith(("datasets:", "    params: [seed, lr"))
+            line
+            for line in old.splitlines()
+            if not line.startswith(("datasets:", "    params: [seed, lr", "  refine: "))
         ]
         assert [line for line in lines if line not in added] == []  # each after the one before
         assert "\n\n\n" not in new
@@ -75,6 +77,26 @@ def test_its_tasks_extend_the_built_in_ones_and_fit_the_size_of_the_set(workspac
         assert 1000 <= steps * task.epochs <= 2200
         assert task.epochs // task.validate_every in (9, 10, 11)
         assert task.batch % 2 == 0  # processes
+
+
+def test_people_found_in_images_are_refined_by_the_task_of_single_ones_if_there_is_one(workspace: Path):
+    run(["new-dataset", "hand", "--name", "alone", "--problem", "multi"])
+    run(["new-dataset", "hand"])
+    assert load_params().evaluate.refine.get("hand-ae") == "hand"
+    assert "alone-ae" not in load_params().evaluate.refine
+    found = stages(workspace)
+    assert "models/hand" in found["evaluate@hand-ae"][1]
+    assert not [one for one in found["evaluate@alone-ae"][1] if one == "models/alone"]
+
+
+def test_a_task_may_begin_from_weights_which_its_stage_then_depends_on(workspace: Path):
+    with pytest.raises(UserError, match="--init: found without --problem"):
+        run(["new-dataset", "hand", "--init", "models/hgpose/last.pt"])
+    run(["new-dataset", "hand", "--problem", "single", "--init", "models/hgpose/last.pt"])
+    init = load_params().task("hand").init
+    assert init is not None
+    assert (init.weights, init.frozen, init.lr_scale) == ("models/hgpose/last.pt", 0.0, 1.0)
+    assert "models/hgpose/last.pt" in stages(workspace)["train@hand"][1]
 
 
 def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):

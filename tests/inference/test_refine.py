@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CPU, with_values, write_active_weights, write_initial_weights
+from helpers import CPU, ROOT, with_values, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
 from pose.experiments.provenance import provenance
@@ -210,6 +210,16 @@ def test_weights_of_another_task_do_not_refine(refining: Params, prepared_coco: 
     (tmp_path / "models/hgpose").rename(tmp_path / "models/advpose")
     with pytest.raises(UserError, match=r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(other, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
+
+
+def test_dvc_must_know_what_refines(refining: Params, prepared_coco: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("DVC_STAGE", "evaluate@hgpose-ae")
+    expected = (
+        "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry in"
+    )
+    with pytest.raises(UserError, match=rf"^evaluate\.refine: found .*/models/hgpose, {expected} dvc\.yaml$"):
+        evaluate(refining, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 
 @pytest.mark.parametrize("task", ["hgpose-ae", "nobody"])

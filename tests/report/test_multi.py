@@ -57,6 +57,13 @@ def test_our_metrics_stand_beside_the_published_ones_column_by_column(multi_page
     assert "Newell et al. 2016" not in multi_page.text  # of single-person tasks
 
 
+def test_refined_people_have_a_row_and_a_tile(change_json, new_page):
+    change_json(f"metrics/{TASK}.json", lambda metrics: metrics | {"COCO refined": {"AP": 0.6543}})
+    text = new_page().text
+    assert f"{TASK}, people refined data/synthetic, 8 images 0.654" in text
+    assert "AP refined 0.654 AP with people refined by a single-person network" in text
+
+
 def test_metrics_curves_and_joints_are_on_the_page(multi_page):
     for words in ("19 people, 8 images", "AP, AP50, AR, on images held out of training.", "nose 1.000 100.0"):
         assert words in multi_page.text
