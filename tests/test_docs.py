@@ -28,7 +28,6 @@ OWN = {"evaluate@hand", "evaluate@hand-ae", "evaluate@lspet"}  # which `pose new
 TARGETS = set(STAGES) | {
     f"{name}@{task}" for name in ("train", "evaluate") for task in STAGES["train"]["foreach"]
 }
-OWN = {"evaluate@hand", "evaluate@hand-ae"}  # as `pose new-dataset` adds them in the tutorial
 
 
 def blocks(language: str) -> list[str]:
