@@ -70,7 +70,7 @@ def comparison_table(
             cells = (Cell(f"{run.task}, {row.what}"), Cell(run.data + count), *_cells(found, columns, digits))
             rows.append(Row(cells, marked=True))
     for other in PUBLISHED:
-        if other.problem == run.spec.problem and run.is_built_in:
+        if other.problem == run.spec.problem and run.is_published:
             network = Cell(other.network, below=other.source, url=other.url)
             rows.append(Row((network, Cell(other.images), *_cells(other.metrics, columns, digits))))
     return Table(("Network", "Evaluated on", *columns), rows, 2, notes)

@@ -105,7 +105,7 @@ def comparison(run: Run, data: MultiData | None) -> Block:
     table = comparison_table(run, OWN_ROWS, TEN, 3, notes)
     return (
         Block("Published metrics", caution=(words,), table=table)
-        if run.is_built_in
+        if run.is_published
         else Block("Metrics", table=table)
     )
 

@@ -19,6 +19,7 @@ COUNTS = {
     "single": {"people": "people.all"},
     "multi": {"people": "images.people", "images": "images.all"},
 }
+PUBLISHED_SETS = {"single": "lsp_mpii", "multi": "coco"}
 UNITS = {"single": "people", "multi": "images"}  # what a batch is counted in
 
 
@@ -49,8 +50,13 @@ class Run:
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it is of a set that published metrics are of, or of its synthetic likeness."""
+        """Whether it is of `data.root`."""
         return self.spec.dataset in PREPARED
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is of a set that published metrics of its problem are of, or its synthetic likeness."""
+        return self.spec.dataset == PUBLISHED_SETS[self.spec.problem]
 
     @property
     def data(self) -> str:

@@ -58,7 +58,7 @@ SETS = {"lsp": "LSP", "lspet": "LSPET", "mpii": "MPII"}
 
 def comparison(run: Run, data: SingleData | None) -> Block:
     """Our metrics beside the published ones, and whether they can be compared."""
-    if not run.is_built_in:
+    if not run.is_published:
         groups = () if data is None else tuple(data.skeleton.groups)
         return Block("Metrics", table=comparison_table(run, OWN_ROWS, ("Mean", "Weighted", *groups), 1, ()))
     train_N, test_N = (

@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import raw_sets as raw
 from helpers import ROOT
 
+from pose.data.prepare.dataset import prepare_dataset
 from pose.data.results import write_results
 from pose.io.files import write_json
-from pose.io.paths import PREPARED, TaskPaths
+from pose.io.paths import PREPARED, TaskPaths, prepared_folder
 from pose.keypoints.people import People
 from pose.metrics.pck import PCK, PCKH, reference_length
-from pose.params import Params, load_params
+from pose.params import DatasetParams, Params, load_params
 from pose.report import write_report
 from pose.report.adversary import COLUMNS
 from pose.tasks.base import ProblemData
@@ -161,6 +163,33 @@ def single_page(single_root, params_of, page_of) -> Page:
 @pytest.fixture(scope="session")
 def multi_page(multi_root, params_of, page_of) -> Page:
     return page_of(multi_root, params_of("hgpose-ae"))
+
+
+@pytest.fixture(scope="session")
+def own_page(params_of, page_of, tmp_path_factory) -> Page:
+    """`hand` and `hand-ae` on an own data set, all found as annotated; `top-down` on people of COCO."""
+    root, given = tmp_path_factory.mktemp("own"), params_of("hgpose", "hgpose-ae")
+    raw.write_own_set(root / "hand", 12)
+    values = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
+    values |= {"sources": [str(root / "hand")], "problems": ["single", "multi"]}
+    spec = DatasetParams.model_validate(values)
+    prepare_dataset("hand", spec, root / prepared_folder("hand"), params=raw.PREPARE, seed=1, workers=1)
+    tasks = {
+        name: given.tasks[base].model_copy(update={"dataset": dataset})
+        for name, base, dataset in (
+            *(("hand", "hgpose", "hand"), ("hand-ae", "hgpose-ae", "hand")),
+            ("top-down", "hgpose", "coco"),
+        )
+    }
+    params = given.model_copy(update={"tasks": tasks, "datasets": {"hand": spec}})
+    for task, reached in (("hand", {"PCK@0.2": 70.0}), ("hand-ae", {"AP": 0.4, "AP50": 0.6, "AR": 0.5})):
+        data = open_data(params.problem(params.task(task).problem), root / params.prepared(task))
+        rows, source = data.rows("evaluation"), data.source
+        joint_N1K2, score_N1K = source.joint_NK2[rows][:, None], source.labelled_NK[rows][:, None] * 1.0
+        found = [People(*one, np.ones(1)) for one in zip(joint_N1K2, score_N1K, strict=True)]
+        write_task(TaskPaths(task, root), data, found, rows, reached)
+    (root / "metrics/top-down.json").write_text('{"PCK": {"0.2": 50}}')
+    return page_of(root, params)
 
 
 @pytest.fixture
