@@ -19,6 +19,7 @@ from pose.io.files import file_hash
 from pose.metrics.monitored import MONITORED
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
+from pose.tasks.multi import HELD_OUT_PART
 
 
 @pytest.mark.slow
