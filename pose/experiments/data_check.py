@@ -77,7 +77,7 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
         faults += [f"{split}: {note}" for note in found]
         exactly = "" if found else "; found exactly as annotated, all count"
         summary.notes.append(f"{split}: {of_split[split]}{exactly}")
-    faults = find_faults(of_split, params.multi.input_size) + faults
+    faults = find_faults(of_split, input_size=params.multi.input_size, crop=params.single.crop) + faults
     blocks = [
         Block("What looks wrong", "" if faults else "Nothing was found.", caution=faults),
         Block("The joints", images=[_largest(images, raw.skeleton, params.prepare.coco)]),

@@ -16,7 +16,6 @@ from pose.metrics.truth import check_truth
 
 SMALL = 32  # px at the network's input, half of which a heatmap shows as 4 cells
 FEW = 0.05  # share of the people from which on something is worth a warning
-BEYOND = 0.25  # of a box's sides: joints further outside do not belong to it
 AGREE, ENOUGH = 0.4, 10  # share of the people, of whom there must be so many
 
 
@@ -88,10 +87,11 @@ def check_split(raw: RawCoco) -> list[str]:
     return [str(statistics(raw)), *check_truth(raw)]
 
 
-def find_faults(of_split: Mapping[str, Statistics], input_size: int) -> list[str]:
+def find_faults(of_split: Mapping[str, Statistics], *, input_size: int, crop: float) -> list[str]:
     """What may hurt training or mislead its metrics, a line each.
 
-    of_split: `train` and `validation`. input_size: of the multi-person network, px.
+    of_split: `train` and `validation`. input_size: of the multi-person network, px. crop: side of what the
+    single-person network sees over the longer side of the box.
     """
     skeleton = of_split["train"].skeleton
     lines = []
@@ -109,14 +109,18 @@ def find_faults(of_split: Mapping[str, Statistics], input_size: int) -> list[str
     if small_N.mean() > FEW:
         small = f"smaller than {SMALL} px where the whole image is {input_size} px wide (multi.input_size)"
         lines.append(f"{_part(small_N)} are {small}")
-    low_N12, size_N12 = box_N4[:, None, :2], box_N4[:, None, 2:]
+    middle_N12, size_N11 = (
+        box_N4[:, None, :2] + box_N4[:, None, 2:] / 2,
+        box_N4[:, 2:].max(axis=1)[:, None, None],
+    )
     beyond_NK2 = (joint_NK2 < -0.5) | (joint_NK2 > image_N2[:, None] - 0.5)
-    far_NK2 = np.abs(joint_NK2 - (low_N12 + size_N12 / 2)) > (0.5 + BEYOND) * size_N12
+    far_NK2 = np.abs(joint_NK2 - middle_N12) > crop / 2 * size_N11
     beyond_N, far_N = (np.array(one_NK2.any(axis=(1, 2))) for one_NK2 in (beyond_NK2, far_NK2))
     if beyond_N.any():
         lines.append(f"{_part(beyond_N)} have joints outside the image")
     if far_N.mean() > FEW:
-        lines.append(f"{_part(far_N)} have joints far outside their box, by which they are cropped")
+        seen = f"what is seen of them, {crop:g} times their box (single.crop)"
+        lines.append(f"{_part(far_N)} have joints outside {seen}")
     lines += _exchanged(skeleton, joint_NK2)
     poses = [{one.tobytes() for one in part.joint_NK2} for part in together]
     if both := len(set.intersection(*poses)):

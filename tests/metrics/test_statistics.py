@@ -32,7 +32,7 @@ def people(count: int = 20, joint_K2: np.ndarray = FRONT_K2, skeleton: Skeleton 
 
 def faults(train: Statistics, validation: Statistics | None = None, input_size: int = 128) -> list[str]:
     other = people(joint_K2=FRONT_K2 + 0.25, skeleton=train.skeleton)
-    return find_faults({"train": train, "validation": validation or other}, input_size)
+    return find_faults({"train": train, "validation": validation or other}, input_size=input_size, crop=1.25)
 
 
 def test_nothing_is_wrong_with_people_as_they_should_be():
@@ -75,15 +75,19 @@ def test_people_too_small_for_the_input_are_counted():
     )
 
 
-def test_joints_outside_the_image_or_far_outside_the_box_are_counted():
+def test_joints_outside_the_image_or_the_crop_are_counted():
     found = people()
     found.joint_NK2[:3, 0] = [-1, 50]
     found.box_N4[:3] = [-6, 8, 80, 80]
     assert faults(found) == ["3 of 40 people (8%) have joints outside the image"]
     found = people()
-    found.box_N4[:3, 2] = 10  # of people 20 px wide
-    lines = faults(found)
-    assert lines == ["3 of 40 people (8%) have joints far outside their box, by which they are cropped"]
+    found.box_N4[:3, 3] = 64  # from 10 px down, of joints to 80 px: 80 px around 42 are seen
+    assert faults(found) == []
+    found.box_N4[:3, 3] = 55
+    [line] = faults(found)
+    assert line.startswith(
+        "3 of 40 people (8%) have joints outside what is seen of them, 1.25 times their box"
+    )
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
