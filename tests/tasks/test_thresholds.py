@@ -48,6 +48,11 @@ APART = 0.7  # difference of two people's tags
 NOISE = 0.1  # of the tags within a person
 
 
+@pytest.fixture(autouse=True)
+def as_many_are_held_out_as_the_parameters_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pose.tasks.multi.HELD_OUT_PART", 1)
+
+
 @pytest.fixture(scope="module")
 def data(params: Params, prepared_coco: Path) -> MultiData:
     thresholds = params.multi.thresholds.model_copy(update={"tune": True})
