@@ -69,9 +69,9 @@ def _check(
     if bool(sources) == bool(name):
         raise UserError("pose data check: expected sources, or --name and one of datasets in params.yaml")
     from pose.experiments.data_check import check_data
-    from pose.experiments.new_dataset import own_dataset
+    from pose.experiments.new_dataset import default_name, own_dataset
     from pose.params import load_params
 
     params = load_params()
     spec = params.dataset(name) if name else own_dataset(sources, skeleton, category, PROBLEMS)
-    print(*check_data(name or sources[0], spec, params, out), sep="\n")
+    print(*check_data(name or default_name(sources), spec, params, out), sep="\n")

@@ -45,7 +45,7 @@ def new_dataset(
     name: by default that of the first source. init: weights that its tasks begin from. UserError, before
     anything is written, for sources that cannot be used, and for a name that is taken or is none.
     """
-    name = name or re.sub(r"[^\w.-]+", "-", Path(sources[0]).resolve().stem).strip("-.")
+    name = name or default_name(sources)
     values, pipeline = load_commented(PARAMS), load_commented(PIPELINE)
     params = parse_params(YAML(typ="safe").load(as_yaml(values)), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
@@ -80,6 +80,11 @@ def new_dataset(
         f"{PIPELINE}: prepare_{name}, {', '.join(f'train@{task}, evaluate@{task}' for task in tasks)}",
         f"train on it: dvc repro {' '.join(f'evaluate@{task}' for task in tasks)}",
     ]
+
+
+def default_name(sources: Sequence[str]) -> str:
+    """That of the first source, without what names may not have."""
+    return re.sub(r"[^\w.-]+", "-", Path(sources[0]).resolve().stem).strip("-.")
 
 
 def own_dataset(

@@ -33,7 +33,7 @@ def test_a_set_is_described_and_its_page_shows_samples_of_the_users_own_images(w
     assert "warning: no sigmas" in printed
     assert "no sigmas" in page
     assert "<b>hand" not in page
-    assert "&lt;b&gt;hand" in page
+    assert "&lt;b&gt;hand/annotations.json" in page
     assert len(re.findall(r'<img src="data:image/jpeg;base64,', page)) == 24 + 1
     assert page.count("<img") == 25
     assert all(f"<td>{joint}</td>" in page for joint in HAND)
