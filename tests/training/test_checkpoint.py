@@ -195,7 +195,7 @@ def test_a_machine_whose_instructions_are_limited_is_another_environment(variabl
     assert found[True] == found[False]
 
 
-SINGLE, MULTI = {"hgpose", "advpose"}, {"hgpose-ae", "advpose-ae"}
+SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"}
 
 
 @pytest.mark.parametrize(
