@@ -125,6 +125,7 @@ def joint_table(
         rank = {skeleton.joints[joint]: number for number, joint in enumerate(order)}
         table = table.sort_values("joint", key=lambda names: names.map(rank), kind="stable")
         scored = {skeleton.joints[joint] for joint in skeleton.scored_joints}
+    table = table.dropna(axis="columns", how="all")  # groups, where the skeleton has none
     numbers = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
     rows = []
     for entry in table.to_dict(orient="records"):

@@ -44,7 +44,8 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
         raise UserError(f"{found}, expected {expected}: run `dvc repro` first")
     remove_stale_temp_files(folder, (root / SUMMARY).parent)
     runs = {task: read_run(params, task, root) for task in shown}
-    overview, origin = _overview(params, runs), f"Data: {params.data.root}. Revision: {_revision()}."
+    data = ", ".join(dict.fromkeys(run.data for run in runs.values()))
+    overview, origin = _overview(params, runs), f"Data: {data}. Revision: {_revision()}."
     sections = _sections(params, runs, root)
     page = render("Pose report", ", ".join(shown), origin, overview, sections)
     write_text(folder / "index.html", page)
@@ -77,7 +78,9 @@ def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Secti
         data[dataset, problem] = try_read(missing[dataset, problem], read)
     sections = [task_section(run, data[place[task]], missing[place[task]]) for task, run in runs.items()]
     study_missing: list[str] = []
-    studies = try_read(study_missing, lambda: study_blocks(root / STUDY)) or []
+    studies: list[Block] = []
+    if any(run.is_published for run in runs.values()):
+        studies = try_read(study_missing, lambda: study_blocks(root / STUDY)) or []
     blocks = comparisons(params, runs) + studies
     if blocks or study_missing:
         sections.append(Section("adversary", "What the adversary changes", blocks, missing=study_missing))
