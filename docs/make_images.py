@@ -28,7 +28,7 @@ from pose.io.images import encode_jpeg
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import compose, crop_affine, invert, transform
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import MPII
+from pose.keypoints.skeleton import built_in
 from pose.tracking.store import runs_that_wrote
 
 COLUMNS, ROWS, SIDE, SEED = 6, 2, 256, 3
@@ -62,7 +62,7 @@ def draw_sheet(path: Path) -> None:
         found = People(
             transform(affine, joint_NK2[k])[None], score_NK[k][None], score_NK[k].mean(keepdims=True)
         )
-        tiles.append(np.pad(draw_people(shown, found, MPII), GAP, constant_values=255))
+        tiles.append(np.pad(draw_people(shown, found, built_in("mpii")), GAP, constant_values=255))
     path.parent.mkdir(exist_ok=True)
     rows = [np.concatenate(tiles[first : first + COLUMNS], axis=1) for first in range(0, len(tiles), COLUMNS)]
     path.write_bytes(encode_jpeg(np.concatenate(rows), 85))
