@@ -8,7 +8,13 @@ from pathlib import Path
 
 
 class UserError(ValueError):
-    """Input that cannot be used. The message names the file or key, what was found and what was expected."""
+    """Input that cannot be used. The message names the file or key, what was found and what was expected.
+
+    It is one line, whatever the input holds.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class DamagedFileError(UserError):
