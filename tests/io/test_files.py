@@ -55,7 +55,7 @@ def test_a_failure_leaves_the_former_file_and_no_rest(tmp_path: Path, error: typ
     def fail(path: Path) -> None:
         with atomic_write(path) as temporary:
             temporary.write_text("half")
-            raise error
+            raise error("full")
 
     for name in ("old.txt", "new.txt"):
         with pytest.raises(error):
