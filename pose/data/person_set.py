@@ -27,8 +27,9 @@ class PersonSet(PreparedSet):
 
     joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded.
     centre_N2: middle of the crop, zero-based image px. scale_N: height / 200 px. head_size_N: px or NaN.
-    source_N, split_N: str. image_size_N2: width, height. image_id_N: COCO's id of the image, -1 in
-    `lsp_mpii.h5`. person_N, istrain_N: index in the image and published code, in that file alone.
+    mpii_N: bool, MPII's people of `lsp_mpii.h5`, whom PCKh is for. source_N, split_N: str. image_size_N2:
+    width, height. image_id_N: COCO's id of the image, -1 in that file. person_N, istrain_N: index in the
+    image and published code, in that file alone.
 
     path: the file, or the folder of a `coco.h5`.
     """
@@ -65,8 +66,8 @@ class PersonSet(PreparedSet):
         self.person_N: np.ndarray = file["person"][()]
         self.istrain_N: np.ndarray = file["istrain"][()]
         self._code_N50 = file["imgname"][()]
-        is_mpii_N = self.source_N == "mpii"
-        self.centre_N2[:, 1] += np.where(is_mpii_N, FEET_SHIFT * self.scale_N, 0.0)
+        self.mpii_N = self.source_N == "mpii"
+        self.centre_N2[:, 1] += np.where(self.mpii_N, FEET_SHIFT * self.scale_N, 0.0)
 
     def _read_coco(self, file: h5py.File) -> None:
         joint_NK2, flag_NK1 = np.split(file["keypoint"][()], [2], axis=2)
@@ -80,7 +81,8 @@ class PersonSet(PreparedSet):
             low_N2, high_N2 = np.nanmin(self.joint_NK2, axis=1), np.nanmax(self.joint_NK2, axis=1)
             self.centre_N2, side_N = (low_N2 + high_N2) / 2, (high_N2 - low_N2).max(axis=1)
         self.scale_N = side_N / PERSON_HEIGHT
-        self.source_N = np.full(len(self), self.path.parent.name)
+        self.source_N = np.full(len(self), self.path.parent.name)  # the data set's own name, any name
+        self.mpii_N = np.zeros(len(self), dtype=bool)
         self.image_id_N = file["image" if "image" in file else "id"][()][self._packed_N]
         self._name_N: np.ndarray = file["name"].asstr()[()][self._packed_N]
 

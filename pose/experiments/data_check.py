@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.formats.coco_json import Entry
+from pose.data.formats.coco_json import Entry, keypoints_of
 from pose.data.image_set import SPLITS
 from pose.data.prepare.annotated import (
     Image,
@@ -177,8 +177,7 @@ def _spread(images: Sequence[Image]) -> list[Image]:
 
 
 def _people(entries: Sequence[Entry], skeleton: Skeleton) -> People:
-    keypoint_PK3 = np.array([one["keypoints"] for one in entries], dtype=np.float64)
-    joint_PK2, flag_PK1 = np.split(keypoint_PK3.reshape(len(entries), len(skeleton), 3), [2], axis=2)
+    joint_PK2, flag_PK1 = np.split(keypoints_of(entries, len(skeleton)), [2], axis=2)
     score_PK = np.where(flag_PK1[..., 0] == 1, HIDDEN, 1.0)
     return People(np.where(flag_PK1 > 0, joint_PK2, np.nan), score_PK, np.ones(len(entries)))
 

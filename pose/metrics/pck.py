@@ -63,7 +63,7 @@ def person_truth(people: PersonSet, rows: np.ndarray) -> PersonTruth:
         joint_NK2=joint_NK2,
         labelled_NK=labelled_NK,
         head_size_N=people.head_size_N[rows],
-        length_N=np.where(people.source_N[rows] == "mpii", np.nan, length_N),
+        length_N=np.where(people.mpii_N[rows], np.nan, length_N),
         skeleton=people.skeleton,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pose.data.formats.coco_json import RawCoco, is_labelled_person
+from pose.data.formats.coco_json import RawCoco, is_labelled_person, keypoints_of
 from pose.keypoints.skeleton import DEFAULT_SIGMA, LEFT, RIGHT, Skeleton, side_and_part
 from pose.metrics.truth import check_truth
 
@@ -70,8 +70,7 @@ def statistics(raw: RawCoco) -> Statistics:
         number: [person for person in raw.people_of[number] if is_labelled_person(person)] for number in sizes
     }
     people = [person for found in people_of.values() for person in found]
-    keypoint_NK3 = np.array([person["keypoints"] for person in people], dtype=np.float64)
-    joint_NK2, flag_NK1 = np.split(keypoint_NK3.reshape(len(people), len(raw.skeleton), 3), [2], axis=2)
+    joint_NK2, flag_NK1 = np.split(keypoints_of(people, len(raw.skeleton)), [2], axis=2)
     return Statistics(
         raw.skeleton,
         np.where(flag_NK1 > 0, joint_NK2, np.nan),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person
+from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person, keypoints_of
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.metrics.oks import CocoTruth
@@ -33,7 +33,7 @@ def check_truth(raw: RawCoco) -> list[str]:
     images = [image for image in raw.images if image["id"] in chosen]
     sample = replace(raw, images=images, people_of={image_id: labelled[image_id] for image_id in ids})
     evaluation = CocoTruth(sample, raw.skeleton).evaluate(
-        [_as_found(labelled[image_id]) for image_id in ids], ids
+        [_as_found(labelled[image_id], len(raw.skeleton)) for image_id in ids], ids
     )
     ap = evaluation.metrics().get("AP", 0.0)
     if ap >= GOOD:
@@ -53,9 +53,8 @@ def check_truth(raw: RawCoco) -> list[str]:
     return [note]
 
 
-def _as_found(people: list[Entry]) -> People:
-    keypoint_PK3 = np.array([person["keypoints"] for person in people], dtype=np.float64)
-    keypoint_PK3 = keypoint_PK3.reshape(len(people), -1, 3)
+def _as_found(people: list[Entry], joints: int) -> People:
+    keypoint_PK3 = keypoints_of(people, joints)
     is_labelled_PK = keypoint_PK3[..., 2] > 0
     joint_PK2 = np.where(is_labelled_PK[..., None], keypoint_PK3[..., :2], np.nan)
     return People(joint_PK2, is_labelled_PK.astype(float), np.ones(len(people)))

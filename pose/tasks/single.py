@@ -140,8 +140,11 @@ class SingleData(ProblemData):
         truth = person_truth(self.people, rows)
         if (truth.length_N > 0).any() or (truth.head_size_N > 0).any():
             return ""
-        source = "mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
-        return f"have no head size, the unit of PCKh: {source}"
+        if self.people.mpii_N[rows].all():
+            source = "mpii_human_pose_v1_u12_1.mat in data.root has those of MPII"
+            return f"have no head size, the unit of PCKh: {source}"
+        one, other = (self.skeleton.joints[k] for k in self.skeleton.reference or (0, 0))
+        return f"have no labelled {one} and {other} together, whose distance is the unit of PCK"
 
     def score(self, people: Sequence[People], rows: np.ndarray) -> Scores:
         """PCKh, PCK and counts, of one predicted person for each row (see `pose.metrics.pck`).

@@ -39,8 +39,8 @@ class TrainingData:
         rows, val = data.rows("train"), data.rows("val")
         if len(rows) < batch:
             found = f"found {len(rows)} {data.unit} to train on"
-            if spec.problem == "multi":
-                found += f" (multi.held_out = {params.multi.held_out} more are held out)"
+            if more := len(data.source.rows("train")) - len(rows):
+                found += f" ({more} more are held out)"
             raise UserError(f"{data.path}: {found}, expected at least tasks.{name}.batch = {batch}")
         if len(val) == 0:
             why = "prepare.lsp_held_out, lspet_held_out and mpii_held_out, or validation of the data set"

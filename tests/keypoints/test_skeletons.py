@@ -103,11 +103,6 @@ def test_ap10k_has_cocos_sigmas_by_the_kind_of_joint():
             assert sigma == coco.sigmas[coco.joints.index(person)]
 
 
-def test_lsp_joints_are_mpii_joints_of_the_same_name_but_for_the_neck():
-    lsp, mpii = built_in("lsp"), built_in("mpii")
-    assert same_joints(lsp, mpii).tolist() == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, -1, 9]
-
-
 def test_joints_of_one_name_are_found_in_another_sets_spelling():
     crowd, mpii = built_in("crowdpose"), built_in("mpii")
     assert same_joints(crowd, mpii).tolist() == [13, 12, 14, 11, 15, 10, 3, 2, 4, 1, 5, 0, -1, -1]

@@ -101,4 +101,7 @@ def test_people_without_a_size_of_the_head_or_torso_are_said_to_have_no_metric(d
     mpii = np.flatnonzero(data.people.source_N == "mpii")
     data.people.head_size_N[:] = np.nan
     assert "have no head size" in data.missing_metric_reason(mpii)
-    assert data.missing_metric_reason(np.flatnonzero(data.people.source_N != "mpii")) == ""
+    others = np.flatnonzero(~data.people.mpii_N)
+    assert data.missing_metric_reason(others) == ""
+    data.people.labelled_NK[:, MPII.index("r_hip")] = False
+    assert "have no labelled l_shoulder and r_hip together" in data.missing_metric_reason(others)

@@ -103,6 +103,12 @@ def is_labelled_person(annotation: Entry) -> bool:
     )
 
 
+def keypoints_of(annotations: Sequence[Entry], joints: int) -> np.ndarray:
+    """(P, K, 3) float64: x, y, image px, and flag of the joints of people who have so many each."""
+    numbers = [annotation["keypoints"] for annotation in annotations]
+    return np.array(numbers, dtype=np.float64).reshape(len(annotations), joints, 3)
+
+
 def region(annotation: Entry, height: int, width: int) -> np.ndarray:
     """(H, W) bool: the pixels of an annotation's segmentation, none if it has none."""
     from pycocotools import mask  # here, since only the preparation needs it

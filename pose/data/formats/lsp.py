@@ -14,6 +14,7 @@ from pose.data.formats.matlab import read_mat
 from pose.data.formats.person_table import (
     JOINTS,
     LSP_TEST,
+    MPII,
     PERSON_HEIGHT,
     SOURCES,
     TRAIN,
@@ -21,12 +22,11 @@ from pose.data.formats.person_table import (
     is_labelled,
 )
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import built_in
+from pose.keypoints.skeleton import built_in, same_joints
 
 ANNOTATIONS = "joints.mat"
 LSP = built_in("lsp")
-# Where each LSP joint sits in MPII order. LSP has no pelvis and no thorax; its neck is MPII's upper_neck.
-LSP_TO_MPII = np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9])
+LSP_TO_MPII = same_joints(LSP, MPII)  # LSP has no pelvis and no thorax
 # The table from which published training people had their centre and scale cannot be had: ours span the
 # labelled joints.
 SCALE_OVER_BOX = 1.1

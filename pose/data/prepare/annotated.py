@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
 TURNED = "images turned upright, since only so they have the annotated size"
 FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
 
+Info = TypeVar("Info")
 # Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
 Check = Callable[[RawCoco], list[str]]
 
@@ -107,6 +109,20 @@ def read_annotated(image: Image, params: CocoParams) -> ReadImage:
         expected = f"expected {image.size_wh[0]} x {image.size_wh[1]} as annotated"
         raise Unusable(OTHER_SIZE, f"{image.file.path}: found {width} x {height} px, {expected}")
     return ReadImage(data, image_HW3, exif, is_turned)
+
+
+def usable(
+    images: Sequence[Image], packed: Sequence[Info | Unusable], summary: Summary
+) -> tuple[list[Image], list[Info]]:
+    """The images that could be packed, and what is known of each; the others are counted by their reasons."""
+    kept, infos = [], []
+    for image, info in zip(images, packed, strict=True):
+        if isinstance(info, Unusable):
+            summary.left_out[image.split, info.reason] += 1
+        else:
+            kept.append(image)
+            infos.append(info)
+    return kept, infos
 
 
 def count_kept(images: Sequence[Image], summary: Summary) -> None:

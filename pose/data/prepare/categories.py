@@ -23,9 +23,9 @@ class Joints:
 
     key: of params.yaml, for messages. skeleton: None for that of the files. completes: keys of a skeleton
     that categories do not have, from `file`. category: its name, where a file has several with joints.
-    renamed: joints of the files -> joints of the skeleton, where names differ; joints that are not listed may
-    then be missing.
-    assumed: a category without a list of joints has those of the skeleton. name: given to the category.
+    renamed: joints of the files -> joints of the skeleton, where names differ; others that the skeleton lacks
+    are then left out. assumed: a category without a list of joints has those of the skeleton. name: given to
+    the category.
     """
 
     key: str
@@ -143,7 +143,7 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
     source_K = tuple(place.get(side_and_part(joint), -1) for joint in skeleton.joints)
     missing = [joint for joint, k in zip(skeleton.joints, source_K, strict=True) if k < 0]
     unknown = [joint for k, joint in enumerate(listed) if k not in source_K]
-    if ((missing or unknown) and not joints.renamed) or len(missing) == len(skeleton):
+    if (unknown and not joints.renamed) or (missing and joints.name) or len(missing) == len(skeleton):
         found = f"{unknown[0]!r} is none of" if unknown else f"no {missing[0]!r}, one of"
         more = "" if joints.name else f", or {joints.key}.joints to say which is which"
         raise UserError(

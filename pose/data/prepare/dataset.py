@@ -6,6 +6,7 @@ writes them, folders of LSP, LSPET and MPII, or a published `lsp_mpii.h5`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
@@ -29,7 +28,6 @@ from pose.data.prepare.annotated import (
 from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, normalise, read_normalised
-from pose.data.prepare.packing import chosen
 from pose.data.prepare.people import write_people
 from pose.data.prepare.summary import Summary
 from pose.data.prepare.tables import read_table
@@ -150,31 +148,34 @@ def wanted_joints(name: str, spec: DatasetParams) -> Joints:
 def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
     """All annotated images in their splits, and the rule as a line.
 
-    A share of the images is drawn where the sources do not say which ones validate, or where one of their
-    splits has no image at all (a list of a complete set beside a small part of it).
+    Where the sources do not say which images validate, or say it of all or none that are there (a list of a
+    complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
+    at least.
     """
     listed = [
         (entry, source.file.raw.people_of[entry["id"]], file, source.validates)
         for source in sources
         for entry, file in zip(source.file.raw.images, source.file.files, strict=True)
     ]
-    drawn = chosen(np.array([entry["file_name"] for entry, *_ in listed]), spec.validation, seed)
     said = [None if ids is None else entry["id"] in ids for entry, _, _, ids in listed]
-    present = [not file.missing for _, _, file, _ in listed]
+    present = [k for k, (_, _, file, _) in enumerate(listed) if not file.missing]
 
-    def are_both(validates: Sequence[Any]) -> bool:
-        found = {bool(one) for one, is_present in zip(validates, present, strict=True) if is_present}
-        return len(found) == 2
+    def draw(undecided: set[int]) -> list[bool]:
+        some = [k for k in present if k in undecided]
+        some.sort(key=lambda k: hashlib.sha256(f"{seed} {listed[k][0]['file_name']}".encode()).digest())
+        count = min(max(round(spec.validation * len(some)), 1), max(len(some) - 1, 0))
+        drawn = set(some[:count])
+        return [k in drawn if k in undecided else bool(one) for k, one in enumerate(said)]
 
-    validates = [bool(draw if one is None else one) for one, draw in zip(said, drawn, strict=True)]
+    undecided = {k for k, one in enumerate(said) if one is None}
+    validates = draw(undecided)
+    if len({validates[k] for k in present}) < 2:
+        undecided = set(range(len(listed)))
+        validates = draw(undecided)
     rule = f"{spec.validation:g} of the images validate, drawn by the seed"
-    if not are_both(validates):
-        validates = drawn.tolist()
-        if not are_both(validates) and sum(present) > 1:  # of so few none was drawn, or all were
-            validates[present.index(True)] ^= True
-    elif None not in said:
+    if not undecided:
         rule = "split as the sources say"
-    elif any(one is not None for one in said):
+    elif len(undecided) < len(listed):
         rule = f"split as the sources say; of those that do not, {rule}"
     images = [
         Image(entry, people, SPLITS[int(one)], file)

@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.formats.coco_json import is_labelled_person, region
+from pose.data.formats.coco_json import is_labelled_person, keypoints_of, region
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import Image, check_splits, note_exif, read_annotated
-from pose.data.prepare.packing import Unusable, pack_images, write_columns
+from pose.data.prepare.annotated import Image, check_splits, note_exif, read_annotated, usable
+from pose.data.prepare.packing import pack_images, write_columns
 from pose.data.prepare.summary import Summary
 from pose.data.prepared_set import IMAGES_FILE
 from pose.data.rle import runs_of
@@ -54,13 +54,7 @@ def write_images(
     with atomic_write(folder / IMAGES_FILE) as temporary, create_h5(temporary) as file:
         pack_one = partial(pack, params=params)
         packed = pack_images(file, images, pack_one, most=len(images), workers=workers, summary=summary)
-        kept, infos = [], []
-        for image, info in zip(images, packed, strict=True):
-            if isinstance(info, Unusable):
-                summary.left_out[image.split, info.reason] += 1
-            else:
-                kept.append(image)
-                infos.append(info)
+        kept, infos = usable(images, packed, summary)
         check_splits(kept, summary, root)
         note_exif(kept, [info.exif for info in infos], summary)
         _write_columns(file, kept, infos, skeleton, root)
@@ -89,7 +83,6 @@ def _write_columns(
     file: h5py.File, images: Sequence[Image], infos: Sequence[Info], skeleton: Skeleton, root: Path
 ) -> None:
     people = [person for image in images for person in image.people]
-    keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
     names = [image.file.path.relative_to(root).as_posix() for image in images]
     columns: dict[str, np.ndarray] = {
         "packed_affine": np.array([info.affine_23 for info in infos]),
@@ -99,7 +92,7 @@ def _write_columns(
         "split": np.array([SPLITS.index(image.split) for image in images], dtype=np.uint8),
         "image_size": np.array([image.size_wh for image in images], dtype=np.int64),
         "people": np.array([len(image.people) for image in images], dtype=np.int64),
-        "keypoint": keypoints.reshape(-1, len(skeleton), 3),
+        "keypoint": keypoints_of(people, len(skeleton)),
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
         "name": np.array(names, dtype=h5py.string_dtype()),
     }

@@ -13,13 +13,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.formats.coco_json import Entry
+from pose.data.formats.coco_json import Entry, keypoints_of
 from pose.data.formats.person_table import SPLITS
 from pose.data.person_set import FILE
-from pose.data.prepare.annotated import Image, check_splits, note_exif, read_annotated
+from pose.data.prepare.annotated import Image, check_splits, note_exif, read_annotated, usable
 from pose.data.prepare.packing import (
     SURROUNDINGS,
-    Unusable,
     pack_images,
     pack_surroundings,
     write_columns,
@@ -63,16 +62,12 @@ def write_people(
     with atomic_write(folder / FILE) as temporary, create_h5(temporary) as file:
         pack_one = partial(pack, params=params)
         packed = pack_images(file, images, pack_one, most=most, workers=workers, summary=summary)
-        kept, infos = [], []
-        for image, info in zip(images, packed, strict=True):
-            if isinstance(info, Unusable):
-                summary.left_out[image.split, info.reason] += 1
-                continue
+        pairs = [*zip(*usable(images, packed, summary), strict=True)]
+        for image, info in pairs:
             if outside := len(image.people) - len(info.people):
                 summary.left_out[image.split, OUTSIDE] += outside
-            if info.people:
-                kept.append(image)
-                infos.append(info)
+        pairs = [(image, info) for image, info in pairs if info.people]
+        kept, infos = [image for image, _ in pairs], [info for _, info in pairs]
         check_splits(kept, summary, root)
         note_exif(kept, [info.exif for info in infos], summary)
         _write_columns(file, kept, infos, skeleton, root)
@@ -109,7 +104,7 @@ def _write_columns(
         for number, (person, affine) in enumerate(zip(info.people, info.affines, strict=True))
     ]
     names = [image.file.path.relative_to(root).as_posix() for image, *_ in rows]
-    keypoints = np.array([person["keypoints"] for _, _, person, _ in rows], dtype=np.float64)
+    people = [person for _, _, person, _ in rows]
     columns: dict[str, np.ndarray] = {
         "packed_affine": np.array([affine for *_, affine in rows]),
         "image": np.array([image.entry["id"] for image, *_ in rows], dtype=np.int64),
@@ -117,12 +112,10 @@ def _write_columns(
         "split": np.array([SPLITS.index(image.split) for image, *_ in rows], dtype=np.uint8),
         "image_size": np.array([image.size_wh for image, *_ in rows], dtype=np.int64),
         "person": np.array([number for _, number, *_ in rows], dtype=np.int64),
-        "keypoint": keypoints.reshape(-1, len(skeleton), 3),
-        "box": np.array([person["bbox"] for _, _, person, _ in rows], dtype=np.float64),
-        "annotation": np.array([person["id"] for _, _, person, _ in rows], dtype=np.int64),
-        "head_size": np.array(
-            [person.get("head_size", np.nan) for _, _, person, _ in rows], dtype=np.float64
-        ),
+        "keypoint": keypoints_of(people, len(skeleton)),
+        "box": np.array([person["bbox"] for person in people], dtype=np.float64),
+        "annotation": np.array([person["id"] for person in people], dtype=np.int64),
+        "head_size": np.array([person.get("head_size", np.nan) for person in people], dtype=np.float64),
     }
     file.attrs["skeleton"] = skeleton.model_dump_json()
     write_columns(file, columns, names={"split": SPLITS})

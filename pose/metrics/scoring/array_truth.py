@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from pose.data.formats.matlab import read_mat
+from pose.data.formats.mpii import HEAD_SIZE_OVER_DIAGONAL
 from pose.data.formats.person_table import is_labelled
 from pose.data.prepare.categories import Joints
 from pose.io.errors import UserError, reading
@@ -18,7 +19,6 @@ from pose.io.hdf5 import read_number_column
 from pose.keypoints.skeleton import built_in
 from pose.metrics.scoring.truth import Truth, annotated_people, unnamed_images
 
-HEAD_SIZE_OVER_DIAGONAL = 0.6  # PCKh's head size over the diagonal of MPII's head box
 SIZES = ("head_size", "reference_length", "image")
 
 

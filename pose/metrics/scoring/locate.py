@@ -9,7 +9,6 @@ from pathlib import PurePath
 
 import numpy as np
 
-from pose.data.formats.lsp import LSP_TO_MPII
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
@@ -62,8 +61,6 @@ def in_order_of(results: Results, truth: Truth) -> Results:
         expected = f"the {len(skeleton)} of {skeleton.name}, or --skeleton with their names"
         raise UserError(f"{results.path}: {found}, expected {expected}, as {truth.path} has")
     place_K = same_joints(skeleton, own)
-    if (own.name, skeleton.name) == ("lsp", "mpii"):
-        place_K[LSP_TO_MPII] = np.arange(len(own))  # LSP's neck is MPII's upper neck
     if lacking := np.flatnonzero((place_K < 0) & truth.people.labelled_NK.any(axis=0)).tolist():
         found = f"found no joint {skeleton.joints[lacking[0]]!r} among those of {own.name}"
         raise UserError(f"{results.path}: {found}, expected it and the others that {truth.path} has")

@@ -1,9 +1,11 @@
 """COCO's ten numbers from pycocotools' matches, for images that count any number of times.
 
+pycocotools matches detections with people image by image and then goes through the detections of all images,
+best first; only the second part depends on which images there are. Counting an image n times is as if it were
+there n times.
+
 I images, D detections in descending order of score, M of them that found somebody, T OKS thresholds (0.50 to
-0.95). pycocotools matches
-detections with people image by image and then goes through the detections of all images, best first; only
-the second part depends on which images there are. Counting an image n times is as if it were there n times.
+0.95), R recalls.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.formats.coco_json import RawCoco, is_labelled_person, read_annotations
+from pose.data.formats.coco_json import RawCoco, is_labelled_person, keypoints_of, read_annotations
 from pose.data.image_set import ImageSet
 from pose.data.person_set import FILE as PEOPLE_FILE
 from pose.data.person_set import PersonSet
@@ -72,8 +72,7 @@ def _of_images(path: Path, raw: RawCoco) -> Truth:
         for person in raw.people_of[image["id"]]
         if is_labelled_person(person)
     ]
-    shape = len(labelled), len(raw.skeleton), 3
-    keypoint_NK3 = np.array([person["keypoints"] for _, person in labelled], dtype=np.float64).reshape(shape)
+    keypoint_NK3 = keypoints_of([person for _, person in labelled], len(raw.skeleton))
     side_N = np.array([max(person["bbox"][2:]) for _, person in labelled], dtype=np.float64)
     people = annotated_people(keypoint_NK3[..., :2], keypoint_NK3[..., 2] > 0, raw.skeleton, side_N=side_N)
     image_N = np.array([number for number, _ in labelled], dtype=np.int64)

@@ -208,15 +208,10 @@ def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_pat
     np.testing.assert_allclose(people.centre_N2[0], (low + high) / 2)
 
 
-def test_sets_of_other_joints_are_joined_by_a_table(tmp_path: Path):
+def test_lsp_joins_mpii_whose_other_joints_are_then_unlabelled(tmp_path: Path):
     raw.write_lsp(tmp_path)
     raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
-    sources = [tmp_path / "mpii", tmp_path / "LSP"]
-    with pytest.raises(
-        UserError, match=r"found 'neck' is none of the joints of mpii, expected these, or datasets"
-    ):
-        prepare(tmp_path, *sources)
-    out, summary = prepare(tmp_path, *sources, joints={"neck": "upper_neck"})
+    out, summary = prepare(tmp_path, tmp_path / "mpii", tmp_path / "LSP")
     people = PersonSet(out / "people.h5")
     assert (people.skeleton.name, len(people)) == ("mpii", 8)
     assert "joints that the file lacks: 2 (first: pelvis)" in str(summary)
@@ -224,8 +219,35 @@ def test_sets_of_other_joints_are_joined_by_a_table(tmp_path: Path):
     assert np.isnan(people.joint_NK2[2, 6]).all()
     scale = people.scale_N[0]
     np.testing.assert_allclose(people.centre_N2[0], [59, 49 + 15 * scale])  # as in lsp_mpii.h5
-    with pytest.raises(UserError, match=r"datasets.own.joints: found 'throat', expected a joint of mpii"):
-        prepare(tmp_path, *sources, joints={"neck": "throat"})
+
+
+def test_sources_of_other_names_are_joined_by_a_table(tmp_path: Path):
+    write(tmp_path / "mice", mice(tmp_path / "mice"))
+    rats = mice(tmp_path / "rats", name="rat", keypoints=["snout", "ear_left", "ear_right", "whisker"])
+    sources = [tmp_path / "mice", write(tmp_path / "rats", rats)]
+    with pytest.raises(
+        UserError, match=r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"
+    ):
+        prepare(tmp_path, *sources)
+    out, summary = prepare(tmp_path, *sources, joints={"snout": "nose"})
+    people = PersonSet(out / "people.h5")
+    assert people.labelled_NK.all(axis=0).tolist() == [True, True, True, False]
+    assert "joints that mouse lacks, left out: 1 (first: whisker)" in str(summary)
+    with pytest.raises(UserError, match=r"datasets.own.joints: found 'beak', expected a joint of mouse"):
+        prepare(tmp_path, *sources, joints={"snout": "beak"})
+
+
+def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(tmp_path: Path):
+    source = write(tmp_path / "mice", mice(tmp_path / "mice", count=10))
+    images = ImageSet(prepare(tmp_path, source, validation=0.3)[0])
+    validates = set(images.id_I[images.rows("validation")].tolist())
+    assert len(validates) == 3
+    fewer = mice(tmp_path / "fewer", count=10)
+    gone = min(set(range(1, 11)) - validates)
+    fewer["images"] = [one for one in fewer["images"] if one["id"] != gone]
+    fewer["annotations"] = [one for one in fewer["annotations"] if one["image_id"] != gone]
+    images = ImageSet(prepare(tmp_path, write(tmp_path / "fewer", fewer), validation=0.3)[0])
+    assert set(images.id_I[images.rows("validation")].tolist()) == validates
 
 
 def test_mpii_s_images_are_prepared_for_many_people(tmp_path: Path):
