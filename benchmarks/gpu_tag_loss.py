@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import RESULTS, machine, shown, spread
-from tag_loss import PEOPLE, B, K, draw, h, w
+from tag_loss import PEOPLE, B, K, both_ways, draw, h, w
 from torch import Tensor
 
 from pose.ops import tag_loss as ops
@@ -135,17 +136,13 @@ def take_times(folder: Path) -> None:
         plain_BKhw = tag_BKhw.detach()
         slopes = torch.ops.pose.tag_loss(plain_BKhw, cell_BPK)[2:]
         variants: dict[str, Callable[[], object]] = {
-            "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
-            "forward kernel": lambda tag=plain_BKhw, cell=cell_BPK: torch.ops.pose.tag_loss(tag, cell),
-            "backward kernel": lambda tag=plain_BKhw, cell=cell_BPK, slopes=slopes: (
-                torch.ops.pose.tag_loss_backward(one_B, one_B, *slopes, tag, cell)
+            "zeros": partial(torch.zeros_like, plain_BKhw),
+            "forward kernel": partial(torch.ops.pose.tag_loss, plain_BKhw, cell_BPK),
+            "backward kernel": partial(
+                torch.ops.pose.tag_loss_backward, one_B, one_B, *slopes, plain_BKhw, cell_BPK
             ),
-            "operator": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
-                ops.tag_loss(tag, cell), tag, (one_B, one_B)
-            ),
-            "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
-                ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
-            ),
+            "operator": partial(both_ways, ops.tag_loss, tag_BKhw, cell_BPK),
+            "formula": partial(both_ways, ops.tag_loss_formula, tag_BKhw, cell_BPK),
         }
         times: dict[str, list[float]] = {name: [] for name in variants}
         for number in range(ROUNDS + 20):

@@ -37,6 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         params = preset("demo", Path(scratch))
+    assert isinstance(params.train.processes, int)
     share = params.task(TASK).batch // params.train.processes
     one_by_one = build(params)
     for group in one_by_one.optimizer.param_groups:

@@ -12,6 +12,8 @@ are measured, apart. Legend: B images, K joints, P people, h w map cells.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +26,12 @@ B, K, h, w = 16, 17, 128, 128
 PEOPLE = (3, 30)
 MISSING = 0.2  # share of joints that are absent
 ROUNDS = 300
+
+
+def both_ways(loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], tag: Tensor, cell: Tensor) -> object:
+    """Forward and backward."""
+    one_B = torch.ones(len(tag), device=tag.device)
+    return torch.autograd.grad(loss(tag, cell), tag, (one_B, one_B))
 
 
 def draw(people: int, *, device: str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -49,24 +57,19 @@ def main() -> None:
     if "cpu" not in ops.load():
         raise SystemExit("error: the operator is not built, run `dvc repro build_ext`")
     torch.set_num_threads(1)
-    one_B = torch.ones(B)
     rows: list[dict[str, Any]] = []
     for memory in ("fresh", "held"):
         for people in PEOPLE:
             tag_BKhw, cell_BPK = draw(people)
             plain_BKhw = tag_BKhw.detach()
             keep_memory(memory == "held")
-            variants = {
-                "zeros": lambda like=plain_BKhw: torch.zeros_like(like),
-                "operator": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
-                    ops.tag_loss(tag, cell), tag, (one_B, one_B)
-                ),
-                "formula": lambda tag=tag_BKhw, cell=cell_BPK: torch.autograd.grad(
-                    ops.tag_loss_formula(tag, cell), tag, (one_B, one_B)
-                ),
+            variants: dict[str, Callable[[], object]] = {
+                "zeros": partial(torch.zeros_like, plain_BKhw),
+                "operator": partial(both_ways, ops.tag_loss, tag_BKhw, cell_BPK),
+                "formula": partial(both_ways, ops.tag_loss_formula, tag_BKhw, cell_BPK),
             }
             seconds = in_turns(variants, ROUNDS)
-            row = {
+            row: dict[str, Any] = {
                 "memory": memory,
                 "people": people,
                 "milliseconds": {name: 1e3 * spread(values)["median"] for name, values in seconds.items()},

@@ -16,7 +16,6 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlencode
 
-import cv2
 import h5py
 import numpy as np
 
@@ -24,7 +23,7 @@ from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.data.single_samples import crop
 from pose.inference.draw import draw_people
 from pose.io.files import file_hash
-from pose.io.images import encode_jpeg
+from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.paths import PREPARED, TaskPaths
 from pose.keypoints.geometry import compose, crop_affine, invert, transform
 from pose.keypoints.people import People
@@ -96,7 +95,7 @@ def mlflow_screenshot(path: Path) -> None:
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
         screenshot(f"{address}/#/metric?{urlencode(query)}", path, 1200 + ASSISTANT, 680)
-        cv2.imwrite(str(path), cv2.imread(str(path))[:, :-ASSISTANT])
+        write_image(path, read_image(path)[:, :-ASSISTANT])
     finally:
         server.terminate()
         server.wait()

@@ -46,7 +46,7 @@ def point(*xyz: float) -> np.ndarray:
 
 
 def ball(
-    centre_3: np.ndarray, half: Sequence[float], paint: Paint, turn_33: np.ndarray | None = None
+    centre_3: np.ndarray, half: Sequence[float] | np.ndarray, paint: Paint, turn_33: np.ndarray | None = None
 ) -> Part:
     """An ellipsoid by its half axes."""
     return Part(centre_3, (np.eye(3) if turn_33 is None else turn_33) * np.array(half), paint)

@@ -57,7 +57,7 @@ def run_study(source: Path) -> Path:
     """
     study = parse(Study, read_yaml(source), str(source))
     table = source.with_suffix(".csv")
-    rows: list[dict[str, Any]] = pd.read_csv(table).to_dict("records") if table.exists() else []
+    rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
     for number, experiment in enumerate(study.experiments, start=1):
         if experiment.name in {row["experiment"] for row in rows}:
             continue
