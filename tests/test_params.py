@@ -57,6 +57,17 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("lr", float("nan"), "lr: found nan, input should be "),
         ("seed", True, "seed: found True"),
         ("learning_rate", 1, "unknown key learning_rate"),
+        (
+            "tasks.summary",
+            {"extends": "hgpose"},
+            "found 'summary', whose metrics would be metrics/summary.json",
+        ),
+        (
+            "tasks.hgpose.dataset",
+            "coca",
+            r"tasks.hgpose.dataset: found 'coca', expected one prepared for problem",
+        ),
+        ("tasks.hgpose-ae.dataset", "lsp_mpii", r"expected one prepared for problem multi: coco"),
         ("tasks.hgpose.network.stacks", MISSING, r"missing key tasks\.hgpose\.network\.stacks"),
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pose.cli.command import Commands, add_command
+from pose.io.command import share
 from pose.io.errors import UserError
 
 PROBLEMS = ("single", "multi")
@@ -27,6 +29,8 @@ def add(commands: Commands) -> None:
     arg("--category", **category)
     each = "single: one person a crop; multi: all people of an image (default: both)"
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
+    held = "share of the images, where the sources do not say which validate (default: 0.2)"
+    arg("--validation", type=share, metavar="SHARE", help=held)
     begins = "weights to begin from: models/TASK/last.pt, or imported ones (with one --problem)"
     arg("--init", metavar="WEIGHTS", help=begins)
 
@@ -50,6 +54,7 @@ def _new_dataset(
     skeleton: str | None,
     category: str | None,
     problem: list[str] | None,
+    validation: float | None,
     init: str | None,
 ) -> None:
     from pose.experiments.new_dataset import new_dataset
@@ -59,8 +64,15 @@ def _new_dataset(
         raise UserError(
             "--init: found without --problem, expected the one whose task begins from the weights"
         )
-    joints = {"skeleton": skeleton, "category": category}
-    print(*new_dataset(sources, name=name, **joints, problems=problems, init=init), sep="\n")
+    said: dict[str, Any] = {
+        "name": name,
+        "skeleton": skeleton,
+        "category": category,
+        "validation": validation,
+        "init": init,
+    }
+    given = {key: value for key, value in said.items() if value is not None}
+    print(*new_dataset(sources, problems=problems, **given), sep="\n")
 
 
 def _check(

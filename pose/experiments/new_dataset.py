@@ -38,19 +38,21 @@ def new_dataset(
     skeleton: str | None = None,
     category: str | None = None,
     problems: Sequence[str] = tuple(BASES),
+    validation: float = VALIDATION,
     init: str | None = None,
 ) -> list[str]:
     """Add a data set with a stage and a task for each problem to this workspace; returns what to say of it.
 
-    name: by default that of the first source. init: weights that its tasks begin from. UserError, before
-    anything is written, for sources that cannot be used, and for a name that is taken or is none.
+    name: by default that of the first source. validation: share of the images, where the sources do not say
+    which. init: weights that its tasks begin from. UserError, before anything is written, for sources that
+    cannot be used, and for a name that is taken or is none.
     """
     name = name or default_name(sources)
     values, pipeline = load_commented(PARAMS), load_commented(PIPELINE)
     params = parse_params(YAML(typ="safe").load(as_yaml(values)), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
     _check_names(name, tasks, params, pipeline)
-    spec = own_dataset(sources, skeleton, category, problems)
+    spec = own_dataset(sources, skeleton, category, problems, validation)
     images, _, summary = choose_images(name, spec, params=params.prepare.coco, seed=params.seed)
     count_kept(images, summary)
     train = [image for image in images if image.split == "train"]
@@ -88,7 +90,11 @@ def default_name(sources: Sequence[str]) -> str:
 
 
 def own_dataset(
-    sources: Sequence[str], skeleton: str | None, category: str | None, problems: Sequence[str]
+    sources: Sequence[str],
+    skeleton: str | None,
+    category: str | None,
+    problems: Sequence[str],
+    validation: float = VALIDATION,
 ) -> DatasetParams:
     """The parameters of a data set of which no more is known."""
     return DatasetParams(
@@ -98,7 +104,7 @@ def own_dataset(
         category=category,
         joints={},
         assume_joints=False,
-        validation=VALIDATION,
+        validation=validation,
     )
 
 
@@ -107,7 +113,7 @@ def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any
         TypeAdapter(TaskName).validate_python(name)
     except ValidationError:
         raise UserError(f"--name: found {name!r}, expected letters, digits, '_', '.' and '-'") from None
-    taken = [*params.datasets, *(task for task in tasks if task in params.tasks)]
+    taken = [*params.datasets, *params.tasks]
     if (
         name in taken
         or f"prepare_{name}" in pipeline.get("stages", ())

@@ -99,6 +99,14 @@ class Numbers:
         return numbers
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    numbers = _numbers(text)
+    if len(numbers) != 1 or not 0 <= numbers[0] <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0 to 1")
+    return numbers[0]
+
+
 def scales(text: str) -> list[float]:
     """Sizes at which an image is shown, over the input's own."""
     numbers = _numbers(text)

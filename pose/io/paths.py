@@ -8,6 +8,8 @@ from pathlib import Path
 # The prepared sets that `dvc.yaml` makes of `data.root`, by name.
 PREPARED = {"lsp_mpii": Path("data/prepared/lsp_mpii.h5"), "coco": Path("data/prepared/coco")}
 
+SUMMARY = Path("metrics/summary.json")  # of all tasks, none of which may have that name
+
 
 def prepared_set(dataset: str, problem: str) -> Path:
     """The prepared set of a problem: a file of people for `single`, a folder for `multi`.

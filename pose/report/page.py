@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files, write_json, write_text
 from pose.io.git import has_changes, run_git
-from pose.io.paths import TaskPaths, prepared_set
+from pose.io.paths import SUMMARY, TaskPaths, prepared_set
 from pose.io.schema import flatten
 from pose.params import Params
 from pose.report.adversary import comparisons
@@ -25,8 +25,6 @@ from pose.report.section import PROBLEMS, task_section
 from pose.report.study import STUDY, study_blocks
 from pose.tasks.task import open_data
 
-SUMMARY = Path("metrics/summary.json")
-
 
 def write_report(params: Params, *, root: str | Path = ".", folder: str | Path = "report") -> list[str]:
     """Write `index.html` and `summary.md` into `folder`, and `metrics/summary.json`, from files of `root`.
@@ -35,8 +33,6 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
     or if one is damaged; whatever else is missing is named on the page.
     """
     root, folder = Path(root), Path(folder)
-    if SUMMARY.stem in params.tasks:
-        raise UserError(f"params.yaml: tasks.{SUMMARY.stem}: found the name of {SUMMARY}, expected another")
     shown = [task for task in params.tasks if TaskPaths(task, root).metrics.is_file()]
     if not shown:
         expected = ", ".join(str(TaskPaths(task).metrics) for task in params.tasks)

@@ -95,6 +95,19 @@ def test_a_task_may_begin_from_weights_which_its_stage_then_depends_on(workspace
     assert "models/hgpose/last.pt" in stages(workspace)["train@hand"][1]
 
 
+def test_how_many_images_validate_may_be_said(workspace: Path, capsys):
+    run(["new-dataset", "hand", "--validation", "0.5"])
+    assert load_params().dataset("hand").validation == 0.5
+    with pytest.raises(SystemExit):
+        run(["new-dataset", "hand", "--name", "other", "--validation", "12"])
+    assert "found '12', expected a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_no_data_set_has_the_name_of_the_summary(workspace: Path):
+    with pytest.raises(UserError, match=r"found 'summary', whose metrics would be metrics/summary\.json"):
+        run(["new-dataset", "hand", "--name", "summary"])
+
+
 def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):
     write_own_set(workspace / "large", 1, annotations=[], images=[])
     many = [own_person(k, 1 + k % 30) for k in range(1, 2000)]

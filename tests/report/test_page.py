@@ -178,9 +178,3 @@ def test_damaged_metrics_stop_the_report_naming_the_file(content, params_of, pag
     (bare_root / "metrics/hgpose.json").write_text(content)
     with pytest.raises(UserError, match=r"metrics/hgpose\.json: "):
         page_of(bare_root, params_of("hgpose"))
-
-
-def test_no_task_may_have_the_name_of_the_summary(params_of, page_of, bare_root):
-    tasks = {"summary": params_of("hgpose").tasks["hgpose"]}
-    with pytest.raises(UserError, match=r"tasks\.summary: found the name of metrics/summary\.json"):
-        page_of(bare_root, params_of().model_copy(update={"tasks": tasks}))

@@ -264,3 +264,11 @@ def test_the_real_lists_are_counted_in_full_and_kept_where_an_image_is_present(
         image, affine = people.image(row)
         place = transform(affine, people.joint_NK2[row][people.labelled_NK[row]])
         assert ((place > -0.5) & (place < np.array(image.shape[1::-1]) - 0.5)).all(axis=1).mean() > 0.8
+
+
+def test_lsp_alone_can_hold_some_out_to_validate_on(tmp_path: Path) -> None:
+    raw.write_lsp(tmp_path, num_people=12)
+    people, _ = raw.prepare_people(tmp_path, lsp_held_out=0.5)
+    splits = people.split_N.tolist()
+    assert splits[6:] == ["test"] * 6
+    assert set(splits[:6]) == {"train", "validation"}

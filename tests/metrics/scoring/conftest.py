@@ -51,3 +51,13 @@ def coco_file(images: ImageSet, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def files(people: PersonSet, images: ImageSet, rows_file, coco_file, tmp_path: Path, monkeypatch) -> None:
+    """Predictions of rows and of images in the working folder, and their truth as `people.h5` and `coco`."""
+    monkeypatch.chdir(tmp_path)
+    rows_file("rows.h5", 4.0)
+    coco_file("results.json", 2.0)
+    Path("people.h5").symlink_to(people.path)
+    Path("coco").symlink_to(images.path.parent)

@@ -12,20 +12,13 @@ import pytest
 from pose.cli import run
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.data.results import read_results
+from pose.data.results import FORMATS, read_results
 from pose.io.errors import UserError
 
 Write = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
-def files(people: PersonSet, images: ImageSet, rows_file: Write, coco_file: Write, tmp_path, monkeypatch):
-    """Predictions of rows and of images in the working folder, and their truth."""
-    monkeypatch.chdir(tmp_path)
-    rows_file("rows.h5", 4.0)
-    coco_file("results.json", 2.0)
-    Path("people.h5").symlink_to(people.path)
-    Path("coco").symlink_to(images.path.parent)
+pytestmark = pytest.mark.usefixtures("files")
 
 
 def convert(arguments: str) -> None:
@@ -104,3 +97,9 @@ def test_what_a_format_cannot_hold_is_one_line_and_writes_nothing(arguments: str
         convert(arguments)
     assert "\n" not in str(error.value)
     assert sorted(Path().iterdir()) == before
+
+
+def test_the_formats_of_the_command_are_those_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        run(["convert", "--help"])
+    assert f"{{{','.join(FORMATS)}}}" in "".join(capsys.readouterr().out.split())

@@ -178,13 +178,8 @@ def refused(arguments: str) -> str:
 
 
 @pytest.fixture
-def files(people: PersonSet, images: ImageSet, rows_file: Write, coco_file: Write, tmp_path, monkeypatch):
-    """Files of every kind in the working folder, and the truth as `people.h5` and `coco`."""
-    monkeypatch.chdir(tmp_path)
-    rows_file("rows.h5", 4.0)
-    coco_file("results.json", 2.0)
-    Path("people.h5").symlink_to(people.path)
-    Path("coco").symlink_to(images.path.parent)
+def wrong_files(files: None, images: ImageSet) -> None:
+    """Beside the files of the fixture `files`, some that do not belong to their truth."""
     entries = json.loads(Path("results.json").read_text())
     Path("other.json").write_text(
         json.dumps([one | {"image_id": 10**6 + one["image_id"]} for one in entries])
@@ -255,7 +250,7 @@ def near_nobody() -> People:
         ("results.json --truth results.json", "results.json: cannot be read as images, annotations"),
     ],
 )
-def test_what_does_not_belong_together_is_one_line(arguments: str, message: str, files):
+def test_what_does_not_belong_together_is_one_line(arguments: str, message: str, wrong_files):
     assert re.search(message, refused(arguments))
 
 
