@@ -49,7 +49,8 @@ def schedule_factor(params: ScheduleParams, done: int, steps: int, *, start: flo
     warm-up begins.
     """
     share = done / steps
-    warm = min(1.0, (done + 1 - start * steps) / (params.warmup * steps)) if params.warmup else 1.0
+    begun = max(0.0, done + 1 - start * steps)  # steps, of the warm-up too
+    warm = min(1.0, begun / (params.warmup * steps)) if params.warmup else 1.0
     if params.name == "cosine":
         rest = (share - params.warmup) / (1 - params.warmup) if params.warmup < 1 else 0.0
         return warm * 0.5 * (1 + math.cos(math.pi * min(max(rest, 0.0), 1.0)))
