@@ -91,13 +91,12 @@ def explain(error: ValidationError, values: Any) -> str:
 
 
 def _kinds(values: Any) -> set[str]:
-    """The values of all keys named `kind`, by which unions of schemas are told apart."""
+    """The values of all keys named `kind` or `name`, by which unions of schemas are told apart."""
     kinds, waiting, seen = set[str](), [values], set[int]()
     while waiting:
         inner = waiting.pop()
         if isinstance(inner, Mapping) and id(inner) not in seen:  # YAML may name one many times
             seen.add(id(inner))
             waiting += inner.values()
-            if isinstance(inner.get("kind"), str):
-                kinds.add(inner["kind"])
+            kinds |= {inner[key] for key in ("kind", "name") if isinstance(inner.get(key), str)}
     return kinds

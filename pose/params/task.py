@@ -48,9 +48,34 @@ class InitParams(Frozen):
     lr_scale: Rate
 
 
-class OptimizerParams(Frozen):
-    name: Literal["rmsprop", "adam", "adamw"]
+class RMSpropParams(Frozen):
+    name: Literal["rmsprop"]
     weight_decay: Share
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[list[Beta], Field(min_length=2, max_length=2)]
+
+
+class AdamParams(Frozen):
+    """betas: decay of the running means of gradient and squared gradient."""
+
+    name: Literal["adam", "adamw"]
+    weight_decay: Share
+    betas: Betas
+
+
+class MuonParams(Frozen):
+    """See `pose.tasks.muon`. betas: of AdamW, for what Muon does not train. rest_lr: its rate over Muon's."""
+
+    name: Literal["muon"]
+    weight_decay: Share
+    momentum: Beta
+    betas: Betas
+    rest_lr: Rate
+
+
+OptimizerParams = Annotated[RMSpropParams | AdamParams | MuonParams, Field(discriminator="name")]
 
 
 class ScheduleParams(Frozen):

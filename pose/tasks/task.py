@@ -176,7 +176,7 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         settings: dict[str, Any] = {"device": device, "layout": layout, "autocast": autocast}
         adversary = Adversary(spec.adversary, joints=len(skeleton), **settings) if spec.adversary else None
     transfer = transfer_weights(net, name, spec, problem) if spec.init else None
-    groups = parameter_groups(net, spec.init, transfer.whole if transfer else ())
+    groups = parameter_groups(net, spec.optimizer, spec.init, transfer.whole if transfer else ())
     if params.train.compile and adversary:
         adversary.net.compile()
     lr = params.lr * spec.lr_scale

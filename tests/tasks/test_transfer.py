@@ -155,7 +155,9 @@ STEPS = 10
 @pytest.fixture
 def frozen(params: Params, tmp_path: Path) -> Task:
     """A task of which all but the channels of new joints stays for half of the steps, with weight decay."""
-    changes: dict[str, object] = {"tasks.hgpose.optimizer": {"name": "adamw", "weight_decay": 0.1}}
+    changes: dict[str, object] = {
+        "tasks.hgpose.optimizer": {"name": "adamw", "weight_decay": 0.1, "betas": [0.9, 0.999]}
+    }
     path = write_given_weights(params, "hgpose", tmp_path, joints=("r_knee", "tail"))
     return begun_from(path, with_values(params, changes), frozen=0.5, lr_scale=0.25)
 
