@@ -37,7 +37,7 @@ def published_stem(stem: Sequence[int], features: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, first, 7, stride=2, padding=3),
         nn.BatchNorm2d(first),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         Residual(first, second),
         nn.MaxPool2d(2),
         Residual(second, third),
@@ -51,7 +51,7 @@ def strided_stem(stem: Sequence[int], features: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, first, 3, stride=2, padding=1),
         nn.BatchNorm2d(first),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(first, second, 3, stride=2, padding=1),
         Residual(second, features),
     )

@@ -24,7 +24,7 @@ class SimpleBaseline(PoseNetwork):
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(stem),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         self.encoder = nn.Sequential(
@@ -56,8 +56,8 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x_BChw: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_BChw)))))
-        return F.relu(self.match(x_BChw) + y)
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x_BChw)), inplace=True)))
+        return F.relu(y.add_(self.match(x_BChw)), inplace=True)
 
 
 def _stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequential:
@@ -68,4 +68,4 @@ def _stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequent
 def _upsample(inputs: int, outputs: int) -> nn.Sequential:
     """Twice the size by a 4x4 transposed convolution (arXiv 1804.06208, section 2)."""
     deconvolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(deconvolution, nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(deconvolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
