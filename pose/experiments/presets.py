@@ -82,8 +82,10 @@ def _merge(
         if name not in values:
             raise UserError(f"{source}: unknown key {key}, expected one that {file} has")
         old = values[name]
-        # `kind` decides which other keys there are: such a mapping is replaced as one value.
-        if isinstance(old, MutableMapping) and isinstance(new, Mapping) and "kind" not in new:
+        merged = isinstance(old, MutableMapping) and isinstance(new, Mapping)
+        if merged and {"kind", "name"} & new.keys():  # they decide which other keys there are
+            merged = old.keys() == new.keys()
+        if merged:
             yield from _merge(old, new, file, source, f"{key}.")
         else:
             values[name] = new

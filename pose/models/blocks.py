@@ -129,4 +129,6 @@ def residual_neck(features: int, modules: int) -> nn.Sequential:
 
 def conv_relu(inputs: int, outputs: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     """A plain convolution, padded to keep the size (over the stride), and ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2), nn.ReLU(inplace=True)
+    )

@@ -146,7 +146,7 @@ def test_parameters_that_were_edited_since_the_training_are_named(workspace):
     write_params_file(workspace, with_values(load_params(ROOT / "params.yaml"), {"seed": 2}).model_dump())
     for what in ("hgpose", "models/hgpose/best.pt"):
         found = facts(what)["params.yaml"]
-        assert found.text.startswith("seed was 1, is 2, lr was 0.00025, is 0.0075")
+        assert found.text.startswith("seed was 1, is 2, lr was 0.00025, is 0.02")
         assert set(found.value) == {"seed", "lr", "task.network.stem", "epochs"}
     Path("params.yaml").write_text("lr: [")
     assert facts("hgpose")["params.yaml"].text.startswith("unknown: params.yaml: ")

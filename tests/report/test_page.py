@@ -52,7 +52,7 @@ def test_metrics_facts_and_parameters_are_on_the_page(single_page, single_root):
         f"PCKh@0.5 {metrics['PCKh']['0.5']:.1f} within half a head size",
         f"PCK@0.2 {metrics['PCK']['0.2']:.1f} within a fifth of the reference length",
         "Training time 4 min 10 s Steps 5,000 of 16 people Epochs 10 of 8",
-        "Learning rate 0.0075 at its peak (0.0075 × 1) Weights evaluated of the last step",
+        "Learning rate 0.02 at its peak (0.02 × 1) Weights evaluated of the last step",
         "augment.rotation.deg 30.0",
         "milestones none",
         "channels_last true",

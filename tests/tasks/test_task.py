@@ -112,6 +112,7 @@ def test_every_network_learns_either_problem_by_either_loss(
     changes: dict[str, object] = {
         f"{kind}.loss": loss,
         f"tasks.{name}.network": NETWORKS[network],
+        f"tasks.{name}.optimizer": {"name": "rmsprop", "weight_decay": 0.0},
         "lr": 0.002,
     }
     changes |= {"train.precision": "float32", f"tasks.{name}.lr_scale": 1.0}

@@ -66,7 +66,8 @@ def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path
 
 
 def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Path, tmp_path: Path):
-    params = with_values(eager, {"tasks.hgpose.schedule.warmup": 0.0})
+    optimizer = {"name": "rmsprop", "weight_decay": 0.0}
+    params = with_values(eager, {"tasks.hgpose.schedule.warmup": 0.0, "tasks.hgpose.optimizer": optimizer})
     params = params.model_copy(update={"lr": 3e38})  # more than the schema allows
     with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
