@@ -86,22 +86,22 @@ def steps_of(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter) -> li
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_muon_of_a_convolution_is_torchs_of_its_matrix(layout: torch.memory_format):
     start = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
-    ours = torch.nn.Parameter(start.clone(memory_format=layout))
+    convolution = torch.nn.Parameter(start.clone(memory_format=layout))
     matrix = torch.nn.Parameter(start.flatten(1).clone())
-    optimizer = build_optimizer([{"params": [ours], "matrices": True}], parse_optimizer(MUON), lr=0.1)
-    theirs = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.1, momentum=0.9)
-    for mine, other in zip(steps_of(optimizer, ours), steps_of(theirs, matrix), strict=True):
-        # Theirs orthogonalises in bfloat16.
-        assert (mine - other).norm() < 0.03 * (other - start.flatten(1)).norm()
+    optimizer = build_optimizer([{"params": [convolution], "matrices": True}], parse_optimizer(MUON), lr=0.1)
+    reference = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.1, momentum=0.9)
+    for found, expected in zip(steps_of(optimizer, convolution), steps_of(reference, matrix), strict=True):
+        # torch orthogonalises in bfloat16.
+        assert (found - expected).norm() < 0.03 * (expected - start.flatten(1)).norm()
 
 
 def test_what_muon_does_not_train_has_adamws_steps():
     start = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    optimizer = build_optimizer([ours], parse_optimizer(MUON), lr=0.1)
-    adamw = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.1, betas=(0.8, 0.95), foreach=True)
-    for mine, other in zip(steps_of(optimizer, ours), steps_of(adamw, theirs), strict=True):
-        assert torch.equal(mine, other)
+    weight, reference = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    optimizer = build_optimizer([weight], parse_optimizer(MUON), lr=0.1)
+    adamw = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.1, betas=(0.8, 0.95), foreach=True)
+    for found, expected in zip(steps_of(optimizer, weight), steps_of(adamw, reference), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_muon_trains_weights_between_features_and_adamw_the_others_at_its_own_rate():

@@ -88,7 +88,8 @@ def test_images_are_arrays_or_encoded_in_whatever_form_mlflow_hands_them_on(weig
     for name, images in FORMS.items():
         pd.testing.assert_frame_equal(model.predict(images), table, obj=name)
     for alone in (IMAGES[0], IMAGES[0].tolist(), encoded(IMAGES[0]), BASE64[0], np.array(BASE64[0])):
-        pd.testing.assert_frame_equal(model.predict(alone), table[:16])
+        # One image alone: the last bits of convolutions depend on the size of a batch.
+        pd.testing.assert_frame_equal(model.predict(alone), table[:16], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
