@@ -70,6 +70,8 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("tasks.hgpose-ae.dataset", "lsp_mpii", r"expected one prepared for problem multi: coco"),
         ("tasks.hgpose.network.stacks", MISSING, r"missing key tasks\.hgpose\.network\.stacks"),
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
+        ("tasks.hgpose.optimizer.betas", [0.9], r"tasks\.hgpose\.optimizer\.betas: found \[0\.9\]"),
+        ("tasks.hgpose.optimizer.name", "adam", r"unknown key tasks\.hgpose\.optimizer\.momentum"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
         (

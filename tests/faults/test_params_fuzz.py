@@ -61,7 +61,8 @@ class Draw:
         if isinstance(value, dict) and "properties" not in schema:  # names of any kind
             [inner] = schema.get("patternProperties", {"": schema.get("additionalProperties")}).values()
             return {key: self.change(one, inner, (*path, key)) for key, one in value.items()}
-        if isinstance(value, dict) and not (path[-1:] == ("network",) and self.random.random() < self.share):
+        other = path[-1:] in (("network",), ("optimizer",)) and self.random.random() < self.share  # kind
+        if isinstance(value, dict) and not other:
             properties = schema["properties"]
             return {key: self.change(one, properties[key], (*path, key)) for key, one in value.items()}
         return self.value(schema, path) if self.random.random() < self.share else value
@@ -74,8 +75,9 @@ class Draw:
             elif several := schema.get("anyOf") or schema.get("oneOf"):
                 resolved = [self.resolve(one) for one in several]
                 if isinstance(value, dict):  # of its kind, if there are several
-                    kinds = [one.get("properties", {}).get("kind", {}).get("const") for one in resolved]
-                    schema = resolved[kinds.index(value.get("kind"))]
+                    tag = schema.get("discriminator", {}).get("propertyName", "kind")
+                    tags = [_tags(one.get("properties", {}).get(tag, {})) for one in resolved]
+                    schema = resolved[[value.get(tag) in some for some in tags].index(True)]
                 else:
                     schema = self.random.choice(resolved)
             else:
@@ -123,6 +125,10 @@ class Draw:
             return min(max(drawn, lowest), high)
         step = schema.get("multipleOf", 1)
         return max(step * (round(drawn) // step), math.ceil(low / step) * step)
+
+
+def _tags(schema: dict[str, Any]) -> list[Any]:
+    return schema.get("enum") or [schema.get("const")]
 
 
 def draw_values(draw: Draw, params: Params) -> dict[str, Any]:
