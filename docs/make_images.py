@@ -108,7 +108,10 @@ def screenshot(url: str, path: Path, width: int, height: int) -> None:
         raise SystemExit("no Chromium on the PATH")
     command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={width},{height}"]
     command += ["--virtual-time-budget=20000", f"--screenshot={path}", url]
+    path.unlink(missing_ok=True)  # Chromium exits with 0 when it was too slow to write one
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    if not path.exists():
+        raise SystemExit(f"{path}: Chromium wrote no screenshot of {url}")
     print(path)
 
 
