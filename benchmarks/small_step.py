@@ -5,8 +5,8 @@ Its stem, the batch of a process, the optimizer's form. Images per second of one
     python benchmarks/small_step.py [--rounds 9]
 
 Of `hgpose-ae` as the demo has it, beside the same with the published stem (three numbers), with half of the
-batch, and with an optimizer that takes tensor by tensor. Pictures are noise: their content makes no
-difference to the time.
+batch, and with other optimizers: RMSprop, and torch's own Muon, which takes one matrix after the other.
+Pictures are noise: their content makes no difference to the time.
 """
 
 from __future__ import annotations
@@ -15,19 +15,24 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
 from noise import noise, noise_task, preset
+from torch import Tensor
 
 from pose.params import Params
+from pose.params.task import RMSpropParams
+from pose.tasks.muon import Muon
 from pose.tasks.task import Task
 
 TASK = "hgpose-ae"
 DEMO = "the demo's"
 PUBLISHED_STEM = [16, 32, 64]
 STEPS = 4
+MUON_SETTINGS = ("lr", "weight_decay", "momentum", "betas")
 
 
 def main() -> None:
@@ -40,14 +45,15 @@ def main() -> None:
     assert isinstance(params.train.processes, int)
     share = params.task(TASK).batch // params.train.processes
     one_by_one = build(params)
-    for group in one_by_one.optimizer.param_groups:
-        group["foreach"] = False
+    groups = one_by_one.optimizer.param_groups
+    one_by_one.optimizer = OneByOne(groups, **{key: groups[0][key] for key in MUON_SETTINGS})
     tasks = {
         DEMO: (build(params), share),
         "half of the batch": (build(params), share // 2),
         "the published stem": (build(params, stem=PUBLISHED_STEM), share),
         "both, as it was": (build(params, stem=PUBLISHED_STEM), share // 2),
-        "tensor by tensor": (one_by_one, share),
+        "RMSprop": (build(params, optimizer=RMSpropParams(name="rmsprop", weight_decay=0.0)), share),
+        "torch.optim.Muon": (one_by_one, share),
     }
     seconds = in_turns(
         {name: steps(params, task, batch) for name, (task, batch) in tasks.items()}, options.rounds
@@ -76,18 +82,28 @@ def main() -> None:
     )
 
 
-def build(params: Params, *, stem: list[int] | None = None) -> Task:
-    """The task in training, with another stem if one is given."""
+def build(params: Params, *, stem: list[int] | None = None, optimizer: RMSpropParams | None = None) -> Task:
+    """The task in training, with another stem or optimizer if one is given."""
     spec = params.tasks[TASK]
     network = spec.network.model_copy(update={"stem": stem or spec.network.stem})
-    task = noise_task(
-        params.model_copy(
-            update={"tasks": params.tasks | {TASK: spec.model_copy(update={"network": network})}}
-        ),
-        TASK,
-    )
+    changed = spec.model_copy(update={"network": network, "optimizer": optimizer or spec.optimizer})
+    task = noise_task(params.model_copy(update={"tasks": params.tasks | {TASK: changed}}), TASK)
     task.net.train()
     return task
+
+
+class OneByOne(Muon):
+    """Muon as torch has it: each matrix by itself, orthogonalised in bfloat16."""
+
+    def _muon(self, group: dict[str, Any], weights: list[Tensor], grads: list[Tensor]) -> None:
+        if "torch" not in group:
+            matrices = [weight.detach().permute(0, 2, 3, 1).flatten(1) for weight in weights]
+            group["torch"] = torch.optim.Muon(matrices, lr=group["lr"], weight_decay=0.0)
+        torchs: torch.optim.Muon = group["torch"]
+        for matrix, grad in zip(torchs.param_groups[0]["params"], grads, strict=True):
+            matrix.grad = grad.permute(0, 2, 3, 1).flatten(1)
+        torchs.param_groups[0]["lr"] = group["lr"]
+        torchs.step()
 
 
 def steps(params: Params, task: Task, batch: int) -> Callable[[], None]:
