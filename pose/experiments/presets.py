@@ -82,14 +82,16 @@ def _merge(
         if name not in values:
             raise UserError(f"{source}: unknown key {key}, expected one that {file} has")
         old = values[name]
-        merged = isinstance(old, MutableMapping) and isinstance(new, Mapping)
-        if merged and {"kind", "name"} & new.keys():  # they decide which other keys there are
-            merged = old.keys() == new.keys()
-        if merged:
+        if isinstance(old, MutableMapping) and isinstance(new, Mapping) and not _is_other_kind(old, new):
             yield from _merge(old, new, file, source, f"{key}.")
         else:
             values[name] = new
             yield Change(key, old, new)
+
+
+def _is_other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a preset's mapping replaces the old one as a whole: its `kind` or `name` has other keys."""
+    return bool({"kind", "name"} & new.keys()) and old.keys() != new.keys()
 
 
 def _parsed(values: Any, name: str, params: Path) -> Params:

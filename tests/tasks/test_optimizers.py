@@ -64,9 +64,8 @@ def test_orthogonalised_matrices_have_singular_values_near_one_and_the_same_sing
 ):
     matrix_Nrc = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).flatten(2)
     found_Nrc = orthogonalise(matrix_Nrc)
-    assert (
-        (found_Nrc.shape == matrix_Nrc.shape) and (torch.linalg.svdvals(found_Nrc) - 0.95).abs().max()
-    ) < 0.3
+    assert found_Nrc.shape == matrix_Nrc.shape
+    assert (torch.linalg.svdvals(found_Nrc) - 0.95).abs().max() < 0.3
     left, _, right = torch.linalg.svd(matrix_Nrc, full_matrices=False)
     rotated_Nkk = left.mT @ found_Nrc @ right.mT  # diagonal, if the singular vectors are the same
     off_diagonal = rotated_Nkk - torch.diag_embed(rotated_Nkk.diagonal(dim1=1, dim2=2))
