@@ -49,7 +49,7 @@ def noise_task(params: Params, name: str, device: torch.device = CPU) -> Task:
 def noise(params: Params, name: str, batch: int) -> Batch:
     """A batch as the data path gives it, of noise, on the CPU."""
     kind, joints, rng = params.task(name).problem, len(skeleton(params, name)), np.random.default_rng(0)
-    size = params.problem(kind).input_size
+    size = params.problem(name).input_size
     cells = size // STRIDE
     image_BHW3 = torch.from_numpy(rng.integers(0, 256, (batch, size, size, 3), dtype=np.uint8))
     inputs = Inputs((image_BHW3,), torch.eye(2, 3).expand(batch, 2, 3))

@@ -96,14 +96,15 @@ class OneByOne(Muon):
     """Muon as torch has it: each matrix by itself, orthogonalised in bfloat16."""
 
     def _muon(self, group: dict[str, Any], weights: list[Tensor], grads: list[Tensor]) -> None:
-        if "torch" not in group:
+        inner: torch.optim.Muon | None = group.get("inner")
+        if inner is None:
             matrices = [weight.detach().permute(0, 2, 3, 1).flatten(1) for weight in weights]
-            group["torch"] = torch.optim.Muon(matrices, lr=group["lr"], weight_decay=0.0)
-        torchs: torch.optim.Muon = group["torch"]
-        for matrix, grad in zip(torchs.param_groups[0]["params"], grads, strict=True):
+            inner = group["inner"] = torch.optim.Muon(matrices, lr=group["lr"], weight_decay=0.0)
+        [settings] = inner.param_groups
+        settings["lr"] = group["lr"]
+        for matrix, grad in zip(settings["params"], grads, strict=True):
             matrix.grad = grad.permute(0, 2, 3, 1).flatten(1)
-        torchs.param_groups[0]["lr"] = group["lr"]
-        torchs.step()
+        inner.step()
 
 
 def steps(params: Params, task: Task, batch: int) -> Callable[[], None]:

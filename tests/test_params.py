@@ -70,6 +70,25 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("tasks.hgpose-ae.dataset", "lsp_mpii", r"expected one prepared for problem multi: coco"),
         ("tasks.hgpose.network.stacks", MISSING, r"missing key tasks\.hgpose\.network\.stacks"),
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
+        (
+            "tasks.hgpose.optimizer.name",
+            "lion",
+            r"hgpose\.optimizer\.name: found 'lion', expected one of 'rmsprop', 'adam', 'adamw', 'muon'",
+        ),
+        ("tasks.hgpose.network.kind", "hour", r"network\.kind: found 'hour', expected one of 'hourglass', "),
+        (
+            "tasks.hgpose.override",
+            {"augment": {"flap": 1}},
+            r"tasks\.hgpose\.override: unknown key augment\.flap",
+        ),
+        ("tasks.hgpose.override", {"augment": 1}, r"tasks\.hgpose\.override: augment: "),
+        (
+            "tasks.hgpose.override",
+            {"input_size": 100},
+            r"override: input_size: found 100, input should be a mult",
+        ),
+        ("tasks.hgpose.override", [], r"tasks\.hgpose\.override: found \[\], input should be a valid dict"),
+        ("tasks.hgpose-ae.override", {"tag_gain": "x"}, r"tasks\.hgpose-ae\.override: tag_gain: found 'x'"),
         ("tasks.hgpose.optimizer.betas", [0.9], r"tasks\.hgpose\.optimizer\.betas: found \[0\.9\]"),
         ("tasks.hgpose.optimizer.name", "adam", r"unknown key tasks\.hgpose\.optimizer\.momentum"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
@@ -107,6 +126,33 @@ def test_the_largest_input_of_an_evaluation_is_limited():
     expected = "found 6 of multi.input_size 1024, expected at most 4, so that the input has at most 4096 px"
     with pytest.raises(UserError, match=rf"evaluate\.scales: {expected}$"):
         parse_params(values)
+
+
+def test_the_largest_input_of_a_task_of_its_own_is_limited_too():
+    values = changed("tasks.hgpose-ae.override", {"input_size": 1024})
+    values["evaluate"]["scales"] = [1.0, 6.0]
+    with pytest.raises(
+        UserError, match=r"found 6 of tasks\.hgpose-ae\.override\.input_size 1024, expected at most 4"
+    ):
+        parse_params(values)
+
+
+def test_a_task_overrides_keys_of_its_problems_section_for_itself_alone():
+    plain = parse_params(changed("lr", 0.1))
+    values = changed("tasks.advpose.override", {"input_size": 192, "augment": {"rotation": {"deg": 40.0}}})
+    params = parse_params(values)
+    own = params.problem("advpose")
+    assert (own.input_size, own.augment.rotation.deg) == (192, 40.0)
+    expected = plain.single.model_dump() | {"input_size": 192}
+    expected["augment"]["rotation"]["deg"] = 40.0
+    assert own.model_dump() == expected
+    assert params.problem("hgpose") == params.single == plain.single
+    assert params.problem("hgpose-ae") == params.multi
+
+
+def test_a_task_that_extends_another_has_its_override():
+    params = parse_params(changed("tasks.hgpose-ae.override", {"sigma": 2.0}))
+    assert params.problem("advpose-ae").sigma == 2.0
 
 
 def test_the_name_of_a_task_is_one_for_files():

@@ -58,10 +58,12 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     weights, weights_hash = load_weights(path), file_hash(path)
     if weights.task != name:
         raise UserError(f"{path}: weights of task {weights.task!r}, expected {name!r}")
+    if weights.problem != (kind := params.task(name).problem):
+        raise UserError(f"{path}: weights of problem {weights.problem}, expected {kind}, as tasks.{name} has")
     if changed := changed_params(params, name, weights.provenance):
         values = ", ".join(f"{key} {text}" for key, text in changed.items())
         log.warning("%s: trained by other parameters than params.yaml has now: %s", path, values)
-    model = load_model(weights, str(path), select_device(), params.problem(weights.problem))
+    model = load_model(weights, str(path), select_device(), params.problem(name))
     problem, settings = model.problem, params.evaluate
     data = open_data(problem.params, prepared or params.prepared(name))
     if data.skeleton != problem.skeleton:

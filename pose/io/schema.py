@@ -80,6 +80,10 @@ def explain(error: ValidationError, values: Any) -> str:
             lines.append(f"unknown key {key[:100]}")
         elif problem["type"] == "missing":
             lines.append(f"missing key {key}")
+        elif problem["type"] == "union_tag_invalid":  # of schemas that `kind` or `name` tells apart
+            context = problem["ctx"]
+            found = f"found {reprlib.repr(context['tag'])}, expected one of {context['expected_tags']}"
+            lines.append(f"{key}.{context['discriminator'].strip(chr(39))}: {found}")
         elif problem["type"] == "value_error":  # of a validator of ours, which names what it found
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{key}: {message}" if key else message)  # no key: of the values as a whole

@@ -137,10 +137,18 @@ class Params(Frozen):
 
     @model_validator(mode="after")
     def _largest_input_is_limited(self) -> Params:
-        size, scale = self.multi.input_size, max(self.evaluate.scales)
-        if size * scale > MAX_SIDE:
-            expected = f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
-            raise ValueError(f"evaluate.scales: found {scale:g} of multi.input_size {size}, {expected}")
+        sizes = {"multi.input_size": self.multi.input_size}
+        for name, task in self.tasks.items():
+            section = self.problem(name)  # an override that does not fit is refused here
+            if task.problem == "multi" and task.override:
+                sizes[f"tasks.{name}.override.input_size"] = section.input_size
+        scale = max(self.evaluate.scales)
+        for key, size in sizes.items():
+            if size * scale > MAX_SIDE:
+                expected = (
+                    f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
+                )
+                raise ValueError(f"evaluate.scales: found {scale:g} of {key} {size}, {expected}")
         return self
 
     @field_validator("tasks")
@@ -197,15 +205,29 @@ class Params(Frozen):
         spec = self.task(task)
         return prepared_set(spec.dataset, spec.problem)
 
-    def problem(self, kind: str) -> SingleParams | MultiParams:
-        """The parameters of a problem, `single` or `multi`."""
-        return self.single if kind == "single" else self.multi
+    def problem(self, task: str) -> SingleParams | MultiParams:
+        """The section `single` or `multi`, which a task's problem is, with what the task overrides of it."""
+        spec = self.task(task)
+        section = self.single if spec.problem == "single" else self.multi
+        if not spec.override:
+            return section
+        values = _merged(section.model_dump(), spec.override)
+        return parse(type(section), values, f"tasks.{task}.override")
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks that exist, for another name."""
         if name not in self.tasks:
             raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
         return self.tasks[name]
+
+
+def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values with those of `changes` in their places."""
+    merged = dict(values)
+    for key, new in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, new) if isinstance(old, dict) and isinstance(new, Mapping) else new
+    return merged
 
 
 def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:

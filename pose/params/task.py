@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -90,11 +90,14 @@ class ScheduleParams(Frozen):
 class TaskParams(Frozen):
     """dataset: `lsp_mpii`, `coco`, or one of `datasets`. init: None draws all initial weights.
 
+    override: keys of the problem's section of params.yaml, nested as there, that this task has as its own.
+
     weights: of the loss terms, by name. validate_every: epochs. clip: largest gradient norm, 0 for none.
     """
 
     problem: Literal["single", "multi"]
     dataset: TaskName
+    override: dict[str, Any]
     lr_scale: Rate
     network: NetworkParams
     init: InitParams | None

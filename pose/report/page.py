@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files, write_json, write_text
 from pose.io.git import has_changes, run_git
-from pose.io.paths import SUMMARY, TaskPaths, prepared_set
+from pose.io.paths import SUMMARY, TaskPaths
 from pose.io.schema import flatten
 from pose.params import Params
 from pose.report.adversary import comparisons
@@ -66,12 +66,13 @@ def render(title: str, about: str, origin: str, overview: Table, sections: Seque
 
 def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Section]:
     """One for each task, one on what the adversary changes, one on what they share."""
-    place = {task: (run.spec.dataset, run.spec.problem) for task, run in runs.items()}
-    missing: dict[tuple[str, str], list[str]] = {one: [] for one in place.values()}
+    place = {task: (run.spec.dataset, run.spec.problem, str(run.spec.override)) for task, run in runs.items()}
+    missing: dict[tuple[str, str, str], list[str]] = {one: [] for one in place.values()}
     data = {}
-    for dataset, problem in missing:
-        read = partial(open_data, params.problem(problem), root / prepared_set(dataset, problem))
-        data[dataset, problem] = try_read(missing[dataset, problem], read)
+    for task, one in place.items():
+        if one not in data:
+            read = partial(open_data, params.problem(task), root / params.prepared(task))
+            data[one] = try_read(missing[one], read)
     sections = [task_section(run, data[place[task]], missing[place[task]]) for task, run in runs.items()]
     study_missing: list[str] = []
     studies: list[Block] = []
@@ -80,9 +81,13 @@ def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Secti
     blocks = comparisons(params, runs) + studies
     if blocks or study_missing:
         sections.append(Section("adversary", "What the adversary changes", blocks, missing=study_missing))
+    sets = {
+        f"Prepared set {dataset}, problem {problem}": (problem, one)
+        for (dataset, problem, _), one in data.items()
+    }
     shared = [
-        Block(f"Prepared set {dataset}, problem {problem}", table=PROBLEMS[problem].data_table(prepared))
-        for (dataset, problem), prepared in data.items()
+        Block(title, table=PROBLEMS[problem].data_table(prepared))
+        for title, (problem, prepared) in sets.items()
         if prepared is not None
     ]
     shared.append(Block("Parameters", parameters=_parameters(params)))

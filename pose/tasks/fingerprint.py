@@ -23,9 +23,9 @@ def fingerprint(params: Params, name: str, data_hash: str, init_hash: str = "") 
     a run's environment, which may change when it is resumed.
     """
     problem = params.task(name).problem
-    shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(problem).model_dump()}
+    shape = params.model_dump(exclude=FREE_SECTIONS) | {problem: params.problem(name).model_dump()}
     shape["train"] = params.train.model_dump(exclude=FREE_IN_TRAIN)
-    shape["task"] = params.task(name).model_dump(exclude={"epochs"})
+    shape["task"] = params.task(name).model_dump(exclude={"epochs", "override"})
     # The last bits of the metrics by which weights and thresholds are chosen depend on evaluate.batch.
     hashes = {"data": data_hash} | ({"init": init_hash} if params.task(name).init else {})
     return flatten(shape) | {"evaluate.batch": params.evaluate.batch} | hashes

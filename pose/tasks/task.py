@@ -162,7 +162,7 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
     UserError if its parameters, or those weights, cannot be used.
     """
     spec = params.task(name)
-    problem = build_problem(params.problem(spec.problem), skeleton)
+    problem = build_problem(params.problem(name), skeleton)
     if set(spec.weights) != set(problem.terms):
         found = f"found the keys {', '.join(spec.weights) or 'none'}"
         expected = f"expected {', '.join(problem.terms)} for problem: {problem.kind}"

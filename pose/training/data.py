@@ -33,9 +33,9 @@ class TrainingData:
     @staticmethod
     def load(params: Params, name: str, *, processes: int, prepared: Path | None = None) -> TrainingData:
         """Open the prepared set of a task; UserError, naming the file or the key, if it cannot be used."""
-        spec, batch, train = params.task(name), params.task(name).batch, params.train
+        batch, train = params.task(name).batch, params.train
         source = prepared or params.prepared(name)
-        data = open_data(params.problem(spec.problem), source, max_val=train.val_samples)
+        data = open_data(params.problem(name), source, max_val=train.val_samples)
         rows, val = data.rows("train"), data.rows("val")
         if len(rows) < batch:
             found = f"found {len(rows)} {data.unit} to train on"

@@ -320,7 +320,7 @@ class Trainer:
         """With what the problem tunes on held-out rows, and with their provenance."""
         ran = {"steps": self.state.step, "code": self.code}
         weights = replace(weights, provenance=self.fingerprint | ran | self.environment)
-        train_params = self.params.problem(self.spec.problem)
+        train_params = self.params.problem(self.task.name)
         model = load_model(weights, str(self.paths.models), self.task.device, train_params)
         predict = partial(predict_batches, model, self.data.data, batch=self.params.evaluate.batch, flip=True)
         problem = model.problem.calibrate(self.data.data, predict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,18 @@ from helpers import (
     coco_params,
     image_entry,
     person_entry,
+    with_values,
     write_annotations,
 )
 
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.io.errors import UserError
-from pose.models.weights import save_weights
+from pose.models.weights import load_weights, save_weights
 from pose.params import Params, SplitCounts
+from pose.tasks.fingerprint import changed_params
 from pose.tasks.task import build_task
+from pose.training.trainer import train
 
 
 def test_weights_of_another_task_are_refused(params: Params, prepared: Path, tmp_path: Path):
@@ -29,6 +33,29 @@ def test_weights_of_another_task_are_refused(params: Params, prepared: Path, tmp
     save_weights(path, build_cpu_task(params, "hgpose").weights())
     with pytest.raises(UserError, match=r"last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(params, "advpose", folder=tmp_path, prepared=prepared)
+
+
+def test_weights_of_another_problem_are_refused(params: Params, prepared: Path, tmp_path: Path):
+    weights = build_cpu_task(params, "hgpose-ae").weights()
+    save_weights(evaluated_weights(params, "hgpose", tmp_path), replace(weights, task="hgpose"))
+    with pytest.raises(UserError, match=r"last\.pt: weights of problem multi, expected single"):
+        evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
+
+
+def test_a_tasks_override_is_trained_stored_and_evaluated(params: Params, prepared: Path, tmp_path: Path):
+    size = 2 * params.single.input_size
+    changes = {
+        "tasks.hgpose.override": {"input_size": size, "augment": {"flip": 0.0}},
+        "tasks.hgpose.epochs": 1,
+    }
+    params = with_values(params, changes)
+    train(params, "hgpose", folder=tmp_path, prepared=prepared)
+    weights = load_weights(evaluated_weights(params, "hgpose", tmp_path))
+    assert weights.inference["input_size"] == size
+    assert (weights.provenance["single.input_size"], weights.provenance["single.augment.flip"]) == (size, 0.0)
+    scores = evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
+    assert scores
+    assert changed_params(params, "hgpose", weights.provenance) == {}
 
 
 def test_weights_of_another_skeleton_than_the_data_are_refused(

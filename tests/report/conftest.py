@@ -183,7 +183,7 @@ def own_page(params_of, page_of, tmp_path_factory) -> Page:
     }
     params = given.model_copy(update={"tasks": tasks, "datasets": {"hand": spec}})
     for task, reached in (("hand", {"PCK@0.2": 70.0}), ("hand-ae", {"AP": 0.4, "AP50": 0.6, "AR": 0.5})):
-        data = open_data(params.problem(params.task(task).problem), root / params.prepared(task))
+        data = open_data(params.problem(task), root / params.prepared(task))
         rows, source = data.rows("evaluation"), data.source
         joint_N1K2, score_N1K = source.joint_NK2[rows][:, None], source.labelled_NK[rows][:, None] * 1.0
         found = [People(*one, np.ones(1)) for one in zip(joint_N1K2, score_N1K, strict=True)]

@@ -175,7 +175,7 @@ def test_a_model_is_loaded_for_inference_or_with_other_parameters_from_elsewhere
     bare = load_model(replace(weights, inference=own), "last.pt", CPU).problem
     assert (bare.kind, bare.skeleton) == (params.task(name).problem, skeleton)
     assert not isinstance(bare.params, SingleParams | MultiParams)
-    train_params = params.problem(weights.problem)
+    train_params = params.problem(name)
     full = load_model(replace(weights, inference=own), "last.pt", CPU, train_params).problem
     assert full.params == train_params.model_copy(update={"input_size": 128})  # the weights' own stay
     assert full.inference_params() == bare.inference_params() == own
@@ -210,7 +210,7 @@ def test_the_papers_preset_builds_the_published_network_and_takes_two_steps(
     name: str, count: int, batch: int, size: int, prepared: Path, prepared_coco: Path
 ):
     params = params_with("paper", ROOT / "params.yaml", ROOT / "presets")
-    problem = params.problem(params.task(name).problem)
+    problem = params.problem(name)
     data = open_data(problem, {"hgpose": prepared, "hgpose-ae": prepared_coco}[name])
     task: Task = build_task(params, name, skeleton=data.skeleton, device=CPU)
     assert sum(parameter.numel() for parameter in task.net.parameters()) == count
