@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
     held = "share of the images, where the sources do not say which validate (default: 0.2)"
     arg("--validation", type=share, metavar="SHARE", help=held)
-    begins = "weights to begin from: models/TASK/last.pt, or imported ones (with one --problem)"
+    begins = "weights to begin from: models/TASK/last.pt, or imported ones; of either problem"
     arg("--init", metavar="WEIGHTS", help=begins)
 
     data = commands.add_parser("data", help="look at a data set: pose data check")
@@ -60,10 +60,6 @@ def _new_dataset(
     from pose.experiments.new_dataset import new_dataset
 
     problems = [one for one in PROBLEMS if one in (problem or PROBLEMS)]
-    if init and len(problems) > 1:
-        raise UserError(
-            "--init: found without --problem, expected the one whose task begins from the weights"
-        )
     said: dict[str, Any] = {
         "name": name,
         "skeleton": skeleton,

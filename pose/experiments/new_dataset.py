@@ -29,6 +29,11 @@ STEPS = 1500  # about so many are trained
 VALIDATIONS = 10
 BATCHES = 4  # of an epoch, at least
 VALIDATION = 0.2  # share of the images, where the sources do not say
+FEW = 500  # training samples; fewer are learnt by heart in STEPS unless they are turned, scaled and coloured
+AUGMENT: dict[str, dict[str, Any]] = {
+    "single": {"rotation": {"probability": 0.6}, "scale": {"spread": 0.25}, "colour": 0.2},
+    "multi": {"rotation": 30.0, "scale": 0.3, "shift": 0.15, "hue": 30.0, "brightness": 0.2},
+}
 
 
 def new_dataset(
@@ -65,9 +70,7 @@ def new_dataset(
     for task, problem in tasks.items():
         values["tasks"][task] = _task(name, problem, counts[problem], params)
         if init:
-            begin = CommentedMap(weights=init, frozen=0.0, lr_scale=1.0)
-            begin.fa.set_flow_style()
-            values["tasks"][task]["init"] = begin
+            values["tasks"][task]["init"] = _flow({"weights": init, "frozen": 0.0, "lr_scale": 1.0})
     if len(tasks) == len(SUFFIXES):
         values["evaluate"]["refine"][name + SUFFIXES["multi"]] = name
     with reading(PIPELINE, "the stages of this project"):
@@ -129,7 +132,8 @@ def _task(name: str, problem: str, samples: int, params: Params) -> CommentedMap
     batch = max(multiple, min(base.batch, samples // BATCHES // multiple * multiple))
     epochs = math.ceil(STEPS / max(1, samples // batch))
     task = {"extends": BASES[problem], "dataset": name, "epochs": epochs, "batch": batch}
-    return CommentedMap(task | {"validate_every": max(1, epochs // VALIDATIONS)})
+    task |= {"validate_every": max(1, epochs // VALIDATIONS)}
+    return CommentedMap(task | ({"override": _flow({"augment": AUGMENT[problem]})} if samples < FEW else {}))
 
 
 def _add_stages(
@@ -156,6 +160,13 @@ def _add_stages(
         **_flow_lists({"params": params}),
         outs=[prepared_folder(name).as_posix()],
     )
+
+
+def _flow(values: dict[str, Any]) -> CommentedMap:
+    """In one line."""
+    found = CommentedMap(values)
+    found.fa.set_flow_style()
+    return found
 
 
 def _flow_lists(values: dict[str, Any]) -> CommentedMap:

@@ -27,7 +27,7 @@ MULTI_INFERENCE = {
     "target": "floor",
     "loss": "mse",
     "tag_gain": 1.0,
-    "thresholds": {"tune": False, "detection": 0.1, "tag": 1.0, "max_distance": 0.5},
+    "thresholds": {"tune": False, "group_by": "tags", "detection": 0.1, "tag": 1.0, "max_distance": 0.5},
 }
 
 

@@ -21,7 +21,7 @@ from pose.keypoints.skeleton import Skeleton
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 
-FORMAT = "pose-weights-4"
+FORMAT = "pose-weights-5"
 ProblemKind = Literal["single", "multi"]
 NO_MEAN = (0.0, 0.0, 0.0)
 

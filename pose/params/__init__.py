@@ -30,6 +30,7 @@ from pose.params.data import (
 )
 from pose.params.problem import (
     AugmentParams,
+    GroupBy,
     MultiAugmentParams,
     MultiInferenceParams,
     MultiParams,
@@ -45,6 +46,7 @@ __all__ = [
     "CocoParams",
     "DatasetParams",
     "EvaluateParams",
+    "GroupBy",
     "InitParams",
     "MultiAugmentParams",
     "MultiInferenceParams",

@@ -20,6 +20,7 @@ from pose.models.limits import (
 )
 
 Target = Literal["subcell", "floor"]  # see `pose.keypoints.heatmap`
+GroupBy = Literal["tags", "distance"]
 
 
 class RotationParams(Frozen):
@@ -95,13 +96,15 @@ class MultiAugmentParams(Frozen):
 
 
 class ThresholdParams(Frozen):
-    """Of grouping, see `pose.keypoints.grouping`. max_distance: without tags.
+    """Of grouping, see `pose.keypoints.grouping`.
 
-    tune: at the end of training, detection and tag are replaced by the values of the highest AP on held-out
-    images, which the model weights then store.
+    group_by: what tells people apart, their tags (`tag`) or the distance of their joints (`max_distance`).
+    tune: at the end of training, all others are replaced by the values of the highest AP on held-out images,
+    which the model weights then store.
     """
 
     tune: bool
+    group_by: GroupBy
     detection: Share
     tag: Annotated[float, Field(gt=0, le=1e4)]
     max_distance: Annotated[float, Field(ge=0.001, le=10)]

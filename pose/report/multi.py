@@ -19,6 +19,7 @@ from pose.keypoints.geometry import transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.oks import TEN, CocoEvaluation
+from pose.params import MultiParams
 from pose.report.common import (
     OwnRow,
     ProblemReport,
@@ -94,11 +95,13 @@ def comparison(run: Run, data: MultiData | None) -> Block:
         "As pycocotools prints them. AP, AR: means over OKS (object keypoint similarity) 0.50 to 0.95; "
         "50, 75: at 0.50 and 0.75. M, L: people of 32² to 96² pixels, and larger."
     ]
-    names = ("detection_threshold", "tag_threshold", "max_distance")
+    names = ("by_tags", "detection_threshold", "tag_threshold", "max_distance")
     if all(f"grouping.{name}" in run.metrics for name in names):
-        detection, tag, distance = (run.metrics[f"grouping.{name}"] for name in names)
-        tuned = f"tuned on {run.val_samples}" if run.params.multi.thresholds.tune else "from params.yaml"
+        by_tags, detection, tag, distance = (run.metrics[f"grouping.{name}"] for name in names)
+        tunes = isinstance(run.problem, MultiParams) and run.problem.thresholds.tune
+        tuned = f"tuned on {run.val_samples}" if tunes else "from params.yaml"
         notes.append(
+            f"People are told apart by {'their tags' if by_tags else 'the distance of their joints'}. "
             f"Thresholds, {tuned}: peaks above {detection:g}, tags at most {tag:g} apart; "
             f"by distance alone, joints at most {distance:g} of the image's longer side apart."
         )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pose.io.paths import PREPARED, TaskPaths
 from pose.metrics.monitored import MONITORED, Metric, monitored_in
-from pose.params import Params, TaskParams
+from pose.params import MultiParams, Params, SingleParams, TaskParams
 from pose.report.files import read_history, read_metrics, try_read
 
 # By problem: how many samples were evaluated, by name in metrics/summary.json; places in metrics/TASK.json.
@@ -54,6 +54,11 @@ class Run:
         return self.spec.dataset in PREPARED
 
     @property
+    def problem(self) -> SingleParams | MultiParams:
+        """The parameters of its problem, with what it overrides of them."""
+        return self.params.problem(self.task)
+
+    @property
     def is_published(self) -> bool:
         """Whether it is of a set that published metrics of its problem are of, or its synthetic likeness."""
         return self.spec.dataset == PUBLISHED_SETS[self.spec.problem]
@@ -71,7 +76,7 @@ class Run:
     @property
     def val_samples(self) -> str:
         """What validation while training looks at, in words."""
-        held_out = self.spec.problem == "single" or self.params.multi.held_out > 0
+        held_out = isinstance(self.problem, SingleParams) or self.problem.held_out > 0
         return f"{self.unit} {'held out of training' if held_out else 'trained on'}"
 
     @property

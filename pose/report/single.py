@@ -16,7 +16,6 @@ from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
 from pose.metrics.pck import PCK, PCKH, normalised_distance, person_truth
-from pose.params import Params
 from pose.report.common import (
     OwnRow,
     ProblemReport,
@@ -130,7 +129,7 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
         caption = f"{int((error_NK[number] <= 1).sum())} of {count_N[number]} joints right"
         caption += f", {swapped} on the wrong side" if swapped else ""
         person = predictions.joint_NK2[number], predictions.score_NK[number]
-        return _draw(run.params, data, int(row_N[number]), *person, caption)
+        return _draw(data, int(row_N[number]), *person, caption)
 
     order = f"{len(ranked):,} evaluated people with {least} labelled joints or more, by their mean error."
     return best_and_worst(ranked, run.params.report.people, image, unit="people", order=order, legend=LEGEND)
@@ -151,11 +150,9 @@ def data_table(data: SingleData) -> Table:
     return Table(columns, rows)
 
 
-def _draw(
-    params: Params, data: SingleData, row: int, joint_K2: np.ndarray, score_K: np.ndarray, caption: str
-) -> PageImage:
+def _draw(data: SingleData, row: int, joint_K2: np.ndarray, score_K: np.ndarray, caption: str) -> PageImage:
     people = data.people
-    larger = params.single.model_copy(update={"input_size": IMAGE_SIZE})  # the crop, in more pixels
+    larger = data.params.model_copy(update={"input_size": IMAGE_SIZE})  # the crop, in more pixels
     affine = person_affine(people.centre_N2[row], people.scale_N[row], params=larger)
     packed_HW3, to_packed = people.image(row)
     image_HW3 = crop(packed_HW3, compose(affine, invert(to_packed)), IMAGE_SIZE)

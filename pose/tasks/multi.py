@@ -32,9 +32,9 @@ from pose.metrics.pck import Scores
 from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.ops.tag_loss import tag_loss
-from pose.params import EvaluateParams, MultiInferenceParams, MultiParams
+from pose.params import EvaluateParams, GroupBy, MultiInferenceParams, MultiParams
 from pose.tasks.base import Box, PredictRows, Problem, ProblemData, Subset, Terms, TTAOutput
-from pose.tasks.thresholds import tune_thresholds
+from pose.tasks.thresholds import MAX_DISTANCE, TAG, tune_thresholds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +56,9 @@ class Maps:
 
 @dataclass(frozen=True)
 class MultiPerson(Problem):
-    """A problem whose network gives heatmaps and tags of all joints.
-
-    by_tags: False groups by distance in the image instead, to show what tags are worth.
-    """
+    """A problem whose network gives heatmaps and tags of all joints."""
 
     params: MultiInferenceParams  # MultiParams to train
-    by_tags: bool = True
     kind = "multi"
     inference_type = MultiInferenceParams
     terms = ("heatmap", "pull", "push")
@@ -128,7 +124,7 @@ class MultiPerson(Problem):
             max_distance=thresholds.max_distance,
             target=self.params.target,
         )
-        tag_KhwT = maps.tag_KhwT if self.by_tags else None
+        tag_KhwT = maps.tag_KhwT if thresholds.group_by == "tags" else None
         people = group(maps.heatmap_Khw, tag_KhwT, params, skeleton=self.skeleton)
         return replace(people, joint_PK2=transform(invert(maps.affine_23), to_px(people.joint_PK2)))
 
@@ -136,33 +132,46 @@ class MultiPerson(Problem):
         return [self.group(maps) for maps in self.maps(outputs, affine_B23)]
 
     def calibrate(self, data: MultiData, predict: PredictRows) -> MultiPerson:
-        """If `thresholds.tune`: with the thresholds of the highest AP on all held-out images.
-
-        These are `detection` and `tag`; without tags, `detection` and `max_distance`.
-        """
-        thresholds = self.params.thresholds
-        if not thresholds.tune:
+        """If `thresholds.tune`: with the thresholds of the highest AP on all held-out images."""
+        if not self.params.thresholds.tune:
             return self
+        tuned, images = self.tune(data, predict, ("tags", "distance"))
+        found = tuned.params.thresholds
+        log.info(
+            "thresholds tuned on %d held-out images: grouped by %s, detection %s, tag %s, max_distance %s",
+            *(images, found.group_by, found.detection, found.tag, found.max_distance),
+        )
+        return tuned
+
+    def tune(
+        self, data: MultiData, predict: PredictRows, group_by: Sequence[GroupBy]
+    ) -> tuple[MultiPerson, int]:
+        """With the thresholds of the highest AP on all held-out images; and the number of these images.
+
+        group_by: the ways to group that are tried, of equal ones the first is taken. Distance can be the
+        better one: of few images, heatmaps generalise before tags do.
+        """
         rows = replace(data, max_val=0).rows("val")  # all of them, even if training validates on fewer
         maps = [one for outputs, affine_B23 in predict(rows) for one in self.maps(outputs, affine_B23)]
 
-        def score(detection: float, other: float) -> float:
-            problem = with_thresholds(detection, other)
+        def score(problem: MultiPerson) -> float:
             return data.evaluate([problem.group(one) for one in maps], rows).metrics().get("AP", 0.0)
 
-        def with_thresholds(detection: float, other: float) -> MultiPerson:
-            update = {"detection": detection, "tag" if self.by_tags else "max_distance": other}
-            params = self.params.model_copy(update={"thresholds": thresholds.model_copy(update=update)})
-            return replace(self, params=params)
+        def best(way: GroupBy) -> MultiPerson:
+            other, values = ("tag", TAG) if way == "tags" else ("max_distance", MAX_DISTANCE)
 
-        start = thresholds.tag if self.by_tags else thresholds.max_distance
-        tuned = with_thresholds(*tune_thresholds(score, start, by_tags=self.by_tags))
-        found = tuned.params.thresholds
-        log.info(
-            "thresholds tuned on %d held-out images: detection %s, tag %s, max_distance %s",
-            *(len(rows), found.detection, found.tag, found.max_distance),
-        )
-        return tuned
+            def problem(detection: float, value: float) -> MultiPerson:
+                return self.with_thresholds(group_by=way, detection=detection, **{other: value})
+
+            start = getattr(self.params.thresholds, other)
+            return problem(*tune_thresholds(lambda *pair: score(problem(*pair)), start, values))
+
+        return max(map(best, group_by), key=score), len(rows)
+
+    def with_thresholds(self, **changes: float | str) -> MultiPerson:
+        """The problem with other values of `thresholds`."""
+        thresholds = self.params.thresholds.model_copy(update=changes)
+        return replace(self, params=self.params.model_copy(update={"thresholds": thresholds}))
 
     def extra_scores(
         self, data: MultiData, predict: PredictRows, calibration: PredictRows, params: EvaluateParams
@@ -171,13 +180,16 @@ class MultiPerson(Problem):
 
         Without tags the thresholds are tuned as in training, on the same held-out images, to be fair.
         """
-        without = replace(self, by_tags=False).calibrate(data, calibration)
+        without = self.with_thresholds(group_by="distance")
+        if self.params.thresholds.tune:
+            without, _ = without.tune(data, calibration, ("distance",))
         scores: Scores = {f"{TABLE} without tags": without._scores_on(data, predict, data.rows("evaluation"))}
         if params.train_images:
             rows = data.drawn(data.rows("train"), params.train_images)
             scores[f"{TABLE} train"] = self._scores_on(data, predict, rows)
             scores["images"] = {"train": len(rows)}
         scores["grouping"] = {
+            "by_tags": float(self.params.thresholds.group_by == "tags"),
             "detection_threshold": self.params.thresholds.detection,
             "tag_threshold": self.params.thresholds.tag,
             "max_distance": without.params.thresholds.max_distance,

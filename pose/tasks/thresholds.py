@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 # Coarse, since smaller differences are chance. Peaks of the mean of two maps are rarely high.
@@ -12,15 +12,14 @@ MAX_DISTANCE = (0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 
 
 def tune_thresholds(
-    score: Callable[[float, float], float], start: float, *, by_tags: bool
+    score: Callable[[float, float], float], start: float, values: Sequence[float]
 ) -> tuple[float, float]:
-    """The pair (detection, tag), or (detection, max_distance) without tags, with the highest score.
+    """The pair of a value of DETECTION and one of `values` (TAG, MAX_DISTANCE) with the highest score.
 
     The two are tuned in turns until neither changes, which is the best of its row and its column, if not of
     all pairs. Of equal scores the first is taken. start: of the second.
     """
     score = cache(score)
-    other_values = TAG if by_tags else MAX_DISTANCE
 
     def best(score_of: dict[float, float]) -> float:
         return max(score_of, key=score_of.__getitem__)
@@ -29,5 +28,5 @@ def tune_thresholds(
     while both != before:  # this ends: the score never falls, and of equals an earlier one is taken
         before = both
         detection = best({value: score(value, both[1]) for value in DETECTION})
-        both = (detection, best({value: score(detection, value) for value in other_values}))
+        both = (detection, best({value: score(detection, value) for value in values}))
     return both

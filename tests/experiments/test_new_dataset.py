@@ -13,7 +13,7 @@ from raw_sets import own_person, write_own_set
 
 from pose.cli import run
 from pose.io.errors import UserError
-from pose.params import load_params
+from pose.params import MultiParams, SingleParams, load_params
 
 Stages = dict[str, tuple[str, list[str], list[str]]]
 
@@ -86,13 +86,27 @@ def test_people_found_in_images_are_refined_by_the_task_of_single_ones_if_there_
 
 
 def test_a_task_may_begin_from_weights_which_its_stage_then_depends_on(workspace: Path):
-    with pytest.raises(UserError, match="--init: found without --problem"):
-        run(["new-dataset", "hand", "--init", "models/hgpose/last.pt"])
-    run(["new-dataset", "hand", "--problem", "single", "--init", "models/hgpose/last.pt"])
-    init = load_params().task("hand").init
-    assert init is not None
-    assert (init.weights, init.frozen, init.lr_scale) == ("models/hgpose/last.pt", 0.0, 1.0)
-    assert "models/hgpose/last.pt" in stages(workspace)["train@hand"][1]
+    run(["new-dataset", "hand", "--init", "models/hgpose-ae/last.pt"])
+    for task in ("hand", "hand-ae"):
+        init = load_params().task(task).init
+        assert init is not None
+        assert (init.weights, init.frozen, init.lr_scale) == ("models/hgpose-ae/last.pt", 0.0, 1.0)
+        assert "models/hgpose-ae/last.pt" in stages(workspace)[f"train@{task}"][1]
+
+
+def test_few_samples_are_augmented_more_than_the_problems_section_says(workspace: Path, monkeypatch):
+    run(["new-dataset", "hand", "--name", "few"])
+    monkeypatch.setattr("pose.experiments.new_dataset.FEW", 40)  # of 48 people and 36 images
+    run(["new-dataset", "hand", "--name", "some"])
+    params = load_params()
+    single, multi = params.problem("few"), params.problem("few-ae")
+    assert isinstance(single, SingleParams)
+    assert isinstance(multi, MultiParams)
+    assert single.augment.rotation.probability > params.single.augment.rotation.probability
+    assert single.augment.flip == params.single.augment.flip  # what is not named stays
+    assert multi.augment.rotation > params.multi.augment.rotation
+    assert params.problem("some") == params.single
+    assert params.problem("some-ae") == multi
 
 
 def test_how_many_images_validate_may_be_said(workspace: Path, capsys):

@@ -179,7 +179,7 @@ def test_a_predictor_refines_whom_it_finds(params: Params, tmp_path: Path):
 @pytest.fixture
 def refining(params: Params, tmp_path: Path) -> Params:
     """Parameters by which hgpose refines, and weights of both tasks in a folder."""
-    few = {"multi.thresholds": {"tune": False, "detection": 0.8, "tag": 1.0, "max_distance": 0.3}}
+    few = {"multi.thresholds.tune": False, "multi.thresholds.detection": 0.8}
     params = with_values(
         params, {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0} | few
     )

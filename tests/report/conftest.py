@@ -149,7 +149,7 @@ def multi_root(params_of, prepared_coco, tmp_path_factory) -> Path:
         "COCO with people": {"AP": 0.5678},
         "COCO without tags": {"AP": 0.1234},
         "COCO train": {"AP": 0.7654},
-        "grouping": {"detection_threshold": 0.15, "tag_threshold": 0.75, "max_distance": 0.3},
+        "grouping": {"by_tags": 1.0, "detection_threshold": 0.15, "tag_threshold": 0.75, "max_distance": 0.3},
     }
     write_task(paths, data, found, rows, {"AP": 0.4, "AP50": 0.6, "AR": 0.5}, **extra)
     return root

@@ -243,7 +243,8 @@ def memorising(params: Params) -> Params:
     values = params.model_dump()
     values["multi"] |= {"input_size": 128, "sigma": 1.0, "target": "subcell", "loss": "focal", "held_out": 0}
     values["multi"] |= {"focal_gamma": 1.0, "foreground": 0.0, "tag_gain": 4.0}
-    values["multi"]["thresholds"] = {"tune": False, "detection": 0.1, "tag": 1.0, "max_distance": 0.5}
+    values["multi"]["thresholds"] = {"tune": False, "group_by": "tags", "detection": 0.1}
+    values["multi"]["thresholds"] |= {"tag": 1.0, "max_distance": 0.5}
     values["multi"]["augment"] |= {"rotation": 3.0, "scale": 0.025, "shift": 0.01, "flip": 0.5}
     values["multi"]["augment"] |= {"hue": 0.0, "saturation": 0.0, "brightness": 0.0, "contrast": 0.0}
     values["tasks"]["hgpose-ae"] |= {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +37,9 @@ def perfect_ap(
     update = {"input_size": size, "sigma": sigma, "target": target, "people": 30}
     # Its heatmaps and tags are taken as they are.
     params = DEMO.model_copy(update=update | {"loss": "mse", "tag_gain": 1.0})
+    problem = MultiPerson(params, COCO)
     if distance is not None:
-        thresholds = params.thresholds.model_copy(update={"max_distance": distance})
-        params = params.model_copy(update={"thresholds": thresholds})
-    problem = replace(MultiPerson(params, COCO), by_tags=distance is None)
+        problem = problem.with_thresholds(group_by="distance", max_distance=distance)
     data = MultiData(images, params, max_val=0)
     rows, found = data.rows("evaluation"), []
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pose.data.augment import MultiAugment
 from pose.data.image_set import ImageSet
 from pose.data.multi_samples import image_affine, image_targets
-from pose.params import Params
+from pose.params import GroupBy, Params
 from pose.tasks.base import PredictRows, TTAOutput
 from pose.tasks.multi import MultiData, MultiPerson
 from pose.tasks.thresholds import DETECTION, MAX_DISTANCE, TAG, tune_thresholds
@@ -30,13 +30,13 @@ def test_the_two_are_tuned_in_turns_until_neither_changes_and_no_pair_is_scored_
         scored.append((detection, tag))
         return -100 * (detection - tag / 4) ** 2 - (tag - 1.5) ** 2  # each depends strongly on the other
 
-    assert tune_thresholds(score, 0.25, by_tags=True) == (0.25, 1.0)
+    assert tune_thresholds(score, 0.25, TAG) == (0.25, 1.0)
     assert len(set(scored)) == len(scored) < len(DETECTION) * len(TAG)
 
 
 def test_of_equal_scores_the_first_is_taken():
-    assert tune_thresholds(lambda *_: 0.0, 1.0, by_tags=True) == (DETECTION[0], TAG[0])
-    assert tune_thresholds(lambda *_: 0.0, 1.0, by_tags=False) == (DETECTION[0], MAX_DISTANCE[0])
+    assert tune_thresholds(lambda *_: 0.0, 1.0, TAG) == (DETECTION[0], TAG[0])
+    assert tune_thresholds(lambda *_: 0.0, 1.0, MAX_DISTANCE) == (DETECTION[0], MAX_DISTANCE[0])
 
 
 # Known maps
@@ -87,26 +87,27 @@ def problem(data: MultiData) -> MultiPerson:
 
 
 @pytest.mark.parametrize(
-    ("by_tags", "other", "values"), [(True, "tag", TAG), (False, "max_distance", MAX_DISTANCE)]
+    ("group_by", "other", "values"), [("tags", "tag", TAG), ("distance", "max_distance", MAX_DISTANCE)]
 )
 def test_tuned_thresholds_have_the_highest_ap_of_their_row_and_column(
-    problem: MultiPerson, data: MultiData, by_tags: bool, other: str, values: tuple[float, ...]
+    problem: MultiPerson, data: MultiData, group_by: GroupBy, other: str, values: tuple[float, ...]
 ):
-    problem, predict = replace(problem, by_tags=by_tags), predictions(data, clear=False)
+    predict = predictions(data, clear=False)
     rows = replace(data, max_val=0).rows("val")
     maps = [one for outputs, affine_B23 in predict(rows) for one in problem.maps(outputs, affine_B23)]
 
     def average_precision(**changes: float) -> float:
-        thresholds = tuned.params.thresholds.model_copy(update=changes)
-        changed = replace(problem, params=problem.params.model_copy(update={"thresholds": thresholds}))
+        changed = tuned.with_thresholds(**changes)
         return data.evaluate([changed.group(one) for one in maps], rows).metrics()["AP"]
 
-    tuned = problem.calibrate(data, predict)
+    tuned, images = problem.tune(data, predict, [group_by])
+    assert images == 8
     best, found = average_precision(), tuned.params.thresholds
     assert best == max(average_precision(detection=value) for value in DETECTION)
     assert best == max(average_precision(**{other: value}) for value in values)
     committed = problem.params.thresholds
-    if by_tags:
+    assert found.group_by == group_by
+    if group_by == "tags":
         assert FALSE < found.detection < FAINT
         assert 2 * NOISE < found.tag < APART
         assert best > average_precision(detection=committed.detection, tag=committed.tag) + 0.1
@@ -121,6 +122,20 @@ def test_a_clear_network_keeps_the_first_of_equal_thresholds_and_untuned_ones_st
 ):
     tuned = problem.calibrate(data, predictions(data, clear=True)).params.thresholds
     assert tuned.detection == DETECTION[0]
-    thresholds = problem.params.thresholds.model_copy(update={"tune": False})
-    fixed = replace(problem, params=problem.params.model_copy(update={"thresholds": thresholds}))
+    fixed = problem.with_thresholds(tune=False)
     assert fixed.calibrate(data, predictions(data, clear=False)) is fixed
+
+
+def test_people_are_told_apart_by_what_does_it_better_on_held_out_images(
+    problem: MultiPerson, data: MultiData
+):
+    clear = predictions(data, clear=True)
+
+    def without_tags(rows: np.ndarray) -> Iterator[tuple[list[TTAOutput], Tensor]]:
+        for [output], affine_123 in clear(rows):
+            silent_11Chw = output.output_BSChw.clone()
+            silent_11Chw[:, :, len(data.skeleton) :] = 0
+            yield [TTAOutput(silent_11Chw)], affine_123
+
+    assert problem.calibrate(data, clear).params.thresholds.group_by == "tags"
+    assert problem.calibrate(data, without_tags).params.thresholds.group_by == "distance"

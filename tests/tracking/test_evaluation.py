@@ -64,7 +64,7 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
         "train": train - min(params.multi.held_out, train // HELD_OUT_PART),
     }
     thresholds = params.multi.thresholds
-    assert metrics["grouping"].keys() == {"detection_threshold", "tag_threshold", "max_distance"}
+    assert metrics["grouping"].keys() == {"by_tags", "detection_threshold", "tag_threshold", "max_distance"}
     assert metrics["grouping"]["detection_threshold"] == thresholds.detection
     assert metrics["grouping"]["tag_threshold"] == thresholds.tag
     precision = pd.read_csv(tmp_path / "metrics/plots/hgpose-ae/precision.csv")
@@ -101,4 +101,6 @@ def test_the_weights_tell_how_people_are_grouped_and_the_command_prints_the_scor
     run(["evaluate", "hgpose-ae"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("COCO: AP ")
-    assert printed[-1].startswith("grouping: detection_threshold 0.125, tag_threshold 0.5, max_distance ")
+    assert printed[-1].startswith(
+        "grouping: by_tags 1, detection_threshold 0.125, tag_threshold 0.5, max_distance "
+    )
