@@ -87,6 +87,7 @@ def result_row(experiment: Experiment, params: Params) -> dict[str, Any]:
         "study": experiment.study,
         "experiment": experiment.name,
         "task": experiment.task,
+        "optimizer": spec.optimizer.name,
         "seed": params.seed,
         "epochs": spec.epochs,
         "steps": int(train["step"].max()),

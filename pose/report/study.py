@@ -18,8 +18,9 @@ STUDY = Path("studies/adversary.csv")
 NEEDED = ("seed", "epochs", "value")  # numbers of every row
 MEASURES = {"train_value": "trained on", "E_real": "E(real)", "E_fake": "E(fake)", "k": "k_t"}
 # All other columns are parameters of the adversary, empty for tasks without one.
-KNOWN = {"study", "experiment", "task", "steps", "metric", *NEEDED, *MEASURES}
+KNOWN = {"study", "experiment", "task", "optimizer", "steps", "metric", *NEEDED, *MEASURES}
 DIGITS = {metric.name: metric.digits for metrics in MONITORED.values() for metric in metrics}
+SAME = ["task", "optimizer", "epochs"]  # of runs that are seeds of one recipe, with their settings
 MIN_SEEDS = 3  # from which on an interval is given
 CONFIDENCE = 0.95
 
@@ -29,7 +30,7 @@ def study_blocks(path: Path) -> list[Block]:
     if not path.is_file():
         return []
     with reading(path, "the table of a study"):
-        return _blocks(read_table(path, "study", "task", "metric", *NEEDED, *MEASURES))
+        return _blocks(read_table(path, "study", "task", "optimizer", "metric", *NEEDED, *MEASURES))
 
 
 def _blocks(runs: pd.DataFrame) -> list[Block]:
@@ -44,9 +45,9 @@ def _blocks(runs: pd.DataFrame) -> list[Block]:
     )
     for (study, metric), some in runs.groupby(["study", "metric"], sort=False):
         rows = [_row(run, settings) for _, run in some.iterrows()]
-        for _, same in some[~some["plain"]].groupby(["task", "epochs", "setting"], sort=False):
+        for _, same in some[~some["plain"]].groupby([*SAME, "setting"], sort=False):
             rows += _difference(same, runs[runs["plain"] & (runs["metric"] == metric)])
-        columns = ("Task", "Seed", "Epochs", *settings, str(metric), *MEASURES.values())
+        columns = ("Task", "Optimizer", "Seed", "Epochs", *settings, str(metric), *MEASURES.values())
         table = Table(columns, rows, notes=[] if blocks else [note])
         blocks.append(Block(f"Study: {study}, {metric}", table=table))
     return blocks
@@ -55,7 +56,12 @@ def _blocks(runs: pd.DataFrame) -> list[Block]:
 def _row(run: pd.Series, settings: list[str]) -> Row:
     accuracy = f".{DIGITS[run['metric']]}f"
     forms = {"value": accuracy, "train_value": accuracy, "E_real": ".2e", "E_fake": ".2e", "k": ".3f"}
-    cells = [Cell(run["task"]), number_cell(run["seed"], ".0f"), number_cell(run["epochs"], "g")]
+    cells = [
+        Cell(run["task"]),
+        Cell(run["optimizer"]),
+        number_cell(run["seed"], ".0f"),
+        number_cell(run["epochs"], "g"),
+    ]
     cells += [Cell(_text(run[name]), number=True) for name in settings]
     cells += [number_cell(run[name], form) for name, form in forms.items()]
     return Row(cells, faint=bool(run["plain"]))
@@ -63,8 +69,9 @@ def _row(run: pd.Series, settings: list[str]) -> Row:
 
 def _difference(same: pd.DataFrame, plain: pd.DataFrame) -> list[Row]:
     """Runs of one setting less those without an adversary of equal seeds and length, if there are enough."""
-    task, epochs, setting, metric = same[["task", "epochs", "setting", "metric"]].iloc[0]
-    plain = plain[plain["epochs"] == epochs].drop_duplicates("seed")
+    task, optimizer, epochs, setting, metric = same[[*SAME, "setting", "metric"]].iloc[0]
+    alike = (plain["epochs"] == epochs) & (plain["optimizer"] == optimizer)
+    plain = plain[alike].drop_duplicates("seed")
     pairs = same.drop_duplicates("seed").merge(plain, on="seed", suffixes=("", "_plain"))
     if len(pairs) < MIN_SEEDS or plain["task"].nunique() != 1:
         return []
@@ -74,7 +81,8 @@ def _difference(same: pd.DataFrame, plain: pd.DataFrame) -> list[Row]:
     change, low, high = (signed(value, DIGITS[metric]) for value in (mean, mean - half, mean + half))
     trained = float((pairs["train_value"] - pairs["train_value_plain"]).mean())
     texts = [f"{len(pairs)} seeds", f"{epochs:g}", *setting]
-    cells = [Cell(f"{task} − {plain['task'].iloc[0]}"), *(Cell(text, number=True) for text in texts)]
+    cells = [Cell(f"{task} − {plain['task'].iloc[0]}"), Cell(optimizer)]
+    cells += [Cell(text, number=True) for text in texts]
     cells.append(Cell(change, number=True, below=f"{low} to {high}"))
     cells.append(Cell("" if np.isnan(trained) else signed(trained, DIGITS[metric]), number=True))
     return [Row([*cells, *[Cell("", number=True)] * (len(MEASURES) - 1)], marked=True)]

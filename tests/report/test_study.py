@@ -6,7 +6,8 @@ import pytest
 
 from pose.report.study import study_blocks
 
-COLUMNS = "study,task,seed,epochs,weight,start,gamma,balance_rate,metric,value,train_value,E_real,E_fake,k"
+SETTINGS = "weight,start,gamma,balance_rate"
+COLUMNS = f"study,task,optimizer,seed,epochs,{SETTINGS},metric,value,train_value,E_real,E_fake,k"
 
 
 @pytest.fixture
@@ -25,10 +26,10 @@ def seeds(*changes, plain=70.0, metric="PCKh@0.5"):
     lines = []
     for seed, change in enumerate(changes, start=1):
         value = plain + 0.1 * seed
-        lines.append(f"seeds,hgpose,{seed},10,,,,,{metric},{value},{value + 2},,,")
+        lines.append(f"seeds,hgpose,muon,{seed},10,,,,,{metric},{value},{value + 2},,,")
         settings = "0.01,0.5,0.5,0.001"
         lines.append(
-            f"seeds,advpose,{seed},10,{settings},{metric},{value + change},{value + 3},1e-4,2e-3,0.02"
+            f"seeds,advpose,muon,{seed},10,{settings},{metric},{value + change},{value + 3},1e-4,2e-3,0.02"
         )
     return lines
 
@@ -38,14 +39,15 @@ def rows(block, *, marked):
 
 
 def test_each_run_is_a_row_of_the_table_of_its_study_and_metric(study):
-    other = "settings,advpose,1,4,1,0.5,0.5,0.001,PCKh@0.5,50,52,1e-4,1e-3,0.3"
+    other = "settings,advpose,muon,1,4,1,0.5,0.5,0.001,PCKh@0.5,50,52,1e-4,1e-3,0.3"
     first, second = study_blocks(study(*seeds(-0.5, 0.5), other))
     assert (first.title, second.title) == ("Study: seeds, PCKh@0.5", "Study: settings, PCKh@0.5")
-    assert first.table.columns[3:9] == ("weight", "start", "gamma", "balance_rate", "PCKh@0.5", "trained on")
+    assert first.table.columns[4:10] == ("weight", "start", "gamma", "balance_rate", "PCKh@0.5", "trained on")
     assert rows(first, marked=False)[2:] == [
-        ["hgpose", "2", "10", "", "", "", "", "70.2", "72.2", "", "", ""],
+        ["hgpose", "muon", "2", "10", "", "", "", "", "70.2", "72.2", "", "", ""],
         [
             "advpose",
+            "muon",
             "2",
             "10",
             "0.01",
@@ -76,10 +78,10 @@ def test_three_seeds_beside_the_plain_task_have_a_mean_difference_and_an_interva
 ):
     (block,) = study_blocks(study(*lines))
     (row,) = [row for row in block.table.rows if row.marked]
-    assert [cell.text for cell in row.cells[:3]] == ["advpose − hgpose", "3 seeds", "10"]
-    assert (row.cells[7].text, row.cells[7].below) == (change, interval)
+    assert [cell.text for cell in row.cells[:4]] == ["advpose − hgpose", "muon", "3 seeds", "10"]
+    assert (row.cells[8].text, row.cells[8].below) == (change, interval)
     assert len(row.cells) == len(block.table.columns)
-    assert row.cells[8].text.startswith("+1.0")  # on training samples
+    assert row.cells[9].text.startswith("+1.0")  # on training samples
 
 
 def test_fewer_seeds_or_other_lengths_have_no_interval(study):
@@ -88,6 +90,7 @@ def test_fewer_seeds_or_other_lengths_have_no_interval(study):
         lines[:4],  # two seeds
         lines[1:],  # one of three has no counterpart
         [*lines[1::2], *(line.replace(",10,", ",20,") for line in lines[::2])],  # trained longer
+        [*lines[1::2], *(line.replace("muon", "adamw") for line in lines[::2])],  # by another optimizer
         [*lines[2:], lines[0].replace("hgpose", "another")],  # of several plain tasks
     ):
         (block,) = study_blocks(study(*some))
@@ -98,7 +101,7 @@ def test_fewer_seeds_or_other_lengths_have_no_interval(study):
     ("columns", "line", "words"),
     [
         (COLUMNS, "", "no rows"),
-        ("study,task", "seeds,advpose", "no column metric, seed"),
+        ("study,task", "seeds,advpose", "no column optimizer, metric"),
         (COLUMNS, seeds(1)[0].replace("PCKh@0.5", "mAP"), "cannot be read as the table of a study"),
     ],
 )
@@ -111,8 +114,8 @@ def test_a_damaged_study_is_named_on_the_page(study, bare_root, params_of, page_
 
 def test_a_study_is_on_the_page_and_its_names_are_text(study, bare_root, params_of, page_of):
     assert "Study" not in page_of(bare_root, params_of("hgpose")).text
-    study("<b>,<u>adv,1,4,0.1,<i>,0.5,0.1,AP,0.1,0.1,1,1,0")
+    study("<b>,<u>adv,muon,1,4,0.1,<i>,0.5,0.1,AP,0.1,0.1,1,1,0")
     page = page_of(bare_root, params_of("hgpose"))
     assert not page.all("b") + page.all("u")
     assert "Study: <b>, AP" in page.text
-    assert "<u>adv 1 4 0.1 <i>" in page.text
+    assert "<u>adv muon 1 4 0.1 <i>" in page.text
