@@ -19,11 +19,13 @@ from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
+from pose.metrics.error_kinds import JITTER, error_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TEN = ("AP", "AP50", "AP75", "AP M", "AP L", "AR", "AR50", "AR75", "AR M", "AR L")  # in pycocotools' order
+RIGHT = 0.5  # a joint's similarity, its part of OKS, above which it is right
 
 
 @dataclass(frozen=True)
@@ -63,37 +65,60 @@ class CocoEvaluation:
         """Accuracy of each joint of the people who were found at OKS 0.5 or better.
 
         similarity: mean of exp(-d^2 / (2 area (2 sigma)^2)), the joint's part of OKS. right: percent of them
-        above 0.5. people: how many had the joint labelled.
+        above 0.5. jitter, inversion, swap, miss: the others by kind, in percent, see `error_kinds`. people:
+        how many had the joint labelled.
         """
         import pandas as pd
 
-        similarity_NK = np.concatenate([np.empty((0, len(self.skeleton))), *self.similarities()])
-        count_K = (~np.isnan(similarity_NK)).sum(axis=0)
+        joints = len(self.skeleton)
+        similarity_N3K = np.concatenate([np.empty((0, 3, joints)), *self._similarities()])
+        own_NK, twin_NK, other_NK = np.moveaxis(similarity_N3K, 1, 0)
+        count_K = (~np.isnan(own_NK)).sum(axis=0)
         total_K = np.maximum(count_K, 1)
-        mean_K = np.where(count_K, np.nansum(similarity_NK, axis=0) / total_K, np.nan)
-        right_K = np.where(count_K, 100 * (similarity_NK > 0.5).sum(axis=0) / total_K, np.nan)
-        columns = {"similarity": mean_K, "right": right_K, "people": count_K}
+        mean_K = np.where(count_K, np.nansum(own_NK, axis=0) / total_K, np.nan)
+        near_NK = own_NK > RIGHT ** (JITTER**2)  # the similarity falls with the square of the distance
+        kinds = error_kinds(own_NK <= RIGHT, near_NK, twin_NK > RIGHT, other_NK > RIGHT)
+        shares = {
+            name: np.where(count_K, 100 * is_NK.sum(axis=0) / total_K, np.nan)
+            for name, is_NK in ({"right": own_NK > RIGHT} | kinds).items()
+        }
+        columns = {"similarity": mean_K, **shares, "people": count_K}
         return pd.DataFrame({"joint": self.skeleton.joints, **columns})
 
     def similarities(self) -> list[np.ndarray]:
         """For each image (P, K) similarities of the people found in it, NaN for unlabelled joints."""
+        return [similarity_P3K[:, 0] for similarity_P3K in self._similarities()]
+
+    def _similarities(self) -> list[np.ndarray]:
+        """For each image (P, 3, K), of the people found in it: the similarity to their own joints, to these
+        joints' counterparts, and the highest to either of anybody else. NaN for unlabelled joints.
+        """
         truth, predictions = self.coco_eval.cocoGt, self.coco_eval.cocoDt
-        variance_K = (2 * self.skeleton.oks_sigmas) ** 2
+        variance_K, flip = (2 * self.skeleton.oks_sigmas) ** 2, self.skeleton.flip_index
         of_images = []
         for image in self.coco_eval.evalImgs[: len(self.coco_eval.params.imgIds)]:  # the first size: all
             matches = zip(image["dtIds"], image["dtMatches"][0], strict=True) if image else ()
+            true_PK3 = {one: _keypoints(truth.anns[one]) for one in (image["gtIds"] if image else ())}
             similarities = []
             for prediction_id, truth_id in matches:
                 person = truth.anns.get(int(truth_id))
                 if not person or person["ignore"]:
                     continue
-                true_K3 = np.reshape(person["keypoints"], (-1, 3))
-                found_K3 = np.reshape(predictions.anns[prediction_id]["keypoints"], (-1, 3))
-                square_K = np.square(true_K3[:, :2] - found_K3[:, :2]).sum(axis=1)
-                similarity_K = np.exp(-square_K / (2 * variance_K * (person["area"] + np.spacing(1))))
-                similarities.append(np.where(true_K3[:, 2] > 0, similarity_K, np.nan))
-            of_images.append(np.reshape(similarities, (-1, len(self.skeleton))))
+                found_K3 = _keypoints(predictions.anns[prediction_id])
+                others = [true_K3 for one, true_K3 in true_PK3.items() if one != person["id"]]
+                places_PK3 = np.stack([true_PK3[person["id"]], *others])
+                both_P2K3 = np.stack([places_PK3, places_PK3[:, flip]], axis=1)
+                square_P2K = np.square(both_P2K3[..., :2] - found_K3[:, :2]).sum(axis=-1)
+                scale_K = 2 * variance_K * (person["area"] + np.spacing(1))
+                similarity_P2K = np.where(both_P2K3[..., 2] > 0, np.exp(-square_P2K / scale_K), np.nan)
+                other_K = np.fmax.reduce(similarity_P2K[1:], axis=(0, 1), initial=np.nan)
+                similarities.append([*similarity_P2K[0], other_K])
+            of_images.append(np.reshape(similarities, (-1, 3, len(self.skeleton))))
         return of_images
+
+
+def _keypoints(annotation: dict[str, Any]) -> np.ndarray:
+    return np.reshape(annotation["keypoints"], (-1, 3))
 
 
 class CocoTruth:

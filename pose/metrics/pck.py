@@ -14,6 +14,7 @@ import numpy as np
 
 from pose.data.person_set import PERSON_HEIGHT, PersonSet
 from pose.keypoints.skeleton import Skeleton
+from pose.metrics.error_kinds import JITTER, error_kinds
 
 if TYPE_CHECKING:  # imported where tables are made: training does without pandas, which takes long to import
     import pandas as pd
@@ -191,13 +192,22 @@ def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFra
     """One row a joint: its group, PCKh and PCK in percent, and over how many people.
 
     "sides ignored" is PCKh@0.5 if a joint may also be where its left or right counterpart is: the difference
-    is confusion of sides. Columns for which nobody could be compared are absent.
+    is confusion of sides. jitter, inversion, miss: the wrong ones by kind (see `error_kinds`), in percent,
+    at PCKh@0.5 if anyone has a head size, else at PCK@0.2. Columns for which nobody could be compared are
+    absent.
     """
     import pandas as pd
 
     head_NK, length_NK = truth.head_distance(predicted_NK2), truth.distance(predicted_NK2)
     flip = truth.skeleton.flip_index
     twin_NK2, twin_labelled_NK = truth.joint_NK2[:, flip], truth.labelled_NK[:, flip]
+
+    def kinds(distance_NK: np.ndarray, threshold: float, unit_N: np.ndarray) -> dict[str, np.ndarray]:
+        twin_NK = normalised_distance(predicted_NK2, twin_NK2, twin_labelled_NK, unit_N)
+        near_NK = distance_NK <= JITTER * threshold
+        found = error_kinds(distance_NK > threshold, near_NK, twin_NK <= threshold)
+        return {kind: _percent(is_NK.sum(axis=0), _counted(distance_NK)) for kind, is_NK in found.items()}
+
     twin_NK = normalised_distance(predicted_NK2, twin_NK2, twin_labelled_NK, truth.head_size_N)
     either_NK = np.where(np.isnan(head_NK), np.nan, np.fmin(head_NK, twin_NK))
     group = {joint: name for name, joints in truth.skeleton.groups.items() for joint in joints}
@@ -209,10 +219,14 @@ def per_joint_table(predicted_NK2: np.ndarray, truth: PersonTruth) -> pd.DataFra
             "sides ignored": joint_accuracy(either_NK, PCKH),
             "PCKh@0.1": joint_accuracy(head_NK, PCKH_FINE),
             "AUC": joint_area(head_NK),
+            **kinds(head_NK, PCKH, truth.head_size_N),
             "PCKh people": _counted(head_NK),
         }
     if _counted(length_NK).any():
-        table |= {"PCK@0.2": joint_accuracy(length_NK, PCK), "PCK people": _counted(length_NK)}
+        table["PCK@0.2"] = joint_accuracy(length_NK, PCK)
+        if "miss" not in table:
+            table |= kinds(length_NK, PCK, truth.length_N)
+        table["PCK people"] = _counted(length_NK)
     return pd.DataFrame(table)
 
 

@@ -23,6 +23,10 @@ from pose.tasks.base import ProblemData
 Result = TypeVar("Result")
 
 JPEG_QUALITY = 85
+KINDS = (  # of errors, see `pose.metrics.error_kinds`
+    "The wrong ones by kind, in percent. Jitter: within twice the distance that is right. Inversion: where "
+    "the person's left or right counterpart is."
+)
 
 
 @dataclass(frozen=True)

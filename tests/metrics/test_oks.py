@@ -166,6 +166,24 @@ def test_similarity_of_a_joint_is_its_part_of_oks_over_those_who_have_it(tmp_pat
     assert table.loc["left_ankle", ["similarity", "right"]].tolist() == pytest.approx([1, 100], abs=1e-3)
 
 
+def test_wrong_joints_are_of_one_kind_each(tmp_path: Path):
+    one, other = annotated(1), annotated(2, at=(300, 30))
+    moved_K2 = joints(one)
+    knee, ankle = COCO.index("left_knee"), COCO.index("right_ankle")
+    right = np.sqrt(one["area"] * np.log(2) * 2) * 2 * COCO.sigmas[knee]  # px, where the similarity is 0.5
+    moved_K2[knee, 0] += 1.95 * right
+    moved_K2[COCO.index("right_knee"), 1] += 2.05 * right
+    moved_K2[COCO.index("left_wrist")] = joints(one)[COCO.index("right_wrist")]
+    moved_K2[ankle] = joints(other)[COCO.index("left_ankle")]
+    table = evaluated(tmp_path, [one, other], found(moved_K2, joints(other))).joints().set_index("joint")
+    kinds = table[["jitter", "inversion", "swap", "miss"]]
+    assert kinds.loc["left_knee"].tolist() == [50, 0, 0, 0]  # of two people
+    assert kinds.loc["right_knee"].tolist() == [0, 0, 0, 50]
+    assert kinds.loc["left_wrist"].tolist() == [0, 50, 0, 0]
+    assert kinds.loc["right_ankle"].tolist() == [0, 0, 50, 0]
+    assert (table["right"] + kinds.sum(axis=1) == 100).all()
+
+
 def test_joints_of_people_who_were_not_found_do_not_count(tmp_path: Path):
     one, other = annotated(1), annotated(2, at=(300, 30))
     lost_K2 = joints(other)

@@ -192,6 +192,21 @@ def test_the_joint_table_tells_confused_sides_from_lost_joints():
     assert [name for name in lsp if "PCK" in name] == ["PCK@0.2", "PCK people"]
 
 
+@pytest.mark.parametrize(("unit", "limit"), [({}, 0.5), ({"head": np.nan, "length": 10}, 0.2)])
+def test_wrong_joints_are_of_one_kind_each(unit: dict[str, float], limit: float):
+    true = people(10)
+    given = truth(true, **unit)
+    limit *= (given.length_N if unit else given.head_size_N)[0]
+    predicted = true.copy()
+    predicted[0, R_WRIST] += (1.9 * limit, 0)
+    predicted[1, R_WRIST] += (0, 2.1 * limit)
+    predicted[2, R_WRIST] = true[2, MPII.index("l_wrist")]
+    predicted[3, R_WRIST] = np.nan
+    row = per_joint_table(predicted, given).set_index("joint").loc["r_wrist"]
+    assert row["PCK@0.2" if unit else "PCKh@0.5"] == 60.0
+    assert row[["jitter", "inversion", "miss"]].tolist() == [10.0, 10.0, 20.0]
+
+
 def test_arrays_of_another_shape_are_refused():
     zeros, truth_of_lsp = np.zeros((3, 16, 2)), np.zeros(3, bool)
     given = PersonTruth(zeros, everything(3), np.ones(3), truth_of_lsp, MPII)

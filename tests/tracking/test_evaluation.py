@@ -71,7 +71,8 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     assert list(precision.columns) == ["recall", "OKS 0.5", "OKS 0.75", "mean"]
     assert precision["recall"].tolist() == pytest.approx(np.linspace(0, 1, 101))
     joints = pd.read_csv(tmp_path / "metrics/plots/hgpose-ae/joints.csv")
-    assert list(joints.columns) == ["joint", "similarity", "right", "people"]
+    kinds = ["jitter", "inversion", "swap", "miss"]
+    assert list(joints.columns) == ["joint", "similarity", "right", *kinds, "people"]
     assert joints["joint"].tolist() == list(COCO.joints)
     results = json.loads((tmp_path / "predictions/hgpose-ae.json").read_text())
     assert {result["image_id"] for result in results} <= set(images.id_I[rows].tolist())
