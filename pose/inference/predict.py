@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from pose.data.results import write_results
 from pose.inference.draw import draw_people
-from pose.inference.predictor import Predictor
+from pose.inference.predictor import BATCH, Predictor
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
 from pose.io.images import read_image, write_image
@@ -24,7 +28,10 @@ from pose.tasks.base import Box
 
 IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
+THREADS = 2  # that read, draw and write
+
 Finder = Callable[[list[np.ndarray]], list[People]]
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -48,26 +55,34 @@ def predict(
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
     target_of = plan(sources, out)
     remove_stale_temp_files(out)
-    predictions: list[ImageResult] = []
-    done, errors = list[Path](), list[str]()
+    predictions, errors = dict[Path, list[ImageResult]](), dict[Path, str]()
 
     def find(images: list[np.ndarray]) -> list[People]:
         return predictor.predict(images, [box] * len(images), min_score=min_score)
 
     hidden = None if len(target_of) > 1 else True  # None: where there is no terminal
-    for source, target in tqdm(target_of.items(), desc=predictor.task, unit="file", disable=hidden):
-        run = _predict_video if source.suffix.lower() in VIDEO_SUFFIXES else _predict_image
-        try:
-            predictions += run(source, target, find, predictor.skeleton)
-            done.append(source)
-        except UserError as error:
-            errors.append(str(error))
-            log.error("%s", error)
+    videos = [source for source in target_of if source.suffix.lower() in VIDEO_SUFFIXES]
+    images = [source for source in target_of if source not in videos]
+    skeleton = predictor.skeleton
+    found = chain(
+        _predict_images(images, target_of, find, skeleton),
+        (
+            _attempt(video, partial(_predict_video, video, target_of[video], find, skeleton))
+            for video in videos
+        ),
+    )
+    progress: dict[str, Any] = {"total": len(target_of), "desc": predictor.task, "unit": "file"}
+    for source, result in tqdm(found, **progress, disable=hidden):
+        if isinstance(result, UserError):
+            errors[source] = str(result)
+            log.error("%s", result)
+        else:
+            predictions[source] = result
     if predictions:
-        skeleton = predictor.skeleton
-        results = Results(predictions, skeleton, len(skeleton), task=predictor.task)
+        in_order = [one for source in target_of for one in predictions.get(source, ())]
+        results = Results(in_order, skeleton, len(skeleton), task=predictor.task)
         write_results(out / f"joints.{format}", results, format)
-    return sorted(done), errors
+    return sorted(predictions), [errors[source] for source in target_of if source in errors]
 
 
 def plan(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
@@ -113,9 +128,49 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _predict_image(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[ImageResult]:
-    image_HW3 = read_image(source, upright=True)
-    [people] = find([image_HW3])
+def _predict_images(
+    sources: Sequence[Path], target_of: Mapping[Path, Path], find: Finder, skeleton: Skeleton
+) -> Iterator[tuple[Path, list[ImageResult] | UserError]]:
+    """The result of each image: while some go through the network, others are read, drawn and written."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        reading = _read_ahead(sources, threads)
+        drawing: list[tuple[Path, Future[list[ImageResult]]]] = []
+        while batch := list(islice(reading, BATCH)):
+            images = {source: image for source, image in batch if isinstance(image, np.ndarray)}
+            yield from ((source, error) for source, error in batch if isinstance(error, UserError))
+            people = find([*images.values()])
+            yield from (_attempt(source, future.result) for source, future in drawing)
+            drawing = [
+                (source, threads.submit(_draw, source, target_of[source], image_HW3, one, skeleton))
+                for (source, image_HW3), one in zip(images.items(), people, strict=True)
+            ]
+        yield from (_attempt(source, future.result) for source, future in drawing)
+
+
+def _read_ahead(
+    sources: Iterable[Path], threads: ThreadPoolExecutor
+) -> Iterator[tuple[Path, np.ndarray | UserError]]:
+    """The images in their order, up to two batches of them read in advance."""
+    sources, reading = iter(sources), deque[tuple[Path, Future[np.ndarray]]]()
+    while True:
+        for source in islice(sources, 2 * BATCH - len(reading)):
+            reading.append((source, threads.submit(read_image, source, upright=True)))
+        if not reading:
+            return
+        source, future = reading.popleft()
+        yield _attempt(source, future.result)
+
+
+def _attempt(source: Path, result: Callable[[], Result]) -> tuple[Path, Result | UserError]:
+    try:
+        return source, result()
+    except UserError as error:
+        return source, error
+
+
+def _draw(
+    source: Path, target: Path, image_HW3: np.ndarray, people: People, skeleton: Skeleton
+) -> list[ImageResult]:
     write_image(target, draw_people(image_HW3, people, skeleton))
     height, width = image_HW3.shape[:2]
     return [ImageResult(people, str(source), width=width, height=height)]
