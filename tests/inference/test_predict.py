@@ -16,7 +16,7 @@ from helpers import COCO, MPII, write_active_weights, write_initial_weights
 from pose.cli import run
 from pose.data.single_samples import person_affine
 from pose.inference.predict import predict as predict_files
-from pose.inference.predictor import Predictor
+from pose.inference.predictor import BATCH, Predictor
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
@@ -200,6 +200,25 @@ def test_what_cannot_be_read_or_written_is_named_and_the_others_are_done(weights
     assert "wide.webp: an image of 20000 x 1 px cannot be written as .webp" in wide
     assert [path.name for path in done] == ["a.jpg", "b.png", "clip.avi"]
     assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
+
+
+def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other(weights, tmp_path):
+    count, damaged = 2 * BATCH + 3, BATCH + 1
+    folder, out = tmp_path / "many", tmp_path / "out"
+    images = [np.roll(NOISE_HW3, 3 * number, axis=0) for number in range(count)]
+    for number, image_HW3 in enumerate(images):
+        write_image(folder / f"{number:02d}.png", image_HW3)
+    (folder / f"{damaged:02d}.png").write_bytes(b"\x89PNG")
+    predictor = Predictor.load(weights)
+    done, [error] = predict_files([folder], predictor=predictor, out=out)
+    assert f"{damaged:02d}.png" in error
+    left = [number for number in range(count) if number != damaged]
+    assert [path.name for path in done] == [f"{number:02d}.png" for number in left]
+    written = json.loads((out / "joints.json").read_text())["images"]
+    assert [Path(image["file"]).name for image in written] == [path.name for path in done]
+    for number, image in zip(left, written, strict=True):
+        [people] = predictor.predict([images[number]])
+        np.testing.assert_allclose(places(image["people"]), people.joint_PK2, atol=0.01)
 
 
 def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, capsys):
