@@ -1,8 +1,9 @@
-"""Published weights of other projects: `pose import-weights`, `pose export-weights`."""
+"""Weights from and for elsewhere: `pose import-weights`, `pose export-weights`, `pose export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pose.cli.command import Commands, add_command
 
@@ -25,6 +26,15 @@ def add(commands: Commands) -> None:
     arg("--kind", required=True, help=f"whose names: {kinds}")
     arg("--out", type=Path, required=True, help="the file to write")
 
+    more = (
+        "Normalisation and activation are inside, joints and thresholds beside; any number of images at once."
+        " The file is compared with PyTorch's output before it gets its name."
+    )
+    arg = add_command(commands, "export", _export_network, "write a network for other runtimes", more)
+    arg("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
+    arg("--to", choices=["onnx", "torch"], default="onnx", help="ONNX, or torch.export (default: onnx)")
+    arg("--out", type=Path, help="the file to write (default: beside the weights, .onnx or .pt2)")
+
 
 def _import(source: Path, out: Path, kind: str | None, task: str | None) -> None:
     from pose.models.published import import_file
@@ -39,3 +49,9 @@ def _export(weights: Path, kind: str, out: Path) -> None:
 
     export_file(weights, out, kind)
     print(f"{out}: named as in {kind}")
+
+
+def _export_network(weights: Path, to: Literal["onnx", "torch"], out: Path | None) -> None:
+    from pose.inference.export import export
+
+    print(f"{export(weights, to, out)}: equal to the network of {weights}")

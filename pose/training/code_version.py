@@ -19,8 +19,8 @@ FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tas
 EXCLUDED_MODULES = (
     *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/results/"),
     *("data/synthetic/", "data/threads.py", "metrics/scoring/"),
-    *("inference/draw.py", "inference/evaluate.py", "inference/predict.py", "inference/predictor.py"),
-    "inference/refine.py",
+    *("inference/draw.py", "inference/evaluate.py", "inference/export.py", "inference/predict.py"),
+    *("inference/predictor.py", "inference/refine.py"),
     *(
         "io/command.py",
         "io/dvc_stage.py",

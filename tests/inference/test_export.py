@@ -1,0 +1,127 @@
+"""`pose export`: ONNX and torch.export files that give PyTorch's outputs, and say how they are used."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from helpers import MPII, with_values, write_active_weights, write_given_weights
+
+from pose.cli import run
+from pose.inference.export import ExportedNetwork, export
+from pose.inference.predictor import Predictor
+from pose.io.errors import UserError
+from pose.keypoints.heatmap import peak_positions
+from pose.models.weights import load_weights
+from pose.params import Params
+from pose.tasks.task import load_model
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "two stacks": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 4, 8]},
+    "strided stem": {"kind": "hourglass", "stacks": 1, "modules": 1, "features": 8, "stem": [4, 8]},
+    "ae": {"kind": "ae", "stacks": 2, "features": 8, "increase": 4, "outputs": 20, "stem": [4, 4, 8]},
+    "simple_baseline": {"kind": "simple_baseline", "stem": 4, "widths": [8, 8], "blocks": 1, "upsampled": 8},
+}
+
+
+def module_of(weights: Path) -> ExportedNetwork:
+    model = load_model(load_weights(weights), str(weights), torch.device("cpu"))
+    return ExportedNetwork(model).eval()
+
+
+@pytest.fixture(scope="session")
+def multi(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_active_weights(params, tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+def test_onnx_of_every_network_gives_what_pytorch_gives(
+    params: Params, tmp_path: Path, network: dict[str, Any]
+):
+    """Of weights that subtract a mean colour."""
+    params = with_values(params, {"tasks.hgpose.network": network})
+    mean = (0.4, 0.3, 0.2)
+    weights = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints, mean=mean)
+    path, module = export(weights, "onnx"), module_of(weights)
+    assert path == weights.with_suffix(".onnx")
+    session = onnxruntime.InferenceSession(path)
+    assert [one.name for one in session.get_outputs()] == ["heatmap"]
+    side = module.problem.params.input_size
+    for batch in (1, 3):
+        image_B3HW = np.random.default_rng(batch).random((batch, 3, side, side), dtype=np.float32)
+        [found] = session.run(None, {"image": image_B3HW})
+        [expected] = module(torch.from_numpy(image_B3HW))
+        np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-4)
+        assert np.ptp(found) > 0.001
+
+
+def test_both_formats_tell_people_apart_and_hold_a_description(multi: Path, tmp_path: Path):
+    module, side = module_of(multi), module_of(multi).problem.params.input_size
+    image_B3HW = torch.rand(4, 3, side, side)
+    heatmap, tag = (one.detach() for one in module(image_B3HW))
+    onnx_path, torch_path = (export(multi, to, tmp_path / f"net.{to}") for to in ("onnx", "torch"))
+    session = onnxruntime.InferenceSession(onnx_path)
+    extra = {"pose.json": ""}
+    program = torch.export.load(io.BytesIO(torch_path.read_bytes()), extra_files=extra).module()
+    for found in (session.run(None, {"image": image_B3HW.numpy()}), program(image_B3HW)):
+        np.testing.assert_allclose(found[0], heatmap, atol=1e-4)
+        np.testing.assert_allclose(found[1], tag, atol=1e-3)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["pose"])
+    assert described == json.loads(extra["pose.json"])
+    assert described["outputs"] == ["heatmap", "tag"]
+    assert described["skeleton"]["joints"][0] == "nose"
+    assert described["inference"]["thresholds"]["group_by"] == "tags"
+
+
+def test_the_description_is_enough_to_find_joints_without_the_network(params: Params, tmp_path: Path):
+    """As docs/howto/export.md does it."""
+    weights = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints)
+    path = export(weights, "onnx")
+    session = onnxruntime.InferenceSession(path)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["pose"])
+    side = described["inference"]["input_size"]
+    image_HW3 = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    [people] = Predictor.load(weights, flip=False).predict([image_HW3])
+    [[heatmap_Khw]] = session.run(
+        None, {"image": image_HW3.transpose(2, 0, 1)[None].astype(np.float32) / 255}
+    )
+    joints, cells = len(heatmap_Khw), heatmap_Khw.shape[-1]
+    cell_K = heatmap_Khw.reshape(joints, -1).argmax(axis=1)
+    peak_K2 = peak_positions(heatmap_Khw, np.arange(joints), cell_K, target=described["inference"]["target"])
+    joint_K2 = (peak_K2 + 0.5) * described["stride"] - 0.5
+    assert cells * described["stride"] == side
+    np.testing.assert_allclose(joint_K2, people.joint_PK2[0], atol=0.5)
+
+
+def test_the_command_says_what_it_wrote(multi: Path, tmp_path: Path, capsys):
+    run(["export", str(multi), "--to", "torch", "--out", str(tmp_path / "net.pt2")])
+    assert f"{tmp_path / 'net.pt2'}: equal to the network of {multi}" in capsys.readouterr().out
+
+
+def test_a_file_that_differs_is_not_kept(multi: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("pose.inference.export.TOLERANCE", -1.0)
+    with pytest.raises(
+        UserError, match=r"net\.onnx: found heatmap of 1 images that differ by .* from PyTorch's"
+    ):
+        export(multi, "onnx", tmp_path / "net.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_is_missing_is_named(multi: Path, tmp_path: Path, monkeypatch):
+    found = builtins.__import__
+
+    def without_onnxscript(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "onnxscript":
+            raise ModuleNotFoundError(name)
+        return found(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_onnxscript)
+    with pytest.raises(UserError, match="onnxscript: not installed, expected it to export"):
+        export(multi, "onnx", tmp_path / "net.onnx")
