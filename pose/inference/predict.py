@@ -79,8 +79,8 @@ def predict(
         else:
             predictions[source] = result
     if predictions:
-        in_order = [one for source in target_of for one in predictions.get(source, ())]
-        results = Results(in_order, skeleton, len(skeleton), task=predictor.task)
+        rows = [one for source in target_of for one in predictions.get(source, ())]
+        results = Results(rows, skeleton, len(skeleton), task=predictor.task)
         write_results(out / f"joints.{format}", results, format)
     return sorted(predictions), [errors[source] for source in target_of if source in errors]
 

@@ -73,7 +73,7 @@ def test_only_values_change_and_comments_keep_their_place(params):
     [
         ("lr: 2.50e-4", "lr: 2.50e-4"),
         ("single: {augment: {colour: 0.25}}", "    colour: 0.25"),
-        ("multi: {thresholds: {tune: false}}", "  thresholds: {tune: false, detection: 0.3, tag: 1.0"),
+        ("multi: {thresholds: {tune: false}}", "  thresholds: {tune: false, group_by: tags, detection: 0.3"),
         ("evaluate: {scales: [1.0, 2.0]}", "  scales: [1.0, 2.0]"),
     ],
 )
