@@ -88,9 +88,11 @@ def group(
     score_P, cell_PK, mean_TP = score_P[by_score], cell_PK[by_score], mean_TP[:, by_score]
     if params.refine:
         joint_M, person_M = np.nonzero(cell_PK.T < 0)
-        cell_M = _best_cell(heatmap_Kc, tag_TKc, joint_M, mean_TP[:, person_M], params.detection_threshold)
+        mean_TM = mean_TP[:, person_M]
+        cell_M = _best_cell(heatmap_Kc, tag_TKc, joint_M, mean_TM, params.detection_threshold)
         if params.target == "subcell":  # not as published
-            cell_M = _summit(heatmap_Khw, joint_M, cell_M)
+            place = {"width": w, "threshold": threshold}
+            cell_M = _summit(heatmap_Kc, tag_TKc, joint_M, cell_M, mean_TM, **place)
         cell_PK[person_M, joint_M] = np.where(heatmap_Kc[joint_M, cell_M] > 0, cell_M, -1)
 
     person_N, joint_N = np.nonzero(cell_PK >= 0)
@@ -223,16 +225,29 @@ def _best_cell(
     return cell_M
 
 
-def _summit(heatmap_Khw: np.ndarray, joint_M: np.ndarray, cell_M: np.ndarray) -> np.ndarray:
-    """(M,) the highest cell of the 3 x 3 around each: beside a summit, tags may fit a little better."""
-    h, w = heatmap_Khw.shape[1:]
+def _summit(
+    heatmap_Kc: np.ndarray,
+    tag_TKc: np.ndarray,
+    joint_M: np.ndarray,
+    cell_M: np.ndarray,
+    mean_TM: np.ndarray,
+    *,
+    width: int,
+    threshold: float,
+) -> np.ndarray:
+    """(M,) the highest cell of the 3 x 3 around each whose tag is the person's, as far as `threshold` tells.
+
+    Beside a summit tags may fit a little better. A summit of another tag is somebody else's joint.
+    """
+    height = heatmap_Kc.shape[1] // width
     y_9, x_9 = (offset_33.ravel() for offset_33 in np.indices((3, 3)) - 1)
-    y_M9 = (cell_M // w)[:, None] + y_9
-    x_M9 = (cell_M % w)[:, None] + x_9
-    inside_M9 = (y_M9 >= 0) & (y_M9 < h) & (x_M9 >= 0) & (x_M9 < w)
-    near_M9 = y_M9.clip(0, h - 1) * w + x_M9.clip(0, w - 1)
-    value_M9 = heatmap_Khw.reshape(len(heatmap_Khw), -1)[joint_M[:, None], near_M9]
-    highest_M = np.where(inside_M9, value_M9, -np.inf).argmax(axis=1)
+    y_M9, x_M9 = (cell_M // width)[:, None] + y_9, (cell_M % width)[:, None] + x_9
+    inside_M9 = (y_M9 >= 0) & (y_M9 < height) & (x_M9 >= 0) & (x_M9 < width)
+    near_M9 = y_M9.clip(0, height - 1) * width + x_M9.clip(0, width - 1)
+    difference_TM9 = tag_TKc[:, joint_M[:, None], near_M9] - mean_TM[:, :, None]
+    theirs_M9 = inside_M9 & (np.sqrt(np.square(difference_TM9).mean(axis=0)) < threshold)
+    theirs_M9[:, len(y_9) // 2] = True  # the cell itself
+    highest_M = np.where(theirs_M9, heatmap_Kc[joint_M[:, None], near_M9], -np.inf).argmax(axis=1)
     return near_M9[np.arange(len(cell_M)), highest_M]
 
 
