@@ -242,12 +242,18 @@ def test_refinement_takes_the_weak_peak_of_the_persons_own_tag():
     assert np.isnan(bare.joint_PK2[1, 2]).all()
 
 
-def test_a_joint_is_filled_in_from_the_summit_even_if_tags_fit_better_beside_it():
-    """The corner of the map, whose neighbours beyond the border do not count."""
-    dot = {(1, 1, 1): (0.9, 0), (2, 0, 8): (0.08, 0.6), (2, 1, 7): (0.05, 0.4), (2, 1, 6): (0.06, 0.6)}
-    for target, place in (("floor", [7, 1]), ("subcell", [8, 0])):
-        found = group(*dots(dot), GroupingParams(target=target), skeleton=FOUR)
-        assert np.rint(found.joint_PK2[0, 2]).tolist() == place
+@pytest.mark.parametrize(
+    ("target", "tag", "place"),
+    [("subcell", 0.6, [8, 0]), ("subcell", 5.0, [7, 1]), ("floor", 0.6, [7, 1])],
+    ids=["the person's own summit", "somebody else's", "as published"],
+)
+def test_a_joint_is_filled_in_from_the_summit_if_its_tag_is_the_persons(
+    target: str, tag: float, place: list[int]
+):
+    """In the corner of the map, whose neighbours beyond the border do not count."""
+    dot = {(1, 1, 1): (0.9, 0), (2, 0, 8): (0.08, tag), (2, 1, 7): (0.05, 0.4), (2, 1, 6): (0.01, 0.6)}
+    found = group(*dots(dot), GroupingParams(target=target), skeleton=FOUR)
+    assert np.rint(found.joint_PK2[0, 2]).tolist() == place
 
 
 def test_more_than_one_counts_as_one_and_makes_no_plateau():
