@@ -130,11 +130,18 @@ class _Watchdog:
             threading.Thread(target=self._run, name="loader watchdog", daemon=True).start()
 
     def next(self, batches: Iterator[Any]) -> Any:
-        """The next batch, or END."""
+        """The next batch, or END. RuntimeError if a worker died as it handed one over."""
         self._waits += 1
         self._is_waiting = True
         try:
             return next(batches, END)
+        except (ConnectionError, EOFError, queue.Empty) as error:
+            if "in DataLoader worker process" in str(error):  # the data set raised this in a worker
+                raise
+            # Here, not further up: torch's signal handler is about to raise an error that says more, and
+            # while this one was on its way it could do so within `raise_on_dead_worker`'s own end.
+            time.sleep(SIGNAL_SECONDS)
+            raise RuntimeError(f"DataLoader worker (pid unknown) is gone: {error!r}") from None
         finally:
             self._is_waiting = False
 
@@ -162,13 +169,7 @@ def raise_on_dead_worker() -> Iterator[None]:
     main thread, wherever that is.
     """
     try:
-        try:
-            yield
-        except (ConnectionError, EOFError, queue.Empty) as error:  # a worker died as it handed over a batch
-            if "in DataLoader worker process" in str(error):  # no: the data set raised this in a worker
-                raise
-            time.sleep(SIGNAL_SECONDS)  # in which the signal handler raises its error, which says more
-            raise RuntimeError(f"DataLoader worker (pid unknown) is gone: {error!r}") from None
+        yield
     except RuntimeError as error:
         died = re.search(r"(DataLoader worker \(pid|DataLoader timed out|Pin memory thread).*", str(error))
         if not died:

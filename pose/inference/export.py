@@ -46,22 +46,21 @@ class ExportedNetwork(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.net, self.problem = model.net, model.problem
+        self.maps = {"heatmap": self.problem.heatmaps}
+        if isinstance(self.problem, MultiPerson):
+            self.maps["tag"] = self.problem.tags
         self.register_buffer("mean", torch.tensor(model.mean)[:, None, None])
         self.requires_grad_(False)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the outputs."""
-        return ("heatmap", "tag") if isinstance(self.problem, MultiPerson) else ("heatmap",)
+        return tuple(self.maps)
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
         """The outputs, in the order of `names`."""
         output_BSChw = self.net(image_B3HW - self.mean)
-        heatmap_BKhw = self.problem.heatmaps(output_BSChw)
-        if not isinstance(self.problem, MultiPerson):
-            return (heatmap_BKhw,)
-        joints = len(self.problem.skeleton)
-        return heatmap_BKhw, self.problem.params.tag_gain * output_BSChw[:, -1, joints : 2 * joints]
+        return tuple(read(output_BSChw) for read in self.maps.values())
 
 
 def export(source: Path, format: Format, out: Path | None = None) -> Path:

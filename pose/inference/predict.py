@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pose.data.results import write_results
 from pose.inference.draw import draw_people
-from pose.inference.predictor import BATCH, Predictor
+from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
 from pose.io.images import read_image, write_image
@@ -28,6 +28,8 @@ from pose.tasks.base import Box
 
 IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
+BATCH = 8  # images at once through the network
+AHEAD = 4  # more are read meanwhile: with those being drawn 20 in memory, 1.4 GB of 24-megapixel photographs
 THREADS = 2  # that read, draw and write
 
 Finder = Callable[[list[np.ndarray]], list[People]]
@@ -150,10 +152,10 @@ def _predict_images(
 def _read_ahead(
     sources: Iterable[Path], threads: ThreadPoolExecutor
 ) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-    """The images in their order, up to two batches of them read in advance."""
+    """The images in their order, AHEAD of them read in advance."""
     sources, reading = iter(sources), deque[tuple[Path, Future[np.ndarray]]]()
     while True:
-        for source in islice(sources, 2 * BATCH - len(reading)):
+        for source in islice(sources, AHEAD - len(reading)):
             reading.append((source, threads.submit(read_image, source, upright=True)))
         if not reading:
             return

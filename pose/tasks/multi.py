@@ -87,6 +87,10 @@ class MultiPerson(Problem):
     def heatmaps(self, output_BSChw: Tensor) -> Tensor:
         return self.loss.activate(output_BSChw[:, -1, : len(self.skeleton)])
 
+    def tags(self, output_BSChw: Tensor) -> Tensor:
+        """The last stack's tags, BKhw."""
+        return self._split(output_BSChw)[1][:, -1]
+
     def adversarial_inputs(self, output_BSChw: Tensor, targets: MultiTargets) -> tuple[Tensor, Tensor]:
         mask_B1hw = targets.mask_Bhw[:, None]
         return mask_B1hw * targets.heatmap_BKhw, mask_B1hw * self.heatmaps(output_BSChw)
@@ -106,7 +110,7 @@ class MultiPerson(Problem):
         for output in outputs:
             heatmap_BKhw = output.upright(self.heatmaps(output.output_BSChw).float(), self.skeleton)
             if heatmap_BKhw.shape[-2:] == size:
-                tag_BKhw = self._split(output.output_BSChw)[1][:, -1].float()
+                tag_BKhw = self.tags(output.output_BSChw).float()
                 tags.append(output.upright(tag_BKhw, self.skeleton))
             else:
                 heatmap_BKhw = F.interpolate(heatmap_BKhw, size=size, mode="bilinear", align_corners=False)

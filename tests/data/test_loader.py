@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,13 +107,25 @@ REPORTS = {  # of torch, and how the line begins
 }
 
 
+def failing(error: Exception) -> Loader:
+    """A loader in whose workers' place something raises this."""
+
+    def batches() -> Iterator[object]:
+        raise error
+        yield
+
+    loader = Loader(Tensors(), [[(0, 1)]], workers=0)
+    loader._loader = batches()  # type: ignore[assignment]
+    return loader
+
+
 @pytest.mark.parametrize(("error", "line"), REPORTS.items())
 def test_a_dead_worker_is_one_line_however_torch_reports_it(
     monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
 ) -> None:
     monkeypatch.setattr(loader_module, "SIGNAL_SECONDS", 0.0)
     with pytest.raises(UserError, match=f"^{line}.*: {DEAD}"), raise_on_dead_worker():
-        raise error
+        list(failing(error))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +134,25 @@ def test_a_dead_worker_is_one_line_however_torch_reports_it(
 )
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, raise_on_dead_worker():
-        raise error
+        list(failing(error))
     assert caught.value is error
+
+
+def test_what_the_signal_handler_says_a_moment_later_is_what_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The wait that it interrupts is the loader's, so that the whole context is still around it."""
+
+    def handler(_: float) -> None:
+        assert any(frame.name == "next" for frame in traceback.extract_stack())
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(loader_module.time, "sleep", handler)
+    with (
+        pytest.raises(UserError, match=r"^DataLoader worker \(pid 7\) is killed"),
+        raise_on_dead_worker(),
+    ):
+        list(failing(ConnectionResetError(104, "Connection reset by peer")))
 
 
 def kill_a_worker(after: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +115,6 @@ def test_a_file_that_differs_is_not_kept(multi: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_package_that_is_missing_is_named(multi: Path, tmp_path: Path, monkeypatch):
-    found = builtins.__import__
-
-    def without_onnxscript(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name == "onnxscript":
-            raise ModuleNotFoundError(name)
-        return found(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_onnxscript)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UserError, match="onnxscript: not installed, expected it to export"):
         export(multi, "onnx", tmp_path / "net.onnx")

@@ -15,8 +15,9 @@ from helpers import COCO, MPII, write_active_weights, write_initial_weights
 
 from pose.cli import run
 from pose.data.single_samples import person_affine
+from pose.inference.predict import BATCH
 from pose.inference.predict import predict as predict_files
-from pose.inference.predictor import BATCH, Predictor
+from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader

@@ -75,11 +75,14 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 # What is lost: two people's same joint in one cell, which has one tag, and in adjacent cells, where one
 # summit hides the other. The smaller the maps, the more of each.
-@pytest.mark.parametrize(("size", "sigma"), [(192, 0.75), (192, 1.5), (512, 2.0)])
+@pytest.mark.parametrize(
+    ("size", "sigma", "ap"), [(64, 1.0, 0.975), (192, 0.75, 0.985), (192, 1.5, 0.985), (512, 2.0, 0.985)]
+)
 def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
-    synthetic: ImageSet, size: int, sigma: float
+    synthetic: ImageSet, size: int, sigma: float, ap: float
 ) -> None:
-    assert perfect_ap(synthetic, size=size, sigma=sigma) >= 0.985
+    """At 64 px people are as close, in cells, as in real crowds: there 0.957 if a joint moves to another's."""
+    assert perfect_ap(synthetic, size=size, sigma=sigma) >= ap
 
 
 @pytest.mark.parametrize(("size", "sigma", "ap"), [(128, 1.0, 0.955), (192, 1.0, 0.98), (512, 2.0, 0.99)])
