@@ -81,7 +81,7 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
     synthetic: ImageSet, size: int, sigma: float, ap: float
 ) -> None:
-    """At 64 px people are as close, in cells, as in real crowds: there 0.957 if a joint moves to another's."""
+    """At 64 px people are as close, in cells, as in real crowds: 0.957 if joints move to somebody else's."""
     assert perfect_ap(synthetic, size=size, sigma=sigma) >= ap
 
 
