@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import MPII, with_values, write_active_weights, write_given_weights
+from helpers import MPII, ROOT, with_values, write_active_weights, write_given_weights
 
 from pose.cli import run
 from pose.inference.export import ExportedNetwork, export
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
-from pose.keypoints.heatmap import peak_positions
+from pose.io.images import encode_jpeg, read_image
+from pose.keypoints.geometry import STRIDE
 from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tasks.task import load_model
@@ -80,24 +82,23 @@ def test_both_formats_tell_people_apart_and_hold_a_description(multi: Path, tmp_
     assert described["inference"]["thresholds"]["group_by"] == "tags"
 
 
-def test_the_description_is_enough_to_find_joints_without_the_network(params: Params, tmp_path: Path):
-    """As docs/howto/export.md does it."""
+def test_the_code_of_the_docs_finds_a_persons_joints(params: Params, tmp_path: Path, monkeypatch, capsys):
+    """Within a cell: it takes the highest cell, and `Predictor` the place within it."""
+    text = (ROOT / "docs/howto/export.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     weights = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints)
-    path = export(weights, "onnx")
-    session = onnxruntime.InferenceSession(path)
-    described = json.loads(session.get_modelmeta().custom_metadata_map["pose"])
-    side = described["inference"]["input_size"]
-    image_HW3 = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
-    [people] = Predictor.load(weights, flip=False).predict([image_HW3])
-    [[heatmap_Khw]] = session.run(
-        None, {"image": image_HW3.transpose(2, 0, 1)[None].astype(np.float32) / 255}
-    )
-    joints, cells = len(heatmap_Khw), heatmap_Khw.shape[-1]
-    cell_K = heatmap_Khw.reshape(joints, -1).argmax(axis=1)
-    peak_K2 = peak_positions(heatmap_Khw, np.arange(joints), cell_K, target=described["inference"]["target"])
-    joint_K2 = (peak_K2 + 0.5) * described["stride"] - 0.5
-    assert cells * described["stride"] == side
-    np.testing.assert_allclose(joint_K2, people.joint_PK2[0], atol=0.5)
+    export(weights, "onnx", tmp_path / "models/hgpose/last.onnx")
+    side = module_of(weights).problem.params.input_size
+    noise_HW3 = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    (tmp_path / "person.jpg").write_bytes(encode_jpeg(noise_HW3, 95))
+    [people] = Predictor.load(weights, flip=False).predict([read_image(tmp_path / "person.jpg")])
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == list(MPII.joints)
+    found_K3 = np.array([row[1:] for row in rows], dtype=float)
+    np.testing.assert_allclose(found_K3[:, :2], people.joint_PK2[0], atol=STRIDE / 2 + 0.01)
+    np.testing.assert_allclose(found_K3[:, 2], people.score_PK[0], atol=1e-4)
 
 
 def test_the_command_says_what_it_wrote(multi: Path, tmp_path: Path, capsys):
