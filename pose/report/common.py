@@ -23,10 +23,12 @@ from pose.tasks.base import ProblemData
 Result = TypeVar("Result")
 
 JPEG_QUALITY = 85
-KINDS = (  # of errors, see `pose.metrics.error_kinds`
-    "The wrong ones by kind, in percent. Jitter: within twice the distance that is right. Inversion: where "
-    "the person's left or right counterpart is."
-)
+ERRORS = {  # kinds of error, see `pose.metrics.error_kinds`
+    "jitter": "Percent of all that are wrong in this way. Jitter: within twice the distance that is right.",
+    "inversion": "Inversion: where the person's left or right counterpart is.",
+    "swap": "Swap: where another person has this joint or its counterpart.",
+    "miss": "Miss: elsewhere, or not found.",
+}
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,27 @@ def curve_chart(path: Path, x: str, title: str, task: str, note: str, *, y_top: 
 def joint_table(
     path: Path, skeleton: Skeleton | None, notes: Mapping[str, str], *, fractions: Sequence[str] = ()
 ) -> Table:
-    """A task's `joints.csv`: a row a joint from the head down, with a bar behind each share.
+    """A task's `joints.csv` without its kinds of error, see `_joint_table`."""
+    return _joint_table(path, skeleton, notes, fractions, errors=False)
+
+
+def error_table(path: Path, skeleton: Skeleton | None) -> Table:
+    """The kinds of error of a task's `joints.csv`, see `_joint_table`."""
+    return _joint_table(path, skeleton, ERRORS, (), errors=True)
+
+
+def _joint_table(
+    path: Path,
+    skeleton: Skeleton | None,
+    notes: Mapping[str, str],
+    fractions: Sequence[str],
+    *,
+    errors: bool,
+) -> Table:
+    """A row a joint from the head down, with a bar behind each share.
 
     notes: by the column that they explain. fractions: columns from 0 to 1. Columns with "people" in their
-    name are counts, other numbers percent.
+    name are counts, other numbers percent. errors: the columns of kinds of error, or all others.
     """
     table = read_table(path, "joint")
     scored = set(table["joint"])
@@ -130,7 +149,8 @@ def joint_table(
         table = table.sort_values("joint", key=lambda names: names.map(rank), kind="stable")
         scored = {skeleton.joints[joint] for joint in skeleton.scored_joints}
     table = table.dropna(axis="columns", how="all")  # groups, where the skeleton has none
-    numbers = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    numeric = [str(name) for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    numbers = [name for name in numeric if (name in ERRORS) == errors]
     rows = []
     for entry in table.to_dict(orient="records"):
         cells = [_joint_cell(float(entry[name]), name, name in fractions) for name in numbers]

@@ -21,7 +21,6 @@ from pose.keypoints.skeleton import Skeleton
 from pose.metrics.oks import TEN, CocoEvaluation
 from pose.params import MultiParams
 from pose.report.common import (
-    KINDS,
     OwnRow,
     ProblemReport,
     best_and_worst,
@@ -127,7 +126,6 @@ def joints(path: Path, skeleton: Skeleton | None) -> Table:
         "similarity": "Similarity: 1 at the true place, less further off, by the person's size and the "
         "annotators' spread for the joint; its mean over a person is their OKS.",
         "right": "Right: percent with a similarity above 0.5.",
-        "miss": f"{KINDS} Swap: where another person has either of the two. Miss: elsewhere.",
     }
     return joint_table(path, skeleton, notes, fractions=("similarity",))
 

@@ -10,7 +10,7 @@ from pose.metrics.monitored import MONITORED
 from pose.report import multi, single
 from pose.report.adversary import COLUMNS, adversary_charts
 from pose.report.charts import INK, SERIES, column_line, line_chart, needs_log_scale, with_smoothed
-from pose.report.common import ProblemReport
+from pose.report.common import ProblemReport, error_table
 from pose.report.content import Block, Chart, Section, Tile
 from pose.report.files import try_read
 from pose.report.run import Run
@@ -36,6 +36,9 @@ def task_section(run: Run, data: ProblemData | None, missing: Sequence[str]) -> 
         if not charts:
             missing.append(f"{plots / 'train.csv'}: no columns {', '.join(COLUMNS)}: no adversarial step yet")
     blocks.append(Block("Joint by joint", table=joints))
+    if joints:
+        errors = try_read(missing, lambda: error_table(plots / "joints.csv", skeleton))
+        blocks.append(Block("Kinds of error", table=errors))
     if data is not None and found is not None:
         blocks += try_read(missing, lambda: report.images(run, data, found)) or []
     return Section(

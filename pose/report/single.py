@@ -17,7 +17,6 @@ from pose.keypoints.people import People
 from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
 from pose.metrics.pck import PCK, PCKH, normalised_distance, person_truth
 from pose.report.common import (
-    KINDS,
     OwnRow,
     ProblemReport,
     best_and_worst,
@@ -96,7 +95,6 @@ def joints(path: Path, skeleton: Skeleton | None) -> Table:
     """Accuracy joint by joint."""
     notes = {
         "joint": "Faint joints are in no mean.",
-        "miss": f"{KINDS} Miss: elsewhere.",
         "sides ignored": "Sides ignored: PCKh@0.5 if a joint may also be at its left or right counterpart.",
     }
     return joint_table(path, skeleton, notes)
