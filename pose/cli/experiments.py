@@ -1,4 +1,4 @@
-"""Parameters, metrics and reproducibility: `pose preset`, `pose gate`, `pose show`, `pose verify`."""
+"""Projects, parameters, metrics, reproducibility: `pose init`, `preset`, `gate`, `show`, `verify`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from pose.io.command import count, key_value
 
 def add(commands: Commands) -> None:
     """Add these commands to the parser."""
+    more = "Parameters, stages and presets; `dvc repro` there runs them with the installed package."
+    arg = add_command(commands, "init", _init, "lay out a project in a new folder", more)
+    arg("folder", type=Path, metavar="FOLDER", help="new or empty")
+
     more = "Its comments stay; `git diff` shows what changed. Without a name, list the presets."
     arg = add_command(commands, "preset", _preset, "write a preset's values into params.yaml", more)
     arg("name", nargs="?", metavar="NAME", help="demo, paper, ...")
@@ -43,6 +47,14 @@ def add(commands: Commands) -> None:
     arg("--set", type=key_value, action="append", default=[], **change)
     arg("--prepared", type=Path, metavar="PATH", help="the prepared set, if it is elsewhere")
     arg("--keep", type=Path, metavar="FOLDER", help="leave what was trained there")
+
+
+def _init(folder: Path) -> None:
+    from pose.experiments.init_project import init_project
+
+    init_project(folder)
+    print(f"{folder}: params.yaml, dvc.yaml, presets, stages")
+    print(f"run everything: cd {folder} && dvc repro; a small first try: pose preset tiny")
 
 
 def _preset(name: str | None, params: Path) -> None:

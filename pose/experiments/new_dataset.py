@@ -14,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from pose.data.prepare.annotated import count_kept
 from pose.data.prepare.dataset import choose_images
+from pose.experiments.init_project import CODE, PACKAGE_VERSION
 from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError, reading
 from pose.io.files import write_text
@@ -149,8 +150,10 @@ def _add_stages(
         ending = items[task]["ending"]
         read += [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
     read.append(prepared_folder(name).as_posix())
-    coco = [one for one in stages["prepare_coco"]["deps"] if one.startswith("pose/")]
-    own = ["stages/prepare.py", "pose/data/person_set.py", "pose/metrics/statistics.py"]
+    coco = [one for one in stages["prepare_coco"]["deps"] if one.startswith(CODE)]
+    own = ["stages/prepare.py"]
+    if PACKAGE_VERSION not in coco:
+        own += ["pose/data/person_set.py", "pose/metrics/statistics.py"]
     skeleton = [spec.skeleton] if spec.skeleton and Path(spec.skeleton).suffix else []
     params = ["seed", "prepare.pack_size", "prepare.jpeg_quality", "prepare.coco", f"datasets.{name}"]
     stages[f"prepare_{name}"] = CommentedMap(

@@ -26,7 +26,7 @@ from pose.experiments.presets import PARAMS
 from pose.io.command import run_stage
 from pose.io.errors import Interrupted, UserError
 from pose.io.files import read_text
-from pose.io.paths import TaskPaths
+from pose.io.paths import PACKAGE, TaskPaths
 from pose.io.schema import write_yaml
 from pose.ops import build
 from pose.params import Params, load_params
@@ -157,7 +157,7 @@ class SubprocessRun:
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
         """A start of it, which resumes from a checkpoint; killed at the end of the block if it still runs."""
         environment = os.environ | {"POSE_BUILD": str(build.build_folder().resolve())}
-        package = str(Path(__file__).parents[2])
+        package = str(PACKAGE.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         command = self._command
         if self.under_dvc:  # as `make repro` does

@@ -14,6 +14,9 @@ from typing import Any
 from pose.io.dvc_stage import unchanged_inputs
 from pose.io.errors import UserError
 
+# Modules that `pip install pose` leaves out: those of `pose[train]` in pyproject.toml.
+OF_TRAINING = ("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools")
+
 MAX_COORDINATE = 1e6  # pixels; no place in an image is further from its corner
 MIN_SCALE, MAX_SCALE = 0.1, 8.0  # as of `evaluate.scales`
 
@@ -54,6 +57,12 @@ def run_command(main: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         main(*args, **kwargs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OF_TRAINING:
+            raise
+        hint = "what trains needs pip install 'pose[train]'"
+        print(f"error: {error.name}: not installed; {hint}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:  # the reader of a pipe, `head` perhaps, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at exit

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+PACKAGE = Path(__file__).resolve().parents[1]
+# Where `csrc`, `presets`, `stages`, params.yaml and dvc.yaml are: in the package if it was installed from a
+# wheel (setup.py), otherwise beside it.
+INSTALLED = PACKAGE / "project"
+PROJECT = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
+
 # The prepared sets that `dvc.yaml` makes of `data.root`, by name.
 PREPARED = {"lsp_mpii": Path("data/prepared/lsp_mpii.h5"), "coco": Path("data/prepared/coco")}
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, remove_stale_temp_files, write_json, writing
+from pose.io.paths import INSTALLED, PROJECT
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ROOT / "csrc"
+SOURCES = PROJECT / "csrc"
 # By type of device: the variable that names its compiler, and what is looked for otherwise.
 COMPILERS = {"cpu": ("CXX", "c++", "g++", "clang++"), "cuda": ("NVCC", "nvcc", "/usr/local/cuda/bin/nvcc")}
 # GPUs from Turing on; those newer than Hopper compile the PTX when it is first used.
@@ -38,8 +38,12 @@ FLAGS = ("-O3", "-std=c++17", "-shared", "-DTORCH_TARGET_VERSION=0x020b000000000
 
 
 def build_folder() -> Path:
-    """Where the libraries are: `build/` of the repository, or the folder that POSE_BUILD names."""
-    return Path(os.environ.get("POSE_BUILD") or ROOT / "build")
+    """Where the libraries are: `build/` of the repository, or the folder that POSE_BUILD names.
+
+    For an installed package `build/` of the current folder, where `pose init` has laid out a project.
+    """
+    root = Path() if PROJECT == INSTALLED else PROJECT
+    return Path(os.environ.get("POSE_BUILD") or root / "build")
 
 
 def library_path(folder: Path, device: str) -> Path:
@@ -48,9 +52,7 @@ def library_path(folder: Path, device: str) -> Path:
 
 
 def is_current(folder: Path) -> bool:
-    """Whether a build folder was built from these sources; True where an installed package lacks them."""
-    if not SOURCES.is_dir():
-        return True
+    """Whether a build folder was built from these sources."""
     try:
         return bool(json.loads((folder / "operator.json").read_text())["sources"] == _sources_digest())
     except (OSError, ValueError, KeyError):

@@ -12,8 +12,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-OPERATOR = ROOT / "csrc"  # absent where the package is installed without its repository
+from pose.io.paths import PACKAGE
+from pose.ops.build import SOURCES
+
 FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "training")
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
@@ -55,12 +56,11 @@ def code_version(problem: str) -> dict[str, str]:
     """
     files: dict[str, list[bytes]] = {}
     for path in counted_sources(problem):
-        name = path.relative_to(ROOT)
+        name = path.relative_to(PACKAGE.parent)
         part = files.setdefault("/".join(name.parts[:2]), [])
         part += [name.as_posix().encode(), normalized_source(path)]
-    if problem == "multi" and OPERATOR.is_dir():
-        sources = sorted(path for path in OPERATOR.iterdir() if path.is_file())
-        files["csrc"] = [part for path in sources for part in (path.name.encode(), path.read_bytes())]
+    if problem == "multi":
+        files["csrc"] = _operator_sources()
     # Another Python may parse the same text into another tree.
     versions = {name: _short_hash(b"".join(parts)) for name, parts in files.items()}
     return versions | {"Python": ".".join(map(str, sys.version_info[:2]))}
@@ -74,9 +74,14 @@ def code_digest(problem: str) -> str:
 def counted_sources(problem: str) -> list[Path]:
     """The Python files of which `code_version` is made."""
     excluded = EXCLUDED_MODULES + EXCLUDED_BY_PROBLEM[problem]
-    package = ROOT / "pose"
-    paths = (path for folder in FOLDERS for path in (package / folder).rglob("*.py"))
-    return sorted(path for path in paths if not path.relative_to(package).as_posix().startswith(excluded))
+    paths = (path for folder in FOLDERS for path in (PACKAGE / folder).rglob("*.py"))
+    return sorted(path for path in paths if not path.relative_to(PACKAGE).as_posix().startswith(excluded))
+
+
+def package_version() -> str:
+    """A short hash of all code of the package: for stages that do not depend on its files one by one."""
+    modules = [normalized_source(path) for path in sorted(PACKAGE.rglob("*.py"))]
+    return _short_hash(b"".join(modules + _operator_sources()))
 
 
 def normalized_source(path: Path) -> bytes:
@@ -86,6 +91,11 @@ def normalized_source(path: Path) -> bytes:
         if isinstance(node, documented) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree).encode()
+
+
+def _operator_sources() -> list[bytes]:
+    sources = sorted(path for path in SOURCES.iterdir() if path.is_file())
+    return [part for path in sources for part in (path.name.encode(), path.read_bytes())]
 
 
 def _short_hash(data: bytes) -> str:
