@@ -29,7 +29,7 @@ The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run 
 # Without any arguments these, and `pose` itself, show their help.
 NEED_ARGUMENTS = (
     *("init", "train", "evaluate", "link-data", "new-dataset", "data", "predict", "gate", "show", "verify"),
-    *("score", "convert", "import-weights", "export-weights", "export"),
+    *("score", "convert", "import-weights", "export-weights", "export", "release", "fetch"),
 )
 
 

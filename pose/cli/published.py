@@ -1,7 +1,8 @@
-"""Weights from and for elsewhere: `pose import-weights`, `pose export-weights`, `pose export`."""
+"""Weights from and for elsewhere: `pose import-weights`, `export-weights`, `export`, `release`, `fetch`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,24 @@ def add(commands: Commands) -> None:
     arg("--to", choices=["onnx", "torch"], default="onnx", help="ONNX, or torch.export (default: onnx)")
     arg("--out", type=Path, help="the file to write (default: beside the weights, .onnx or .pt2)")
 
+    more = "With a hash and a model card, for a disk or any web server. Other weights in the folder stay."
+    arg = add_command(commands, "release", _release, "put a task's weights into a folder of releases", more)
+    arg("task", metavar="TASK", help="hgpose, hgpose-ae, ...")
+    arg("--to", type=Path, required=True, metavar="FOLDER", help="a folder of releases, or a new one")
+    arg(
+        "--licence",
+        required=True,
+        metavar="TEXT",
+        help="of the weights; their data may limit it",
+    )
+    arg("--weights", type=Path, metavar="FILE", help="default: models/TASK/last.pt")
+
+    more = "Their size, hash and content are checked first. Without a name, list the releases."
+    arg = add_command(commands, "fetch", _fetch, "get released weights", more)
+    arg("name", nargs="?", metavar="NAME", help="of the weights")
+    arg("--from", dest="source", required=True, metavar="SOURCE", help="path or URL of a folder of releases")
+    arg("--out", type=Path, metavar="FILE", help="default: models/NAME.pt")
+
 
 def _import(source: Path, out: Path, kind: str | None, task: str | None) -> None:
     from pose.models.published import import_file
@@ -49,6 +68,27 @@ def _export(weights: Path, kind: str, out: Path) -> None:
 
     export_file(weights, out, kind)
     print(f"{out}: named as in {kind}")
+
+
+def _release(task: str, to: Path, licence: str, weights: Path | None) -> None:
+    from pose.experiments.releases import release
+
+    print(f"{release(task, to, licence=licence, weights=weights)}: model card")
+
+
+def _fetch(name: str | None, source: str, out: Path | None) -> None:
+    from pose.experiments.releases import fetch, read_index
+
+    if name is None:
+        for known, entry in read_index(source).items():
+            print(f"{known:16} {entry.bytes / 1e6:6.1f} MB  {_metrics(entry.metrics)}")
+        return
+    out = out or Path("models") / f"{name}.pt"
+    print(f"{out}: {_metrics(fetch(name, source, out).metrics)}")
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in metrics.items())
 
 
 def _export_network(weights: Path, to: Literal["onnx", "torch"], out: Path | None) -> None:

@@ -1,0 +1,150 @@
+"""Folders of released weights, each with its hash and a model card: `pose release`, `pose fetch`.
+
+Such a folder can lie on a disk, a share or any web server: it is only read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from pydantic import Field
+
+from pose.experiments.provenance import provenance
+from pose.io.errors import UserError, reading
+from pose.io.files import atomic_write, write_json, write_text
+from pose.io.paths import TaskPaths
+from pose.io.schema import Frozen, parse
+from pose.models.limits import TaskName
+from pose.models.weights import load_weights
+
+INDEX = "index.json"
+SECONDS = 30.0  # without an answer from a server
+MAX_BYTES, MAX_INDEX = 2**32, 2**20  # of weights, of the index
+LEFT_OUT = ("task", "weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
+LIMITS = (
+    "Measured on held-out data of the kind that it was trained on; elsewhere, expect less.",
+    "Not for identifying people, nor for decisions about them.",
+)
+
+
+class Release(Frozen):
+    """Entry of `index.json`. metrics: the monitored ones of the task."""
+
+    file: Annotated[str, Field(pattern=r"^[\w.-]+\.pt$")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(gt=0, le=MAX_BYTES)]
+    metrics: dict[str, float]
+
+
+class _Index(Frozen):
+    releases: dict[TaskName, Release]
+
+
+def release(task: str, folder: Path, *, licence: str, weights: Path | None = None) -> Path:
+    """Put the weights of a task and their model card into a folder of releases; returns the card.
+
+    weights: by default models/TASK/last.pt. Others in the folder stay.
+    UserError if the weights are missing or damaged.
+    """
+    source = weights or TaskPaths(task).models / "last.pt"
+    card = model_card(task, source, licence)
+    releases = dict(read_index(str(folder))) if (folder / INDEX).exists() else {}
+    target = folder / f"{task}.pt"
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+    facts = {fact.name: fact.value for fact in provenance(str(source))}
+    releases[task] = Release(
+        file=target.name,
+        sha256=hashlib.sha256(target.read_bytes()).hexdigest(),
+        bytes=target.stat().st_size,
+        metrics=facts["metrics"] or {},
+    )
+    write_text(folder / f"{task}.md", card)
+    write_json(folder / INDEX, _Index(releases=releases).model_dump())  # last: what it names is there
+    return folder / f"{task}.md"
+
+
+def model_card(task: str, path: Path, licence: str) -> str:
+    """What weights are, what they were trained on and how they did, as Markdown, from their provenance."""
+    weights = load_weights(path)
+    facts = {fact.name: fact.text for fact in provenance(str(path)) if fact.name not in LEFT_OUT}
+    people = {"single": "one person per crop", "multi": "all people of an image"}[weights.problem]
+    size, network = weights.inference["input_size"], weights.network.kind
+    joints = ", ".join(weights.skeleton.joints)
+    dataset = weights.provenance.get("task.dataset", "unknown: the weights do not say")
+    lines = [
+        f"# {task}",
+        "",
+        f"2D pose of {people}: {network} network at {size} px, {len(weights.skeleton.joints)} joints.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| joints | {weights.skeleton.name}: {joints} |",
+        f"| data set | {dataset} |",
+        *(f"| {name} | {text.replace('|', ' ')} |" for name, text in facts.items()),
+        f"| licence | {licence} |",
+        "",
+        *(f"- {line}" for line in LIMITS),
+        "",
+        "```sh",
+        f"pose predict photo.jpg --weights {task}.pt",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_index(source: str) -> dict[str, Release]:
+    """The releases of a folder, by name. source: its path, or its URL (http, https).
+
+    UserError naming what cannot be read.
+    """
+    place = _join(source, INDEX)
+    with reading(place, "an index of releases"), closing(_open(place)) as file:
+        content = json.loads(file.read(MAX_INDEX))
+    return parse(_Index, content, place).releases
+
+
+def fetch(name: str, source: str, out: Path) -> Release:
+    """Copy released weights to a file, if their size, hash and content are right; nothing else is written.
+
+    source: path or URL of a folder of releases. UserError for a name that it has not, and for wrong content.
+    """
+    releases = read_index(source)
+    if name not in releases:
+        known = ", ".join(releases) or "none"
+        raise UserError(f"{source}: found no release {name!r}, expected one of {known}")
+    entry = releases[name]
+    place = _join(source, entry.file)
+    with atomic_write(out, sync=True) as temporary:
+        digest, size = hashlib.sha256(), 0
+        with reading(place, "weights"), closing(_open(place)) as file, temporary.open("wb") as copy:
+            while size <= entry.bytes and (block := file.read(2**20)):
+                size += len(block)
+                digest.update(block)
+                copy.write(block)
+        if (size, digest.hexdigest()) != (entry.bytes, entry.sha256):
+            found = f"{size:,} bytes of sha256 {digest.hexdigest()[:12]}"
+            expected = f"{entry.bytes:,} of {entry.sha256[:12]}"
+            raise UserError(f"{place}: found {found}, expected {expected}")
+        load_weights(temporary)
+    return entry
+
+
+def _join(source: str, name: str) -> str:
+    return f"{source.rstrip('/')}/{name}"
+
+
+def _open(place: str) -> BinaryIO:
+    try:
+        if place.startswith(("http://", "https://")):
+            return urllib.request.urlopen(place, timeout=SECONDS)
+        return Path(place).open("rb")
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        raise UserError(f"{place}: cannot be read ({getattr(error, 'reason', error)})") from None

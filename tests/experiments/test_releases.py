@@ -1,0 +1,77 @@
+"""Weights in a folder of releases are what was released, or are refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from helpers import write_initial_weights
+
+from pose.cli import run
+from pose.io.errors import UserError
+from pose.io.files import read_json, write_json
+from pose.params import Params
+
+
+@pytest.fixture
+def releases(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for task in ("hgpose", "hgpose-ae"):
+        weights = write_initial_weights(params, task, tmp_path)
+        run(["release", task, "--to", "releases", "--licence", "MIT", "--weights", str(weights)])
+    return tmp_path / "releases"
+
+
+@pytest.fixture
+def url(releases: Path) -> Iterator[str]:
+    """Of a web server on this machine that holds the releases."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(releases.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/releases"
+        server.shutdown()
+
+
+def test_weights_are_fetched_from_a_folder_and_from_a_server(releases: Path, url: str, capsys):
+    for source, out in ((str(releases), "one.pt"), (f"{url}/", "two.pt")):
+        run(["fetch", "hgpose-ae", "--from", source, "--out", out])
+        assert Path(out).read_bytes() == (releases / "hgpose-ae.pt").read_bytes()
+    capsys.readouterr()
+    run(["fetch", "--from", url])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["hgpose", "hgpose-ae"]
+
+
+def test_the_card_says_what_the_weights_are(releases: Path):
+    card = (releases / "hgpose.md").read_text()
+    assert "2D pose of one person per crop: hourglass network at 64 px, 16 joints." in card
+    assert "| licence | MIT |" in card
+    assert "| revision | unknown: " in card
+
+
+def test_other_weights_than_were_released_are_refused(releases: Path):
+    def refused(name: str, expected: str) -> None:
+        with pytest.raises(UserError, match=expected):
+            run(["fetch", name, "--from", str(releases), "--out", "out.pt"])
+        assert not list(Path().glob("*out.pt"))
+
+    refused("nobody", "found no release 'nobody', expected one of hgpose, hgpose-ae")
+    with (releases / "hgpose.pt").open("ab") as file:
+        file.write(b"more")
+    refused("hgpose", r"hgpose.pt: found [\d,]+ bytes of sha256 \w{12}, expected")
+    (releases / "hgpose-ae.pt").unlink()
+    refused("hgpose-ae", "hgpose-ae.pt: cannot be read")
+    index = read_json(releases / "index.json")
+    index["releases"]["hgpose"]["file"] = "../hgpose.pt"
+    write_json(releases / "index.json", index)
+    refused("hgpose", r"index.json: releases.hgpose.file: found '../hgpose.pt'")
+    (releases / "index.json").write_text("<html>")
+    refused("hgpose", "index.json: cannot be read as an index of releases")
+
+
+def test_a_server_that_is_not_there_ends_in_a_line(tmp_path: Path):
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9/index.json: cannot be read \("):
+        run(["fetch", "hgpose", "--from", "http://127.0.0.1:9", "--out", str(tmp_path / "out.pt")])
