@@ -93,7 +93,7 @@ class Ranks:
         made: list[Any] = [make() if self.local_rank == 0 else None]
         if self.count > 1:
             made = self.gather(made, self.count)
-        return made[self.rank - self.local_rank]  # type: ignore[no-any-return]
+        return made[self.rank - self.local_rank]
 
     def assert_same_on_all_ranks(self, values: dict[str, Any]) -> None:
         """UserError, the same on all ranks, for the first key whose value differs from the first rank's."""
