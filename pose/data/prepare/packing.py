@@ -111,7 +111,7 @@ def pack_images(
     kept, infos = 0, []
     with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
         try:
-            packed = _map_ahead(pool, attempt, jobs)
+            packed = map_ahead(pool, attempt, jobs)
             for encoded, info in tqdm(packed, "packing", len(jobs), unit="image", disable=None):
                 for data in encoded:  # row by row: of several images of one length h5py would make a table
                     images[kept] = np.frombuffer(data, dtype=np.uint8)
@@ -125,7 +125,7 @@ def pack_images(
     return infos
 
 
-def _map_ahead(pool: ThreadPoolExecutor, work: Callable[[Job], Info], jobs: Iterable[Job]) -> Iterator[Info]:
+def map_ahead(pool: ThreadPoolExecutor, work: Callable[[Job], Info], jobs: Iterable[Job]) -> Iterator[Info]:
     """The results in order, as of `pool.map`, which would at once take memory for every job."""
     waiting: deque[Future[Info]] = deque()
     for job in jobs:
