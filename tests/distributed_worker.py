@@ -1,7 +1,7 @@
 """What torchrun runs for tests/training/test_distributed.py; each rank writes its results to FOLDER/RANK.pt.
 
 `play FOLDER`: steps of every case, and trainings in the folder. `repeat FOLDER`: gradients of a step after
-another one, and as the first of a start.
+another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
 """
 
 from __future__ import annotations
@@ -105,6 +105,18 @@ def arrive_late() -> None:
     ImageDataset.__getitems__ = late  # type: ignore[method-assign]
 
 
+def record_hashed_files() -> list[str]:
+    """The names of files that the trainer hashes from now on."""
+    names, file_hash = list[str](), pose.training.trainer.file_hash
+
+    def hashed(*paths: Path) -> str:
+        names.extend(path.name for path in paths)
+        return file_hash(*paths)
+
+    pose.training.trainer.file_hash = hashed
+    return names
+
+
 def play_all(folder: Path) -> dict[str, Any]:
     params, train = load_params(folder / "params.yaml"), pose.training.trainer.train
     with process_group(120) as ranks:
@@ -117,6 +129,7 @@ def play_all(folder: Path) -> dict[str, Any]:
         settings: dict[str, Any] = {"folder": folder, "prepared": prepared / "lsp_mpii.h5"}
         found["not finite"] = refusal(train, params.model_copy(update={"lr": 1e38}), "hgpose", **settings)
         arrive_late()
+        found["hashed"] = record_hashed_files()
         found["late"] = train(params, "advpose-ae", folder=folder, prepared=prepared / "coco")
     return found
 
@@ -142,7 +155,13 @@ def repeat(folder: Path) -> dict[str, bool]:
         return {"first": same[0], "other": same[1]}
 
 
+def machine(_: Path) -> int:
+    """The first rank of this machine."""
+    with process_group(120) as ranks:
+        return ranks.once_per_machine(lambda: ranks.rank)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    work, target = {"play": play_all, "repeat": repeat}[sys.argv[1]], Path(sys.argv[2])
+    work, target = {"play": play_all, "repeat": repeat, "machine": machine}[sys.argv[1]], Path(sys.argv[2])
     torch.save(work(target), target / f"{os.environ['RANK']}.pt")

@@ -86,11 +86,11 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         return predict_batches(model, data, some, flip=True, **batches)
 
     people = [one for outputs, affine_B23 in predict(rows) for one in problem.decode(outputs, affine_B23)]
-    scores = data.score(people, rows)
+    scores, tables = data.scores_and_tables(people, rows)
     if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):
         found = f"found nobody with a labelled joint in {len(rows):,} {data.unit}"
         raise UserError(f"{data.path}: {found}, expected some to score")
-    for file, table in data.tables(people, rows).items():
+    for file, table in tables.items():
         with atomic_write(paths.plots / f"{file}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.4f")
     predictions = paths.predictions(problem.predictions_suffix)

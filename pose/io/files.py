@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from pose.io.errors import UserError, reading
+
+T = TypeVar("T")
 
 # Several times as many as the largest file of COCO has.
 MAX_JSON = {"bytes": 2**31, "values": 200_000_000, "lists and objects": 20_000_000}
@@ -180,4 +183,11 @@ def read_json(path: str | Path) -> Any:
         for unit, most in MAX_JSON.items():
             if counts[unit] > most:
                 raise ValueError(f"found more than {most:,} {unit}, expected fewer")
-        return json.loads(data)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        del data  # of large files: it is as large as the text
+        return json.loads(text, parse_float=_cached(float), parse_int=_cached(int))
+
+
+def _cached(number: Callable[[str], T]) -> Callable[[str], T]:
+    """Equal numbers of a file are one object: most of COCO's memory would be coordinates, a number each."""
+    return functools.lru_cache(maxsize=2**16)(number)

@@ -6,7 +6,9 @@ pycocotools is imported where it is used, because a bare training machine may la
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,17 @@ class CocoEvaluation:
         """Those of the ten numbers that exist: without people of a size there is none for that size."""
         stats = zip(TEN, self.coco_eval.stats, strict=True)
         return {name: float(value) for name, value in stats if value >= 0}
+
+    def on(self, image_ids: Sequence[int]) -> CocoEvaluation:
+        """The evaluation on some of its images alone, from the matches found in them already."""
+        part, params = copy.copy(self.coco_eval), copy.copy(self.coco_eval.params)
+        is_chosen_I = np.isin(params.imgIds, image_ids)
+        params.imgIds = np.array(params.imgIds)[is_chosen_I].tolist()
+        # pycocotools lists the matches of all images by size; where it finds them it asks `_paramsEval`.
+        chosen = np.tile(is_chosen_I, len(params.areaRng)).tolist()
+        part.evalImgs = list(itertools.compress(self.coco_eval.evalImgs, chosen))
+        part.params = part._paramsEval = params
+        return CocoEvaluation(_summed_up(part), self.skeleton)
 
     def matched(self) -> set[int]:
         """Annotation ids of the people who count and were found at every OKS threshold."""
@@ -117,6 +130,14 @@ class CocoEvaluation:
         return of_images
 
 
+def _summed_up(coco_eval: Any) -> Any:
+    """pycocotools' evaluation with the numbers that follow from its matches."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_eval.accumulate()
+        coco_eval.summarize()
+    return coco_eval
+
+
 def _keypoints(annotation: dict[str, Any]) -> np.ndarray:
     return np.reshape(annotation["keypoints"], (-1, 3))
 
@@ -158,6 +179,4 @@ class CocoTruth:
             evaluated.params.catIds = [self.category]
             evaluated.params.kpt_oks_sigmas = self._skeleton.oks_sigmas
             evaluated.evaluate()
-            evaluated.accumulate()
-            evaluated.summarize()
-        return CocoEvaluation(evaluated, self._skeleton)
+        return CocoEvaluation(_summed_up(evaluated), self._skeleton)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -21,24 +22,24 @@ def check_truth(raw: RawCoco) -> list[str]:
 
     UserError if it counts nobody, or too few for its numbers to mean anything.
     """
-    labelled = {
-        image_id: [dict(person) for person in people if is_labelled_person(person)]
-        for image_id, people in raw.people_of.items()
-    }
-    ids = [image_id for image_id, people in labelled.items() if people][:MOST_IMAGES]
+    with_people = (number for number, people in raw.people_of.items() if any(map(is_labelled_person, people)))
+    ids = [*islice(with_people, MOST_IMAGES)]
     if not ids:
         count = sum(len(people) for people in raw.people_of.values())
         raise UserError(f"{raw.path}: none of {count:,} people has a labelled joint, expected some to score")
-    chosen = set(ids)
-    images = [image for image in raw.images if image["id"] in chosen]
-    sample = replace(raw, images=images, people_of={image_id: labelled[image_id] for image_id in ids})
+    labelled = {
+        image_id: [dict(person) for person in raw.people_of[image_id] if is_labelled_person(person)]
+        for image_id in ids
+    }
+    images = [image for image in raw.images if image["id"] in labelled]
+    sample = replace(raw, images=images, people_of=labelled)
     evaluation = CocoTruth(sample, raw.skeleton).evaluate(
         [_as_found(labelled[image_id], len(raw.skeleton)) for image_id in ids], ids
     )
     ap = evaluation.metrics().get("AP", 0.0)
     if ap >= GOOD:
         return []
-    crowded = {image_id for image_id in ids if len(labelled[image_id]) > MOST_FOUND}
+    crowded = {image_id for image_id, people in labelled.items() if len(people) > MOST_FOUND}
     matched = evaluation.matched()
     missed = [(one, image_id) for image_id in ids for one in labelled[image_id] if one["id"] not in matched]
     in_crowds = sum(image_id in crowded for _, image_id in missed)

@@ -116,6 +116,12 @@ class ProblemData(ABC):
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Curves and tables of an evaluation, by file name."""
 
+    def scores_and_tables(
+        self, people: Sequence[People], rows: np.ndarray
+    ) -> tuple[Scores, dict[str, pd.DataFrame]]:
+        """`score` and `tables` of the same predictions, which may share what takes long."""
+        return self.score(people, rows), self.tables(people, rows)
+
     @abstractmethod
     def results(self, task: str, people: Sequence[People], rows: np.ndarray) -> Results:
         """Predictions for these rows, to be written."""

@@ -267,23 +267,30 @@ class MultiData(ProblemData):
 
         On the others every person found is a false one, which the second row does not count.
         """
+        return self._scores(self.evaluate(people, rows), rows)
+
+    def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
+        """Precision over recall, and accuracy by joint."""
+        return _tables(self.evaluate(people, rows))
+
+    def scores_and_tables(
+        self, people: Sequence[People], rows: np.ndarray
+    ) -> tuple[Scores, dict[str, pd.DataFrame]]:
+        evaluation = self.evaluate(people, rows)
+        return self._scores(evaluation, rows), _tables(evaluation)
+
+    def _scores(self, evaluation: CocoEvaluation, rows: np.ndarray) -> Scores:
         people_N = np.isin(self.images.row_N, rows)
-        shown = np.flatnonzero(np.isin(rows, self.images.row_N))
-        with_people = self.evaluate([people[i] for i in shown.tolist()], rows[shown]) if len(shown) else None
+        shown = rows[np.isin(rows, self.images.row_N)]
         counts: dict[str, float] = {
             "all": len(rows),
             "with people": len(shown),
             "people": int(people_N.sum()),
         }
-        scores: Scores = {TABLE: self.evaluate(people, rows).metrics()}
-        if with_people:
-            scores[f"{TABLE} with people"] = with_people.metrics()
+        scores: Scores = {TABLE: evaluation.metrics()}
+        if len(shown):
+            scores[f"{TABLE} with people"] = evaluation.on(self.images.id_I[shown].tolist()).metrics()
         return scores | {"images": counts}
-
-    def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
-        """Precision over recall, and accuracy by joint."""
-        evaluation = self.evaluate(people, rows)
-        return {"precision": evaluation.precision(), "joints": evaluation.joints()}
 
     def results(self, task: str, people: Sequence[People], rows: np.ndarray) -> Results:
         """The people of each image by COCO's id."""
@@ -301,3 +308,7 @@ class MultiData(ProblemData):
     @cached_property
     def _truths(self) -> dict[str, CocoTruth]:
         return {}
+
+
+def _tables(evaluation: CocoEvaluation) -> dict[str, pd.DataFrame]:
+    return {"precision": evaluation.precision(), "joints": evaluation.joints()}

@@ -37,10 +37,14 @@ LOST = r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)"
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, one of `count`. All must make the same collective calls, which do nothing for one."""
+    """This process, one of `count`. All must make the same collective calls, which do nothing for one.
+
+    local_rank: its number among those of its machine, whose ranks follow one another.
+    """
 
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
 
     @property
     def is_main(self) -> bool:
@@ -83,6 +87,13 @@ class Ranks:
         if self.count > 1:
             dist.broadcast_object_list(made, src=0)
         return made[0]  # type: ignore[return-value]
+
+    def once_per_machine(self, make: Callable[[], T]) -> T:
+        """What the first process of this machine makes, for all of its processes."""
+        made: list[Any] = [make() if self.local_rank == 0 else None]
+        if self.count > 1:
+            made = self.gather(made, self.count)
+        return made[self.rank - self.local_rank]
 
     def assert_same_on_all_ranks(self, values: dict[str, Any]) -> None:
         """UserError, the same on all ranks, for the first key whose value differs from the first rank's."""
@@ -184,4 +195,4 @@ def _init_group() -> Ranks:
         dist.init_process_group("cpu:gloo,cuda:nccl")
     else:
         dist.init_process_group("gloo")
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))

@@ -101,7 +101,9 @@ class Trainer:
         self.task = build_task(params, name, skeleton=skeleton, device=select_device())
         self.precision = "bfloat16" if self.task.autocast else "float32"
         self._data_signature = self._read_data_signature()
-        data_hash, transfer = file_hash(*self.data.data.files), self.task.transfer
+        # Large sets take minutes to read, and longer if all processes of a machine do so at a time.
+        data_hash = ranks.once_per_machine(lambda: file_hash(*self.data.data.files))
+        transfer = self.task.transfer
         shape = fingerprint(params, name, data_hash, transfer.hash if transfer else "")
         # With what `precision: auto` stands for on this device.
         self.fingerprint = shape | {"train.precision": self.precision}

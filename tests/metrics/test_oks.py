@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import COCO, annotation_file_content, image_entry
 
@@ -109,6 +110,25 @@ def test_images_without_a_prediction_do_not_count(tmp_path: Path):
     assert truth.evaluate([found(joints(annotated(1)))], [1]).metrics()["AP"] == pytest.approx(1)
     both = truth.evaluate([found(joints(annotated(1))), found()], [1, 2]).metrics()
     assert both["AR"] == pytest.approx(0.5)
+
+
+def test_an_evaluation_on_some_of_its_images_is_that_of_these_images_alone(tmp_path: Path):
+    draw, ids = np.random.default_rng(1), [9, 2, 5, 7, 4, 30]
+    people = [annotated(n, image_id=ids[n % 5], height=draw.choice([MEDIUM, LARGE])) for n in range(1, 12)]
+    truth = written(tmp_path, people, images=ids)
+    predictions = [
+        found(*(joints(one) + draw.normal(0, 6, (17, 2)) for one in people if one["image_id"] in (image, 9)))
+        for image in ids
+    ]
+    every = truth.evaluate(predictions, ids)
+    for some in (ids[:1], ids[1:5], ids[3:], ids):
+        chosen = [one for one, image in zip(predictions, ids, strict=True) if image in some]
+        part, alone = every.on(some), truth.evaluate(chosen, some)
+        assert part.metrics() == alone.metrics()
+        assert 0 < part.metrics()["AP"] < 1
+        for table in ("precision", "joints"):
+            pd.testing.assert_frame_equal(getattr(part, table)(), getattr(alone, table)(), check_exact=True)
+        assert part.matched() == alone.matched()
 
 
 def test_people_without_joints_and_crowds_are_neither_right_nor_wrong(tmp_path: Path):

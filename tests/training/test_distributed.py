@@ -38,6 +38,7 @@ from pose.data.image_set import ImageSet
 from pose.data.loader import ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
 from pose.io.errors import UserError
+from pose.io.files import file_hash
 from pose.models.weights import load_weights
 from pose.params import Params, load_params
 from pose.tasks.multi import MultiData
@@ -47,10 +48,24 @@ from pose.training.launch import launch, process_count
 from pose.training.trainer import train
 
 WORKER = ROOT / "tests" / "distributed_worker.py"
+TRAIN = ("--module", "stages.train", "advpose")
 
 
 def torchrun(*words: str, folder: Path) -> subprocess.Popen:
     return start_process("torch.distributed.run", *words, folder=folder)
+
+
+def machines(folders: list[Path], *command: str, processes: int = 1) -> list[subprocess.Popen]:
+    """A torchrun in each folder, as on machines with disks of their own that know one address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [f"--nproc-per-node={processes}", f"--nnodes={len(folders)}", "--master-addr=127.0.0.1"]
+    words.append(f"--master-port={port}")
+    return [
+        torchrun(*words, f"--node-rank={rank}", *command, folder=folder)
+        for rank, folder in enumerate(folders)
+    ]
 
 
 def run_worker(processes: int, work: str, folder: Path) -> list[dict[str, Any]]:
@@ -204,6 +219,26 @@ def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played
 
 
 @pytest.mark.slow
+def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(played: Played):
+    first, second = (rank["hashed"] for rank in played.of_rank)
+    files = ["coco.h5", "annotations/train.json", "annotations/validation.json"]
+    assert first[:3] == [Path(name).name for name in files]
+    assert second == []
+    weights = load_weights(played.folder / "models/advpose-ae/last.pt")
+    folder = played.folder / "data/prepared/coco"
+    assert weights.provenance["data"] == file_hash(*(folder / name for name in files))
+
+
+@pytest.mark.slow
+def test_what_is_done_once_per_machine_is_done_by_the_first_of_its_processes(tmp_path: Path):
+    started = machines([tmp_path, tmp_path], str(WORKER), "machine", str(tmp_path), processes=2)
+    for process in started:
+        status, _, err = end_of(process)
+        assert status == 0, err
+    assert [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(4)] == [0, 0, 2, 2]
+
+
+@pytest.mark.slow
 def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_it_is(params, tmp_path):
     wider = with_values(params, {"tasks.hgpose.network.features": 16})
     write_params_file(tmp_path, wider.model_dump())
@@ -280,26 +315,13 @@ def test_two_processes_save_when_asked_to_end_and_end_when_one_is_killed_and_one
 # --- two machines ---
 
 
-def machines(folders: list[Path]) -> list[subprocess.Popen]:
-    """A torchrun in each folder, as on machines with disks of their own that know one address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["--nproc-per-node=1", f"--nnodes={len(folders)}", "--master-addr=127.0.0.1"]
-    words.append(f"--master-port={port}")
-    module = ["--module", "stages.train", "advpose"]
-    return [
-        torchrun(*words, f"--node-rank={rank}", *module, folder=folder) for rank, folder in enumerate(folders)
-    ]
-
-
 @pytest.mark.slow
 def test_two_machines_train_together_and_resume_from_the_checkpoint_that_the_first_has(
     params: Params, prepared: Path, prepared_coco: Path, long: Path, tmp_path: Path
 ):
     other = make_workspace(tmp_path / "two", params, prepared, prepared_coco, store=False)
     shutil.copy(long / "params.yaml", other)
-    first, second = machines([long, other])
+    first, second = machines([long, other], *TRAIN)
     wait_for_checkpoint(first, long)
     process_of_rank(second, 1).kill()
     for process in (first, second):
@@ -309,7 +331,7 @@ def test_two_machines_train_together_and_resume_from_the_checkpoint_that_the_fir
 
     step = end_soon(long)
     shutil.copy(long / "params.yaml", other)
-    first, second = machines([long, other])
+    first, second = machines([long, other], *TRAIN)
     for process in (first, second):
         status, _, err = end_of(process)
         assert status == 0, err

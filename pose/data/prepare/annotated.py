@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +21,7 @@ from pose.data.prepare.packing import Unusable, read_raw_image
 from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
-from pose.io.files import write_text
+from pose.io.files import atomic_write
 from pose.params import CocoParams
 
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
@@ -34,7 +34,7 @@ Info = TypeVar("Info")
 Check = Callable[[RawCoco], list[str]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """An annotated image in its split. annotations: of people and crowds."""
 
@@ -149,9 +149,22 @@ def write_annotations(
         own = annotations_of(images, split, annotation_file(folder, split), raw)
         if check:
             summary.notes += [f"{split}: {note}" for note in check(own)]
-        annotations = [annotation for people in own.people_of.values() for annotation in people]
-        content = raw.rest | {"images": own.images, "annotations": annotations}
-        write_text(own.path, json.dumps(content, separators=(",", ":")))
+        with atomic_write(own.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(_json_pieces(own))
+
+
+def _json_pieces(raw: RawCoco) -> Iterator[str]:
+    """The file as JSON, entry by entry: of all at once the encoder keeps a string for each number."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    annotations = (annotation for people in raw.people_of.values() for annotation in people)
+    lists: dict[str, Iterable[Entry]] = {"images": raw.images, "annotations": annotations}
+    yield encode(raw.rest).removesuffix("}")
+    for key, entries in lists.items():
+        yield f',"{key}":['
+        for number, entry in enumerate(entries):
+            yield f"{',' if number else ''}{encode(entry)}"
+        yield "]"
+    yield "}"
 
 
 def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:

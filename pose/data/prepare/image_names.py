@@ -22,12 +22,18 @@ LONGEST_PATH = 4096  # characters of a `file_name`, which may be a path on anoth
 DEEPEST = 16  # folders of it that are tried
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
-    """path: of the image, or where it was looked for first. missing: why there is none, as a line, or ""."""
+    """folder, name: of the image, or where it was looked for first. missing: why there is none, or ""."""
 
-    path: Path
+    folder: Path
+    name: str
     missing: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Made when asked for: paths of all images take more memory than their annotations."""
+        return self.folder / self.name
 
 
 def image_folders(coco: Path, name: str) -> list[Path]:
@@ -60,7 +66,7 @@ def find_images(
             if claims[name, folder] == 1:
                 changes.add("file_name means a file of another name", f"{shown}, {name[-SHOWN:]!r}")
         is_sure = folder and (name == written or claims[name, folder] == 1)
-        files.append(ImageFile((folder or folders[0]) / name, "" if is_sure else missing))
+        files.append(ImageFile(folder or folders[0], name, "" if is_sure else missing))
     return files
 
 

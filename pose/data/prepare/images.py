@@ -27,7 +27,7 @@ from pose.keypoints.skeleton import Skeleton
 from pose.params import CocoParams
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Info:
     """Of a packed image: the affine to it, run lengths of what the loss must not look at, a note on EXIF."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from pose.io.images import decode_image, encode_jpeg, is_jpeg, shrink
 from pose.params import PrepareParams
 
 CHUNK = 256  # images whose places in the file lie together
+AHEAD = 256  # images that are being read, or wait to be written
 # Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
 # degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
 SURROUNDINGS = 1.25 * 1.7
@@ -109,8 +111,8 @@ def pack_images(
     kept, infos = 0, []
     with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
         try:
-            packed = tqdm(pool.map(attempt, jobs), "packing", len(jobs), unit="image", disable=None)
-            for encoded, info in packed:
+            packed = map_ahead(pool, attempt, jobs)
+            for encoded, info in tqdm(packed, "packing", len(jobs), unit="image", disable=None):
                 for data in encoded:  # row by row: of several images of one length h5py would make a table
                     images[kept] = np.frombuffer(data, dtype=np.uint8)
                     kept += 1
@@ -121,6 +123,17 @@ def pack_images(
     images.flush()  # as in `write_column`
     summary.unusable += [str(info) for info in infos if isinstance(info, Unusable)]
     return infos
+
+
+def map_ahead(pool: ThreadPoolExecutor, work: Callable[[Job], Info], jobs: Iterable[Job]) -> Iterator[Info]:
+    """The results in order, as of `pool.map`, which would at once take memory for every job."""
+    waiting: deque[Future[Info]] = deque()
+    for job in jobs:
+        if len(waiting) == AHEAD:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(work, job))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def write_columns(

@@ -32,7 +32,7 @@ from pose.params import PrepareParams
 OUTSIDE = "people outside the image"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Info:
     """Of an image: its people who are packed, the affine to the packed pixels of each, a note on its EXIF."""
 

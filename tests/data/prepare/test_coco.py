@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_without_a_val_file_the_ids_decide_however_few_are_present(tmp_path: Pat
     write_one_each(tmp_path, "train2014", range(1, 3))
     write_valid_ids(tmp_path, *range(2, last + 1))
     assert splits(prepare_images(tmp_path)[0]) == ([1], [2])
+
+
+def test_annotations_are_written_as_json_writes_them_at_once(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    people, _ = prepare_images(tmp_path)
+    for split in ("train", "validation"):
+        text = people.annotations(split).read_text()
+        content = json.loads(text)
+        assert content["images"]
+        assert content["annotations"]
+        assert text == json.dumps(content, separators=(",", ":"))
 
 
 def test_the_2014_set_is_read_too_unless_there_is_a_newer_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from helpers import (
 from raw_sets import rewrite_train, with_orientation, write_two_splits
 
 from pose.data.image_set import ImageSet
+from pose.data.prepare.packing import AHEAD, map_ahead
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
 
@@ -162,3 +164,16 @@ def test_a_missing_size_is_that_of_the_image_as_it_is_read(tmp_path: Path, exif:
     images, text = turned(tmp_path, (0, 0), 6, exif=exif)
     assert_shows(images, upright_px(quarters))
     assert "width and height missing, read from the image: 1" in text
+
+
+# ---- packing ----
+
+
+def test_no_more_images_are_read_ahead_than_can_wait_and_all_stay_in_order():
+    started: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        results = map_ahead(pool, lambda job: started.append(job) or job, range(3 * AHEAD))
+        assert next(results) == 0
+        assert len(started) <= AHEAD + 1
+        assert [*results] == list(range(1, 3 * AHEAD))
+    assert sorted(started) == list(range(3 * AHEAD))
