@@ -120,7 +120,6 @@ def _overview(params: Params, runs: Mapping[str, Run]) -> list[Table]:
     """For each problem the metrics of its tasks, and by how much they changed since the last commit."""
     tables = []
     anchors = {run.task: family[0].anchor for family in families(params, runs) for run in family}
-    is_changed = any(run.change(metric) for run in runs.values() for metric, _ in run.monitored)
     for problem, metrics in MONITORED.items():
         tasks = [task for task in params.tasks if params.task(task).problem == problem]
         known = {metric for task in tasks if task in runs for metric, _ in runs[task].monitored}
@@ -132,7 +131,7 @@ def _overview(params: Params, runs: Mapping[str, Run]) -> list[Table]:
             if task in runs:
                 run, url = runs[task], f"#{anchors[task]}"
                 values = dict(run.monitored)
-                cells = [_overview_cell(run, metric, values.get(metric), is_changed) for metric in shown]
+                cells = [_overview_cell(run, metric, values.get(metric)) for metric in shown]
                 counts = ", ".join(f"{count:,} {name}" for name, count in run.counts.items()) or "unknown"
                 more = counts, run.training_time
             ends = [Cell(text, number=True) for text in more]
@@ -140,17 +139,15 @@ def _overview(params: Params, runs: Mapping[str, Run]) -> list[Table]:
         if rows:
             columns = (SAMPLES[problem], *(metric.name for metric in shown), "Evaluated on", "Training time")
             tables.append(Table(columns, rows))
-    if is_changed:
+    if any(cell.below for table in tables for row in table.rows for cell in row.cells):
         tables[-1] = replace(tables[-1], notes=["In small type: the change since the last commit."])
     return tables
 
 
-def _overview_cell(run: Run, metric: Metric, value: float | None, is_changed: bool) -> Cell:
-    if value is None:
-        return Cell("", number=True)
-    change = run.change(metric) if is_changed else None
-    below = "" if change is None else signed(change, metric.digits)
-    return Cell(f"{value:.{metric.digits}f}", number=True, below=below)
+def _overview_cell(run: Run, metric: Metric, value: float | None) -> Cell:
+    text = "" if value is None else f"{value:.{metric.digits}f}"
+    change = run.change(metric)
+    return Cell(text, number=True, below=signed(change, metric.digits) if change else "")
 
 
 def _parameters(params: Params) -> Parameters:

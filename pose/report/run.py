@@ -91,9 +91,9 @@ class Run:
         ]
 
     def change(self, metric: Metric) -> float | None:
-        """Of a metric that it has, since the last commit; None where that lacks it."""
-        before = self.committed.get(metric.path)
-        return None if before is None else self.metrics[metric.path] - before
+        """Of a metric since the last commit; None where either lacks it."""
+        before, now = self.committed.get(metric.path), self.metrics.get(metric.path)
+        return None if before is None or now is None else now - before
 
     @property
     def colour(self) -> str:

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
 
 import cv2
@@ -85,6 +86,26 @@ def test_the_summaries_leave_out_what_is_unknown(params_of, page_of, bare_root, 
     assert "Revision: unknown." in page_of(bare_root, params_of("hgpose")).text
     assert json.loads((bare_root / "metrics/summary.json").read_text()) == {"hgpose": {"PCKh@0.5": 50}}
     assert "| hgpose | 50.0 | unknown | unknown |" in (bare_root / "report/summary.md").read_text()
+
+
+def test_a_metric_has_its_change_since_the_last_commit_if_it_changed(bare_root, params_of, page_of):
+    def git(*words):
+        subprocess.run(
+            ["git", "-C", bare_root, "-c", "user.name=a", "-c", "user.email=a", *words], check=True
+        )
+
+    path = bare_root / "metrics/hgpose.json"
+    assert "last commit" not in page_of(bare_root, params_of("hgpose")).text
+    git("init", "-q")
+    git("add", path)
+    git("commit", "-qm", "first")
+    assert "last commit" not in page_of(bare_root, params_of("hgpose")).text
+    path.write_text('{"PCKh": {"0.5": 48.5, "0.1": 20}}')
+    page = page_of(bare_root, params_of("hgpose"))
+    assert (
+        "hgpose 48.5 −1.5 20.0 unknown unknown In small type: the change since the last commit" in page.text
+    )
+    assert "| hgpose | 48.5 (−1.5) | 20.0 |" in (bare_root / "report/summary.md").read_text()
 
 
 def test_the_same_files_make_the_same_page(multi_page, multi_root, params_of, page_of):
