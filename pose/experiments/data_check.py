@@ -92,7 +92,7 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
         ),
     ]
     section = Section("data", name, blocks)
-    page = render("Data check", name, summary.title, _overview(summary), [section])
+    page = render("Data check", name, summary.title, [_overview(summary)], [section])
     write_text(folder / "index.html", page)
     warnings = [f"warning: {fault}" for fault in faults]
     return [str(summary), *warnings, f"{folder / 'index.html'}: samples, joints and sizes"]

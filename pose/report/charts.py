@@ -43,14 +43,15 @@ STYLE: dict[Any, Any] = {
     "axes.formatter.limits": (-4, 6),  # powers of ten that are written out
     "text.color": INK,
 }
-WIDTH, HEIGHT = 4.6, 3.0  # inches of 72 units
+WIDTH, HEIGHT = 3.9, 2.6  # inches of 72 units
 MAX_POINTS = 400  # of a line: more cannot be told apart, and each costs bytes
 MIN_SMOOTHED = 20  # points from which on a line is smoothed
+MAX_HOVER = 40  # places along a chart that show their values
 
 
 @dataclass(frozen=True)
 class Line:
-    """colour: of SERIES, or INK. faint: without a label, behind its smoothed self."""
+    """colour: of SERIES, or INK. faint: without a label, behind its smoothed self. dashed: too."""
 
     label: str
     x: np.ndarray
@@ -58,6 +59,7 @@ class Line:
     colour: str = SERIES[0]
     faint: bool = False
     bold: bool = False
+    dashed: bool = False
 
 
 def line_chart(
@@ -75,12 +77,12 @@ def line_chart(
     """Title and task together must be unique in the page: its ids come from them.
 
     x_start: left end of the axis. mark: where on it a vertical dashed line is drawn. Two lines or more are
-    labelled at their right ends.
+    labelled at their right ends. Under the pointer each place shows the values of all lines there.
     """
     label = f"{title}, {task}"
     prefix = "c" + hashlib.sha256(label.encode()).hexdigest()[:8]
     with mpl.rc_context({**STYLE, "svg.hashsalt": prefix}):
-        figure = Figure(figsize=(WIDTH, HEIGHT))
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=72)  # as of SVG: places of the axes are its units
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         if log:
@@ -89,7 +91,8 @@ def line_chart(
             width = 2.4 if line.bold else 0.8 if line.faint else 1.6
             marker = "o" if len(line.x) == 1 else ""  # a line of one point would not be seen
             alpha = 0.4 if line.faint else 1
-            axes.plot(line.x, line.y, color=line.colour, lw=width, alpha=alpha, marker=marker, ms=5)
+            style = (0, (2, 1.5)) if line.dashed else "-"
+            axes.plot(line.x, line.y, color=line.colour, lw=width, ls=style, alpha=alpha, marker=marker, ms=5)
         if mark is not None:
             axes.axvline(mark, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         if y_limits:
@@ -99,13 +102,14 @@ def line_chart(
         axes.set_xlim(x_start, end if end > x_start else x_start + 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-        labelled = [line for line in lines if not line.faint]
+        labelled = [line for line in lines if not (line.faint or line.dashed)]
         figure.subplots_adjust(left=0.13, right=0.8 if len(labelled) > 1 else 0.97, top=0.96, bottom=0.17)
         if len(labelled) > 1:
             _label_ends(axes, labelled)
         svg = io.StringIO()
         figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    return Chart(title, _embed(svg.getvalue(), prefix, label), note)
+        hover = _hover(axes, [line for line in lines if not line.faint], x_label)
+    return Chart(title, _embed(svg.getvalue(), prefix, label, hover), note)
 
 
 def column_line(table: pd.DataFrame, x: str, y: str, label: str, colour: str, bold: bool = False) -> Line:
@@ -167,8 +171,33 @@ def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
         axes.annotate(line.label, (1, height), (4, 0), color=line.colour, weight=weight, **style)
 
 
-def _embed(svg: str, prefix: str, label: str) -> Markup:
-    """The bare element: ids of its own, sized by the page, in the page's colours."""
+def _hover(axes: Axes, lines: Sequence[Line], x_label: str) -> Markup:
+    """Bands over the axes, each with the values of the lines there as a tooltip."""
+    left, right = axes.get_xlim()
+    x_N = np.unique(np.concatenate([line.x for line in lines])) if lines else np.empty(0)
+    x_N = x_N[(x_N >= left) & (x_N <= right)]
+    if not len(x_N):
+        return Markup("")
+    if len(x_N) > MAX_HOVER:
+        x_N = x_N[np.linspace(0, len(x_N) - 1, MAX_HOVER).astype(int)]
+    edge_N = np.concatenate([[left], (x_N[1:] + x_N[:-1]) / 2, [right]])
+    place_N = axes.transData.transform(np.stack([edge_N, np.full(len(edge_N), axes.get_ylim()[0])], axis=1))
+    box = axes.bbox
+    bands = []
+    for x, start, end in zip(x_N, place_N[:-1, 0], place_N[1:, 0], strict=True):
+        values = [
+            f"{line.label} {np.interp(x, line.x, line.y):.4g}"
+            for line in lines
+            if len(line.x) and line.x[0] <= x <= line.x[-1]
+        ]
+        band = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>')
+        text = "\n".join([f"{x_label} {x:,.6g}", *values])
+        bands.append(band.format(start, HEIGHT * 72 - box.y1, end - start, box.height, text))
+    return Markup('<g class="hover">{}</g>').format(Markup("").join(bands))
+
+
+def _embed(svg: str, prefix: str, label: str, hover: Markup) -> Markup:
+    """The bare element: ids of its own, sized by the page, in the page's colours, below its tooltips."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     start, end = svg.split(">", 1)
     start = re.sub(r'\s(?:width|height)="[^"]*"', "", start)
@@ -178,4 +207,5 @@ def _embed(svg: str, prefix: str, label: str) -> Markup:
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, variable)
     attributes = Markup('<svg role="img" aria-label="{}"').format(label)
-    return Markup(svg.replace("<svg", attributes, 1))
+    body = svg.replace("<svg", attributes, 1).rpartition("</svg>")[0]
+    return Markup(f"{body}{hover}</svg>")

@@ -11,15 +11,6 @@ Parameters = Mapping[str, Mapping[str, str]]  # group -> name -> value
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A metric in large type."""
-
-    label: str
-    value: str
-    note: str
-
-
-@dataclass(frozen=True)
 class Cell:
     """bar: percent of a bar behind the text. below: a second line. url: its, or else the text's."""
 
@@ -60,7 +51,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class PageImage:
-    """uri: a data URI. name: of the file that it was made from. width, height: px. shows: what is drawn."""
+    """uri: a data URI. name: of the file that it was made from. width, height: px. shows: what is drawn.
+
+    views: of its block, in which it is shown.
+    """
 
     uri: str
     caption: str
@@ -68,6 +62,7 @@ class PageImage:
     width: int
     height: int
     shows: str = "the true and the predicted skeleton"
+    views: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,8 @@ class LegendEntry:
 class Block:
     """A part of a section under a heading of its own; what it does not have is left out.
 
-    fainter: where the colours of the legend are.
+    fainter: where the colours of the legend are. views: parts of the images, one of which is shown at a time.
+    folded: opened by the reader. half: as wide as half of the page.
     """
 
     title: str
@@ -93,7 +89,10 @@ class Block:
     legend: Sequence[LegendEntry] = ()
     fainter: str = "less confident"
     images: Sequence[PageImage] = ()
+    views: Sequence[str] = ()
     parameters: Parameters = field(default_factory=dict)
+    folded: bool = False
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,5 +104,3 @@ class Section:
     blocks: Sequence[Block]
     summary: str = ""
     missing: Sequence[str] = ()
-    tiles: Sequence[Tile] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from pose.data.results.arrays import read_rows
 from pose.data.results.coco import read_coco
 from pose.io.errors import UserError
 from pose.io.files import read_bytes, read_json
+from pose.io.git import run_git
+from pose.io.paths import TaskPaths
 from pose.keypoints.people import People
 
 T = TypeVar("T")
@@ -43,7 +46,20 @@ def try_read(missing: list[str], read: Callable[[], T]) -> T | None:
 
 def read_metrics(path: Path) -> dict[str, float]:
     """The metrics of `metrics/TASK.json` by their dotted place."""
-    content = read_json(path)
+    return _flat_metrics(path, read_json(path))
+
+
+def read_committed_metrics(task: str, root: Path) -> dict[str, float]:
+    """`read_metrics` of the last commit of the repository at `root`; empty without one that can be read."""
+    path = TaskPaths(task).metrics
+    text = run_git("show", f"HEAD:./{path.as_posix()}", folder=root)
+    try:
+        return _flat_metrics(path, json.loads(text or "{}"))
+    except (UserError, ValueError, RecursionError):
+        return {}
+
+
+def _flat_metrics(path: Path, content: Any) -> dict[str, float]:
     if not isinstance(content, dict) or not all(isinstance(table, dict) for table in content.values()):
         raise UserError(f"{path}: found something else, expected metrics by table and name")
     metrics = {f"{table}.{name}": value for table, row in content.items() for name, value in row.items()}

@@ -1,6 +1,6 @@
-"""What the report shows of a multi-person task: OKS AP beside published ones, the best and the worst images.
+"""What the report shows of a multi-person task: OKS AP beside published ones, images by their errors.
 
-Legend: T OKS thresholds (0.50 to 0.95), D people detected in an image, K joints.
+Legend: T OKS thresholds (0.50 to 0.95), D people detected in an image, P annotated ones, K joints.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,26 +19,27 @@ from pose.io.errors import UserError
 from pose.keypoints.geometry import transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
-from pose.metrics.oks import TEN, CocoEvaluation
+from pose.metrics.oks import RIGHT, TEN, CocoEvaluation
 from pose.params import MultiParams
 from pose.report.common import (
+    Curve,
     OwnRow,
     ProblemReport,
-    best_and_worst,
+    Ranking,
     caution,
     comparison_table,
-    curve_chart,
     joint_table,
     number_row,
     page_image,
 )
-from pose.report.content import Block, Chart, LegendEntry, PageImage, Table
+from pose.report.content import Block, LegendEntry, PageImage, Table
 from pose.report.files import read_coco_results
 from pose.report.run import Run
 from pose.tasks.multi import MultiData, MultiPerson
 
-IMAGE_HEIGHT = 380  # px, unless the image would be more than twice as wide
+IMAGE_HEIGHT = 260  # px, unless the image would be more than twice as wide
 COCO_TRAIN = 50_000  # images; COCO's training set has about 64,000 with annotated joints
+MERGED_JOINTS = 2  # from which on a detection shows somebody
 OWN_ROWS = (
     OwnRow("this run", "COCO", "images.all"),
     OwnRow("on images that show a labelled person", "COCO with people", "images.with people"),
@@ -45,6 +47,15 @@ OWN_ROWS = (
     OwnRow("grouped by distance alone", "COCO without tags", "images.all"),
     OwnRow("on images it was trained on", "COCO train", "images.train"),
 )
+SWAPPED, MISSED, MERGED = "left/right swapped", "missed", "merged"
+HALLUCINATED, INEXACT = "hallucinated", "inexact"
+KINDS = {  # of error, at an OKS of 0.5
+    SWAPPED: "joints of people found, where the person's left or right counterpart is",
+    MISSED: "people of whom nothing fits well enough",
+    MERGED: "predictions with two joints or more of a second person",
+    HALLUCINATED: "predictions with less than two joints of anybody",
+    INEXACT: "other predictions that are nobody, or somebody a second time",
+}
 LEGEND = (
     LegendEntry(
         "predicted: a colour for each person, light on their left, dark on their right",
@@ -61,6 +72,8 @@ class ImageResult:
 
     score_D: of the detections, in descending order. matched_TD: on a true person. counted_TD: False for
     detections on crowds and on people without annotated joints, which are neither right nor wrong.
+    joints_DP: how many joints of a detection are those of a true person, or their counterparts. swapped_D:
+    how many are the counterparts of the matched person's own.
     """
 
     row: int
@@ -68,6 +81,19 @@ class ImageResult:
     score_D: np.ndarray
     matched_TD: np.ndarray
     counted_TD: np.ndarray
+    joints_DP: np.ndarray
+    swapped_D: np.ndarray
+
+    def errors(self, min_score: float) -> dict[str, int]:
+        """How often each of KINDS is among the detections of at least this score."""
+        shown_D = self.counted_TD[0] & (self.score_D >= min_score)
+        found_D, joints_DP = shown_D & self.matched_TD[0], np.sort(self.joints_DP, axis=1)[:, ::-1]
+        merged_D = shown_D & (joints_DP[:, 1:2] >= MERGED_JOINTS).any(axis=1)
+        nobody_D = shown_D & ~found_D & ~merged_D
+        empty_D = ~(joints_DP[:, :1] >= MERGED_JOINTS).any(axis=1)
+        errors = {SWAPPED: self.swapped_D[found_D], MISSED: self.true - found_D.sum(), MERGED: merged_D}
+        errors |= {HALLUCINATED: nobody_D & empty_D, INEXACT: nobody_D & ~empty_D}
+        return {kind: int(np.sum(count)) for kind, count in errors.items()}
 
     def positives(self, min_score: float) -> tuple[np.ndarray, np.ndarray]:
         """True and false positives among the detections of at least this score, by threshold, (T,)."""
@@ -81,8 +107,9 @@ class ImageResult:
         return float((true_T / (self.true + false_T)).mean())
 
 
-def comparison(run: Run, data: MultiData | None) -> Block:
+def comparison(runs: Sequence[Run], data: MultiData | None) -> Block:
     """Our metrics beside the published ones, and whether they can be compared."""
+    run = runs[0]
     words = caution(
         run.params.data.root,
         data,
@@ -95,28 +122,29 @@ def comparison(run: Run, data: MultiData | None) -> Block:
         "As pycocotools prints them. AP, AR: means over OKS (object keypoint similarity) 0.50 to 0.95; "
         "50, 75: at 0.50 and 0.75. M, L: people of 32² to 96² pixels, and larger."
     ]
-    names = ("by_tags", "detection_threshold", "tag_threshold", "max_distance")
-    if all(f"grouping.{name}" in run.metrics for name in names):
-        by_tags, detection, tag, distance = (run.metrics[f"grouping.{name}"] for name in names)
-        tunes = isinstance(run.problem, MultiParams) and run.problem.thresholds.tune
-        tuned = f"tuned on {run.val_samples}" if tunes else "from params.yaml"
-        notes.append(
-            f"People are told apart by {'their tags' if by_tags else 'the distance of their joints'}. "
-            f"Thresholds, {tuned}: peaks above {detection:g}, tags at most {tag:g} apart; "
-            f"by distance alone, joints at most {distance:g} of the image's longer side apart."
-        )
-    table = comparison_table(run, OWN_ROWS, TEN, 3, notes)
+    notes += [note for note in map(_grouping, runs) if note]
+    table = comparison_table(runs, OWN_ROWS, TEN, 3, notes)
     return (
-        Block("Published metrics", caution=(words,), table=table)
+        Block("Published metrics", caution=(words,), table=table, folded=True)
         if run.is_published
-        else Block("Metrics", table=table)
+        else Block("All metrics", table=table, folded=True)
     )
 
 
-def precision_chart(path: Path, run: Run) -> Chart:
-    """Precision over recall at some OKS thresholds, and its mean over all."""
-    note = "Of the people found, best scores first, the share that is right. mean: over OKS 0.50 to 0.95."
-    return curve_chart(path, "recall", "Precision over recall", run.task, note, y_top=1)
+def _grouping(run: Run) -> str:
+    """How people are told apart; empty if unknown."""
+    names = ("by_tags", "detection_threshold", "tag_threshold", "max_distance")
+    if not all(f"grouping.{name}" in run.metrics for name in names):
+        return ""
+    by_tags, detection, tag, distance = (run.metrics[f"grouping.{name}"] for name in names)
+    tunes = isinstance(run.problem, MultiParams) and run.problem.thresholds.tune
+    tuned = f"tuned on {run.val_samples}" if tunes else "from params.yaml"
+    apart = "their tags" if by_tags else "the distance of their joints"
+    return (
+        f"{run.task}: people are told apart by {apart}. Thresholds, {tuned}: "
+        f"peaks above {detection:g}, tags at most {tag:g} apart; "
+        f"by distance alone, joints at most {distance:g} of the image's longer side apart."
+    )
 
 
 def joints(path: Path, skeleton: Skeleton | None) -> Table:
@@ -130,8 +158,11 @@ def joints(path: Path, skeleton: Skeleton | None) -> Table:
     return joint_table(path, skeleton, notes, fractions=("similarity",))
 
 
-def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[Block]:
-    """The best and the worst images, of those with several people if there are any: one needs no grouping."""
+def ranking(run: Run, data: MultiData, people_of: Mapping[int, People]) -> Ranking | None:
+    """Images of several people by who is found in them, or if there are none, of one: one needs no grouping.
+
+    None without evaluated images.
+    """
     rows, id_I = data.rows("evaluation"), data.images.id_I
     evaluated = set(id_I[rows].tolist())
     strange = people_of.keys() - evaluated
@@ -139,7 +170,7 @@ def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[B
         path = run.paths.predictions(REPORT.suffix)
         raise UserError(f"{path}: found image {min(strange)}, expected evaluation images of {data.path}")
     if not evaluated:
-        return []
+        return None
     annotations = data.images.annotations("validation")
     if (
         not evaluated <= read_annotations(annotations, data.skeleton).people_of.keys()
@@ -148,14 +179,15 @@ def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[B
     K = len(data.skeleton)
     nobody = People(np.empty((0, K, 2)), np.empty((0, K)), np.empty(0))
     found = [people_of.get(image_id, nobody) for image_id in id_I[rows].tolist()]
-    results = _results(data.evaluate(found, rows), rows, id_I)
+    everything = _results(data.evaluate(found, rows), rows, id_I)
+    results = [one for one in everything if one.true]
     min_score = _balanced_score(results)
     several = [one for one in results if one.true > 1]
 
     def rank(one: ImageResult) -> tuple[float, int]:
         return -one.quality(min_score), one.true + int(one.positives(min_score)[1][0])
 
-    def image(one: ImageResult) -> PageImage:
+    def draw(one: ImageResult) -> PageImage:
         return _draw(data, one, people_of.get(int(id_I[one.row]), nobody), min_score)
 
     ranked = sorted(several or results, key=rank)
@@ -164,7 +196,16 @@ def images(run: Run, data: MultiData, people_of: Mapping[int, People]) -> list[B
         "share found at OKS 0.50 to 0.95, false positives counted as missed; captions are at 0.50. "
         f"Predictions below a score of {min_score:.2f}, where F1 is highest, are not shown; AP counts them."
     )
-    return best_and_worst(ranked, run.params.report.people, image, unit="images", order=order, legend=LEGEND)
+    return Ranking(
+        unit="images",
+        ranked=ranked,
+        all=everything,
+        count=len(rows),
+        order=order,
+        errors=lambda one: one.errors(min_score),
+        draw=draw,
+        legend=LEGEND,
+    )
 
 
 def data_table(data: MultiData) -> Table:
@@ -185,16 +226,41 @@ def data_table(data: MultiData) -> Table:
 
 
 def _results(evaluation: CocoEvaluation, rows: np.ndarray, id_I: np.ndarray) -> list[ImageResult]:
-    """Of the images with annotated people."""
+    """Of the images with annotated people or detections."""
     row_of = {int(id_I[row]): int(row) for row in rows}
     results = []
     for image in evaluation.coco_eval.evalImgs[: len(rows)]:  # the first of the sizes: all
-        true = 0 if image is None else int((np.asarray(image["gtIgnore"]) == 0).sum())
-        if true:
+        if image is not None:
+            true = int((np.asarray(image["gtIgnore"]) == 0).sum())
             score_D = np.array(image["dtScores"], dtype=np.float64)
             matched_TD, counted_TD = np.asarray(image["dtMatches"]) > 0, np.asarray(image["dtIgnore"]) == 0
-            results.append(ImageResult(row_of[image["image_id"]], true, score_D, matched_TD, counted_TD))
+            shared = _shared_joints(evaluation, image)
+            results.append(
+                ImageResult(row_of[image["image_id"]], true, score_D, matched_TD, counted_TD, *shared)
+            )
     return results
+
+
+def _shared_joints(evaluation: CocoEvaluation, image: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """joints_DP and swapped_D of ImageResult. A joint is that which it is most similar to, if above RIGHT."""
+    skeleton, anns = evaluation.skeleton, evaluation.coco_eval.cocoDt.anns
+    people = [evaluation.coco_eval.cocoGt.anns[one] for one in image["gtIds"]]
+    shape = (-1, len(skeleton), 3)
+    found_DK3 = np.reshape([anns[one]["keypoints"] for one in image["dtIds"]], shape)
+    true_PK3 = np.reshape([one["keypoints"] for one in people], shape)
+    scale_PK = 2 * np.outer([one["area"] + np.spacing(1) for one in people], (2 * skeleton.oks_sigmas) ** 2)
+    both_2PK3 = np.stack([true_PK3, true_PK3[:, skeleton.flip_index]])
+    square_D2PK = np.square(found_DK3[:, None, None, :, :2] - both_2PK3[..., :2]).sum(axis=-1)
+    known_D2PK = (found_DK3[:, None, None, :, 2] > 0) & (both_2PK3[..., 2] > 0)
+    similarity_D2PK = np.where(known_D2PK, np.exp(-square_D2PK / scale_PK), 0)
+    best_DPK = similarity_D2PK.max(axis=1)
+    matched_DP1 = np.equal.outer(image["dtMatches"][0], image["gtIds"])[..., None]
+    # Where a joint of the matched person is unlabelled, nobody knows whose the predicted one is.
+    unknown_D1K = (matched_DP1 & (true_PK3[..., 2] == 0)).any(axis=1, keepdims=True)
+    fits_DPK = (best_DPK > RIGHT) & ~unknown_D1K
+    owned_DPK = fits_DPK & (best_DPK == best_DPK.max(axis=1, keepdims=True, initial=0))
+    swapped_DPK = fits_DPK & matched_DP1 & (similarity_D2PK[:, 0] <= RIGHT)
+    return owned_DPK.sum(axis=2), swapped_DPK.sum(axis=(1, 2))
 
 
 def _balanced_score(results: Sequence[ImageResult]) -> float:
@@ -226,11 +292,19 @@ def _draw(data: MultiData, one: ImageResult, found: People, min_score: float) ->
 REPORT = ProblemReport(
     sample="all people of an image",
     comparison=comparison,
-    curve_file="precision.csv",
-    curve=precision_chart,
+    curve=Curve(
+        "precision.csv",
+        "recall",
+        "Precision over recall",
+        lambda run: (
+            "Of the people found, best scores first, the share that is right; mean over OKS 0.50 to 0.95."
+        ),
+        y_top=1,
+    ),
     joints=joints,
     suffix=MultiPerson.predictions_suffix,
     read_predictions=read_coco_results,
-    images=images,
+    ranking=ranking,
+    kinds=KINDS,
     data_table=data_table,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +17,19 @@ from pose.io.files import remove_stale_temp_files, write_json, write_text
 from pose.io.git import has_changes, run_git
 from pose.io.paths import SUMMARY, TaskPaths
 from pose.io.schema import flatten
+from pose.metrics.monitored import MONITORED, Metric
 from pose.params import Params
-from pose.report.adversary import comparisons
-from pose.report.content import Block, Cell, Parameters, Row, Section, Table
+from pose.report.adversary import families
+from pose.report.common import signed
+from pose.report.content import Block, Cell, PageImage, Parameters, Row, Section, Table
 from pose.report.files import try_read
 from pose.report.run import Run, read_run
 from pose.report.section import PROBLEMS, task_section
 from pose.report.study import STUDY, study_blocks
 from pose.tasks.task import open_data
+
+TYPICAL = 8  # images on top of the page, one of each task or more
+SAMPLES = {"single": "One person", "multi": "Several people"}
 
 
 def write_report(params: Params, *, root: str | Path = ".", folder: str | Path = "report") -> list[str]:
@@ -42,16 +48,23 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
     runs = {task: read_run(params, task, root) for task in shown}
     data = ", ".join(dict.fromkeys(run.data for run in runs.values()))
     overview, origin = _overview(params, runs), f"Data: {data}. Revision: {_revision()}."
-    sections = _sections(params, runs, root)
-    page = render("Pose report", ", ".join(shown), origin, overview, sections)
+    sections, typical = _sections(params, runs, root)
+    page = render("Pose report", ", ".join(shown), origin, overview, sections, typical)
     write_text(folder / "index.html", page)
-    write_text(folder / "summary.md", f"{_markdown(overview)}\n{_plain(origin)}\n")
+    write_text(folder / "summary.md", "\n".join([*map(_markdown, overview), _plain(origin), ""]))
     write_json(root / SUMMARY, {task: run.summary() for task, run in runs.items()})
     return shown
 
 
-def render(title: str, about: str, origin: str, overview: Table, sections: Sequence[Section]) -> str:
-    """A page that needs no other file. about: what it is on. origin: a line below the title."""
+def render(
+    title: str,
+    about: str,
+    origin: str,
+    overview: Sequence[Table],
+    sections: Sequence[Section],
+    images: Sequence[PageImage] = (),
+) -> str:
+    """A page that needs no other file. about: its subject. origin: a line below the title. images: on top."""
     environment = Environment(
         loader=PackageLoader("pose.report"),
         autoescape=True,
@@ -60,12 +73,15 @@ def render(title: str, about: str, origin: str, overview: Table, sections: Seque
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    values = {"title": title, "about": about, "origin": origin, "overview": overview, "sections": sections}
-    return environment.get_template("report.html").render(values)
+    values = {"title": title, "about": about, "origin": origin, "overview": overview}
+    return environment.get_template("report.html").render(values, sections=sections, images=images)
 
 
-def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Section]:
-    """One for each task, one on what the adversary changes, one on what they share."""
+def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> tuple[list[Section], list[PageImage]]:
+    """One for each task, plain and adversarial in one, one for the studies, one on what they share.
+
+    And typical images of all tasks.
+    """
     place = {task: (run.spec.dataset, run.spec.problem, str(run.spec.override)) for task, run in runs.items()}
     missing: dict[tuple[str, str, str], list[str]] = {one: [] for one in place.values()}
     data = {}
@@ -73,41 +89,65 @@ def _sections(params: Params, runs: Mapping[str, Run], root: Path) -> list[Secti
         if one not in data:
             read = partial(open_data, params.problem(task), root / params.prepared(task))
             data[one] = try_read(missing[one], read)
-    sections = [task_section(run, data[place[task]], missing[place[task]]) for task, run in runs.items()]
+    sections, images, typical = [], list[PageImage](), max(1, TYPICAL // len(runs))
+    for family in families(params, runs):
+        one = place[family[0].task]
+        section, some = task_section(family, data[one], missing[one], typical)
+        sections.append(section)
+        images += some
     study_missing: list[str] = []
     studies: list[Block] = []
     if any(run.is_published for run in runs.values()):
         studies = try_read(study_missing, lambda: study_blocks(root / STUDY)) or []
-    blocks = comparisons(params, runs) + studies
-    if blocks or study_missing:
-        sections.append(Section("adversary", "What the adversary changes", blocks, missing=study_missing))
+    if studies or study_missing:
+        sections.append(Section("studies", "Studies of the adversary", studies, missing=study_missing))
     sets = {
         f"Prepared set {dataset}, problem {problem}": (problem, one)
         for (dataset, problem, _), one in data.items()
     }
     shared = [
-        Block(title, table=PROBLEMS[problem].data_table(prepared))
+        Block(title, table=PROBLEMS[problem].data_table(prepared), half=True)
         for title, (problem, prepared) in sets.items()
         if prepared is not None
     ]
-    shared.append(Block("Parameters", parameters=_parameters(params)))
+    shared.append(Block("Made by", parameters={"": _origin()}, folded=True))
+    shared.append(Block("Parameters", parameters=_parameters(params), folded=True))
     all_missing = [line for lines in missing.values() for line in lines]
-    return [*sections, Section("shared", "Data and parameters", shared, missing=all_missing, facts=_origin())]
+    return [*sections, Section("shared", "Data and parameters", shared, missing=all_missing)], images
 
 
-def _overview(params: Params, runs: Mapping[str, Run]) -> Table:
-    rows = []
-    for task in params.tasks:
-        cells = [Cell(task), Cell("not evaluated yet"), Cell(""), Cell("")]
-        if task in runs:
-            run = runs[task]
-            metrics = (
-                ", ".join(f"{one.name} {value:.{one.digits}f}" for one, value in run.monitored) or "none"
-            )
-            counts = ", ".join(f"{count:,} {name}" for name, count in run.counts.items()) or "unknown"
-            cells = [Cell(task, url=f"#{run.anchor}"), Cell(metrics), Cell(counts), Cell(run.training_time)]
-        rows.append(Row(cells, faint=task not in runs))
-    return Table(("Task", "Metrics", "Evaluated on", "Training time"), rows, text_columns=4)
+def _overview(params: Params, runs: Mapping[str, Run]) -> list[Table]:
+    """For each problem the metrics of its tasks, and by how much they changed since the last commit."""
+    tables = []
+    anchors = {run.task: family[0].anchor for family in families(params, runs) for run in family}
+    for problem, metrics in MONITORED.items():
+        tasks = [task for task in params.tasks if params.task(task).problem == problem]
+        known = {metric for task in tasks if task in runs for metric, _ in runs[task].monitored}
+        shown = [metric for metric in metrics if metric in known]
+        rows = []
+        for task in tasks:
+            cells = [Cell("", number=True)] * len(shown)
+            more, url = ("not evaluated yet", ""), ""
+            if task in runs:
+                run, url = runs[task], f"#{anchors[task]}"
+                values = dict(run.monitored)
+                cells = [_overview_cell(run, metric, values.get(metric)) for metric in shown]
+                counts = ", ".join(f"{count:,} {name}" for name, count in run.counts.items()) or "unknown"
+                more = counts, run.training_time
+            ends = [Cell(text, number=True) for text in more]
+            rows.append(Row([Cell(task, url=url), *cells, *ends], faint=task not in runs))
+        if rows:
+            columns = (SAMPLES[problem], *(metric.name for metric in shown), "Evaluated on", "Training time")
+            tables.append(Table(columns, rows))
+    if any(cell.below for table in tables for row in table.rows for cell in row.cells):
+        tables[-1] = replace(tables[-1], notes=["In small type: the change since the last commit."])
+    return tables
+
+
+def _overview_cell(run: Run, metric: Metric, value: float | None) -> Cell:
+    text = "" if value is None else f"{value:.{metric.digits}f}"
+    change = run.change(metric)
+    return Cell(text, number=True, below=signed(change, metric.digits) if change else "")
 
 
 def _parameters(params: Params) -> Parameters:
@@ -131,7 +171,10 @@ def _parameters(params: Params) -> Parameters:
 def _markdown(table: Table) -> str:
     """For a comment under a pull request."""
     rows = [list(table.columns), ["---"] * len(table.columns)]
-    rows += [[_plain(cell.text) for cell in row.cells] for row in table.rows]
+    rows += [
+        [_plain(cell.text + (f" ({cell.below})" if cell.below else "")) for cell in row.cells]
+        for row in table.rows
+    ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 from pose.io.paths import PREPARED, TaskPaths
 from pose.metrics.monitored import MONITORED, Metric, monitored_in
 from pose.params import MultiParams, Params, SingleParams, TaskParams
-from pose.report.files import read_history, read_metrics, try_read
+from pose.report.charts import SERIES
+from pose.report.files import read_committed_metrics, read_history, read_metrics, try_read
 
 # By problem: how many samples were evaluated, by name in metrics/summary.json; places in metrics/TASK.json.
 COUNTS = {
@@ -28,6 +29,7 @@ class Run:
     """metrics: by dotted place in metrics/TASK.json. train, val: the histories, None if `missing` says why.
 
     train_time: seconds of training, over all restarts, at each validation; None where it is unknown.
+    committed: `metrics` of the last commit, empty where it has none.
     """
 
     params: Params
@@ -37,6 +39,7 @@ class Run:
     val: pd.DataFrame | None
     train_time: pd.DataFrame | None
     missing: tuple[str, ...]
+    committed: Mapping[str, float]
 
     @property
     def task(self) -> str:
@@ -87,6 +90,16 @@ class Run:
             (metric, values[metric.name]) for metric in MONITORED[self.spec.problem] if metric.name in values
         ]
 
+    def change(self, metric: Metric) -> float | None:
+        """Of a metric since the last commit; None where either lacks it."""
+        before, now = self.committed.get(metric.path), self.metrics.get(metric.path)
+        return None if before is None or now is None else now - before
+
+    @property
+    def colour(self) -> str:
+        """Of its line beside others: of a task with an adversary beside the plain one."""
+        return SERIES[0 if self.spec.adversary else 1]
+
     @property
     def counts(self) -> dict[str, int]:
         """How many people and images were evaluated, where known."""
@@ -136,4 +149,5 @@ def read_run(params: Params, task: str, root: Path) -> Run:
     )
     # No output of a stage: weights from DVC's cache come without it.
     train_time = try_read([], lambda: read_history(paths.train_time, "step", "seconds"))
-    return Run(params, paths, read_metrics(paths.metrics), train, val, train_time, tuple(missing))
+    metrics, committed = read_metrics(paths.metrics), read_committed_metrics(task, root)
+    return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed)

@@ -1,55 +1,111 @@
-"""The section of one task."""
+"""The section of one task, or of a task beside the same one with an adversary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
-from pose.metrics.monitored import MONITORED
+from pose.metrics.monitored import MONITORED, TRAIN_PREFIX, Metric
 from pose.report import multi, single
-from pose.report.adversary import COLUMNS, adversary_charts
-from pose.report.charts import INK, SERIES, column_line, line_chart, needs_log_scale, with_smoothed
-from pose.report.common import ProblemReport, error_table
-from pose.report.content import Block, Chart, Section, Tile
-from pose.report.files import try_read
+from pose.report.adversary import COLUMNS, adversary_charts, start_step
+from pose.report.charts import Line, column_line, line_chart, needs_log_scale, with_smoothed
+from pose.report.common import ProblemReport, curve_chart, error_table, signed
+from pose.report.content import Block, Cell, Chart, PageImage, Row, Section, Table
+from pose.report.files import read_history, try_read
 from pose.report.run import Run
 from pose.tasks.base import ProblemData
 
 PROBLEMS: dict[str, ProblemReport] = {"single": single.REPORT, "multi": multi.REPORT}
+FIRST_CHARTS = 4  # that are not folded: a row of the page
 
 
-def task_section(run: Run, data: ProblemData | None, missing: Sequence[str]) -> Section:
-    """From whichever files there are. data, missing: the prepared set, or why it cannot be used."""
-    report, spec, plots = PROBLEMS[run.spec.problem], run.spec, run.paths.plots
-    missing = [*run.missing, *missing]
+def task_section(
+    runs: Sequence[Run], data: ProblemData | None, missing: Sequence[str], typical: int
+) -> tuple[Section, list[PageImage]]:
+    """From whichever files there are of runs of one problem; and so many typical images of each.
+
+    data, missing: the prepared set, or why it cannot be used.
+    """
+    report = PROBLEMS[runs[0].spec.problem]
+    missing = [*(line for run in runs for line in run.missing), *missing]
     skeleton = None if data is None else data.skeleton
-    curve = try_read(missing, lambda: report.curve(plots / report.curve_file, run))
-    joints = try_read(missing, lambda: report.joints(plots / "joints.csv", skeleton))
-    path = run.paths.predictions(report.suffix)
-    found = try_read(missing, lambda: report.read_predictions(path, len(skeleton) if skeleton else None))
-    blocks = [report.comparison(run, data)]
-    blocks.append(Block("Curves", charts=([curve] if curve else []) + _val_charts(run) + _train_charts(run)))
-    if spec.adversary and run.train is not None:
-        charts = adversary_charts(run.train, spec.adversary, run.task)
-        blocks.append(Block("Adversarial training", "Smoothed, from its first step on.", charts=charts))
-        if not charts:
-            missing.append(f"{plots / 'train.csv'}: no columns {', '.join(COLUMNS)}: no adversarial step yet")
-    blocks.append(Block("Joint by joint", table=joints))
-    if joints:
-        errors = try_read(missing, lambda: error_table(plots / "joints.csv", skeleton))
-        blocks.append(Block("Kinds of error", table=errors))
-    if data is not None and found is not None:
-        blocks += try_read(missing, lambda: report.images(run, data, found)) or []
-    return Section(
-        run.anchor,
-        run.task,
+    joints = len(skeleton) if skeleton else None
+    curves, rankings, tables = {}, {}, []
+    for run in runs:
+        read = partial(read_history, run.paths.plots / report.curve.file, report.curve.x)
+        curves[run.task] = try_read(missing, read)
+        table = try_read(missing, partial(report.joints, run.paths.plots / "joints.csv", skeleton))
+        tables.append(Block(f"Joint by joint, {run.task}", table=table, folded=True))
+        path = run.paths.predictions(report.suffix)
+        found = try_read(missing, partial(report.read_predictions, path, joints))
+        if data is not None and found is not None:
+            rankings[run.task] = try_read(missing, partial(report.ranking, run, data, found))
+    known = {task: ranking for task, ranking in rankings.items() if ranking}
+    tables_of = {task: one for task, one in curves.items() if one is not None}
+    curve = curve_chart(report.curve, runs, tables_of) if tables_of else None
+    val = _val_charts(runs)
+    charts = [*val[:1], *([curve] if curve else []), *_train_charts(runs)]
+    charts, more = charts[:FIRST_CHARTS], charts[FIRST_CHARTS:] + val[1:]
+    blocks = [Block("Metrics", table=_metrics_table(runs), half=True)]
+    if known:
+        blocks.append(Block("Errors", table=error_table(report.kinds, known), half=True))
+    blocks += [Block("Curves", charts=charts), Block("More curves", charts=more, folded=True)]
+    for run in runs:
+        if run.spec.adversary and run.train is not None:
+            charts = adversary_charts(run.train, run.spec.adversary, run.task)
+            text = "Smoothed, from its first step on."
+            blocks.append(Block(f"Adversarial training of {run.task}", text, charts=charts, folded=True))
+            if not charts:
+                path = run.paths.plots / "train.csv"
+                missing.append(f"{path}: no columns {', '.join(COLUMNS)}: no adversarial step yet")
+    most = runs[0].params.report.people
+    blocks += [one.gallery(f"{one.unit.capitalize()} of {task}", most) for task, one in known.items()]
+    blocks += [*tables, report.comparison(runs, data)]
+    blocks.append(Block("Training", table=_training_table(runs), folded=True))
+    section = Section(
+        runs[0].anchor,
+        " and ".join(run.task for run in runs),
         [block for block in blocks if block.charts or block.table or block.images],
-        summary=f"{report.sample}; {spec.network}" + ("; adversarial training" if spec.adversary else ""),
-        missing=missing,
-        tiles=[Tile(one.name, f"{value:.{one.digits}f}", one.meaning) for one, value in run.monitored],
-        facts=_facts(run),
+        summary=f"{report.sample}; {runs[0].spec.network}",
+        missing=list(dict.fromkeys(missing)),
     )
+    images = [
+        replace(image, caption=f"{task}: {image.caption}")
+        for task, one in known.items()
+        for image in one.typical(typical)
+    ]
+    return section, images
+
+
+def _metrics_table(runs: Sequence[Run]) -> Table:
+    """The monitored metrics; of two runs, with the difference."""
+    rows = []
+    values = {run.task: dict(run.monitored) for run in runs}
+    for metric in MONITORED[runs[0].spec.problem]:
+        found = [of_run.get(metric) for of_run in values.values()]
+        known = [value for value in found if value is not None]
+        if known:
+            texts = ["" if value is None else f"{value:.{metric.digits}f}" for value in found]
+            if len(runs) > 1:
+                both = len(known) == len(runs)
+                texts.append(signed(known[-1] - known[0], metric.digits) if both else "")
+            numbers = [Cell(text, number=True) for text in texts]
+            rows.append(Row([Cell(metric.name, below=metric.meaning), *numbers]))
+    seed = runs[0].params.seed
+    note = f"One run each, with the same seed ({seed}): part of the differences is chance."
+    columns = ("", *values, *(["Difference"] if len(runs) > 1 else []))
+    return Table(columns, rows, notes=[note] if len(runs) > 1 else [])
+
+
+def _training_table(runs: Sequence[Run]) -> Table:
+    facts = {run.task: _facts(run) for run in runs}
+    names = dict.fromkeys(name for of_run in facts.values() for name in of_run)
+    rows = [Row([Cell(name), *(Cell(of_run.get(name, "")) for of_run in facts.values())]) for name in names]
+    return Table(("", *facts), rows, text_columns=1 + len(facts))
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -70,44 +126,74 @@ def _facts(run: Run) -> dict[str, str]:
     return facts | {"Weights evaluated": weights[params.evaluate.weights]}
 
 
-def _val_charts(run: Run) -> list[Chart]:
-    """The monitored metrics over steps, and over time where it is known."""
-    if run.val is None:
-        return []
-    metrics = [metric for metric in MONITORED[run.spec.problem] if metric.name in run.val]
+def _val_charts(runs: Sequence[Run]) -> list[Chart]:
+    """The monitored metrics over steps, the first of them also over time where it is known.
+
+    Those on samples that were trained on are dashed.
+    """
+    metrics = [
+        metric
+        for metric in MONITORED[runs[0].spec.problem]
+        if any(run.val is not None and metric.name in run.val for run in runs)
+    ]
+    charts = [_val_chart(runs, metric, "step") for metric in metrics]
+    if metrics and all(run.val is not None and _minutes(run).notna().all() for run in runs):
+        charts.append(_val_chart(runs, metrics[0], "minutes"))
+    return charts
+
+
+def _val_chart(runs: Sequence[Run], metric: Metric, x: str) -> Chart:
+    lines = []
+    for run in runs:
+        if run.val is None:
+            continue
+        val = run.val.assign(minutes=_minutes(run))
+        for name in (metric.name, TRAIN_PREFIX + metric.name):
+            if name in val:
+                label = run.task if name == metric.name else f"{run.task}, trained on"
+                line = column_line(val, x, name, label, run.colour)
+                lines.append(Line(label, line.x, line.y, run.colour, dashed=name != metric.name))
+    top = min(1.1 * max((float(line.y.max()) for line in lines), default=0), metric.best)
+    starts = [start_step(run.train) for run in runs if run.train is not None]
+    mark = max(starts, default=0.0) if x == "step" else 0.0
+    note = f"On {runs[0].val_samples}; dashed, on some trained on."
+    note += " Adversarial training starts at the grey line." if mark else ""
+    title = f"{metric.name} over {'steps' if x == 'step' else 'time'}"
+    x_label = "step" if x == "step" else "minutes of training"
+    limits = 0, top if top > 0 else metric.best
+    tasks = " and ".join(run.task for run in runs)
+    return line_chart(title, lines, tasks, x_label, note, y_limits=limits, mark=mark or None)
+
+
+def _minutes(run: Run) -> pd.Series:
+    """Of training until each row of `val`; NaN where unknown."""
+    assert run.val is not None
     seconds = {} if run.train_time is None else run.train_time.set_index("step")["seconds"].to_dict()
-    val = run.val.assign(minutes=run.val["step"].map(seconds) / 60)
-    charts = []
-    for title, x, x_label in (
-        ("Validation over steps", "step", "step"),
-        ("Validation over time", "minutes", "minutes of training"),
-    ):
-        lines = [
-            column_line(val, x, metric.name, metric.name, colour)
-            for metric, colour in zip(metrics, SERIES, strict=False)
-        ]
-        if lines and val[x].notna().all():
-            names, limits = ", ".join(line.label for line in lines), (0, metrics[0].best)
-            note = f"{names}, on {run.val_samples}."
-            charts.append(line_chart(title, lines, run.task, x_label, note, y_limits=limits))
-    return charts
+    return run.val["step"].map(seconds) / 60
 
 
-def _train_charts(run: Run) -> list[Chart]:
+def _train_charts(runs: Sequence[Run]) -> list[Chart]:
     """The terms of the loss, and the learning rate."""
-    train = run.train
-    if train is None:
-        return []
-    terms = [str(column) for column in train.columns if column not in ("step", "lr", *COLUMNS)]
-    if len(terms) == 2 and "loss" in terms and np.allclose(train[terms[0]], train[terms[1]]):
-        terms.remove("loss")  # one term of weight 1 is the loss
-    charts = []
+    trains = [(run, run.train) for run in runs if run.train is not None]
+    terms = dict.fromkeys(str(name) for _, train in trains for name in train.columns)
+    charts, tasks = [], " and ".join(run.task for run in runs)
     for term in terms:
-        line = column_line(train, "step", term, term, SERIES[1])
+        if term in ("step", *COLUMNS) or all(term == "loss" and _is_one_term(train) for _, train in trains):
+            continue
+        lines = [
+            column_line(train, "step", term, run.task, run.colour) for run, train in trains if term in train
+        ]
+        if term == "lr":
+            lr = line_chart("Learning rate", lines, tasks, "step")
+            continue
         title = "Training loss" if term == "loss" else f"Training loss: {term}"
-        note, log = "Means over the steps since the row before.", needs_log_scale([line])
-        charts.append(line_chart(title, with_smoothed(line), run.task, "step", note, log=log))
-    if "lr" in train:
-        line = column_line(train, "step", "lr", "lr", INK)
-        charts.append(line_chart("Learning rate", [line], run.task, "step"))
-    return charts
+        smoothed = [part for line in lines for part in with_smoothed(line)]
+        note, log = "Means over the steps since the row before.", needs_log_scale(lines)
+        charts.append(line_chart(title, smoothed, tasks, "step", note, log=log))
+    return charts + ([lr] if "lr" in terms else [])
+
+
+def _is_one_term(train: pd.DataFrame) -> bool:
+    """Whether the loss is a single term of weight 1."""
+    terms = [name for name in train.columns if name not in ("step", "lr", "loss", *COLUMNS)]
+    return len(terms) == 1 and "loss" in train and np.allclose(train[terms[0]], train["loss"])

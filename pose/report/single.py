@@ -1,10 +1,11 @@
-"""What the report shows of a single-person task: PCKh and PCK, the best and the worst people.
+"""What the report shows of a single-person task: PCKh and PCK, and people by what is wrong with them.
 
 Legend: N predicted people, K joints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,26 @@ from pose.io.errors import UserError
 from pose.keypoints.geometry import compose, invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import LEFT, MIDDLE, RIGHT, Skeleton
+from pose.metrics.error_kinds import JITTER, error_kinds
 from pose.metrics.pck import PCK, PCKH, normalised_distance, person_truth
 from pose.report.common import (
+    Curve,
     OwnRow,
     ProblemReport,
-    best_and_worst,
+    Ranking,
     caution,
     comparison_table,
-    curve_chart,
     joint_table,
     number_row,
     page_image,
 )
-from pose.report.content import Block, Chart, LegendEntry, PageImage, Table
+from pose.report.content import Block, LegendEntry, PageImage, Table
 from pose.report.files import SinglePredictions, read_single_predictions
 from pose.report.published import GROUPS
 from pose.report.run import Run
 from pose.tasks.single import SingleData, SinglePerson
 
-IMAGE_SIZE = 320  # px a side
+IMAGE_SIZE = 240  # px a side
 MIN_JOINTS = 8  # people with fewer labelled joints are not ranked: too little is known of them
 MPII_TRAIN = 20_000  # people; the published training set has 22,246
 OWN_ROWS = (
@@ -52,14 +54,21 @@ LEGEND = (
     LegendEntry("middle", (ALONE[MIDDLE],)),
     LegendEntry("truth, with dots in the colour of the side"),
 )
+KINDS = {  # of error, by their names in `pose.metrics.error_kinds`
+    "jitter": ("jitter", "joints within twice the distance that is right"),
+    "inversion": ("left/right swapped", "joints where the person's left or right counterpart is"),
+    "miss": ("missed", "joints elsewhere"),
+}
 SETS = {"lsp": "LSP", "lspet": "LSPET", "mpii": "MPII"}
 
 
-def comparison(run: Run, data: SingleData | None) -> Block:
+def comparison(runs: Sequence[Run], data: SingleData | None) -> Block:
     """Our metrics beside the published ones, and whether they can be compared."""
+    run = runs[0]
     if not run.is_published:
         groups = () if data is None else tuple(data.skeleton.groups)
-        return Block("Metrics", table=comparison_table(run, OWN_ROWS, ("Mean", "Weighted", *groups), 1, ()))
+        table = comparison_table(runs, OWN_ROWS, ("Mean", "Weighted", *groups), 1, ())
+        return Block("Metrics by group of joints", table=table, folded=True)
     train_N, test_N = (
         np.array([]) if data is None else data.people.source_N[data.rows(subset)]
         for subset in ("train", "evaluation")
@@ -80,15 +89,13 @@ def comparison(run: Run, data: SingleData | None) -> Block:
             "LSPET people are cropped around their labelled joints, in evaluation as in training: "
             "there is no other record of where they are, and it helps their metrics."
         )
-    table = comparison_table(run, OWN_ROWS, ("Mean", "Weighted", *GROUPS), 1, NOTES)
-    return Block("Published metrics", caution=tuple(words), table=table)
+    table = comparison_table(runs, OWN_ROWS, ("Mean", "Weighted", *GROUPS), 1, NOTES)
+    return Block("Published metrics", caution=tuple(words), table=table, folded=True)
 
 
-def accuracy_chart(path: Path, run: Run) -> Chart:
-    """Accuracy of the groups of joints over the threshold."""
+def _curve_note(run: Run) -> str:
     unit = "head sizes" if "PCKh.0.5" in run.metrics else "reference lengths"
-    note = f"Percent of joints within so many {unit} of the truth."
-    return curve_chart(path, "threshold", "Accuracy over the threshold", run.task, note, y_top=100)
+    return f"Percent of joints within so many {unit} of the truth."
 
 
 def joints(path: Path, skeleton: Skeleton | None) -> Table:
@@ -100,8 +107,8 @@ def joints(path: Path, skeleton: Skeleton | None) -> Table:
     return joint_table(path, skeleton, notes)
 
 
-def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[Block]:
-    """The best and the worst people, as the network was shown them."""
+def ranking(run: Run, data: SingleData, predictions: SinglePredictions) -> Ranking:
+    """People by how far off their joints are, as the network was shown them."""
     people, skeleton, row_N = data.people, data.skeleton, predictions.row_N
     if len(row_N) and row_N.max() >= len(people):
         path = run.paths.predictions(REPORT.suffix)
@@ -123,16 +130,27 @@ def images(run: Run, data: SingleData, predictions: SinglePredictions) -> list[B
     mean_error = np.nansum(np.minimum(error_NK[enough], 3), axis=1) / count_N[enough]
     ranked = enough[np.argsort(mean_error, kind="stable")].tolist()
 
-    def image(number: int) -> PageImage:
+    kinds = error_kinds(error_NK > 1, error_NK <= JITTER, twin_NK <= 1)
+    errors = {name: kinds[kind].sum(axis=1).tolist() for kind, (name, _) in KINDS.items()}
+
+    def draw(number: int) -> PageImage:
         wrong_K = error_NK[number] > 1
         swapped = int((wrong_K & (twin_NK[number] <= 1)).sum())
         caption = f"{int((error_NK[number] <= 1).sum())} of {count_N[number]} joints right"
-        caption += f", {swapped} on the wrong side" if swapped else ""
+        caption += f", {swapped} swapped" if swapped else ""
         person = predictions.joint_NK2[number], predictions.score_NK[number]
         return _draw(data, int(row_N[number]), *person, caption)
 
-    order = f"{len(ranked):,} evaluated people with {least} labelled joints or more, by their mean error."
-    return best_and_worst(ranked, run.params.report.people, image, unit="people", order=order, legend=LEGEND)
+    return Ranking(
+        unit="people",
+        ranked=ranked,
+        all=np.flatnonzero(count_N).tolist(),
+        count=int((count_N > 0).sum()),
+        order=f"{len(ranked):,} evaluated people with {least} labelled joints or more, by their mean error.",
+        errors=lambda number: {name: counts[number] for name, counts in errors.items()},
+        draw=draw,
+        legend=LEGEND,
+    )
 
 
 def data_table(data: SingleData) -> Table:
@@ -166,11 +184,11 @@ def _draw(data: SingleData, row: int, joint_K2: np.ndarray, score_K: np.ndarray,
 REPORT = ProblemReport(
     sample="one person per crop",
     comparison=comparison,
-    curve_file="accuracy.csv",
-    curve=accuracy_chart,
+    curve=Curve("accuracy.csv", "threshold", "Accuracy over the threshold", _curve_note, y_top=100),
     joints=joints,
     suffix=SinglePerson.predictions_suffix,
     read_predictions=read_single_predictions,
-    images=images,
+    ranking=ranking,
+    kinds=dict(KINDS.values()),
     data_table=data_table,
 )

@@ -49,7 +49,7 @@ def _blocks(runs: pd.DataFrame) -> list[Block]:
             rows += _difference(same, runs[runs["plain"] & (runs["metric"] == metric)])
         columns = ("Task", "Optimizer", "Seed", "Epochs", *settings, str(metric), *MEASURES.values())
         table = Table(columns, rows, notes=[] if blocks else [note])
-        blocks.append(Block(f"Study: {study}, {metric}", table=table))
+        blocks.append(Block(f"Study: {study}, {metric}", table=table, folded=True))
     return blocks
 
 

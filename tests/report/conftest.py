@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -72,8 +74,15 @@ class Page(HTMLParser):
 
     @property
     def captions(self) -> dict[str, str]:
-        """The caption of each image by the name of its file, in the page's order."""
-        texts = [str(image["alt"]) for image in self.all("img")]
+        """The caption of each image of the galleries by the name of its file, in the page's order."""
+        return self.view("v")
+
+    def view(self, name: str) -> dict[str, str]:
+        """The captions of the images in one view of the galleries."""
+        marks = dict(re.findall(r'class="(v\d)"[^>]*><label[^>]*>([^<]*)<', self.source))
+        mark = next((mark for mark, label in marks.items() if label == name), name)
+        found = re.findall(r'<figure class="([^"]*)"[^>]*><img [^>]*alt="([^"]*)"', self.source)
+        texts = [unescape(text) for marked, text in found if mark in marked and "chart" not in marked]
         return dict(text.split(": the true and the predicted skeleton; ") for text in texts)
 
 

@@ -9,8 +9,9 @@ import pytest
 from helpers import ROOT
 
 from pose.params import load_params
-from pose.report.adversary import adversary_charts, comparisons, plain_task
+from pose.report.adversary import adversary_charts, families, plain_task
 from pose.report.run import read_run
+from pose.report.section import task_section
 
 TITLES = ["Reconstruction errors", "k_t", "Balance", "Convergence measure"]
 
@@ -36,13 +37,10 @@ def texts(chart):
 
 def test_adversarial_training_is_drawn_with_its_formulas(single_page, spec):
     titles = [title.removesuffix(", advpose") for title in single_page.charts if title.endswith(", advpose")]
-    assert titles[-4:] == TITLES
-    assert [title for title in titles if "loss" in title] == [
-        "Training loss: heatmap",
-        "Training loss: push",
-        "Training loss",
+    assert titles == TITLES
+    assert [title for title in single_page.charts if "loss" in title] == [
+        f"Training loss{term}, hgpose and advpose" for term in (": heatmap", ": push", "")
     ]
-    assert "k_t, hgpose" not in single_page.charts
     for words in (
         "k_t ← clip(k_t + balance_rate (gamma E(real) − E(fake)), 0, 1)",
         f"balance_rate {spec.balance_rate:g}, gamma {spec.gamma:g}",
@@ -75,37 +73,56 @@ def test_a_history_without_adversarial_steps_is_named(single_copy, params_of, pa
     assert "k_t, advpose" not in page.charts
 
 
+def blocks_of(*runs):
+    section, _ = task_section(runs, None, [], 1)
+    return {block.title: block for block in section.blocks}
+
+
 def test_a_task_with_an_adversary_stands_beside_its_plain_one(runs, pair_params):
     run = runs["advpose"]
     worse = replace(run, metrics=dict(run.metrics) | {"PCKh.0.5": run.metrics["PCKh.0.5"] - 1.5})
-    (block,) = comparisons(pair_params, runs | {"advpose": worse})
+    ((one, other),) = families(pair_params, {"advpose": worse, "hgpose": runs["hgpose"]})
+    assert (one.task, other.task) == ("hgpose", "advpose")
+    blocks = blocks_of(one, other)
     plain = run.metrics["PCKh.0.5"]
-    rows = [[cell.text for cell in row.cells] for row in block.table.rows]
-    assert block.title == "advpose beside hgpose"
+    rows = [[cell.text for cell in row.cells] for row in blocks["Metrics"].table.rows]
     assert rows[0] == ["PCKh@0.5", f"{plain:.1f}", f"{plain - 1.5:.1f}", "−1.5"]
     assert rows[3][0] == "AUC"
     assert rows[3][3] == "0.0"
-    assert rows[4] == ["Minutes of training", "4.2", "4.2", "0.0"]
+    training = [[cell.text for cell in row.cells] for row in blocks["Training"].table.rows]
+    assert training[0] == ["Training time", "4 min 10 s", "4 min 10 s"]
+    assert [len(family) for family in families(pair_params, {"advpose": run})] == [1]
 
 
-def test_accuracy_on_training_and_on_held_out_people_is_drawn_for_both_in_one_chart(single_page):
-    for samples in ("people trained on, at most 100", "people held out of training"):
-        chart = single_page.charts[f"PCKh@0.5 on {samples}, hgpose and advpose"]
-        assert {"hgpose", "advpose"} <= set(re.findall(r">([^<>]+)</text>", chart))
-    assert "Adversarial training starts at the dashed line." in single_page.text
+@pytest.mark.parametrize("title", ["PCKh@0.5 over steps", "Accuracy over the threshold", "Training loss"])
+def test_what_both_have_is_drawn_on_one_axis(single_page, title):
+    chart = single_page.charts[f"{title}, hgpose and advpose"]
+    assert {"hgpose", "advpose"} <= set(re.findall(r">([^<>]+)</text>", chart))
 
 
-def test_histories_that_are_missing_cost_the_charts_alone(runs, pair_params):
-    run = runs["hgpose"]
-    without = replace(run, val=run.val.drop(columns="train PCKh@0.5"), train_time=None)
-    (block,) = comparisons(pair_params, runs | {"hgpose": without})
-    assert [chart.title for chart in block.charts] == ["AUC on people trained on, at most 100"] + [
-        "PCKh@0.5 on people held out of training"
+def test_validation_is_drawn_with_what_was_trained_on_and_where_the_adversary_starts(single_page):
+    chart = single_page.charts["PCKh@0.5 over steps, hgpose and advpose"]
+    (values,) = re.findall(r"<title>(step 2,500\n[^<]*)</title>", chart)
+    assert values.splitlines()[1:] == [
+        "hgpose 22.5",
+        "hgpose, trained on 24.75",
+        "advpose 22.5",
+        "advpose, trained on 24.75",
     ]
-    assert [row.cells[0].text for row in block.table.rows] == ["PCKh@0.5", "PCK@0.2", "PCKh@0.1", "AUC"]
-    (block,) = comparisons(pair_params, runs | {"hgpose": replace(run, val=None)})
-    assert not block.charts
-    assert comparisons(pair_params, {"advpose": runs["advpose"]}) == []
+    assert chart.count("stroke-dasharray") == 3  # two lines, and the start
+    assert "Adversarial training starts at the grey line." in single_page.text
+
+
+def test_histories_that_are_missing_cost_the_charts_alone(runs):
+    plain, other = runs["hgpose"], runs["advpose"]
+    without = replace(plain, val=plain.val.drop(columns="train PCKh@0.5"), train_time=None)
+    blocks = blocks_of(without, other)
+    assert "hgpose, trained on" not in blocks["Curves"].charts[0].svg
+    assert "PCKh@0.5 over time" not in [chart.title for chart in blocks["More curves"].charts]
+    assert blocks["Training"].table.rows[0].cells[1].text == "unknown"
+    blocks = blocks_of(replace(plain, val=None), replace(other, val=None))
+    assert blocks["Curves"].charts[0].title == "Accuracy over the threshold"
+    assert len(blocks["Metrics"].table.rows) == 4
 
 
 def test_pairs_are_found_by_what_they_are_and_not_by_name():

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pose.report.charts import INK, MAX_POINTS, SERIES, Line, line_chart, thinned, with_smoothed
+from pose.report.charts import INK, MAX_HOVER, MAX_POINTS, SERIES, Line, line_chart, thinned, with_smoothed
 
 
 def labels(svg):
@@ -40,6 +40,15 @@ def test_numbers_beside_a_logarithmic_axis_are_plain_and_name_each_power_once():
     assert {"0.05", "0.1", "0.2"} <= set(few)
     assert "0.01" in many
     assert not {"0.02", "0.05"} & set(many)
+
+
+def test_each_place_of_a_chart_shows_the_values_of_its_lines():
+    x = np.arange(0.0, 5000, 10)
+    lines = [Line("a<b", x, x / 1000), Line("late", x[400:], x[400:]), Line("behind", x, x, faint=True)]
+    values = re.findall(r"<title>([^<]*)</title>", line_chart("t", lines, "n", "step").svg)
+    assert len(values) == MAX_HOVER
+    assert values[0] == "step 0\na&lt;b 0"
+    assert values[-1] == "step 4,990\na&lt;b 4.99\nlate 4990"
 
 
 def test_a_chart_may_begin_beyond_nought_and_mark_a_step():

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
 
 import cv2
@@ -49,18 +50,18 @@ def test_tasks_share_a_page_whose_ids_and_links_are_sound(single_page):
 def test_metrics_facts_and_parameters_are_on_the_page(single_page, single_root):
     metrics = json.loads((single_root / "metrics/hgpose.json").read_text())
     for words in (
-        f"PCKh@0.5 {metrics['PCKh']['0.5']:.1f} within half a head size",
-        f"PCK@0.2 {metrics['PCK']['0.2']:.1f} within a fifth of the reference length",
-        "Training time 4 min 10 s Steps 5,000 of 16 people Epochs 10 of 8",
-        "Learning rate 0.02 at its peak (0.02 × 1) Weights evaluated of the last step",
+        f"PCKh@0.5 within half a head size {metrics['PCKh']['0.5']:.1f}",
+        f"PCK@0.2 within a fifth of the reference length {metrics['PCK']['0.2']:.1f}",
+        "Training time 4 min 10 s 4 min 10 s Steps 5,000 of 16 people 5,000 of 16 people Epochs 10 of 8",
+        "Learning rate 0.02 at its peak (0.02 × 1) 0.02 at its peak (0.02 × 1) Weights evaluated of the",
         "augment.rotation.deg 30.0",
         "milestones none",
         "channels_last true",
         f"PyTorch {torch.__version__} Python",
     ):
         assert words in single_page.text
-    curves = "Validation over steps", "Validation over time", "Learning rate", "Training loss: push"
-    assert {f"{title}, hgpose" for title in curves} <= set(single_page.charts)
+    curves = "PCKh@0.5 over steps", "PCKh@0.5 over time", "Learning rate", "Training loss: push"
+    assert {f"{title}, hgpose and advpose" for title in curves} <= set(single_page.charts)
 
 
 def test_the_summaries_have_an_entry_for_each_task(single_page, single_root):
@@ -72,8 +73,9 @@ def test_the_summaries_have_an_entry_for_each_task(single_page, single_root):
         "PCKh@0.1": pckh["0.1"], "AUC": pckh["AUC"], "people": 26, "steps": 5000,
     }  # fmt: skip
     lines = (single_root / "report/summary.md").read_text().splitlines()
-    assert {line.count("|") for line in lines[:5]} == {5}
-    assert lines[2].startswith(f"| hgpose | PCKh@0.5 {pckh['0.5']:.1f}, ")
+    assert {line.count("|") for line in lines[:4]} == {8}
+    assert lines[0].startswith("| One person | PCKh@0.5 | PCK@0.2 |")
+    assert lines[2].startswith(f"| hgpose | {pckh['0.5']:.1f} | ")
     assert lines[2].endswith("| 26 people | 4 min 10 s |")
     assert {path.name for path in (single_root / "report").iterdir()} == {"index.html", "summary.md"}
 
@@ -83,7 +85,27 @@ def test_the_summaries_leave_out_what_is_unknown(params_of, page_of, bare_root, 
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(bare_root.parent))
     assert "Revision: unknown." in page_of(bare_root, params_of("hgpose")).text
     assert json.loads((bare_root / "metrics/summary.json").read_text()) == {"hgpose": {"PCKh@0.5": 50}}
-    assert "| hgpose | PCKh@0.5 50.0 | unknown | unknown |" in (bare_root / "report/summary.md").read_text()
+    assert "| hgpose | 50.0 | unknown | unknown |" in (bare_root / "report/summary.md").read_text()
+
+
+def test_a_metric_has_its_change_since_the_last_commit_if_it_changed(bare_root, params_of, page_of):
+    def git(*words):
+        subprocess.run(
+            ["git", "-C", bare_root, "-c", "user.name=a", "-c", "user.email=a", *words], check=True
+        )
+
+    path = bare_root / "metrics/hgpose.json"
+    assert "last commit" not in page_of(bare_root, params_of("hgpose")).text
+    git("init", "-q")
+    git("add", path)
+    git("commit", "-qm", "first")
+    assert "last commit" not in page_of(bare_root, params_of("hgpose")).text
+    path.write_text('{"PCKh": {"0.5": 48.5, "0.1": 20}}')
+    page = page_of(bare_root, params_of("hgpose"))
+    assert (
+        "hgpose 48.5 −1.5 20.0 unknown unknown In small type: the change since the last commit" in page.text
+    )
+    assert "| hgpose | 48.5 (−1.5) | 20.0 |" in (bare_root / "report/summary.md").read_text()
 
 
 def test_the_same_files_make_the_same_page(multi_page, multi_root, params_of, page_of):
@@ -125,7 +147,7 @@ def test_names_are_text_and_never_markup(single_copy, params_of, page_of, monkey
     monkeypatch.setattr("pose.report.page.run_git", lambda *words: "<s>")
     page = page_of(single_copy, params)
     assert not page.all("b") + page.all("u") + page.all("s") + page.all("q")
-    assert [str(image["src"])[:5] for image in page.all("img")] == ["data:"] * 4
+    assert [str(image["src"])[:5] for image in page.all("img")] == ["data:"] * len(page.all("img"))
     assert all(name in page.text for name in (evil, "<u>|hg", "<q>", "&amp;.jpg", "Revision: <s>"))
     assert "| <u>\\|hg |" in (single_copy / "report/summary.md").read_text()
 
@@ -161,7 +183,8 @@ def test_what_a_missing_file_does_not_touch_is_shown(single_copy, params_of, pag
     page = page_of(single_copy, params_of("hgpose"))
     assert "Missing here" in page.text
     assert "metrics/plots/hgpose/train.csv: no such file" in page.text
-    assert set(page.charts) == {"Validation over steps, hgpose", "Accuracy over the threshold, hgpose"}
+    curves = "PCKh@0.5 over steps", "Accuracy over the threshold"
+    assert set(page.charts) == {f"{title}, hgpose" for title in curves}
     assert len(page.captions) == 4
 
 

@@ -48,24 +48,24 @@ def test_synthetic_and_small_sets_are_not_comparable(single_page, single_root, p
     params = params_of("hgpose")
     params = params.model_copy(update={"data": params.data.model_copy(update={"root": "real"})})
     run = read_run(params, "hgpose", single_root)
-    (words,) = comparison(run, People(mpii=1000)).caution
+    (words,) = comparison([run], People(mpii=1000)).caution
     assert words.startswith(
         "Not comparable: trained on 650 people of real and evaluated on 650 others, a small set"
     )
-    (words,) = comparison(run, People(mpii=50_000)).caution
+    (words,) = comparison([run], People(mpii=50_000)).caution
     assert words.startswith(
         "Trained on 25,150 people of real, evaluated on 25,150. The rows of MPII validation are"
     )
 
 
 def test_the_best_and_the_worst_people_are_drawn_in_order(single_page, single_root):
-    names = list(single_page.captions)
-    assert names[:2] == ["LSP/images/im0009.jpg", "LSP/images/im0010.jpg"]
-    assert all(name.startswith("mpii/images/") for name in names[2:])
-    captions = list(single_page.captions.values())
-    assert captions[:2] == ["14 of 14 joints right"] * 2
-    assert all(caption.startswith("0 of 14 joints right") for caption in captions[2:])
-    assert "The 2 best of 26 evaluated people" in single_page.text
+    best, worst = single_page.view("best"), single_page.view("worst")
+    assert list(best) == ["LSP/images/im0009.jpg", "LSP/images/im0010.jpg"]
+    assert len(worst) == 2
+    assert all(name.startswith("mpii/images/") for name in worst)
+    assert list(best.values()) == ["14 of 14 joints right"] * 2
+    assert all(caption.startswith("0 of 14 joints right") for caption in worst.values())
+    assert "The 2 worst and the 2 best of 26 evaluated people" in single_page.text
 
 
 def test_best_weights_are_owned_up_to_where_they_are_evaluated_on_who_chose_them(

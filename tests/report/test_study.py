@@ -109,7 +109,7 @@ def test_a_damaged_study_is_named_on_the_page(study, bare_root, params_of, page_
     study(*([line] if line else []), columns=columns)
     page = page_of(bare_root, params_of("hgpose"))
     assert f"studies/adversary.csv: {words}" in page.text
-    assert "PCKh@0.5 50.0" in page.text
+    assert "PCKh@0.5 within half a head size 50.0" in page.text
 
 
 def test_a_study_is_on_the_page_and_its_names_are_text(study, bare_root, params_of, page_of):
