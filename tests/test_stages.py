@@ -25,6 +25,11 @@ NOT_FOLLOWED = ("pose.params", "pose.io.dvc_stage", "pose.tracking.mlflow")
 PROBLEMS = ("single", "multi")
 
 
+def test_experiments_are_compared_by_the_metrics_of_the_summary_alone():
+    with chdir(ROOT), Repo() as repo:
+        assert [metric.def_path for metric in repo.index.metrics] == ["metrics/summary.json"]
+
+
 @pytest.fixture(scope="module")
 def deps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """What each stage depends on, by its name; `own` is a data set that `pose new-dataset` added."""
