@@ -80,7 +80,7 @@ class MlflowTracker:
 
     def log(self, row: Row) -> None:
         """Add a row of the history; it is sent with the next ones."""
-        speed = self._speed.of(row) if self._speed else {}
+        speed = self._speed.of(row, time.monotonic()) if self._speed else {}
         self._rows.append((int(time.time() * 1000), {**row, **speed}))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

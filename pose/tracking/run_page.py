@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -46,9 +45,12 @@ class Speed:
         self._batch = batch
         self._row: tuple[int, float] | None = None  # the step of the newest, and when it came
 
-    def of(self, row: Row) -> dict[str, float]:
-        """`images_per_second` of a row of train.csv; none of the first one, and of those of val.csv."""
-        step, now = int(row["step"]), time.monotonic()
+    def of(self, row: Row, now: float) -> dict[str, float]:
+        """`images_per_second` of a row of train.csv; none of the first one, and of those of val.csv.
+
+        now: the time in seconds, of any clock that only goes forward.
+        """
+        step = int(row["step"])
         (before, then), self._row = self._row or (step, now), (step, now)
         if "epoch" in row or step <= before or now <= then:
             return {}
