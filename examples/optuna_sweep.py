@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
@@ -37,7 +38,7 @@ class Pruner(NullTracker):
             self.trial.report(row[METRIC], int(row["step"]))
             self.hopeless = self.trial.should_prune()
 
-    def on_step(self, step: int, terms: dict[str, float]) -> None:
+    def on_step(self, step: int, terms: Mapping[str, float]) -> None:
         """After each step."""
         if self.hopeless:
             raise optuna.TrialPruned

@@ -183,7 +183,8 @@ class MlflowTracker:
             run = mlflow.start_run(run_id=earlier, log_system_metrics=True)
         else:
             name = " ".join(filter(None, [self._run.task, os.environ.get("DVC_EXP_NAME")]))
-            about = {"run_name": name, "tags": tags, "description": self._run.description or None}
+            about: dict[str, Any] = {"run_name": name, "tags": tags}
+            about["description"] = self._run.description or None
             run = mlflow.start_run(experiment_id=experiment, log_system_metrics=True, **about)
         # Of each metric the store gives its last value at once; all values of a long run take minutes.
         self._stored_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
