@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test soak format check real-data docs lock clean
+.PHONY: help setup repro plots test soak format check real-data docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,16 @@ $(STAMP): pyproject.toml constraints.txt
 # exec: no shell stands between make and dvc.
 repro: $(STAMP) ## data, training, evaluation and report: all that is out of date
 	@$(BIN)/python -m pose.experiments.dvc_lock && exec $(BIN)/dvc repro
+
+# DVC's page reads Vega from the network; vl-convert carries it. 5.20: the Vega-Lite of the same major version as DVC's.
+VEGA := import pathlib, vl_convert; pathlib.Path("build/vega.js").write_text(vl_convert.javascript_bundle(vl_version="5.20"))
+
+plots: $(STAMP) build/vega.js ## the curves of DVC's plots as a page that needs no network, dvc_plots/index.html
+	@$(BIN)/dvc plots show
+
+build/vega.js: | $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[plots]'
+	@mkdir -p build && $(BIN)/python -c '$(VEGA)'
 
 test: $(STAMP) ## all tests, the fast ones first
 	@fast=0; slow=0; \
@@ -74,7 +84,7 @@ docs: $(STAMP) ## the documentation as a site, build/site/index.html
 # PyTorch stays as it is pinned: a new release asks for other drivers and a rebuilt operator, so raise that line by hand.
 lock: ## write constraints.txt anew: the newest versions that pyproject.toml allows
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && grep '^torch==' constraints.txt > "$$fresh/torch.txt" && \
-	$(PYTHON) -m venv "$$fresh/venv" && "$$fresh/venv/bin/python" -m pip install --quiet --constraint "$$fresh/torch.txt" --editable '.[dev]' && \
+	$(PYTHON) -m venv "$$fresh/venv" && "$$fresh/venv/bin/python" -m pip install --quiet --constraint "$$fresh/torch.txt" --editable '.[dev,plots]' && \
 	{ sed -n '/^#/p' constraints.txt; "$$fresh/venv/bin/python" -m pip freeze --all --exclude pip --exclude-editable | \
 	  sed -E '/^(nvidia-|cuda-|triton)/d; s/\+[a-z0-9.]+$$//'; } > constraints.txt.new && \
 	mv constraints.txt.new constraints.txt

@@ -8,10 +8,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import ROOT
 
+from pose import train
 from pose.cli import parser
 from pose.io.schema import flatten, read_yaml
 from pose.metrics.monitored import MONITORED
@@ -79,6 +81,22 @@ def test_python_in_the_docs_is_python_and_imports_what_exists():
         compile(block, "docs", "exec")
         for line in re.findall(r"^(?:from pose|import pose).*$", block, flags=re.MULTILINE):
             exec(line)
+
+
+def test_the_tracker_in_the_docs_keeps_a_run_and_continues_it(params, prepared, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="needs Weights & Biases, which is no dependency")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    [block] = [block for block in blocks("python") if "class WandbTracker" in block]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    for steps in (3, 5):
+        tracker = names["WandbTracker"]()
+        train(params, "hgpose", folder=tmp_path, prepared=prepared, max_steps=steps, tracker=tracker)
+    starts = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert [path.stem for path in starts] == [f"run-{tracker.run.id}"] * 2
+    assert all(b"PCKh@0.5" in path.read_bytes() for path in starts)
+    assert wandb.run is None
 
 
 def test_paths_in_the_docs_exist():

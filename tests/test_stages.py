@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+from dvc_render.html import HTML
+from dvc_render.vega import VegaRenderer
 from helpers import ROOT, SOURCES, imported_sources
 from raw_sets import write_own_set
 
@@ -23,6 +26,22 @@ SHAPES_NOTHING = {
 }
 NOT_FOLLOWED = ("pose.params", "pose.io.dvc_stage", "pose.tracking.mlflow")
 PROBLEMS = ("single", "multi")
+
+
+def test_experiments_are_compared_by_the_metrics_of_the_summary_alone():
+    with chdir(ROOT), Repo() as repo:
+        assert [metric.def_path for metric in repo.index.metrics] == ["metrics/summary.json"]
+
+
+def test_the_page_of_dvc_plots_asks_the_network_only_where_vega_is_not_at_hand():
+    with chdir(ROOT), Repo() as repo:
+        template = Path(repo.dvc_dir, repo.config["plots"]["html_template"]).read_text(encoding="utf-8")
+    page = HTML(template).with_scripts(VegaRenderer.SCRIPTS).with_element("<div>a plot</div>").embed()
+    loaded, network, rest = re.split("<template id=.network.>|</template>", page)
+    assert "https:" not in loaded + rest
+    assert network.count("https:") == 3
+    assert "build/vega.js" in rest
+    assert "<div>a plot</div>" in rest
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,21 @@ from pose.params import Params, load_params
 LIST = ROOT / "studies/adversary.yaml"
 
 
+def script(path: str) -> ModuleType:
+    """A script of the project, imported."""
+    name = path.removesuffix(".py").replace("/", "_")
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec
+    assert spec.loader
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def studies() -> ModuleType:
     """The script `studies/run.py`."""
-    spec = importlib.util.spec_from_file_location("studies_run", ROOT / "studies/run.py")
-    assert spec
-    assert spec.loader
-    sys.modules["studies_run"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("studies/run.py")
 
 
 def test_the_committed_list_names_tasks_and_parameters_that_there_are_and_no_experiment_twice(studies):
@@ -87,3 +93,15 @@ def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
     row = studies.result_row(studies.Experiment(study="settings", task="advpose", set={}), params)
     assert (row["metric"], row["value"], row["train_value"], row["steps"]) == ("PCKh@0.5", 61.5, 63.0, 100)
     assert (row["E_real"], row["E_fake"], row["k"]) == (95.5, 2.0, 0.25)
+
+
+def test_the_example_of_a_sweep_maximises_the_metric_and_ends_hopeless_trials(params: Params, prepared: Path):
+    optuna = pytest.importorskip("optuna", reason="needs Optuna, which is no dependency: pip install optuna")
+    sweep = script("examples/optuna_sweep.py")
+    hopeless = optuna.pruners.ThresholdPruner(lower=101.0)  # percent: whatever the first validation finds
+    states = []
+    for pruner in (None, hopeless):
+        study = optuna.create_study(direction="maximize", pruner=pruner)
+        study.optimize(lambda trial: sweep.objective(trial, params, prepared), n_trials=1)
+        states.append(study.trials[0].state.name)
+    assert states == ["COMPLETE", "PRUNED"]

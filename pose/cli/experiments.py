@@ -75,7 +75,7 @@ def _gate(base: str, tolerance: Path) -> bool:
     from pose.experiments.gate import judge, metrics_diff, read_tolerance
 
     allowed = read_tolerance(tolerance)
-    verdicts = judge(metrics_diff(base), allowed)
+    verdicts = judge(metrics_diff(base, allowed), allowed)
     print(*verdicts, sep="\n")
     return all(verdict.passed for verdict in verdicts)
 

@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def read_tolerance(path: str | Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def metrics_diff(base: str) -> dict[str, dict[str, Any]]:
-    """`dvc metrics diff`: the metrics of a revision beside the workspace's; UserError if DVC refuses."""
-    command = [sys.executable, "-m", "dvc", "metrics", "diff", "--all", "--json", base]
+def metrics_diff(base: str, files: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`dvc metrics diff`: files of metrics at a revision beside the workspace's; UserError if DVC refuses."""
+    command = [sys.executable, "-m", "dvc", "metrics", "diff", "--all", "--json", base, "--targets", *files]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]

@@ -19,6 +19,7 @@ COPIED = (
     ".dvcignore",
     ".gitignore",
     ".dvc/config",
+    ".dvc/plots.html",
     "presets",
     "stages",
     "studies/adversary.csv",

@@ -15,7 +15,7 @@ from pose.params import MultiParams, Params, SingleParams, TaskParams
 from pose.report.charts import SERIES
 from pose.report.files import read_committed_metrics, read_history, read_metrics, try_read
 
-# By problem: how many samples were evaluated, by name in metrics/summary.json; places in metrics/TASK.json.
+# By problem: how many samples were evaluated, by name; places in metrics/TASK.json.
 COUNTS = {
     "single": {"people": "people.all"},
     "multi": {"people": "images.people", "images": "images.all"},
@@ -135,9 +135,8 @@ class Run:
         return f"task-{list(self.params.tasks).index(self.task)}"
 
     def summary(self) -> dict[str, float]:
-        """Its entry in `metrics/summary.json`: what is unknown is left out."""
-        values = {metric.name: value for metric, value in self.monitored}
-        return values | self.counts | ({"steps": self.steps} if self.steps else {})
+        """Its entry in `metrics/summary.json`, whose figures are the columns of `dvc exp show`."""
+        return {metric.name: value for metric, value in self.monitored}
 
 
 def read_run(params: Params, task: str, root: Path) -> Run:

@@ -18,6 +18,7 @@ class RunInfo:
     params: every parameter that shapes it, by dotted key. tags: words by name (data_hash, torch, device,
     code ...). resumed: from a checkpoint. history: the rows of its earlier starts, in the order of their
     steps. folder: of its checkpoints, where a tracker may keep what it needs when the run is resumed.
+    dataset: the prepared set that it trains on. description: what is trained, in words.
     """
 
     task: str
@@ -26,6 +27,8 @@ class RunInfo:
     resumed: bool
     history: Sequence[Row]
     folder: Path
+    dataset: Path | None = None
+    description: str = ""
 
 
 class Tracker(Protocol):

@@ -28,6 +28,7 @@ from mlflow.entities import Metric, Param, RunTag
 from pose.io.files import file_hash, write_text
 from pose.io.git import has_changes, run_git
 from pose.tracking.base import Row, RunInfo, Status
+from pose.tracking.run_page import Speed, log_dataset, run_address
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class MlflowTracker:
 
     def __init__(self) -> None:
         self.run_id: str | None = None  # before the store has answered
+        self._speed: Speed | None = None
         self._rows: list[tuple[int, Row]] = []  # with the time of each, in milliseconds
         self._sent = 0  # rows that the store has
         self._stored_steps: dict[str, int] = {}  # the last one of each metric, in a run that is continued
@@ -71,11 +73,15 @@ class MlflowTracker:
         self.set_tags(_environment_tags() | dict(run.tags) | {"task": run.task})
         for row in run.history:
             self.log(row)
+        self._speed = Speed(int(run.params["task.batch"])) if "task.batch" in run.params else None
+        if path := run.dataset:
+            self._jobs.append(("the data set", lambda run_id: log_dataset(run_id, run, path)))
         self._thread.start()
 
     def log(self, row: Row) -> None:
         """Add a row of the history; it is sent with the next ones."""
-        self._rows.append((int(time.time() * 1000), dict(row)))
+        speed = self._speed.of(row, time.monotonic()) if self._speed else {}
+        self._rows.append((int(time.time() * 1000), {**row, **speed}))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add tags; they are sent with the next rows."""
@@ -177,13 +183,14 @@ class MlflowTracker:
             run = mlflow.start_run(run_id=earlier, log_system_metrics=True)
         else:
             name = " ".join(filter(None, [self._run.task, os.environ.get("DVC_EXP_NAME")]))
-            run = mlflow.start_run(
-                experiment_id=experiment, run_name=name, tags=tags, log_system_metrics=True
-            )
+            about: dict[str, Any] = {"run_name": name, "tags": tags}
+            about["description"] = self._run.description or None
+            run = mlflow.start_run(experiment_id=experiment, log_system_metrics=True, **about)
         # Of each metric the store gives its last value at once; all values of a long run take minutes.
         self._stored_steps = {metric.key: metric.step for metric in run.data.to_proto().metrics}
         self.run_id = run.info.run_id
         write_text(self._run_id_file, run.info.run_id)
+        log.info("%s: MLflow run %s", self._run.task, run_address(experiment, run.info.run_id))
 
     def _earlier(self, client: mlflow.MlflowClient) -> tuple[str | None, dict[str, str]]:
         """The run to continue, or the tags of a new one."""

@@ -36,6 +36,9 @@ logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 LOCK_SECONDS = 60.0  # that one process waits for another that makes the store
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
+# MLflow's pages are those for language models, unless this tag (3.5 to 3.8, at least) or a page's address
+# (3.17, see `run_page`) says otherwise.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def store_uri() -> str:
@@ -82,7 +85,7 @@ def experiment_id(client: MlflowClient) -> str:
         # Absolute: MLflow's default depends on the folder of the first run. A server has a place of its own.
         location = Path(path).with_name("mlruns").as_uri() if path else None
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=location)
+            return client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
         except MlflowException:  # somebody else has made it, on a server
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:

@@ -258,9 +258,11 @@ class Trainer:
         if self.task.transfer and not self.state.step:
             for line in self.task.transfer.lines:
                 self._log(line)
+        self._log(f"{self._size()}, {self.config.steps:,} steps, {where} in {self.precision}")
+
+    def _size(self) -> str:
         weights = sum(parameter.numel() for parameter in self.task.net.parameters())
-        size = f"{weights:,} weights, {len(self.data.rows):,} {self.data.data.unit} to train on"
-        self._log(f"{size}, {self.config.steps:,} steps, {where} in {self.precision}")
+        return f"{weights:,} weights, {len(self.data.rows):,} {self.data.data.unit} to train on"
 
     def _run_info(self, resumed: bool) -> RunInfo:
         params = flatten({"train": self.params.train.model_dump()}) | self.fingerprint
@@ -269,7 +271,9 @@ class Trainer:
         hashes = {f"{key}_hash": params.pop(key) for key in HASHES if key in params}
         tags |= {"code": self.code, **hashes}
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
-        return RunInfo(self.name, params, tags, resumed, history, self.checkpoints.folder)
+        description = f"{self.name}: {self.spec.network}; {self._size()}, {self.config.steps:,} steps"
+        folder, path = self.checkpoints.folder, self.data.data.path
+        return RunInfo(self.name, params, tags, resumed, history, folder, path, description)
 
     def _wrap_networks(self) -> None:
         adversary = self.task.adversary

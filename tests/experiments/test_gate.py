@@ -52,7 +52,6 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path, monkeypatch, 
     metrics = Path("metrics/hgpose.json")
     metrics.parent.mkdir()
     metrics.write_text(json.dumps({"PCKh": {"0.5": 70.0}}))
-    Path("dvc.yaml").write_text("metrics:\n  - metrics/hgpose.json\n")
     Path("tolerance.yaml").write_text("metrics/hgpose.json: {PCKh.0.5: 3.0}\n")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     dvc = [sys.executable, "-m", "dvc", "init", "-q"]

@@ -71,8 +71,9 @@ class Runs:
         return [(metric.step, metric.value) for metric in history]
 
     def lines(self, level: int = logging.INFO) -> list[str]:
-        """Our own log lines, from that level on."""
+        """Our own log lines, from that level on, but those with the address of a run."""
         records = [one for one in self._caplog.records if one.name.startswith("pose.")]
+        records = [one for one in records if "/#/experiments/" not in one.message]
         return [one.message for one in records if one.levelno >= level]
 
 

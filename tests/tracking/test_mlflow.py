@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from helpers import wait_until
 
 import pose.tracking.mlflow
+from pose.tracking.base import RunInfo
 from pose.tracking.mlflow import MlflowTracker, log_evaluation, metric_name
+from pose.tracking.run_page import Speed, run_address
 from pose.tracking.store import store_uri
 
 WEIGHTS = "a" * 32  # a hash
@@ -50,6 +53,42 @@ def test_a_run_holds_parameters_curves_tags_and_a_figure(runs, store, monkeypatc
     assert tags.items() <= run.data.tags.items()
     figure = store / "mlruns" / run.info.run_id / "artifacts/figures/curves.png"
     assert figure.stat().st_size > 1000
+
+
+def test_a_run_names_its_data_set_and_says_what_is_trained_and_where_its_page_is(runs, store, caplog):
+    params = runs.params | {"task.dataset": "lsp_mpii"}
+    tags, data, about = {"data_hash": WEIGHTS}, Path("data/prepared/lsp_mpii.h5"), "hgpose: a hourglass"
+    for resumed in (False, True):
+        tracker = MlflowTracker()
+        tracker.start(RunInfo("hgpose", params, tags, resumed, [], Path(), data, about))
+        tracker.finish("FINISHED")
+    run = runs.get(tracker.run_id)
+    [logged] = run.inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("lsp_mpii", WEIGHTS)
+    assert json.loads(logged.dataset.source) == {"uri": data.as_posix()}
+    assert run.data.tags["mlflow.note.content"] == about
+    page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    line = f"hgpose: MLflow run http://127.0.0.1:5000{page} (`mlflow ui --backend-store-uri {store_uri()}`)"
+    assert caplog.messages.count(line) == 2
+
+
+def test_the_page_of_a_run_on_a_server_is_there_and_its_address_has_no_password(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@example.org:5000/mlflow/")
+    page = "https://example.org:5000/mlflow/#/experiments/3/runs/abc?workflowType=machine_learning"
+    assert run_address("3", "abc") == page
+
+
+def test_the_speed_is_of_the_time_between_rows_without_validation_from_the_second_row_on():
+    speed = Speed(16)
+    assert speed.of({"step": 20, "loss": 1.0}, now=10.0) == {}
+    assert speed.of({"step": 40, "loss": 1.0}, now=12.0) == {"images_per_second": 16 * 20 / 2}
+    assert speed.of({"step": 50, "epoch": 1.0}, now=100.0) == {}
+    assert speed.of({"step": 60, "loss": 1.0}, now=102.0) == {"images_per_second": 16 * 10 / 2}
+
+
+def test_a_run_has_its_speed_as_a_metric(runs):
+    run_id = runs.track(1, 2, **{"task.batch": 16})
+    assert [step for step, _ in runs.curve(run_id, "images_per_second")] == [2]
 
 
 def test_rows_are_sent_while_training_continues_and_how_it_ended_is_the_status(runs):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 import shutil
 import signal
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import ROOT, enter_folder, latest_checkpoint, only_error, run_stage, set_param, with_values
+from helpers import enter_folder, latest_checkpoint, only_error, run_stage, set_param, with_values
 
 import pose
 import stages.evaluate
@@ -231,17 +231,17 @@ def test_a_tuner_may_train_again_and_again_in_one_process_and_only_its_folders_c
     params: Params, prepared: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    spec = importlib.util.spec_from_file_location("optuna_style", ROOT / "examples/optuna_style.py")
-    assert spec
-    assert spec.loader
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    monkeypatch.setattr(example, "STEPS", 5)
+
+    def objective(lr: float) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            tried = params.model_copy(update={"lr": lr})
+            return train(tried, "hgpose", folder=folder, prepared=prepared, max_steps=5)
+
     params = with_values(params, {"train.deterministic": True, "train.threads": 1})
     torch.set_num_threads(2)
     try:
         before = global_state()
-        found = [example.objective(params, lr, prepared) for lr in (0.001, 0.01, 0.001)]
+        found = [objective(lr) for lr in (0.001, 0.01, 0.001)]
         assert global_state() == before
     finally:
         torch.set_num_threads(1)
