@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from common import in_turns, shown, spread, write
 
-from pose.data.augment import Augment
+from pose.data.augment import Augment, crop, person_affine
 from pose.data.loader import Loader, sequential_batches
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
-from pose.data.single_samples import PersonDataset, crop, person_affine
+from pose.data.single_samples import PersonDataset
 from pose.data.synthetic import synthesize
 from pose.io.images import decode_image
 from pose.io.schema import parse

@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 import h5py
 import numpy as np
 
+from pose.data.augment import crop
 from pose.data.person_set import PERSON_HEIGHT, PersonSet
-from pose.data.single_samples import crop
 from pose.inference.draw import draw_people
 from pose.io.files import file_hash
 from pose.io.images import encode_jpeg, read_image, write_image

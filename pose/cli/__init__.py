@@ -14,9 +14,9 @@ examples:
   pose train hgpose                  what `dvc repro train@hgpose` runs; resumes where it was interrupted
   pose data check data/hand          what is in it, and what looks wrong: data-check/index.html
   pose new-dataset data/hand         train on your own images: `dvc repro evaluate@hand`
-  pose predict photo.jpg --weights models/hgpose/last.pt
-  pose predict photos/ clip.mp4 --weights models/hgpose-ae/last.pt --out drawn --format csv
-  pose predict crowd.jpg --weights models/hgpose/last.pt --box 120,40,200,380
+  pose predict models/hgpose/last.pt photo.jpg
+  pose predict models/hgpose-ae/last.pt photos/ clip.mp4 --out drawn --format csv
+  pose predict models/hgpose/last.pt crowd.jpg --box 120,40,200,380
   pose score predictions/hgpose.h5 predictions/advpose.h5 --truth data/prepared/lsp_mpii.h5
   pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml

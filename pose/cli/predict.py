@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pose.cli.command import Commands, add_command
-from pose.io.command import MAX_COORDINATE, Numbers, scales
+from pose.io.command import MAX_COORDINATE, Numbers, count_or_zero, positive, scales, share
 from pose.io.errors import UserError
 
 
 def add(commands: Commands) -> None:
     """Add these commands to the parser."""
     more = (
-        "Each image is drawn again as a file of its name in the folder of --out, a video as mp4; joints.json"
-        " or joints.csv there holds all joints, in pixels of the source, with their confidence. A"
-        " single-person network looks at one person in each image: in the box, or at the centre and scale,"
-        " that is given, else in the whole image. A multi-person network (hgpose-ae) finds all people. A file"
-        " that cannot be read is named; the others are done, and the exit status is 1."
+        "SOURCE is an image, a video, a folder of them, a glob in quotes, the number of a camera, or a URL:"
+        " of an image, a video, or a stream (http, rtsp). Each image is drawn again as a file of its name in"
+        " the folder of --out, a video as mp4; joints.json or joints.csv there holds all joints, in pixels of"
+        " the source, with their confidence. A single-person network looks at one person in each image: in"
+        " the box, or at the centre and scale, that is given, else in the whole image. A multi-person network"
+        " (hgpose-ae) finds all people. A source that cannot be read is named; the others are done, and the"
+        " exit status is 1."
     )
-    arg = add_command(commands, "predict", _predict, "find people in images, folders and videos", more)
-    arg("sources", nargs="+", type=Path, metavar="SOURCE", help="an image, a video, or a folder")
-    arg("--weights", type=Path, required=True, help="models/TASK/last.pt or best.pt")
+    arg = add_command(commands, "predict", _predict, "find people in images, videos and streams", more)
+    arg("sources", nargs="+", metavar="SOURCE", help="first of all the weights, unless --weights has them")
+    files = "models/TASK/last.pt or best.pt, or an .onnx file of pose export (default: the first argument)"
+    arg("--weights", type=Path, help=files)
+    arg("--recursive", action="store_true", help="also what is in folders of a folder")
     again = "single-person weights that look again at each person found (multi-person weights)"
     arg("--refine", type=Path, metavar="WEIGHTS", help=again)
     arg("--out", type=Path, default=Path("drawn"), help="folder for the results (default: drawn)")
-    arg("--format", choices=["json", "csv"], default="json", help="of the joints (default: json)")
+    arg("--no-draw", dest="draw", action="store_false", help="only write the joints")
+    formats = "of the joints: coco is COCO's format of results (default: json)"
+    arg("--format", choices=["json", "csv", "coco"], default="json", help=formats)
+    arg("--timeout", type=positive, default=10.0, metavar="SECONDS", help="for a URL to answer (default: 10)")
+    arg("--track", action="store_true", help="people keep an id from frame to frame of a video")
+    near = "least similarity (OKS) of a person to where they are expected (default: 0.1)"
+    arg("--track-threshold", type=share, default=0.1, metavar="OKS", help=near)
+    unseen = "frames that somebody may be unseen and keep the id (default: 30)"
+    arg("--track-lost", type=count_or_zero, default=30, metavar="FRAMES", help=unseen)
     few = "leave out people below it (multi-person weights; default: 0.1)"
     arg("--min-score", type=float, default=0.1, metavar="SCORE", help=few)
     sizes = "sizes at which an image is shown (multi-person weights)"
@@ -39,26 +52,52 @@ def add(commands: Commands) -> None:
 
 
 def _predict(
-    sources: list[Path],
-    weights: Path,
+    sources: list[str],
+    weights: Path | None,
     refine: Path | None,
     scales: list[float],
     device: str | None,
     min_score: float,
     out: Path,
     format: str,
+    draw: bool,
+    recursive: bool,
+    timeout: float,
+    track: bool,
+    track_threshold: float,
+    track_lost: int,
     **place: Any,
 ) -> bool:
     box = _box(**place)
+    if weights is None:
+        first, *sources = sources
+        weights = Path(first)
+        if not sources:
+            raise UserError(f"pose predict: found no source beside {first}, expected WEIGHTS SOURCE ...")
     from pose.inference.predict import predict
     from pose.inference.predictor import Predictor
+    from pose.inference.track import Tracker
 
     predictor = Predictor.load(weights, device, scales=scales, refine=refine)
     least = min_score if predictor.problem == "multi" else 0.0
-    done, problems = predict(sources, predictor=predictor, out=out, box=box, min_score=least, format=format)
+    tracker = partial(Tracker, predictor.skeleton, threshold=track_threshold, max_lost=track_lost)
+    done, problems = predict(
+        sources,
+        predictor=predictor,
+        out=out,
+        box=box,
+        min_score=least,
+        format=format,
+        draw=draw,
+        recursive=recursive,
+        timeout=timeout,
+        tracker=tracker if track else None,
+    )
     if done:
-        count = f"{len(done)} of {len(done) + len(problems)} sources"
-        print(f"{out / f'joints.{format}'}: {count}; their drawn copies are beside it")
+        number = f"{len(done)} of {len(done) + len(problems)} sources"
+        beside = "; their drawn copies are beside it" if draw else ""
+        suffix = "csv" if format == "csv" else "json"
+        print(f"{out / f'joints.{suffix}'}: {number}{beside}")
     return not problems
 
 

@@ -1,4 +1,7 @@
-"""Random draws of augmentation as values, which can be printed, tested and replayed."""
+"""Random draws of augmentation as values, and an image's pixels as a network's input under them.
+
+Values can be printed, tested and replayed. H W image px.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pose.params import AugmentParams, MultiAugmentParams, ScaleParams
+from pose.data.formats.person_table import PERSON_HEIGHT
+from pose.io.images import shrink
+from pose.keypoints.geometry import compose, crop_affine, invert
+from pose.params import AugmentParams, MultiAugmentParams, ScaleParams, SingleInferenceParams
+
+OVERSAMPLING = 1.25  # larger images are first shrunk to so many times the input: a warp alone skips pixels
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,54 @@ class MultiAugment:
             changed = (np.arange(256) - mean) * self.contrast + mean + 255 * self.brightness
             image_HW3 = cv2.LUT(image_HW3, np.clip(np.rint(changed), 0, 255).astype(np.uint8))
         return image_HW3
+
+
+UNCHANGED = MultiAugment()
+
+
+def person_affine(
+    centre_xy: np.ndarray,
+    scale: float,
+    *,
+    params: SingleInferenceParams,
+    augment: Augment | None = None,
+) -> np.ndarray:
+    """Affine from image px to input px for a person around `centre_xy` (image px), `scale` * 200 px tall."""
+    augment = augment or Augment()
+    side = PERSON_HEIGHT * scale * params.crop * augment.widen
+    return crop_affine(centre_xy, side, params.input_size, angle=augment.angle, flip=augment.flip)
+
+
+def crop(
+    image_HW3: np.ndarray, affine_23: np.ndarray, size: int, *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The square of `size` px that `affine_23` (image px -> crop px) shows, black outside the image.
+
+    out: an array to put it in.
+    """
+    return cv2.warpAffine(image_HW3, affine_23, (size, size), dst=out)
+
+
+def image_affine(size_wh: np.ndarray, size: int, augment: MultiAugment = UNCHANGED) -> np.ndarray:
+    """Affine from image px to the px of a square of `size` px that shows the image, or its augmentation.
+
+    size_wh: width and height of the image, px.
+    """
+    wh = np.asarray(size_wh, dtype=np.float64)
+    side = wh.max() * augment.widen
+    centre_xy = (wh - 1) / 2 + np.array(augment.shift) * side
+    return crop_affine(centre_xy, side, size, angle=augment.angle, flip=augment.flip)
+
+
+def warp(
+    image_HW3: np.ndarray, affine: np.ndarray, size: int, augment: MultiAugment = UNCHANGED
+) -> np.ndarray:
+    """The square of `size` px that `affine` (image px -> input px) shows, in the colours of `augment`."""
+    zoom = np.sqrt(abs(np.linalg.det(affine[:, :2])))
+    small_HW3, small_affine = shrink(image_HW3, OVERSAMPLING * zoom)
+    # Before the crop adds black around the image, which keeps its colour.
+    small_HW3 = augment.recolour(small_HW3)
+    return crop(small_HW3, compose(affine, invert(small_affine)), size)
 
 
 def _clip(value: float, limit: float) -> float:

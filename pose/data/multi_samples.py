@@ -13,19 +13,15 @@ import cv2
 import numpy as np
 import torch
 
-from pose.data.augment import MultiAugment
+from pose.data.augment import UNCHANGED, MultiAugment, image_affine, warp
 from pose.data.batch import Batch, Inputs, MultiTargets
 from pose.data.image_set import ImageSet
 from pose.data.samples import SampleDataset
-from pose.data.single_samples import crop
-from pose.io.images import shrink
-from pose.keypoints.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
+from pose.keypoints.geometry import STRIDE, compose, invert, to_cell, transform
 from pose.keypoints.heatmap import encode_people
 from pose.params import MultiInferenceParams, MultiParams
 
 INPUT_MULTIPLE = 64  # the sides of inputs are multiples of it, px
-OVERSAMPLING = 1.25  # larger images are first shrunk to so many times the input: a warp alone skips pixels
-UNCHANGED = MultiAugment()
 
 
 class ImageDataset(SampleDataset):
@@ -68,28 +64,6 @@ def further_sizes(size: int, scales: Sequence[float]) -> list[int]:
     # Rounded first: 640 * 0.7 is a hair above 448.
     multiples = (int(np.ceil(round(size * scale / INPUT_MULTIPLE, 6))) for scale in scales)
     return sorted({multiple * INPUT_MULTIPLE for multiple in multiples} - {size})
-
-
-def image_affine(size_wh: np.ndarray, size: int, augment: MultiAugment = UNCHANGED) -> np.ndarray:
-    """Affine from image px to the px of a square of `size` px that shows the image, or its augmentation.
-
-    size_wh: width and height of the image, px.
-    """
-    wh = np.asarray(size_wh, dtype=np.float64)
-    side = wh.max() * augment.widen
-    centre_xy = (wh - 1) / 2 + np.array(augment.shift) * side
-    return crop_affine(centre_xy, side, size, angle=augment.angle, flip=augment.flip)
-
-
-def warp(
-    image_HW3: np.ndarray, affine: np.ndarray, size: int, augment: MultiAugment = UNCHANGED
-) -> np.ndarray:
-    """The square of `size` px that `affine` (image px -> input px) shows, in the colours of `augment`."""
-    zoom = np.sqrt(abs(np.linalg.det(affine[:, :2])))
-    small_HW3, small_affine = shrink(image_HW3, OVERSAMPLING * zoom)
-    # Before the crop adds black around the image, which keeps its colour.
-    small_HW3 = augment.recolour(small_HW3)
-    return crop(small_HW3, compose(affine, invert(small_affine)), size)
 
 
 def letterbox_inputs(

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 
-from pose.data.augment import Augment
+from pose.data.augment import Augment, crop, person_affine
 from pose.data.batch import Batch, Inputs, SingleTargets
-from pose.data.formats.person_table import PERSON_HEIGHT
 from pose.data.person_set import PersonSet
 from pose.data.samples import SampleDataset
-from pose.keypoints.geometry import STRIDE, compose, crop_affine, invert, to_cell, transform
+from pose.keypoints.geometry import STRIDE, compose, invert, to_cell, transform
 from pose.keypoints.heatmap import encode
 from pose.params import SingleInferenceParams, SingleParams
 
@@ -41,29 +39,6 @@ class PersonDataset(SampleDataset):
         inputs = person_inputs(self.people, row_B, self.params, augments)
         targets = person_targets(self.people, row_B, self.params, augments, inputs.affine_B23.numpy())
         return Batch(inputs, targets)
-
-
-def person_affine(
-    centre_xy: np.ndarray,
-    scale: float,
-    *,
-    params: SingleInferenceParams,
-    augment: Augment | None = None,
-) -> np.ndarray:
-    """Affine from image px to input px for a person around `centre_xy` (image px), `scale` * 200 px tall."""
-    augment = augment or Augment()
-    side = PERSON_HEIGHT * scale * params.crop * augment.widen
-    return crop_affine(centre_xy, side, params.input_size, angle=augment.angle, flip=augment.flip)
-
-
-def crop(
-    image_HW3: np.ndarray, affine_23: np.ndarray, size: int, *, out: np.ndarray | None = None
-) -> np.ndarray:
-    """The square of `size` px that `affine_23` (image px -> crop px) shows, black outside the image.
-
-    out: an array to put it in.
-    """
-    return cv2.warpAffine(image_HW3, affine_23, (size, size), dst=out)
 
 
 # Step by step for all people, not person by person: a step's code is then still in the processor's caches,

@@ -48,6 +48,7 @@ def draw_people(
     truth: People | None = None,
     zoom: float = 1.0,
     names: bool = False,
+    ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """A copy of the image, enlarged `zoom` times, with the people drawn on it.
 
@@ -55,7 +56,7 @@ def draw_people(
     that are NaN are left out with their limbs. Lines grow with the image, and are finer on smaller people.
     truth: thin white lines below, and small dots on top, coloured by side (so that a prediction with left and
     right exchanged shows). Joints are in px of the image as given, whatever the zoom. names: of the joints,
-    beside them where there is room.
+    beside them where there is room. ids: of the people, written above them; each has its colour.
     """
     canvas = _enlarged(image_HW3, zoom)
     true_PK2 = [] if truth is None else [_zoomed(joint_K2, skeleton, zoom) for joint_K2 in truth.joint_PK2]
@@ -64,12 +65,15 @@ def draw_people(
     for number in range(len(people)):
         joint_K2 = _zoomed(people.joint_PK2[number], skeleton, zoom)
         score_K = np.nan_to_num(np.asarray(people.score_PK[number], dtype=np.float64))
-        colours = ALONE if len(people) == 1 else shades(HUES[number % len(HUES)])
+        hue = HUES[(number if ids is None else ids[number]) % len(HUES)]
+        colours = ALONE if len(people) == 1 and ids is None else shades(hue)
         thickness = _thickness(joint_K2, canvas)
         for limb in skeleton.limbs:
             _draw_limb(canvas, joint_K2[list(limb)], _pen(limb, skeleton, score_K, colours, thickness))
         for joint in range(len(skeleton)):
             _draw_joint(canvas, joint_K2[joint], _pen((joint,), skeleton, score_K, colours, thickness))
+        if ids is not None and np.isfinite(joint_K2).any():
+            _draw_id(canvas, joint_K2, ids[number], hue)
     for joint_K2 in true_PK2:
         _draw_true_joints(canvas, joint_K2, skeleton)
     if names:
@@ -187,6 +191,16 @@ def _draw_names(canvas: np.ndarray, joint_PK2: Sequence[np.ndarray], skeleton: S
                 place = int(left), int(y) - height // 2 + height
                 cv2.putText(canvas, name, place, *FONT, PALE, 1, cv2.LINE_AA)
                 break
+
+
+def _draw_id(canvas: np.ndarray, joint_K2: np.ndarray, number: int, hue: Colour) -> None:
+    """Above the person's highest joint, or at the image's edge."""
+    (width, height), _ = cv2.getTextSize(str(number), *FONT, 2)
+    x, y = joint_K2[np.nanargmin(joint_K2[:, 1])] - [width / 2, height]
+    room_y, room_x = canvas.shape[:2]
+    place = int(np.clip(x, 0, max(0, room_x - width))), int(np.clip(y, height, max(height, room_y - 1)))
+    for colour, thickness in ((DARK, 4), (hue, 2)):
+        cv2.putText(canvas, str(number), place, *FONT, colour, thickness, cv2.LINE_AA)
 
 
 def _rim(thickness: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pose.inference.onnx_network import FORMAT, KEY
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.keypoints.geometry import STRIDE
@@ -26,8 +27,7 @@ from pose.tasks.task import Model, load_model
 
 Format = Literal["onnx", "torch"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
-FORMAT = "pose-export-1"
-DESCRIPTION = "pose.json"  # of the file in a torch.export program; an ONNX file has the key `pose`
+DESCRIPTION = "pose.json"  # of the file in a torch.export program; an ONNX file has the key KEY
 BATCHES = (1, 2, 5)  # that are compared
 TOLERANCE = 1e-4  # largest difference, heatmaps being 0 to 1
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
@@ -124,7 +124,7 @@ def _write_onnx(
         )
     assert written is not None
     model = written.model_proto
-    onnx.helper.set_model_props(model, {"pose": json.dumps(description)})
+    onnx.helper.set_model_props(model, {KEY: json.dumps(description)})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 

@@ -1,193 +1,204 @@
-"""Images, folders and videos in; drawn copies and one table of joints out: what `pose predict` does."""
+"""Images, videos and streams in; drawn copies and one file of joints out: what `pose predict` does."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from itertools import chain, islice
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from pose.data.results import write_results
+from pose.data.results.stream import ResultsStream
 from pose.inference.draw import draw_people
+from pose.inference.images import TIMEOUT, VideoFound, load_image
 from pose.inference.predictor import Predictor
+from pose.inference.sources import Source, image_ids, plan
+from pose.inference.track import Tracker
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
-from pose.io.images import read_image, write_image
-from pose.io.video import VIDEO_SUFFIXES, VideoReader, video_writer
+from pose.io.images import write_image
+from pose.io.video import VideoReader, video_writer
 from pose.keypoints.people import People
-from pose.keypoints.results import ImageResult, Results
-from pose.keypoints.skeleton import Skeleton
-from pose.tasks.base import Box
-
-IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from pose.keypoints.results import ImageResult
+from pose.tasks.arrays import Box
 
 BATCH = 8  # images at once through the network
 AHEAD = 4  # more are read meanwhile: with those being drawn 20 in memory, 1.4 GB of 24-megapixel photographs
 THREADS = 2  # that read, draw and write
 
-Finder = Callable[[list[np.ndarray]], list[People]]
 Result = TypeVar("Result")
+# What happens to a source: people are found in its image or in a frame, at last it is done (None) or fails.
+Event = tuple[Source, ImageResult | UserError | None]
 
 log = logging.getLogger(__name__)
 
 
 def predict(
-    sources: Sequence[Path],
+    given: Sequence[str | Path],
     *,
     predictor: Predictor,
     out: Path,
     box: Box | None = None,
     min_score: float = 0.0,
     format: str = "json",
-) -> tuple[list[Path], list[str]]:
-    """Draw the people of each source as a file of its name in `out`, and write `joints.json` or `.csv` there.
+    draw: bool = True,
+    recursive: bool = False,
+    timeout: float = TIMEOUT,
+    tracker: Callable[[], Tracker] | None = None,
+) -> tuple[list[Source], list[str]]:
+    """Find the people of each source, write them to `joints.json` or `.csv` in `out`, and draw them there.
 
-    box: where the person is, x, y, width, height in px, for single-person weights; None is the full image.
-    min_score: people below it are left out. Returns the sources that are done, and an error for each that
-    cannot be used. UserError, before anything is written, for what no source could be done with.
+    given: files, folders, globs, URLs and numbers of cameras. box: where the person is, x, y, width, height
+    in px, for single-person weights; None is the full image. min_score: people below it are left out.
+    format: `json`, `csv` or `coco`, see `pose.data.results.stream`; COCO's ids of images are the numbers that
+    all files are called by, else they count from 1. draw: also a copy of each source, of its name. recursive:
+    also what is in folders of folders. timeout: seconds until a URL must have answered. tracker: makes the
+    tracker of each video; None gives people no ids.
+
+    Returns the sources that are done, and an error for each that cannot be used. UserError, before anything
+    is written, for what no source could be done with. Ctrl-C ends a live stream, which is then done; a run
+    that is interrupted otherwise leaves `joints.partial.*`, which is complete up to then.
     """
     if box and predictor.problem != "single":
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
-    target_of = plan(sources, out)
+    sources = plan(given, out=out if draw else None, recursive=recursive)
+    ids = image_ids(sources)
     remove_stale_temp_files(out)
-    predictions, errors = dict[Path, list[ImageResult]](), dict[Path, str]()
 
-    def find(images: list[np.ndarray]) -> list[People]:
+    def find(images: Sequence[np.ndarray]) -> Sequence[People]:
         return predictor.predict(images, [box] * len(images), min_score=min_score)
 
-    hidden = None if len(target_of) > 1 else True  # None: where there is no terminal
-    videos = [source for source in target_of if source.suffix.lower() in VIDEO_SUFFIXES]
-    images = [source for source in target_of if source not in videos]
-    skeleton = predictor.skeleton
-    found = chain(
-        _predict_images(images, target_of, find, skeleton),
-        (
-            _attempt(video, partial(_predict_video, video, target_of[video], find, skeleton))
-            for video in videos
-        ),
-    )
-    progress: dict[str, Any] = {"total": len(target_of), "desc": predictor.task, "unit": "file"}
-    for source, result in tqdm(found, **progress, disable=hidden):
-        if isinstance(result, UserError):
-            errors[source] = str(result)
-            log.error("%s", result)
-        else:
-            predictions[source] = result
-    if predictions:
-        rows = [one for source in target_of for one in predictions.get(source, ())]
-        results = Results(rows, skeleton, len(skeleton), task=predictor.task)
-        write_results(out / f"joints.{format}", results, format)
-    return sorted(predictions), [errors[source] for source in target_of if source in errors]
+    run = _Run(predictor, find, out if draw else None, timeout, tracker)
+    hidden = None if len(sources) > 1 else True  # None: where there is no terminal
+    bar = tqdm(total=len(sources), desc=predictor.task, unit="file", disable=hidden)
+    file = out / f"joints.{'csv' if format == 'csv' else 'json'}"
+    settings: dict[str, Any] = {"skeleton": predictor.skeleton, "task": predictor.task}
+    done, errors = list[Source](), list[str]()
+    with bar, ResultsStream(file, format, tracked=tracker is not None, **settings) as results:
+        try:
+            for source, event in run.events(sources):
+                if isinstance(event, ImageResult):
+                    image_id = ids.get(source.name, results.images + 1)
+                    results.append(replace(event, image_id=image_id))
+                    continue
+                bar.update()
+                if event is None:
+                    done.append(source)
+                else:
+                    errors.append(str(event))
+                    log.error("%s", event)
+        except KeyboardInterrupt:
+            if results.images:
+                log.warning("%s: has all %d images until here", results.partial, results.images)
+            raise
+    return done, errors
 
 
-def plan(sources: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """The file that each source is to be drawn as; a folder stands for the images and videos in it.
+@dataclass(frozen=True)
+class _Run:
+    predictor: Predictor
+    find: Callable[[Sequence[np.ndarray]], Sequence[People]]
+    out: Path | None
+    timeout: float
+    tracker: Callable[[], Tracker] | None
 
-    UserError for a source that does not exist or would be overwritten, or for two of one name.
-    """
-    source_of: dict[Path, Path] = {}
-    for source in _files(sources):
-        is_video = source.suffix.lower() in VIDEO_SUFFIXES
-        target = out / (f"{source.stem}.mp4" if is_video else source.name)
-        if target.resolve() == source.resolve():
-            expected = f"expected another folder than {out} for the results"
-            raise UserError(f"{source}: would be overwritten by its drawn copy, {expected}")
-        other = source_of.setdefault(target, source)
-        if other.resolve() != source.resolve():
-            raise UserError(f"{source}: {other} would be drawn as {target} too, expected different names")
-    return {source: target for target, source in source_of.items()}
+    def events(self, sources: Iterable[Source]) -> Iterator[Event]:
+        """All that happens, source by source."""
+        for is_video, some in groupby(sources, lambda source: source.kind == "video"):
+            for source, event in self._videos(some) if is_video else self._images(some):
+                if isinstance(event, VideoFound) and source.kind == "unknown":
+                    yield from self._videos([source])
+                else:
+                    yield source, event
+
+    def _images(self, sources: Iterable[Source]) -> Iterator[Event]:
+        """While some go through the network, others are read, drawn and written."""
+        threads = ThreadPoolExecutor(THREADS)
+        try:
+            reading = self._read_ahead(sources, threads)
+            drawing: list[tuple[Source, Future[ImageResult]]] = []
+            while batch := list(islice(reading, BATCH)):
+                images = {source: image for source, image in batch if isinstance(image, np.ndarray)}
+                yield from ((source, error) for source, error in batch if isinstance(error, UserError))
+                people = self.find([*images.values()])
+                yield from _finished(drawing)
+                drawing = [
+                    (source, threads.submit(self._draw, source, image_HW3, one))
+                    for (source, image_HW3), one in zip(images.items(), people, strict=True)
+                ]
+            yield from _finished(drawing)
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _read_ahead(
+        self, sources: Iterable[Source], threads: ThreadPoolExecutor
+    ) -> Iterator[tuple[Source, np.ndarray | UserError]]:
+        """The images in their order, AHEAD of them read in advance."""
+        sources, reading = iter(sources), deque[tuple[Source, Future[np.ndarray]]]()
+        while True:
+            for source in islice(sources, AHEAD - len(reading)):
+                reading.append((source, threads.submit(load_image, source.place, self.timeout)))
+            if not reading:
+                return
+            source, future = reading.popleft()
+            yield source, _attempt(future.result)
+
+    def _draw(self, source: Source, image_HW3: np.ndarray, people: People) -> ImageResult:
+        if self.out:
+            write_image(self.out / source.copy, draw_people(image_HW3, people, self.predictor.skeleton))
+        height, width = image_HW3.shape[:2]
+        return ImageResult(people, source.name, width=width, height=height)
+
+    def _videos(self, sources: Iterable[Source]) -> Iterator[Event]:
+        for source in sources:
+            try:
+                for one in self._frames(source):
+                    yield source, one
+                yield source, None
+            except UserError as error:
+                yield source, error
+
+    def _frames(self, source: Source) -> Iterator[ImageResult]:
+        skeleton, tracker = self.predictor.skeleton, self.tracker and self.tracker()
+        video = VideoReader(source.place, name=source.name, timeout=self.timeout)
+        writer = video_writer(self.out / source.video_copy, video.fps) if self.out else nullcontext()
+        bar = tqdm(total=video.num_frames, desc=source.name, unit="frame", leave=False, disable=None)
+        frame = 0
+        with bar, writer as write:
+            try:
+                for frames in video.read_frames():
+                    for frame_HW3, people in zip(frames, self.find(frames), strict=True):
+                        (height, width), seconds = frame_HW3.shape[:2], video.seconds[frame]
+                        tracks = tracker.update(people) if tracker else None
+                        if write:
+                            write(draw_people(frame_HW3, people, skeleton, ids=tracks), seconds)
+                        place = {"frame": frame, "seconds": seconds, "width": width, "height": height}
+                        yield ImageResult(people, source.name, tracks=tracks, **place)
+                        frame += 1
+                    bar.update(len(frames))
+            except KeyboardInterrupt:
+                if video.num_frames is not None or not frame:  # else it is live, and this is how it ends
+                    raise
+                log.info("%s: ended after %d frames", source.name, frame)
 
 
-def _files(sources: Sequence[Path]) -> Iterator[Path]:
-    for source in sources:
-        if not source.exists():
-            raise UserError(f"{source}: no such file or folder")
-        if not source.is_dir():
-            yield source
-            continue
-        known, left_out, inside = IMAGE_SUFFIXES | VIDEO_SUFFIXES, Counter[str](), []
-        for path in sorted(source.iterdir()):
-            suffix = path.suffix.lower()
-            if path.name.startswith("."):  # of the system, such as the `._a.jpg` beside a Mac's `a.jpg`
-                continue
-            if suffix in known and not path.is_dir():
-                inside.append(path)
-            else:
-                left_out["folder" if path.is_dir() else suffix or "without suffix"] += 1
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
-        if not inside:
-            more = f" (left out: {kinds})" if kinds else ""
-            raise UserError(f"{source}: found no images or videos in this folder{more}")
-        if kinds:
-            log.warning("%s: left out: %s", source, kinds)
-        yield from inside
+def _finished(drawing: Iterable[tuple[Source, Future[ImageResult]]]) -> Iterator[Event]:
+    for source, future in drawing:
+        event = _attempt(future.result)
+        yield source, event
+        if isinstance(event, ImageResult):
+            yield source, None
 
 
-def _predict_images(
-    sources: Sequence[Path], target_of: Mapping[Path, Path], find: Finder, skeleton: Skeleton
-) -> Iterator[tuple[Path, list[ImageResult] | UserError]]:
-    """The result of each image: while some go through the network, others are read, drawn and written."""
-    with ThreadPoolExecutor(THREADS) as threads:
-        reading = _read_ahead(sources, threads)
-        drawing: list[tuple[Path, Future[list[ImageResult]]]] = []
-        while batch := list(islice(reading, BATCH)):
-            images = {source: image for source, image in batch if isinstance(image, np.ndarray)}
-            yield from ((source, error) for source, error in batch if isinstance(error, UserError))
-            people = find([*images.values()])
-            yield from (_attempt(source, future.result) for source, future in drawing)
-            drawing = [
-                (source, threads.submit(_draw, source, target_of[source], image_HW3, one, skeleton))
-                for (source, image_HW3), one in zip(images.items(), people, strict=True)
-            ]
-        yield from (_attempt(source, future.result) for source, future in drawing)
-
-
-def _read_ahead(
-    sources: Iterable[Path], threads: ThreadPoolExecutor
-) -> Iterator[tuple[Path, np.ndarray | UserError]]:
-    """The images in their order, AHEAD of them read in advance."""
-    sources, reading = iter(sources), deque[tuple[Path, Future[np.ndarray]]]()
-    while True:
-        for source in islice(sources, AHEAD - len(reading)):
-            reading.append((source, threads.submit(read_image, source, upright=True)))
-        if not reading:
-            return
-        source, future = reading.popleft()
-        yield _attempt(source, future.result)
-
-
-def _attempt(source: Path, result: Callable[[], Result]) -> tuple[Path, Result | UserError]:
+def _attempt(result: Callable[[], Result]) -> Result | UserError:
     try:
-        return source, result()
+        return result()
     except UserError as error:
-        return source, error
-
-
-def _draw(
-    source: Path, target: Path, image_HW3: np.ndarray, people: People, skeleton: Skeleton
-) -> list[ImageResult]:
-    write_image(target, draw_people(image_HW3, people, skeleton))
-    height, width = image_HW3.shape[:2]
-    return [ImageResult(people, str(source), width=width, height=height)]
-
-
-def _predict_video(source: Path, target: Path, find: Finder, skeleton: Skeleton) -> list[ImageResult]:
-    video = VideoReader(source)
-    predictions: list[ImageResult] = []
-    bar = tqdm(total=video.num_frames, desc=source.name, unit="frame", leave=False, disable=None)
-    with bar, video_writer(target, video.fps) as write:
-        for frames in video.read_frames():
-            for frame_HW3, people in zip(frames, find(frames), strict=True):
-                frame, (height, width) = len(predictions), frame_HW3.shape[:2]
-                seconds = video.seconds[frame]
-                write(draw_people(frame_HW3, people, skeleton), seconds)
-                predictions.append(ImageResult(people, str(source), frame, seconds, width, height))
-            bar.update(len(frames))
-    return predictions
+        return error

@@ -3,39 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
-from pose.inference.batches import select_device, tta_outputs
-from pose.inference.refine import Refiner
+from pose.inference.draw import draw_people
+from pose.inference.images import TIMEOUT, load_image
+from pose.inference.onnx_network import OnnxNetwork
 from pose.io.errors import UserError
 from pose.keypoints.people import People
+from pose.keypoints.results import PERSON, ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
-from pose.models.weights import ProblemKind, load_weights
-from pose.tasks.base import Box
-from pose.tasks.task import Model, load_model
+from pose.tasks.arrays import Box
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pose.inference.refine import Refiner
+    from pose.models.weights import ProblemKind
 
 BATCH = 16  # images at once, and crops
+COLUMNS = ("person", "score", "joint", "x", "y", "confidence")
+
+
+@dataclass(frozen=True)
+class Prediction(People):
+    """The people found in one image, by falling score, and the joints that they have."""
+
+    skeleton: Skeleton
+
+    def draw(self, image: Any, **settings: Any) -> np.ndarray:
+        """The people on a copy of the image, (H, W, 3) uint8 RGB.
+
+        image: anything that `Predictor.predict` takes. settings: those of `pose.inference.draw.draw_people`.
+        """
+        return draw_people(load_image(image), self, self.skeleton, **settings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each joint: person (from 0), the person's score, joint (its name), x, y, confidence.
+
+        x and y are image px, NaN where the joint was not found.
+        """
+        import pandas as pd
+
+        people, joints = self.score_PK.shape
+        values = {
+            "person": np.repeat(np.arange(people), joints),
+            "score": np.repeat(self.score_P, joints),
+            "joint": list(self.skeleton.joints) * people,
+            "x": self.joint_PK2[..., 0].ravel(),
+            "y": self.joint_PK2[..., 1].ravel(),
+            "confidence": self.score_PK.ravel(),
+        }
+        return pd.DataFrame(values, columns=COLUMNS)
+
+    def to_coco(self, image_id: int = 0, category_id: int = PERSON) -> list[dict[str, Any]]:
+        """Entries in COCO's result format, see `pose.keypoints.results.coco_results`."""
+        return coco_results([ImageResult(self, image_id=image_id)], category=category_id)
+
+
+class Network(Protocol):
+    """What finds people in a batch of images."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def problem(self) -> ProblemKind: ...
+    @property
+    def skeleton(self) -> Skeleton: ...
+    def find(self, images: Sequence[np.ndarray], boxes: Sequence[Box | None]) -> list[People]: ...
 
 
 class Predictor:
-    """Finds people in images.
+    """Finds people in images. refiner: looks again at each person found."""
 
-    flip, scales: test-time augmentation, as of `predict_batches`. refiner: looks again at each person found.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        *,
-        flip: bool,
-        batch: int = BATCH,
-        scales: Sequence[float] = (1.0,),
-        refiner: Refiner | None = None,
-    ):
-        self._model, self._flip, self._batch, self._refiner = model, flip, batch, refiner
-        self._scales = [scale for scale in scales if scale != 1]
+    def __init__(self, network: Network, *, batch: int = BATCH, refiner: Refiner | None = None):
+        self._network, self._batch, self._refiner = network, batch, refiner
 
     @staticmethod
     def load(
@@ -46,60 +91,82 @@ class Predictor:
         scales: Sequence[float] = (1.0,),
         refine: str | Path | None = None,
     ) -> Predictor:
-        """Read `models/TASK/last.pt` or `best.pt`; UserError, naming the file, for anything else.
+        """Read `models/TASK/last.pt` or `best.pt`, or a file `.onnx` of `pose export`.
 
-        refine: single-person weights to refine the people of multi-person weights with.
+        flip, scales: test-time augmentation, as of `predict_batches`; an exported network has the scale 1
+        only. refine: single-person weights to refine the people of multi-person weights with. UserError,
+        naming the file, for anything else. A file `.onnx` is run by ONNX Runtime without PyTorch.
         """
-        model, refiner = load_model(load_weights(path), str(path), select_device(device)), None
-        if refine:
-            if model.problem.kind != "multi":
-                kind = model.problem.kind
+        if Path(path).suffix.lower() == ".onnx":
+            if refine:
                 raise UserError(
-                    f"{path}: found weights of problem {kind}, expected multi to refine people of"
+                    f"{path}: found an exported network, expected weights (.pt) to refine people of"
                 )
-            skeleton = model.problem.skeleton
-            refiner = Refiner.load(refine, skeleton, device=model.device, flip=flip, batch=BATCH)
-        return Predictor(model, flip=flip, scales=scales, refiner=refiner)
+            return Predictor(OnnxNetwork.load(path, device, flip=flip, scales=scales))
+        from pose.inference.torch_network import TorchNetwork
+
+        network, refiner = TorchNetwork.load(str(path), device, flip=flip, scales=scales), None
+        if refine:
+            from pose.inference.refine import Refiner
+
+            if network.problem != "multi":
+                found = f"found weights of problem {network.problem}"
+                raise UserError(f"{path}: {found}, expected multi to refine people of")
+            settings: dict[str, Any] = {"device": network.model.device, "flip": flip, "batch": BATCH}
+            refiner = Refiner.load(refine, network.skeleton, **settings)
+        return Predictor(network, refiner=refiner)
 
     @property
     def task(self) -> str:
         """The task that the weights were trained for."""
-        return self._model.name
+        return self._network.task
 
     @property
     def problem(self) -> ProblemKind:
         """`single`: one person in each image or box; `multi`: all people of an image."""
-        return self._model.problem.kind
+        return self._network.problem
 
     @property
     def skeleton(self) -> Skeleton:
         """The joints that are found."""
-        return self._model.problem.skeleton
+        return self._network.skeleton
 
+    @overload
     def predict(
         self,
-        images: Sequence[np.ndarray],
+        images: Sequence[Any],
         boxes: Sequence[Box | None] | None = None,
         *,
-        min_score: float = 0.0,
-    ) -> list[People]:
-        """The people of each image, in its own px.
+        min_score: float = ...,
+        timeout: float = ...,
+    ) -> list[Prediction]: ...
 
-        images: (H, W, 3) uint8 RGB each. boxes: of the one person in each, (x, y, width, height) px, None for
-        the whole image. min_score: people found with less are left out, before any refinement. UserError for
-        images or boxes that cannot be used.
+    @overload
+    def predict(
+        self, images: Any, boxes: Box | None = None, *, min_score: float = ..., timeout: float = ...
+    ) -> Prediction: ...
+
+    def predict(
+        self, images: Any, boxes: Any = None, *, min_score: float = 0.0, timeout: float = TIMEOUT
+    ) -> list[Prediction] | Prediction:
+        """The people of each image, in its own px; of one image alone, not in a list, its people.
+
+        images: paths, URLs, images of Pillow, or arrays (H, W, 3) uint8 RGB; see
+        `pose.inference.images.load_image`. boxes: of the one person in each, (x, y, width, height) px, None
+        for the whole image. min_score: people found with less are left out, before any refinement. timeout:
+        seconds until a URL must have given its image. UserError for images or boxes that cannot be used.
         """
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-                found = f"{image.dtype} of shape {image.shape}"
-                raise UserError(f"image: found {found}, expected uint8 of shape (height, width, 3)")
+        if not isinstance(images, (list, tuple)) and getattr(images, "ndim", 3) != 4:
+            return self.predict([images], [boxes], min_score=min_score, timeout=timeout)[0]
         boxes = boxes or [None] * len(images)
-        problem = self._model.problem
-        people: list[People] = []
+        found: list[Prediction] = []
         for first in range(0, len(images), self._batch):
             some = slice(first, first + self._batch)
-            inputs = problem.preprocess(images[some], boxes[some], self._scales).to(self._model.device)
-            outputs = tta_outputs(self._model, inputs.images, flip=self._flip)
-            sure = [one.above(min_score) for one in problem.decode(outputs, inputs.affine_B23)]
-            people += self._refiner.refine(images[some], sure) if self._refiner else sure
-        return people
+            loaded = [
+                load_image(image, timeout, name=f"images[{number}]")
+                for number, image in enumerate(images[some], start=first)
+            ]
+            people = [one.above(min_score) for one in self._network.find(loaded, boxes[some])]
+            people = self._refiner.refine(loaded, people) if self._refiner else people
+            found += [Prediction(**vars(one), skeleton=self.skeleton) for one in people]
+        return found

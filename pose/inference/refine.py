@@ -23,7 +23,7 @@ from pose.keypoints.heatmap import peak_positions
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton, same_joints
 from pose.models.weights import load_weights
-from pose.tasks.base import Box
+from pose.tasks.arrays import Box
 from pose.tasks.single import SinglePerson
 from pose.tasks.task import Model, load_model
 

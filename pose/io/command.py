@@ -116,6 +116,14 @@ def share(text: str) -> float:
     return numbers[0]
 
 
+def positive(text: str) -> float:
+    """A number above 0, of at most a day in seconds."""
+    numbers = _numbers(text)
+    if len(numbers) != 1 or not 0 < numbers[0] <= 86400:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0 and at most 86400")
+    return numbers[0]
+
+
 def scales(text: str) -> list[float]:
     """Sizes at which an image is shown, over the input's own."""
     numbers = _numbers(text)

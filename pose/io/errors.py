@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
 class UserError(ValueError):
@@ -44,3 +49,24 @@ def reading(source: str | Path, kind: str) -> Iterator[None]:
         reason = " ".join(text.split())[:300] or type(error).__name__
         line = f"{source}: cannot be read as {kind} ({reason})"
         raise (UserError if refused else DamagedFileError)(line) from error
+
+
+def within(timeout: float, source: str, action: Callable[[], Result]) -> Result:
+    """The result of an action that waits for something else; UserError if that takes too long.
+
+    timeout: seconds. The action then goes on by itself, in a thread that no exit waits for: not every library
+    can be told to stop, and nothing else bounds a name server or a server that sends a byte now and then.
+    """
+    future = Future[Result]()
+
+    def run() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        raise UserError(f"{source}: no answer within {timeout:g} s") from None

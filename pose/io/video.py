@@ -11,13 +11,14 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pose.io.errors import UserError, reading
+from pose.io.errors import UserError, reading, within
 from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
@@ -38,17 +39,29 @@ log = logging.getLogger(__name__)
 
 
 class VideoReader:
-    """An open video.
+    """An open video, stream or camera.
+
+    source: a file, a URL, or the number of a camera. name: for messages. timeout: seconds until a stream must
+    have been opened, and until each of its frames.
 
     fps: frames a second as declared, on average or at least. seconds: when each of the frames read so far is
-    shown, from the first one on. num_frames: as the file declares it, None where it does not.
-    UserError naming the file if it is not a video of a known container.
+    shown, from the first one on. num_frames: as the file declares it, None where it does not, as of what is
+    live. UserError naming the file if it is not a video of a known container, or there is no such stream or
+    camera.
     """
 
-    def __init__(self, path: Path) -> None:
-        _check_container(path)
-        self._path = path
-        self._capture = cv2.VideoCapture(os.fsencode(path))  # type: ignore[call-overload]
+    def __init__(self, source: Path | str | int, *, name: str = "", timeout: float = 10.0) -> None:
+        self._path = path = name or str(source)
+        if isinstance(source, Path):
+            _check_container(source)
+            self._capture = cv2.VideoCapture(os.fsencode(source))  # type: ignore[call-overload]
+        elif isinstance(source, int):
+            self._capture = cv2.VideoCapture(source)
+        else:
+            limit = round(1000 * timeout)
+            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
+            opened = partial(cv2.VideoCapture, source, cv2.CAP_FFMPEG, limits)
+            self._capture = within(timeout + 1, path, opened)  # FFmpeg's own limit spares the name server
         if not self._capture.isOpened():
             raise UserError(f"{path}: cannot be read as a video")
         fps, frames = (self._capture.get(prop) for prop in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT))

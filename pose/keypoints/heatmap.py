@@ -7,19 +7,23 @@ holds the joint. In the frame used here cell c covers c - 0.5 to c + 0.5, so c i
 cell that published decoders add, because they count from a cell's corner, is part of `geometry.to_px`. Such
 a peak moves by the published quarter of a cell and no more.
 
+Decoding takes NumPy arrays and tensors; torch is imported for tensors only, so that exported networks run
+without it.
+
 Legend: B images, P people, K joints, M maps, h w heatmap cells, c cells of a map in one row (y * w + x), N
 peaks.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array = TypeVar("Array", np.ndarray, Tensor)
 
 CUTOFF = 3.0  # sigmas from a joint at which its Gaussian ends (at 0.011) in the targets of several people
 # A neighbour counts as at least this share of its peak, because noise and negative numbers have no usable
@@ -77,12 +81,24 @@ def _centres(
     return (cell_xy if target == "floor" else xy), cell_xy, inside
 
 
-def decode(heatmap_BKhw: Tensor, *, target: str = "subcell") -> tuple[Tensor, Tensor]:
+def decode(heatmap_BKhw: Array, *, target: str = "subcell") -> tuple[Array, Array]:
     """joint_BK2, the peak of each map in cells (x, y), and score_BK, the value of its highest cell."""
-    score_BK, cell_BK = heatmap_BKhw.flatten(2).max(dim=2)
-    map_N = torch.arange(cell_BK.numel(), device=cell_BK.device)
-    joint_N2 = peak_positions(heatmap_BKhw.flatten(0, 1).float(), map_N, cell_BK.flatten(), target=target)
-    return joint_N2.unflatten(0, cell_BK.shape), score_BK
+    lib, (B, K, h, w) = _library(heatmap_BKhw), heatmap_BKhw.shape
+    heatmap_Nhw = lib.asarray(heatmap_BKhw, dtype=lib.float32).reshape(B * K, h, w)
+    cell_N = heatmap_Nhw.reshape(B * K, h * w).argmax(1)
+    map_N = lib.arange(B * K, device=cell_N.device)
+    joint_N2 = peak_positions(heatmap_Nhw, map_N, cell_N, target=target)
+    score_BK = heatmap_Nhw.take(map_N * (h * w) + cell_N).reshape(B, K)
+    return joint_N2.reshape(B, K, 2), score_BK
+
+
+def _library(array: Array) -> Any:
+    """The module that calculates with such arrays."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch
+
+    return torch
 
 
 def peak_positions(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: str = "subcell") -> Array:
@@ -94,7 +110,7 @@ def peak_positions(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: s
     curvature in the other direction give the same vertex. `floor`: a quarter cell towards the larger
     neighbour; a cell on the border is not moved.
     """
-    lib: Any = np if isinstance(heatmap_Mhw, np.ndarray) else torch
+    lib = _library(heatmap_Mhw)
     h, w = heatmap_Mhw.shape[1:]
     x_N, y_N, first_N = cell_N % w, cell_N // w, map_N * (h * w)
     position_2N: Array = lib.stack([x_N, y_N])
@@ -127,7 +143,9 @@ def peak_positions(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: s
     return (position_2N + moved_2N.clip(-0.5, 0.5)).T
 
 
-def flip_back(heatmap_BKhw: Tensor, flip_index: np.ndarray) -> Tensor:
+def flip_back(heatmap_BKhw: Array, flip_index: np.ndarray) -> Array:
     """Heatmaps of a mirrored image as heatmaps of the image: mirrored, left and right joints exchanged."""
-    order = torch.as_tensor(flip_index, device=heatmap_BKhw.device)
-    return heatmap_BKhw.flip(-1)[:, order]
+    lib = _library(heatmap_BKhw)
+    order = lib.asarray(flip_index, device=heatmap_BKhw.device)
+    mirrored_BKhw: Array = lib.flip(heatmap_BKhw, (-1,))[:, order]
+    return mirrored_BKhw

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -24,10 +25,15 @@ class People:
     def __len__(self) -> int:
         return len(self.joint_PK2)
 
-    def above(self, score: float) -> People:
+    def above(self, score: float) -> Self:
         """The people whose score is at least `score`."""
         sure_P = self.score_P >= score
-        return People(self.joint_PK2[sure_P], self.score_PK[sure_P], self.score_P[sure_P])
+        return replace(
+            self,
+            joint_PK2=self.joint_PK2[sure_P],
+            score_PK=self.score_PK[sure_P],
+            score_P=self.score_P[sure_P],
+        )
 
     @staticmethod
     def join(found: Sequence[People], joints: int) -> People:

@@ -23,7 +23,7 @@ class ImageResult:
 
     people: in image px. file: the image or video. frame: its number, from 0. seconds: when it is shown, from
     the first frame on. width, height: px. image_id: COCO's. row: of the annotated person who is predicted,
-    the only one of `people` then.
+    the only one of `people` then. tracks: an id for each of the people, the same in all frames of a video.
     """
 
     people: People
@@ -34,6 +34,7 @@ class ImageResult:
     height: int | None = None
     image_id: int | None = None
     row: int | None = None
+    tracks: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def coco_results(
     for one in images:
         people = one.people
         scores = zip(people.joint_PK2, people.score_PK, people.score_P.tolist(), strict=True)
-        for joint_K2, score_K, score in scores:
+        for person, (joint_K2, score_K, score) in enumerate(scores):
             known_K = np.isfinite(joint_K2).all(axis=1)
             if not known_K.any():
                 continue
@@ -90,5 +91,6 @@ def coco_results(
                 joint_K2, score_K, score = joint_K2.round(2), score_K.round(4), round(score, 6)
             keypoints = np.column_stack([joint_K2, score_K]).ravel().tolist()
             place = {"image_id": one.image_id, "category_id": category}
-            results.append(place | {"keypoints": keypoints, "score": score})
+            track = {} if one.tracks is None else {"track_id": one.tracks[person]}
+            results.append(place | {"keypoints": keypoints, "score": score} | track)
     return results

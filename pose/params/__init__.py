@@ -1,44 +1,34 @@
-"""The parameters of `params.yaml`: typed, frozen and complete. No key has a default."""
+"""The parameters of `params.yaml`, see `pose.params.workspace`.
+
+What is used is imported when it is used: those of inference need no PyTorch, those of networks do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
-
-from pose.io.errors import UserError
-from pose.io.paths import PREPARED, SUMMARY, prepared_set
-from pose.io.schema import Frozen, parse, read_yaml
-from pose.models.limits import (
-    MAX_SIDE,
-    Batch,
-    Count,
-    CountOrZero,
-    Rate,
-    Scale,
-    TaskName,
-)
-from pose.params.data import (
-    CocoParams,
-    DataParams,
-    DatasetParams,
-    PrepareParams,
-    SplitCounts,
-    SyntheticParams,
-)
-from pose.params.problem import (
-    AugmentParams,
-    GroupBy,
-    MultiAugmentParams,
-    MultiInferenceParams,
-    MultiParams,
-    ScaleParams,
-    SingleInferenceParams,
-    SingleParams,
-)
-from pose.params.task import AdversaryParams, InitParams, OptimizerParams, ScheduleParams, TaskParams
+if TYPE_CHECKING:
+    from pose.params.data import CocoParams, DatasetParams, PrepareParams, SplitCounts, SyntheticParams
+    from pose.params.problem import (
+        AugmentParams,
+        GroupBy,
+        MultiAugmentParams,
+        MultiInferenceParams,
+        MultiParams,
+        ScaleParams,
+        SingleInferenceParams,
+        SingleParams,
+    )
+    from pose.params.task import AdversaryParams, InitParams, OptimizerParams, ScheduleParams, TaskParams
+    from pose.params.workspace import (
+        EvaluateParams,
+        Params,
+        ReportParams,
+        TrainParams,
+        load_params,
+        parse_params,
+    )
 
 __all__ = [
     "AdversaryParams",
@@ -68,175 +58,8 @@ __all__ = [
 ]
 
 
-class TrainParams(Frozen):
-    """For every task, see the comments of params.yaml."""
-
-    processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"]
-    threads: Annotated[int, Field(ge=1, le=1024)]
-    workers: Annotated[int, Field(ge=0, le=256)]
-    timeout: Annotated[float, Field(ge=5, le=86400)]
-    precision: Literal["auto", "float32", "bfloat16"]
-    channels_last: bool
-    compile: bool
-    deterministic: bool
-    sync_batch_norm: bool
-    val_samples: CountOrZero
-    train_samples: CountOrZero
-    checkpoint_every: Count
-    checkpoint_minutes: Annotated[float, Field(ge=0, le=1e6)]
-
-
-class EvaluateParams(Frozen):
-    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too.
-
-    refine: multi-person tasks, and the task of problem single whose weights look again at their people.
-    """
-
-    weights: Literal["best", "last"]
-    refine: dict[TaskName, TaskName]
-    flip_test: bool
-    batch: Batch
-    scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
-    train_images: CountOrZero
-
-
-class ReportParams(Frozen):
-    people: Annotated[int, Field(ge=1, le=1000)]
-
-
-class Params(Frozen):
-    """All of `params.yaml`."""
-
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)]
-    lr: Rate
-    data: DataParams
-    synthetic: SyntheticParams
-    prepare: PrepareParams
-    datasets: dict[TaskName, DatasetParams]
-    single: SingleParams
-    multi: MultiParams
-    tasks: dict[TaskName, TaskParams]
-    train: TrainParams
-    evaluate: EvaluateParams
-    report: ReportParams
-
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _extend(cls, tasks: Any) -> Any:
-        """A task that `extends` another has all of its keys, except for those that it sets itself."""
-        if not isinstance(tasks, dict):
-            return tasks
-        bases = [name for name, task in tasks.items() if isinstance(task, dict) and "extends" not in task]
-        extended = dict(tasks)
-        for name, task in tasks.items():
-            if isinstance(task, dict) and "extends" in task:
-                if task["extends"] not in bases:
-                    expected = f"expected a task that extends none: {', '.join(map(str, bases))}"
-                    raise ValueError(f"{name}.extends: found {task['extends']!r}, {expected}")
-                extended[name] = {**tasks[task["extends"]], **task}
-                del extended[name]["extends"]
-        return extended
-
-    @model_validator(mode="after")
-    def _largest_input_is_limited(self) -> Params:
-        sizes = {"multi.input_size": self.multi.input_size}
-        for name, task in self.tasks.items():
-            section = self.problem(name)  # an override that does not fit is refused here
-            if task.problem == "multi" and task.override:
-                sizes[f"tasks.{name}.override.input_size"] = section.input_size
-        scale = max(self.evaluate.scales)
-        for key, size in sizes.items():
-            if size * scale > MAX_SIDE:
-                expected = (
-                    f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
-                )
-                raise ValueError(f"evaluate.scales: found {scale:g} of {key} {size}, {expected}")
-        return self
-
-    @field_validator("tasks")
-    @classmethod
-    def _no_task_has_the_name_of_the_summary(cls, tasks: dict[str, TaskParams]) -> dict[str, TaskParams]:
-        if SUMMARY.stem in tasks:
-            raise ValueError(
-                f"found {SUMMARY.stem!r}, whose metrics would be {SUMMARY}, expected another name"
-            )
-        return tasks
-
-    @model_validator(mode="after")
-    def _no_task_begins_from_its_own_weights(self) -> Params:
-        for name, task in self.tasks.items():
-            if task.init and Path(task.init.weights).parts[:2] == ("models", name):
-                expected = "expected a copy elsewhere, since training replaces this file"
-                raise ValueError(f"tasks.{name}.init.weights: found {task.init.weights}, {expected}")
-        return self
-
-    @model_validator(mode="after")
-    def _people_are_refined_by_a_single_person_task(self) -> Params:
-        for refined, task in self.evaluate.refine.items():
-            for name, problem in ((refined, "multi"), (task, "single")):
-                if name not in self.tasks or self.tasks[name].problem != problem:
-                    fitting = ", ".join(one for one, spec in self.tasks.items() if spec.problem == problem)
-                    expected = f"expected a task of problem {problem}: {fitting}"
-                    raise ValueError(f"evaluate.refine: found {name!r}, {expected}")
-        return self
-
-    @model_validator(mode="after")
-    def _data_sets_are_known(self) -> Params:
-        if both := self.datasets.keys() & PREPARED.keys():
-            raise ValueError(
-                f"datasets: found {min(both)!r}, expected another name than that of a built-in set"
-            )
-        problems = {"lsp_mpii": ["single"], "coco": ["multi", "single"]}
-        problems |= {name: [*spec.problems] for name, spec in self.datasets.items()}
-        for name, task in self.tasks.items():
-            if task.problem not in problems.get(task.dataset, []):
-                fitting = ", ".join(one for one, kinds in problems.items() if task.problem in kinds)
-                expected = f"expected one prepared for problem {task.problem}: {fitting}"
-                raise ValueError(f"tasks.{name}.dataset: found {task.dataset!r}, {expected}")
-        return self
-
-    def dataset(self, name: str) -> DatasetParams:
-        """The parameters of a data set of one's own; UserError, listing them, for another name."""
-        if name not in self.datasets:
-            names = ", ".join(self.datasets) or "none"
-            raise UserError(f"params.yaml: no data set {name!r}, expected one of datasets: {names}")
-        return self.datasets[name]
-
-    def prepared(self, task: str) -> Path:
-        """Where the prepared set of a task is, relative to the workspace."""
-        spec = self.task(task)
-        return prepared_set(spec.dataset, spec.problem)
-
-    def problem(self, task: str) -> SingleParams | MultiParams:
-        """The section `single` or `multi`, which a task's problem is, with what the task overrides of it."""
-        spec = self.task(task)
-        section = self.single if spec.problem == "single" else self.multi
-        if not spec.override:
-            return section
-        values = _merged(section.model_dump(), spec.override)
-        return parse(type(section), values, f"tasks.{task}.override")
-
-    def task(self, name: str) -> TaskParams:
-        """The parameters of one task; UserError, listing the tasks that exist, for another name."""
-        if name not in self.tasks:
-            raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
-        return self.tasks[name]
-
-
-def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with those of `changes` in their places."""
-    merged = dict(values)
-    for key, new in changes.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, new) if isinstance(old, dict) and isinstance(new, Mapping) else new
-    return merged
-
-
-def parse_params(values: Mapping[str, Any], source: str = "params.yaml") -> Params:
-    """Parameters from plain values; UserError in one line for wrong keys."""
-    return parse(Params, values, source)
-
-
-def load_params(path: str | Path = "params.yaml") -> Params:
-    """Read `params.yaml`; UserError in one line for unknown, missing and wrong keys."""
-    return parse_params(read_yaml(path), str(path))
+def __getattr__(name: str) -> Any:
+    for module in ("problem", "data", "task", "workspace") if name in __all__ else ():
+        if (found := getattr(import_module(f"pose.params.{module}"), name, None)) is not None:
+            return found
+    raise AttributeError(f"module 'pose.params' has no attribute {name!r}")

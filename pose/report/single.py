@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose.data.single_samples import crop, person_affine
+from pose.data.augment import crop, person_affine
 from pose.inference.draw import ALONE, draw_people
 from pose.io.errors import UserError
 from pose.keypoints.geometry import compose, invert, transform

@@ -30,13 +30,13 @@ from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.models.weights import ProblemKind
 from pose.params import EvaluateParams, MultiInferenceParams, SingleInferenceParams
+from pose.tasks.arrays import Box
 from pose.tasks.losses import HeatmapLoss, heatmap_loss
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Terms = dict[str, Tensor]  # named scalar losses, before weighting
-Box = tuple[float, float, float, float]  # x, y, width, height in image px
 ProblemParams = SingleInferenceParams | MultiInferenceParams  # or those of training, which include them
 
 # Rows of a prepared set: to train on, to validate on during training, for the final evaluation.

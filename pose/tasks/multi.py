@@ -22,9 +22,6 @@ from torch import Tensor
 from pose.data.batch import Inputs, MultiTargets
 from pose.data.image_set import SPLITS, ImageSet
 from pose.data.multi_samples import ImageDataset, letterbox_inputs
-from pose.io.errors import UserError
-from pose.keypoints.geometry import invert, to_px, transform
-from pose.keypoints.grouping import GroupingParams, group
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
 from pose.metrics.oks import CocoEvaluation, CocoTruth
@@ -33,7 +30,8 @@ from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 from pose.ops.tag_loss import tag_loss
 from pose.params import EvaluateParams, GroupBy, MultiInferenceParams, MultiParams
-from pose.tasks.base import Box, PredictRows, Problem, ProblemData, Subset, Terms, TTAOutput
+from pose.tasks.arrays import Box, Maps, group_maps, refuse_boxes
+from pose.tasks.base import PredictRows, Problem, ProblemData, Subset, Terms, TTAOutput
 from pose.tasks.thresholds import MAX_DISTANCE, TAG, tune_thresholds
 
 if TYPE_CHECKING:
@@ -43,15 +41,6 @@ log = logging.getLogger(__name__)
 
 TABLE = "COCO"  # of the metrics in metrics/TASK.json
 HELD_OUT_PART = 4  # of small sets no more than a quarter is held out
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Heatmaps and tags of one image, and affine_23 (image px -> input px)."""
-
-    heatmap_Khw: np.ndarray
-    tag_KhwT: np.ndarray
-    affine_23: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,8 +88,7 @@ class MultiPerson(Problem):
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
         """Each image as a centred square that shows all of it, at each scale."""
-        if any(boxes):
-            raise UserError("box: this network finds all people of an image itself, expected no box")
+        refuse_boxes(boxes)
         return letterbox_inputs(images, self.params, scales)
 
     def maps(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[Maps]:
@@ -121,16 +109,7 @@ class MultiPerson(Problem):
 
     def group(self, maps: Maps) -> People:
         """The people of one image, in its own px."""
-        thresholds = self.params.thresholds
-        params = GroupingParams(
-            detection_threshold=thresholds.detection,
-            tag_threshold=thresholds.tag,
-            max_distance=thresholds.max_distance,
-            target=self.params.target,
-        )
-        tag_KhwT = maps.tag_KhwT if thresholds.group_by == "tags" else None
-        people = group(maps.heatmap_Khw, tag_KhwT, params, skeleton=self.skeleton)
-        return replace(people, joint_PK2=transform(invert(maps.affine_23), to_px(people.joint_PK2)))
+        return group_maps(maps, self.params, self.skeleton)
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         return [self.group(maps) for maps in self.maps(outputs, affine_B23)]

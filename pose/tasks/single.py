@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pose.data.augment import crop
 from pose.data.batch import Inputs, SingleTargets
-from pose.data.person_set import PERSON_HEIGHT, PersonSet
-from pose.data.single_samples import PersonDataset, crop, person_affine
-from pose.io.errors import UserError
-from pose.keypoints.geometry import invert, to_px, transform
+from pose.data.person_set import PersonSet
+from pose.data.single_samples import PersonDataset
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
@@ -31,13 +30,11 @@ from pose.metrics.pck import (
     single_person_scores,
 )
 from pose.params import SingleInferenceParams
-from pose.tasks.base import Box, Problem, ProblemData, Subset, Terms, TTAOutput, spread_evenly
+from pose.tasks.arrays import Box, box_affine, one_person
+from pose.tasks.base import Problem, ProblemData, Subset, Terms, TTAOutput, spread_evenly
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# LSP's rule: a person is 0.8 of the image's longer side tall, so that a crop of 1.25 shows the whole image.
-HEIGHT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class SinglePerson(Problem):
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
         """Crops around the boxes, or of the whole images; `scales` is not used, since crops have one size."""
-        affines = [self._affine(image, box) for image, box in zip(images, boxes, strict=True)]
+        affines = [box_affine(image, box, self.params) for image, box in zip(images, boxes, strict=True)]
         size = self.params.input_size
         crops = np.stack([crop(image, affine, size) for image, affine in zip(images, affines, strict=True)])
         return Inputs((torch.from_numpy(crops),), torch.from_numpy(np.stack(affines)))
@@ -78,11 +75,8 @@ class SinglePerson(Problem):
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
         joint_cell, score_BK = decode(self.mean_heatmap(outputs), target=self.params.target)
-        joint_px, scores = to_px(joint_cell.double().cpu().numpy()), score_BK.cpu().numpy()
-        return [
-            People(transform(invert(affine), joint)[None], score_K[None], score_K.mean(keepdims=True))
-            for joint, score_K, affine in zip(joint_px, scores, affine_B23.numpy(), strict=True)
-        ]
+        found = joint_cell.double().cpu().numpy(), score_BK.cpu().numpy(), affine_B23.numpy()
+        return [one_person(*person) for person in zip(*found, strict=True)]
 
     def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:
         """The mean of the outputs' heatmaps, BKhw, of the images as they are."""
@@ -91,14 +85,6 @@ class SinglePerson(Problem):
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]
-
-    def _affine(self, image_HW3: np.ndarray, box: Box | None) -> np.ndarray:
-        height, width = image_HW3.shape[:2]
-        x, y, w, h = box or (0.0, 0.0, float(width), float(height))
-        if w <= 0 or h <= 0:
-            raise UserError(f"box: found {w} x {h} px, expected a width and a height above 0")
-        scale = (HEIGHT_SHARE if box is None else 1.0) * max(w, h) / PERSON_HEIGHT
-        return person_affine(np.array([x + (w - 1) / 2, y + (h - 1) / 2]), scale, params=self.params)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,15 @@ FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tas
 EXCLUDED_MODULES = (
     *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/results/"),
     *("data/synthetic/", "data/threads.py", "metrics/scoring/"),
-    *("inference/draw.py", "inference/evaluate.py", "inference/export.py", "inference/predict.py"),
-    *("inference/predictor.py", "inference/refine.py"),
+    *("inference/draw.py", "inference/evaluate.py", "inference/export.py", "inference/images.py"),
+    *(
+        "inference/onnx_network.py",
+        "inference/predict.py",
+        "inference/predictor.py",
+        "inference/refine.py",
+        "inference/sources.py",
+    ),
+    *("inference/torch_network.py", "inference/track.py"),
     *(
         "io/command.py",
         "io/dvc_stage.py",

@@ -14,7 +14,7 @@ import pytest
 from helpers import COCO, MPII, write_active_weights, write_initial_weights
 
 from pose.cli import run
-from pose.data.single_samples import person_affine
+from pose.data.augment import person_affine
 from pose.inference.predict import BATCH
 from pose.inference.predict import predict as predict_files
 from pose.inference.predictor import Predictor
@@ -94,7 +94,7 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
 
 
 def test_centre_and_scale_of_mpii_give_the_crop_of_evaluation(weights, photos, predict):
-    model = Predictor.load(weights)._model
+    model = Predictor.load(weights)._network.model
     affine = person_affine(np.array([20 - 1, 30 - 1 + 15 * 0.2]), 0.2, params=model.problem.params)
     side, params = 40, model.problem.params
     centre = transform(invert(affine), np.full(2, (params.input_size - 1) / 2))
@@ -199,7 +199,7 @@ def test_what_cannot_be_read_or_written_is_named_and_the_others_are_done(weights
     assert "broken.mp4: cannot be read as a video" in broken
     assert "cut.jpg: truncated JPEG" in cut
     assert "wide.webp: an image of 20000 x 1 px cannot be written as .webp" in wide
-    assert [path.name for path in done] == ["a.jpg", "b.png", "clip.avi"]
+    assert [one.copy.name for one in done] == ["a.jpg", "b.png", "clip.avi"]
     assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
 
 
@@ -214,9 +214,9 @@ def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other
     done, [error] = predict_files([folder], predictor=predictor, out=out)
     assert f"{damaged:02d}.png" in error
     left = [number for number in range(count) if number != damaged]
-    assert [path.name for path in done] == [f"{number:02d}.png" for number in left]
+    assert [one.copy.name for one in done] == [f"{number:02d}.png" for number in left]
     written = json.loads((out / "joints.json").read_text())["images"]
-    assert [Path(image["file"]).name for image in written] == [path.name for path in done]
+    assert [Path(image["file"]).name for image in written] == [one.copy.name for one in done]
     for number, image in zip(left, written, strict=True):
         [people] = predictor.predict([images[number]])
         np.testing.assert_allclose(places(image["people"]), people.joint_PK2, atol=0.01)

@@ -12,9 +12,9 @@ import torch
 from raw_sets import perfect_output
 from torch import Tensor
 
-from pose.data.augment import MultiAugment
+from pose.data.augment import MultiAugment, image_affine
 from pose.data.image_set import ImageSet
-from pose.data.multi_samples import image_affine, image_targets
+from pose.data.multi_samples import image_targets
 from pose.params import GroupBy, Params
 from pose.tasks.base import PredictRows, TTAOutput
 from pose.tasks.multi import MultiData, MultiPerson

@@ -27,19 +27,24 @@ def write_joints_json(path: Path, results: Results) -> None:
 
     `{"images": [{"file", "width", "height", "people": [{"score", "joints": [{"joint", "x", ...}]}]}]}`
     """
-    images: list[dict[str, Any]] = []
-    for one in results.images:
-        place: dict[str, Any] = {"file": one.file}
-        if one.seconds is not None:
-            place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
-        people = [
-            {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
-            for score, joints in _rounded(one.people, results.skeleton)
-        ]
-        images.append(place | {"width": one.width, "height": one.height, "people": people})
+    images = [image_entry(one, results.skeleton) for one in results.images]
     name = results.skeleton.name if results.skeleton else ""
     content = {"task": results.task, "skeleton": name, "images": images}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def image_entry(one: ImageResult, skeleton: Skeleton | None) -> dict[str, Any]:
+    """An image of `write_joints_json`; with `track` of each person where they have ids."""
+    place: dict[str, Any] = {"file": one.file}
+    if one.seconds is not None:
+        place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
+    people: list[dict[str, Any]] = [
+        {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
+        for score, joints in _rounded(one.people, skeleton)
+    ]
+    if one.tracks is not None:
+        people = [{"track": track} | person for track, person in zip(one.tracks, people, strict=True)]
+    return place | {"width": one.width, "height": one.height, "people": people}
 
 
 def write_joints_csv(path: Path, results: Results) -> None:
@@ -48,9 +53,18 @@ def write_joints_csv(path: Path, results: Results) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for one in results.images:
-            seconds = None if one.seconds is None else round(one.seconds, 3)
-            for person, (score, joints) in enumerate(_rounded(one.people, results.skeleton)):
-                writer.writerows((one.file, one.frame, seconds, person, score, *joint) for joint in joints)
+            writer.writerows(csv_rows(one, results.skeleton))
+
+
+def csv_rows(
+    one: ImageResult, skeleton: Skeleton | None, tracked: bool = False
+) -> Iterator[tuple[object, ...]]:
+    """The rows of an image in `write_joints_csv`; tracked: with the person's id, or nothing, at the end."""
+    seconds = None if one.seconds is None else round(one.seconds, 3)
+    for person, (score, joints) in enumerate(_rounded(one.people, skeleton)):
+        track = (one.tracks[person] if one.tracks else None,) if tracked else ()
+        for joint in joints:
+            yield one.file, one.frame, seconds, person, score, *joint, *track
 
 
 def _rounded(people: People, skeleton: Skeleton | None) -> Iterator[tuple[float, list[Joint]]]:

@@ -1,0 +1,103 @@
+"""A file of results that is written as they come."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from pose.data.results.joint_files import COLUMNS, csv_rows, image_entry
+from pose.io.files import writing
+from pose.keypoints.results import ImageResult, coco_results
+from pose.keypoints.skeleton import Skeleton
+
+STREAMED = ("json", "csv", "coco")
+
+
+class _Layout(NamedTuple):
+    head: str
+    entries: Callable[[ImageResult], list[str]]
+    between: str
+    tail: str
+
+
+class ResultsStream:
+    """Results of a task by image, as a file that is complete after each one.
+
+    It grows as `joints.partial.json` and is called `path`, `joints.json`, once the block ends without an
+    error: a run that is interrupted or killed leaves all that it found, as a file that can be read. There is
+    no file without any result. format: one of STREAMED; `coco` also names each person's file and frame.
+    tracked: results have ids. UserError, naming the file, if it cannot be written.
+    """
+
+    def __init__(self, path: Path, format: str, skeleton: Skeleton, task: str, *, tracked: bool = False):
+        self._path, self.partial = path, path.with_name(f"{path.stem}.partial{path.suffix}")
+        self._layout = _layout(format, skeleton, task, tracked)
+        self._file: BinaryIO | None = None
+        self._end = 0  # where the next image goes: before the tail
+        self.images = 0
+
+    def append(self, one: ImageResult) -> None:
+        """Add the people of an image or frame."""
+        entries = self._layout.entries(one)
+        separator = self._layout.between if self._end and self._has_entries else ""
+        self._has_entries |= bool(entries)
+        text = separator * bool(entries) + self._layout.between.join(entries)
+        with writing(self._path, self.partial):
+            if self._file is None:
+                self.partial.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self.partial.open("wb")
+                text = self._layout.head + text
+            data, tail = (_bytes(part) for part in (text, self._layout.tail))
+            self._file.seek(self._end)
+            self._file.write(data + tail)
+            self._file.flush()
+        self._end += len(data)
+        self.images += 1
+
+    _has_entries = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is None:
+            return
+        with writing(self._path, self.partial):
+            self._file.close()
+            if kind is None:
+                os.replace(self.partial, self._path)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogateescape")  # names of files need not be text
+
+
+def _layout(format: str, skeleton: Skeleton, task: str, tracked: bool) -> _Layout:
+    def csv_text(rows: list[tuple[object, ...]]) -> str:
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+    def coco(one: ImageResult) -> list[str]:
+        place = {"file": one.file} | ({} if one.frame is None else {"frame": one.frame})
+        return [json.dumps(entry | place) for entry in coco_results([one])]
+
+    if format == "coco":
+        return _Layout("[\n", coco, ",\n", "\n]\n")
+    if format == "csv":
+        columns = (*COLUMNS, "track") if tracked else COLUMNS
+        return _Layout(
+            csv_text([columns]), lambda one: [csv_text([*csv_rows(one, skeleton, tracked)])], "", ""
+        )
+    head = json.dumps({"task": task, "skeleton": skeleton.name, "images": []})
+    return _Layout(
+        head.removesuffix("]}") + "\n", lambda one: [json.dumps(image_entry(one, skeleton))], ",\n", "\n]}\n"
+    )

@@ -1,0 +1,135 @@
+"""What `pose predict` is given: files, folders, globs, cameras and URLs, planned before any is read."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public_name
+from pose.io.errors import UserError
+from pose.io.video import VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image, video or stream.
+
+    place: a file, a URL, or the number of a camera. name: in results and messages. copy: the name of its
+    drawn copy as an image, relative to the folder of the results. kind: `unknown` of a URL is told by its
+    answer.
+    """
+
+    place: Path | str | int
+    name: str
+    copy: Path
+    kind: Literal["image", "video", "unknown"]
+
+    @property
+    def video_copy(self) -> Path:
+        """The name of its drawn copy as a video."""
+        return self.copy.with_name(f"{self.copy.stem}.mp4")
+
+    def copies(self) -> set[Path]:
+        """All names that its drawn copy may have."""
+        return {*([self.copy] * (self.kind != "video")), *([self.video_copy] * (self.kind != "image"))}
+
+
+def plan(given: Iterable[str | Path], *, out: Path | None, recursive: bool = False) -> list[Source]:
+    """The sources in their order, each once; a folder stands for the images and videos in it.
+
+    out: the folder of drawn copies, None if nothing is drawn. recursive: also for those in its folders.
+    UserError for a file that does not exist or would be overwritten, or for two copies of one name. URLs and
+    cameras are not asked.
+    """
+    sources: dict[Path | str | int, Source] = {}
+    source_of: dict[Path, Source] = {}
+    for source in _sources(given, recursive):
+        key = source.place.resolve() if isinstance(source.place, Path) else source.place
+        if key in sources:
+            continue
+        sources[key] = source
+        for copy in source.copies() if out else ():
+            target = out / copy if out else copy
+            if isinstance(key, Path) and target.resolve() == key:
+                expected = f"expected another folder than {out} for the results"
+                raise UserError(f"{source.name}: would be overwritten by its drawn copy, {expected}")
+            if (other := source_of.setdefault(target, source)) is not source:
+                found = f"{other.name} would be drawn as {target} too"
+                raise UserError(f"{source.name}: {found}, expected different names (or --no-draw)")
+    return [*sources.values()]
+
+
+def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
+    for one in given:
+        text = str(one)
+        if is_url(text):
+            yield _of_url(text)
+        elif (path := Path(one)).is_dir():
+            yield from _of_folder(path, recursive)
+        elif path.exists():
+            yield _of_file(path, Path(path.name))
+        elif text.isdecimal():
+            yield Source(int(text), f"camera {text}", Path(f"camera{text}"), "video")
+        elif glob.has_magic(text):
+            found = sorted(glob.glob(text, recursive=True))
+            if not found:
+                raise UserError(f"{text}: no file fits")
+            yield from _sources(found, recursive)
+        else:
+            raise UserError(f"{text}: no such file or folder")
+
+
+def _of_file(path: Path, copy: Path) -> Source:
+    return Source(path, str(path), copy, "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image")
+
+
+def _of_url(url: str) -> Source:
+    parts = urlsplit(url)
+    # Beginning with the host: streams of several cameras often differ in nothing else.
+    place = f"{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+    path = Path(re.sub(r"[^\w.-]+", "_", place).strip("_.")[-100:] or "url")
+    suffix = Path(parts.path).suffix.lower()
+    if parts.scheme.lower() in STREAM_SCHEMES or suffix in VIDEO_SUFFIXES:
+        return Source(url, public_name(url), path, "video")
+    if suffix in IMAGE_SUFFIXES:
+        return Source(url, public_name(url), path, "image")
+    return Source(url, public_name(url), path.with_name(f"{path.name}.jpg"), "unknown")
+
+
+def _of_folder(folder: Path, recursive: bool) -> Iterator[Source]:
+    known, left_out, inside = IMAGE_SUFFIXES | VIDEO_SUFFIXES, Counter[str](), list[Path]()
+    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
+        suffix = path.suffix.lower()
+        # Of the system, such as the `._a.jpg` beside a Mac's `a.jpg`.
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if suffix in known and not path.is_dir():
+            inside.append(path)
+        elif not (recursive and path.is_dir()):
+            left_out["folder" if path.is_dir() else suffix or "without suffix"] += 1
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+    if not inside:
+        more = f" (left out: {kinds})" if kinds else ""
+        raise UserError(f"{folder}: found no images or videos in this folder{more}")
+    if kinds:
+        log.warning("%s: left out: %s", folder, kinds)
+    for path in inside:
+        yield _of_file(path, path.relative_to(folder))
+
+
+def image_ids(sources: Sequence[Source]) -> dict[str, int]:
+    """COCO's ids by the sources' names: the numbers that all files are called by; else none."""
+    stems = [source.copy.stem if source.kind == "image" else "" for source in sources]
+    numbers = [int(stem) for stem in stems if stem.isdecimal()]
+    if len({*numbers}) < len(sources):
+        return {}
+    return {source.name: number for source, number in zip(sources, numbers, strict=True)}

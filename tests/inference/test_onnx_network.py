@@ -1,0 +1,117 @@
+"""Exported files as `Predictor` runs them: what weights find, without PyTorch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers import COCO, MPII, ROOT, write_active_weights, write_given_weights
+
+from pose.inference.export import export
+from pose.inference.predictor import Predictor
+from pose.io.errors import UserError
+from pose.models.weights import load_weights, save_weights
+from pose.params import Params
+
+RNG = np.random.default_rng(0)
+IMAGES = [RNG.integers(0, 255, (40 + 9 * n, 90 - 8 * n, 3), dtype=np.uint8) for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def single(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("single")
+    return write_given_weights(params, "hgpose", folder, joints=MPII.joints, mean=(0.4, 0.3, 0.2))
+
+
+@pytest.fixture(scope="module")
+def multi(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights whose tags differ: of equal ones, the last bits would decide who is who."""
+    path = write_active_weights(params, tmp_path_factory.mktemp("multi"))
+    weights = load_weights(path)
+    head = sorted(name for name in weights.tensors if name.startswith("heads."))[-1].rpartition(".")[0]
+    tags = slice(len(COCO), 2 * len(COCO))
+    weights.tensors[f"{head}.weight"][tags] *= 300
+    save_weights(path, weights)
+    return path
+
+
+@pytest.fixture(scope="module")
+def single_onnx(single: Path) -> Path:
+    return export(single, "onnx")
+
+
+@pytest.fixture(scope="module")
+def multi_onnx(multi: Path) -> Path:
+    return export(multi, "onnx")
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_exported_file_finds_one_person_where_the_weights_do(single: Path, single_onnx: Path, flip: bool):
+    boxes = [None, (10, 10, 40, 50), None, None, (0, 0, 20, 20)]
+    exported = Predictor.load(single_onnx, flip=flip)
+    wanted = Predictor.load(single, "cpu", flip=flip)
+    assert (exported.problem, exported.task, exported.skeleton) == ("single", "hgpose", wanted.skeleton)
+    for one, other in zip(exported.predict(IMAGES, boxes), wanted.predict(IMAGES, boxes), strict=True):
+        np.testing.assert_allclose(one.joint_PK2, other.joint_PK2, atol=0.02)
+        np.testing.assert_allclose(one.score_PK, other.score_PK, atol=1e-4)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_an_exported_file_finds_the_people_that_the_weights_find(multi: Path, multi_onnx: Path, flip: bool):
+    exported = Predictor.load(multi_onnx, flip=flip)
+    wanted = Predictor.load(multi, "cpu", flip=flip)
+    assert (exported.problem, exported.skeleton) == ("multi", COCO)
+    for one, other in zip(exported.predict(IMAGES), wanted.predict(IMAGES), strict=True):
+        assert len(one) > 1
+        np.testing.assert_allclose(one.score_P, other.score_P, atol=1e-4)
+        distance_PK = np.linalg.norm(one.joint_PK2 - other.joint_PK2, axis=2)
+        # Of cells that fit a missing joint equally well in an untrained network, the last bits decide.
+        assert (distance_PK < 0.1).mean() > 0.98
+
+
+def test_it_runs_without_pytorch(multi_onnx: Path):
+    code = f"""
+import sys
+import numpy as np
+from pose import Predictor
+[people] = Predictor.load({str(multi_onnx)!r}).predict([np.zeros((60, 40, 3), np.uint8)])
+assert people.joint_PK2.shape[1:] == (17, 2)
+print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.modules])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_it_cannot_do_is_named(single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
+    path = Path(shutil.copy(multi_onnx, tmp_path / "net.onnx"))
+    for settings, message in (
+        ({"scales": [1, 2]}, r"net\.onnx: found scales 1, 2, expected 1"),
+        ({"refine": single}, r"net\.onnx: found an exported network, expected weights"),
+        ({"device": "abacus"}, "device: found 'abacus', expected cpu"),
+        ({"device": "cuda:x"}, "device: found 'cuda:x', expected cpu"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Predictor.load(path, **settings)
+    with pytest.raises(UserError, match="box: this network finds all people"):
+        Predictor.load(path).predict(IMAGES[0], (1, 2, 3, 4))
+    (tmp_path / "damaged.onnx").write_bytes(path.read_bytes()[:900])
+    with pytest.raises(UserError, match=r"damaged\.onnx: cannot be read as an exported network"):
+        Predictor.load(tmp_path / "damaged.onnx")
+    other = onnx.load(path)
+    onnx.helper.set_model_props(other, {"author": "somebody"})
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(
+        UserError, match=r"other\.onnx: found 'no description', expected a file of pose export"
+    ):
+        Predictor.load(tmp_path / "other.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"onnxruntime: not installed, .* pip install 'pose\[onnx\]'"):
+        Predictor.load(path)
