@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pose.cli import dataset, experiments, pipeline, predict, published, score
+from pose.cli import app, dataset, experiments, pipeline, predict, published, score
 from pose.io.command import run_command
 
 EXAMPLES = """\
@@ -17,6 +17,7 @@ examples:
   pose predict models/hgpose/last.pt photo.jpg
   pose predict models/hgpose-ae/last.pt photos/ clip.mp4 --out drawn --format csv
   pose predict models/hgpose/last.pt crowd.jpg --box 120,40,200,380
+  pose app models/hgpose-ae/last.pt  a page in your browser: drop an image or a video, see people drawn
   pose score predictions/hgpose.h5 predictions/advpose.h5 --truth data/prepared/lsp_mpii.h5
   pose import-weights checkpoint.pth.tar --out models/imported/hgpose.pt
   pose preset paper                  write the published hyper-parameters into params.yaml
@@ -29,7 +30,7 @@ The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run 
 # Without any arguments these, and `pose` itself, show their help.
 NEED_ARGUMENTS = (
     *("init", "train", "evaluate", "link-data", "new-dataset", "data", "predict", "gate", "show", "verify"),
-    *("score", "convert", "import-weights", "export-weights", "export", "release", "fetch"),
+    *("app", "score", "convert", "import-weights", "export-weights", "export", "release", "fetch"),
 )
 
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show versions")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (pipeline, dataset, predict, score, experiments, published):
+    for module in (pipeline, dataset, predict, app, score, experiments, published):
         module.add(commands)
     return root
 

@@ -25,6 +25,7 @@ VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".web
 BATCH = 8  # frames in memory at once
 FPS_RANGE, DEFAULT_FPS = (0.01, 1000), 25.0  # what a video may declare, and what is taken for any other
 LONGEST_STEP = 3600.0  # seconds from one frame to the next; a longer one is damage
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}  # that are written; browsers play only the second
 MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length
 # What videos begin with, by place: MP4 and QuickTime, AVI, Matroska and WebM, MPEG. FFmpeg would also open a
 # playlist of whatever name, and read the files that it lists.
@@ -93,10 +94,11 @@ class VideoReader:
 
 @contextmanager
 def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray, float], None]]:
-    """A function that shows a frame from a time on, in seconds, in an MP4 file of `fps` frames a second.
+    """A function that shows a frame from a time on, in seconds, in a file of `fps` frames a second.
 
     A frame is repeated until the next one is due, and left out if that is due at once. All are of the first
-    one's size. The file appears at the end of the block. UserError, naming it, if it cannot be written.
+    one's size. path: of an MP4 or WebM file, which appears at the end of the block. UserError, naming it, if
+    it cannot be written.
     """
     writer: cv2.VideoWriter | None = None
     count = 0
@@ -107,7 +109,7 @@ def video_writer(path: Path, fps: float) -> Iterator[Callable[[np.ndarray, float
             nonlocal writer, count, last
             if writer is None:
                 name, size = os.fsencode(temporary), frame_HW3.shape[1::-1]
-                code = cv2.VideoWriter.fourcc(*"mp4v")
+                code = cv2.VideoWriter.fourcc(*CODECS[path.suffix])
                 writer = cv2.VideoWriter(name, code, fps, size)  # type: ignore[call-overload]
                 if not writer.isOpened():
                     raise UserError(f"{path}: cannot be written as a video of {size[0]} x {size[1]} px")

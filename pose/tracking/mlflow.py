@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from pose.io.files import file_hash, write_text
 from pose.io.git import has_changes, run_git
 from pose.tracking.base import Row, RunInfo, Status
 from pose.tracking.run_page import Speed, log_dataset, run_address
+from pose.tracking.logged_model import model_settings
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,7 @@ class MlflowTracker:
             client, digest = mlflow.MlflowClient(), file_hash(weights)
             if client.get_run(run_id).data.tags.get(MODEL_TAG) == digest:
                 return  # a finished run was started again
-            # No signature: MLflow has none for images of any size, as arrays or encoded.
-            settings: dict[str, Any] = {"data_path": str(weights), "pip_requirements": _requirements()}
-            settings["model_config"] = {"allow_paths": False}
-            mlflow.pyfunc.log_model(name="model", loader_module="pose.tracking.pyfunc_model", **settings)
+            mlflow.pyfunc.log_model(name="model", **model_settings(weights))
             client.set_tag(run_id, MODEL_TAG, digest)
 
         self._jobs.append(("the model", write))
@@ -284,10 +281,3 @@ def _environment_tags() -> dict[str, str]:
         tags |= {"mlflow.source.git.commit": revision, "git_revision": revision}
         tags["git_dirty"] = str(has_changes()).lower()
     return tags
-
-
-def _requirements() -> list[str]:
-    try:
-        return [line for line in requires("pose") or [] if "extra ==" not in line]
-    except PackageNotFoundError:  # run from its folder, not installed
-        return []

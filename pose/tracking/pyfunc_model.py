@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
 from pose.io.images import decode_image, read_image
 
 COLUMNS = ["image", "person", "score", "joint", "x", "y", "confidence"]
+# MLflow's server sets it. It would write NaN into its answers, which is no JSON.
+SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"
+
+
+class ImagesRefused(MlflowException, UserError):
+    """Images that cannot be used. `mlflow models serve` answers with this one line and status 400."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code=BAD_REQUEST)
+
+    @property
+    def message(self) -> str:
+        """The line itself. MLflow's server would put all that it was sent before it, several megabytes."""
+        return str(self)
+
+    @message.setter
+    def message(self, _: str) -> None:
+        pass
 
 
 class PoseModel:
@@ -27,16 +48,20 @@ class PoseModel:
     def predict(self, images: Any) -> pd.DataFrame:
         """Joints of the people in each image.
 
-        images: one or several, alone, in a list, in an array or in a table or mapping of one column. Each is
-        an array or nested lists of shape (height, width, 3), RGB from 0 to 255, or an encoded image (JPEG,
-        PNG ...) as bytes or base64, turned upright by its EXIF data as in `pose predict`. Returns a row for
-        each joint: image (position in `images`), person, the person's score, joint (name), x, y (image px,
-        NaN where it was not found), confidence. Unlikely people are not left out. UserError naming the image.
+        images: one or several, alone, in a list, in an array, in a table or mapping of one column, or each in
+        a mapping of its own. Each is an array or nested lists of shape (height, width, 3), RGB from 0 to 255,
+        or an encoded image (JPEG, PNG ...) as bytes or base64, turned upright by its EXIF data as in
+        `pose predict`. Returns a row for each joint: image (position in `images`), person, the person's
+        score, joint (name), x, y (image px, NaN where it was not found), confidence. Unlikely people are not
+        left out. ImagesRefused, a UserError that names the image, where one cannot be used.
         """
-        decoded = [
-            _decode(image, f"images[{number}]", self.allow_paths)
-            for number, image in enumerate(_as_sequence(images))
-        ]
+        try:
+            decoded = [
+                _decode(image, f"images[{number}]", self.allow_paths)
+                for number, image in enumerate(_as_sequence(images))
+            ]
+        except UserError as error:
+            raise ImagesRefused(str(error)) from None
         rows: list[tuple[Any, ...]] = []
         for image, people in enumerate(self.predictor.predict(decoded)):
             for person, score in enumerate(people.score_P.tolist()):
@@ -45,7 +70,10 @@ class PoseModel:
                     self.predictor.skeleton.joints, places, scores, strict=True
                 ):
                     rows.append((image, person, score, joint, *place, confidence))
-        return pd.DataFrame(rows, columns=COLUMNS)
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        if os.environ.get(SERVING):
+            return table.astype(object).where(table.notna(), None)
+        return table
 
 
 def _as_sequence(images: Any) -> Sequence[Any]:
@@ -58,11 +86,15 @@ def _as_sequence(images: Any) -> Sequence[Any]:
     if isinstance(images, pd.Series) or (isinstance(images, np.ndarray) and images.dtype.kind in "OSU"):
         images = images.tolist()
     depth, inner = 0, images
-    while isinstance(inner, (list, tuple)) and inner:
-        depth, inner = depth + 1, inner[0]
+    while isinstance(inner, (list, tuple)):
+        depth, inner = depth + 1, inner[0] if inner else None
     depth += np.ndim(inner) if isinstance(inner, np.ndarray) else 0
-    alone = depth == (0 if isinstance(inner, (str, bytes, Path)) else 3)
-    return [images] if alone else images
+    if depth in (0, 3):
+        return [images]
+    if len(images) == 0:
+        raise UserError("images: found none, expected at least one")
+    # `{"inputs": [{"image": ...}, ...]}`: so MLflow's server takes pixels of several sizes.
+    return [next(iter(one.values())) if isinstance(one, Mapping) and len(one) == 1 else one for one in images]
 
 
 def _decode(image: Any, where: str, allow_paths: bool) -> np.ndarray:

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import cv2
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, wait_until, write_active_weights, write_initial_weights
+from helpers import write_active_weights, write_initial_weights
 
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
@@ -103,7 +92,9 @@ def test_images_are_arrays_or_encoded_in_whatever_form_mlflow_hands_them_on(weig
         ([IMAGES[0].astype(int) - 9], r"images\[0\]: found numbers from -9 to 245"),
         ([IMAGES[0], IMAGES[0][..., 0]], r"images\[1\]: found uint8 of shape \(48, 40\)"),
         ([[1, 2], [3]], r"images\[0\]: found float64 of shape \(2,\)"),
-        ([{"a": 1}], r"images\[0\]: found dict"),
+        ([{"a": 1, "b": 2}], r"images\[0\]: found dict"),
+        ([], "images: found none"),
+        (None, r"images\[0\]: found float64 of shape \(\)"),
     ],
 )
 def test_what_is_no_image_is_named_by_its_place(weights, images, message):
@@ -123,54 +114,3 @@ def test_encoded_images_are_turned_upright_and_paths_are_read_if_that_is_asked_f
     upright = closed.predict(read_image(path, upright=True))
     for found in (closed.predict(data), opened.predict([str(path)]), opened.predict(path)):
         pd.testing.assert_frame_equal(found, upright)
-
-
-@pytest.fixture
-def served(weights, tmp_path: Path) -> Iterator[str]:
-    """The address of a model that `mlflow models serve` serves in a process of its own."""
-    settings = {"loader_module": "pose.tracking.pyfunc_model", "model_config": {"allow_paths": False}}
-    mlflow.pyfunc.save_model(tmp_path / "model", data_path=str(weights), pip_requirements=[], **settings)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["models", "serve", "--model-uri", str(tmp_path / "model"), "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", *words, "--env-manager", "local"]
-    found = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # MLflow calls uvicorn
-    environment = {**os.environ, "PATH": found, "PYTHONPATH": str(ROOT)}
-    settings = {"cwd": ROOT, "env": environment, "start_new_session": True}
-    server = subprocess.Popen(command, **settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
-
-
-@pytest.mark.slow
-def test_a_served_model_answers_arrays_and_base64_and_reads_no_paths(served: str, weights, tmp_path):
-    def answer(**content: Any) -> tuple[int, Any]:
-        body = json.dumps(content).encode()
-        request = Request(f"{served}/invocations", body, {"Content-Type": "application/json"})
-        try:
-            with urlopen(request, timeout=60) as response:
-                return response.status, json.load(response)
-        except HTTPError as error:
-            return error.code, error.read().decode()
-
-    def is_up() -> bool:
-        with suppress(OSError):
-            return urlopen(f"{served}/ping", timeout=5).status == 200
-        return False
-
-    wait_until(is_up, 120)
-    expected = PoseModel(Predictor.load(weights)).predict(IMAGES)
-    table = {"columns": ["image"], "data": [[text] for text in BASE64]}
-    for content in ({"inputs": IMAGES.tolist()}, {"inputs": BASE64}, {"dataframe_split": table}):
-        status, found = answer(**content)
-        assert status == 200, found
-        np.testing.assert_allclose([row["x"] for row in found["predictions"]], expected["x"], atol=0.01)
-    path = tmp_path / "a.png"
-    path.write_bytes(encoded(IMAGES[0]))
-    status, message = answer(inputs=[str(path)])
-    assert status == 400
-    assert "not base64" in message or "cannot be decoded" in message
