@@ -8,7 +8,17 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PROJECT = ("params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/plots.html", "csrc", "presets", "stages")
+PROJECT = (
+    "params.yaml",
+    "dvc.yaml",
+    ".dvcignore",
+    ".gitignore",
+    ".dvc/config",
+    ".dvc/plots.html",
+    "csrc",
+    "presets",
+    "stages",
+)
 PROJECT += ("studies/adversary.csv",)
 
 

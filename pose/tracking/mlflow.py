@@ -27,8 +27,8 @@ from mlflow.entities import Metric, Param, RunTag
 from pose.io.files import file_hash, write_text
 from pose.io.git import has_changes, run_git
 from pose.tracking.base import Row, RunInfo, Status
-from pose.tracking.run_page import Speed, log_dataset, run_address
 from pose.tracking.logged_model import model_settings
+from pose.tracking.run_page import Speed, log_dataset, run_address
 
 log = logging.getLogger(__name__)
 
