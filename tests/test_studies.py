@@ -97,11 +97,11 @@ def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
 
 def test_the_example_of_a_sweep_maximises_the_metric_and_ends_hopeless_trials(params: Params, prepared: Path):
     optuna = pytest.importorskip("optuna", reason="needs Optuna, which is no dependency: pip install optuna")
-    sweep = script("examples/optuna_sweep.py")
+    example = script("examples/optuna_sweep.py")
     hopeless = optuna.pruners.ThresholdPruner(lower=101.0)  # percent: whatever the first validation finds
     states = []
     for pruner in (None, hopeless):
         study = optuna.create_study(direction="maximize", pruner=pruner)
-        study.optimize(lambda trial: sweep.objective(trial, params, prepared), n_trials=1)
+        study.optimize(lambda trial: example.objective(trial, params, prepared), n_trials=1)
         states.append(study.trials[0].state.name)
     assert states == ["COMPLETE", "PRUNED"]
