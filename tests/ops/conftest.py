@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,14 @@ def compile_emulated(source: Path, target: Path, *flags: str) -> None:
     if compiler is None:
         pytest.skip("no g++")
     torch_folder = Path(torch.__file__).parent
-    include = ["-I", str(EMULATOR), "-I", str(build_ext.SOURCES), "-isystem", f"{torch_folder}/include"]
+    include = [
+        "-idirafter",
+        str(build_ext.SOURCES),
+        "-I",
+        str(EMULATOR),
+        "-isystem",
+        f"{torch_folder}/include",
+    ]
     target_version = next(flag for flag in build_ext.FLAGS if flag.startswith("-DTORCH_TARGET_VERSION"))
     command = [compiler, "-O1", "-g", "-std=c++17", "-Wall", target_version, *include, str(source)]
     done = subprocess.run([*command, "-o", str(target), *flags], capture_output=True, text=True, check=False)
@@ -66,7 +74,9 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         assert cuda.count(found) in (1, 2)
         cuda = cuda.replace(found, replaced)
-    stream = "int32_t aoti_torch_get_current_cuda_stream(int32_t, void** stream) { return *stream = nullptr, 0; }"
+    stream = (
+        "int32_t aoti_torch_get_current_cuda_stream(int32_t, void** stream) { return *stream = nullptr, 0; }"
+    )
     schema = re.search(r"^STABLE_TORCH_LIBRARY\(pose, m\) \{.*?^\}", cpu, re.MULTILINE | re.DOTALL)
     assert schema
     source, library = folder / "emulated.cpp", build_ext.library_path(folder, "cpu")
@@ -77,3 +87,25 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "operator.json").write_text(json.dumps({"sources": build_ext._sources_digest()}))
     return folder
 
+
+@pytest.fixture(scope="session")
+def compile_kernels() -> Callable[..., None]:
+    """Compiles `emulated/sanitized.cpp`: folder for its sources, program, what to replace in them by what."""
+
+    def compile_program(folder: Path, program: Path, *mistake: str, flags: Sequence[str]) -> None:
+        texts = [(build_ext.SOURCES / name).read_text() for name in ("tag_loss.h", "tag_loss_cuda.cu")]
+        if mistake:
+            assert sum(text.count(mistake[0]) for text in texts) == 1
+            texts = [text.replace(*mistake) for text in texts]
+        header, cuda = texts
+        host = (build_ext.SOURCES / "tag_loss_tensors.h").read_text()
+        loss_type = re.search(r"^template <class T>\nusing LossOf = .*?;$", host, re.MULTILINE)
+        assert loss_type
+        kernels = cuda[cuda.index("namespace pose {") : cuda.index("cudaStream_t current_stream")]
+        (folder / "tag_loss.h").write_text(header)
+        lines = ['#include "cuda_runtime.h"', '#include "tag_loss.h"']
+        lines += [f"namespace pose {{\n{loss_type[0]}\n}}", kernels, "}}"]
+        (folder / "kernels.h").write_text("\n".join(lines))
+        compile_emulated(EMULATOR / "sanitized.cpp", program, "-I", str(folder), *flags)
+
+    return compile_program

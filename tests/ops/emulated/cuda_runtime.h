@@ -6,7 +6,8 @@
 //
 // What a GPU answers with a hang or with wrong numbers ends the process with a line: a barrier that some
 // threads of the block do not reach, a shuffle whose mask names a lane that is elsewhere. A launch outside a
-// GPU's limits is an error of cudaGetLastError.
+// GPU's limits is an error of cudaGetLastError; so is any if POSE_EMULATED_REFUSED is set, as on a GPU that the
+// kernels were not compiled for.
 //
 // The address sanitizer is told of the fibers' stacks. To the thread sanitizer every fiber is a thread, and
 // only launches and barriers order two of them: it finds races in global memory, within a block and between
@@ -57,13 +58,12 @@ struct __attribute__((aligned(16), may_alias)) uint4 {
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9, cudaErrorNoKernelImageForDevice = 209 };
 
 namespace emulated {
 
 constexpr unsigned kLanes = 32, kMostThreads = 1024, kMostBlocks = 2147483647;
 constexpr size_t kStack = 64 << 10;
-constexpr size_t kRegion = (kMostThreads + 1) * kStack;  // stacks, and before them an address for each barrier
 
 enum State { kRuns, kBarrier, kShuffle, kEnded };
 
@@ -79,7 +79,8 @@ struct Thread {
 struct Grid {
   dim3 blocks, threads, block, thread;
   Thread* all = nullptr;
-  char* region = nullptr;
+  char* region = nullptr;  // an address for each barrier, then the stacks
+  size_t region_size = 0;
   unsigned barriers = 0;  // that the block has passed
   ucontext_t host;
   void (*kernel)(const void*) = nullptr;
@@ -156,17 +157,20 @@ EMULATED_UNSEEN inline bool exchange(Thread* warp, unsigned lanes) {
   return any;
 }
 
-inline char* map_region() {
-  const int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  void* region = mmap(nullptr, kRegion, PROT_READ | PROT_WRITE, kind, -1, 0);
-  if (region == MAP_FAILED) fail("no memory for the stacks");
-  return static_cast<char*>(region);
+EMULATED_UNSEEN inline void resize_region(size_t size) {
+  if (grid.region_size > 0) munmap(grid.region, grid.region_size);
+  grid.region_size = size;
+  if (size == 0) return;
+  void* region = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (region == MAP_FAILED) std::abort();
+  grid.region = static_cast<char*>(region);
 }
 
-EMULATED_UNSEEN inline void run_block(const char* order, std::mt19937& draw) {
+EMULATED_UNSEEN inline void run_block(unsigned block, const char* order, std::mt19937& draw) {
   const unsigned count = grid.threads.x;
-  if (grid.region == nullptr) grid.region = map_region();
+  if (grid.region_size < (count + 1) * kStack) resize_region((count + 1) * kStack);
   if (grid.all == nullptr) grid.all = static_cast<Thread*>(std::calloc(kMostThreads, sizeof(Thread)));
+  grid.block.x = block;
   grid.barriers = 0;
   for (unsigned t = 0; t < count; ++t) {
     Thread& thread = grid.all[t];
@@ -202,7 +206,7 @@ EMULATED_UNSEEN inline void run_block(const char* order, std::mt19937& draw) {
   }
   // A stack that is used again would look like a race between blocks, one mapped anew does not.
   EMULATED_TSAN(for (unsigned t = 0; t < count; ++t) __tsan_destroy_fiber(grid.all[t].fiber);
-                munmap(grid.region, kRegion); grid.region = nullptr;)
+                resize_region(0);)
 }
 
 // kernel<<<blocks, threads, shared, stream>>>(arguments...), to the end.
@@ -213,6 +217,10 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t, cu
     grid.error = cudaErrorInvalidConfiguration;
     return;
   }
+  if (std::getenv("POSE_EMULATED_REFUSED")) {
+    grid.error = cudaErrorNoKernelImageForDevice;
+    return;
+  }
   const auto call = [&] { kernel(static_cast<Parameters>(arguments)...); };  // each thread has its own copies
   grid.blocks = blocks, grid.threads = threads, grid.arguments = &call;
   grid.kernel = [](const void* one) { (*static_cast<decltype(call)*>(one))(); };
@@ -221,8 +229,7 @@ void launch(void (*kernel)(Parameters...), dim3 blocks, dim3 threads, size_t, cu
   const char* order = named ? named : "forward";
   std::mt19937 draw(std::atoi(order));
   for (unsigned i = 0; i < blocks.x; ++i) {
-    grid.block.x = *order == 'b' ? blocks.x - 1 - i : i;
-    run_block(order, draw);
+    run_block(*order == 'b' ? blocks.x - 1 - i : i, order, draw);
   }
   EMULATED_TSAN(__tsan_acquire(&grid.end);)
 }
@@ -262,5 +269,6 @@ EMULATED_UNSEEN Number __shfl_xor_sync(unsigned mask, Number number, unsigned ot
 
 inline cudaError_t cudaGetLastError() { return std::exchange(emulated::grid.error, cudaSuccess); }
 inline const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess ? "no error" : "invalid configuration argument";
+  if (error == cudaErrorInvalidConfiguration) return "invalid configuration argument";
+  return error == cudaSuccess ? "no error" : "no kernel image is available for execution on the device";
 }
