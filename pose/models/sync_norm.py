@@ -14,6 +14,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     """`nn.BatchNorm2d` that does not count its batches itself: see `PoseNetwork.count_batches`."""
 
     momentum: float
+    num_batches_tracked: Tensor
 
     def forward(self, x_BChw: Tensor) -> Tensor:
         """Normalise by the batch's mean and variance, in evaluation by those of training."""
