@@ -16,6 +16,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,12 +159,18 @@ def real_run(data: Path, folder: Path, epochs: int) -> None:
 # --- time ---
 
 
-def take_times(folder: Path, name: str, rounds: int) -> None:
-    """All tasks in float32 and bfloat16, as they are and compiled; files are written again after each."""
+def take_times(folder: Path, name: str, rounds: int, names: Sequence[str]) -> None:
+    """Tasks in float32 and bfloat16, as they are and compiled; files are written again after each.
+
+    They keep the rows of other tasks with this preset.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         params = preset(name, Path(scratch))
     rows: list[dict[str, Any]] = []
-    for task_name in TASKS:
+    if (file := folder / "gpu_training.json").is_file():
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        rows = [row for row in earlier["rows"] if earlier["preset"] == name and row["task"] not in names]
+    for task_name in names:
         batch = moved(noise(params, task_name, params.task(task_name).batch), DEVICE)
         first: dict[str, float] = {}
         for precision in ("float32", "bfloat16"):
@@ -264,6 +271,7 @@ def main() -> None:
         "--data", type=Path, default=Path("../shared/data"), help="of `real`: the folder that holds lspet"
     )
     parser.add_argument("--epochs", type=int, default=20, help="of `real`, of each task")
+    parser.add_argument("--task", choices=TASKS, help="of `time`: this one alone")
     parser.add_argument("--to", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.what == "check":
@@ -273,7 +281,8 @@ def main() -> None:
     elif arguments.what == "real":
         real_run(arguments.data.resolve(), arguments.to.resolve(), arguments.epochs)
     else:
-        take_times(arguments.to.resolve(), arguments.preset, arguments.rounds)
+        names = [arguments.task] if arguments.task else TASKS
+        take_times(arguments.to.resolve(), arguments.preset, arguments.rounds, names)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def verify(
         _set(values, f"tasks.{task}.init.weights", str(Path(init.weights).resolve()))
         params = parse_params(values)
     source = (prepared or params.prepared(task)).resolve()
-    processes = process_count(params.train.processes)
+    processes = process_count(params.train.processes, params.task(task).batch)
     data = check_inputs(params, task, processes=processes, prepared=source)
     most = params.task(task).epochs * data.steps_per_epoch
     if steps > most:

@@ -7,10 +7,13 @@ passes over memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pose.models.sync_norm import BatchNorm2d
 
 DEPTH = 4  # an hourglass halves its map four times
 
@@ -19,6 +22,16 @@ class PoseNetwork(nn.Module):
     """image_B3HW -> output_BSChw, h = H / 4. heads: the convolution that makes each stack's output."""
 
     heads: nn.ModuleList
+
+    def count_batches(self) -> None:
+        """Count one more batch in every norm in training: one call for what would be one for each norm."""
+        counts = [norm.num_batches_tracked for norm in self._norms if norm.training]
+        if counts:
+            torch._foreach_add_(counts, 1)
+
+    @cached_property
+    def _norms(self) -> list[BatchNorm2d]:
+        return [module for module in self.modules() if isinstance(module, BatchNorm2d)]
 
     def init_output_bias(self, channels: int, value: float) -> None:
         """Make the first output channels of every stack begin at about this value instead of about 0."""
@@ -91,9 +104,9 @@ class Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
         inside = outputs // 2
-        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, inside, 1)
-        self.bn2, self.conv2 = nn.BatchNorm2d(inside), nn.Conv2d(inside, inside, 3, padding=1)
-        self.bn3, self.conv3 = nn.BatchNorm2d(inside), nn.Conv2d(inside, outputs, 1)
+        self.bn1, self.conv1 = BatchNorm2d(inputs), nn.Conv2d(inputs, inside, 1)
+        self.bn2, self.conv2 = BatchNorm2d(inside), nn.Conv2d(inside, inside, 3, padding=1)
+        self.bn3, self.conv3 = BatchNorm2d(inside), nn.Conv2d(inside, outputs, 1)
         self.match = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x_BChw: Tensor) -> Tensor:
@@ -123,7 +136,7 @@ def residual_neck(features: int, modules: int) -> nn.Sequential:
     """Residuals and a 1x1 conv-BN-ReLU between an hourglass and its head (arXiv 1603.06937, figure 4)."""
     return nn.Sequential(
         residuals(features, modules),
-        nn.Sequential(nn.Conv2d(features, features, 1), nn.BatchNorm2d(features), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Conv2d(features, features, 1), BatchNorm2d(features), nn.ReLU(inplace=True)),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_neck
+from pose.models.sync_norm import BatchNorm2d
 
 
 class Discriminator(Stacked):
@@ -21,7 +22,7 @@ class Discriminator(Stacked):
         super().__init__(
             stem=nn.Sequential(
                 nn.Conv2d(3 + outputs, first, 3, padding=1),
-                nn.BatchNorm2d(first),
+                BatchNorm2d(first),
                 nn.ReLU(),
                 Residual(first, second),
                 Residual(second, third),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from pose.models.blocks import Residual, Stacked, residual_hourglass, residual_neck
+from pose.models.sync_norm import BatchNorm2d
 
 
 class StackedHourglass(Stacked):
@@ -36,7 +37,7 @@ def published_stem(stem: Sequence[int], features: int) -> nn.Sequential:
     first, second, third = stem
     return nn.Sequential(
         nn.Conv2d(3, first, 7, stride=2, padding=3),
-        nn.BatchNorm2d(first),
+        BatchNorm2d(first),
         nn.ReLU(inplace=True),
         Residual(first, second),
         nn.MaxPool2d(2),
@@ -50,7 +51,7 @@ def strided_stem(stem: Sequence[int], features: int) -> nn.Sequential:
     first, second = stem
     return nn.Sequential(
         nn.Conv2d(3, first, 3, stride=2, padding=1),
-        nn.BatchNorm2d(first),
+        BatchNorm2d(first),
         nn.ReLU(inplace=True),
         nn.Conv2d(first, second, 3, stride=2, padding=1),
         Residual(second, features),

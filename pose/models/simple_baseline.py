@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pose.models.blocks import PoseNetwork
+from pose.models.sync_norm import BatchNorm2d
 
 
 class SimpleBaseline(PoseNetwork):
@@ -23,7 +24,7 @@ class SimpleBaseline(PoseNetwork):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(stem),
+            BatchNorm2d(stem),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
@@ -47,12 +48,12 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+        self.bn1 = BatchNorm2d(outputs)
+        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs)
         self.match: nn.Module = nn.Identity()
         if inputs != outputs or stride != 1:
             self.match = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), BatchNorm2d(outputs)
             )
 
     def forward(self, x_BChw: Tensor) -> Tensor:
@@ -68,4 +69,4 @@ def _stage(inputs: int, outputs: int, blocks: int, *, stride: int) -> nn.Sequent
 def _upsample(inputs: int, outputs: int) -> nn.Sequential:
     """Twice the size by a 4x4 transposed convolution (arXiv 1804.06208, section 2)."""
     deconvolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(deconvolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    return nn.Sequential(deconvolution, BatchNorm2d(outputs), nn.ReLU(inplace=True))

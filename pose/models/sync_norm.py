@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all processes. Legend: B images, C channels, h w cells."""
+"""Batch normalisation, of one process or over the batches of all. Legend: B images, C channels, h w cells."""
 
 from __future__ import annotations
 
@@ -6,16 +6,27 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class SyncBatchNorm(nn.BatchNorm2d):
+class BatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that does not count its batches itself: see `PoseNetwork.count_batches`."""
+
+    momentum: float
+    num_batches_tracked: Tensor
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        """Normalise by the batch's mean and variance, in evaluation by those of training."""
+        statistics, scale = (self.running_mean, self.running_var), (self.weight, self.bias)
+        return F.batch_norm(x_BChw, *statistics, *scale, self.training, self.momentum, self.eps)
+
+
+class SyncBatchNorm(BatchNorm2d):
     """`nn.SyncBatchNorm` for any device (torch's own is for GPUs). All processes need batches of one size."""
 
     running_mean: Tensor
     running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
 
     def forward(self, x_BChw: Tensor) -> Tensor:
         """Normalise, in training by the mean and variance over all processes, in float32 at least."""
@@ -28,7 +39,6 @@ class SyncBatchNorm(nn.BatchNorm2d):
         variance_C = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
         self.running_mean.lerp_(mean_C.detach(), self.momentum)
         self.running_var.lerp_(variance_C.detach() * count / max(count - 1, 1), self.momentum)
-        self.num_batches_tracked.add_(1)
         scale_C = self.weight * torch.rsqrt(variance_C + self.eps)
         return (centred * scale_C[:, None, None] + self.bias[:, None, None]).to(x_BChw.dtype)
 

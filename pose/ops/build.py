@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -94,6 +95,8 @@ def build(folder: Path) -> dict[str, str]:
         with atomic_write(library.absolute()) as part:  # absolute: the compilers run in another folder
             _run([*compiler, *command(_torch_folder()), "-o", str(part)])
         lines[device] = f"{device} operator: built {library} with {_version(compiler)}"
+        if device == "cuda" and (mismatch := _cuda_mismatch(_version(compiler))):
+            lines[device] += f"; {mismatch}"
     write_json(folder / "operator.json", {"sources": _sources_digest()})
     return lines
 
@@ -118,6 +121,19 @@ def _cuda_command(torch: Path) -> list[str]:
     flags += [word for target in CUDA_TARGETS for word in ("-gencode", target)]
     link = [f"-L{torch}/lib", "-Xlinker", "-s", "-Xlinker", "--no-as-needed", "-ltorch", "-ltorch_cpu"]
     return [*flags, "-isystem", f"{torch}/include", "tag_loss_cuda.cu", *link]
+
+
+def _cuda_mismatch(nvcc: str) -> str:
+    """A warning if nvcc is newer than the CUDA of torch, whose driver may then refuse what it compiled."""
+    text = (_torch_folder() / "version.py").read_text()
+    of_torch, own = (
+        re.search(r"^cuda\b.*'(\d+)\.(\d+)", text, re.MULTILINE),
+        re.search(r"release (\d+)\.(\d+)", nvcc),
+    )
+    if not of_torch or not own or tuple(map(int, own.groups())) <= tuple(map(int, of_torch.groups())):
+        return ""
+    versions = [".".join(found.groups()) for found in (own, of_torch)]
+    return f"found nvcc of CUDA {versions[0]} and torch of {versions[1]}: an older driver may refuse it"
 
 
 def _torch_folder() -> Path:

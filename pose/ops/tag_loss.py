@@ -2,7 +2,8 @@
 
 B images, K joints, P people, h w map cells. The libraries in `build/` (or the folder that POSE_BUILD names)
 are loaded when this module is imported, since `torch.compile(fullgraph=True)` could not load them later. A
-library that is missing, broken or built from other sources is not used; the first call logs why.
+library that is missing, broken, built from other sources or not for this GPU is not used; the first call
+logs why.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MAP_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 # Device types with a loaded kernel, and for the others the reason. A library cannot be unloaded.
 _loaded: set[str] = set()
 _missing: dict[str, str] = {}
+_tried: set[str] = set()
 
 
 def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +46,8 @@ def tag_loss(tag_BKhw: Tensor, cell_BPK: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check(tag_BKhw, cell_BPK)
     device = tag_BKhw.device.type
+    if not torch.compiler.is_compiling():
+        _try(device)
     if device in _loaded:
         pull_B, push_B, _, _ = torch.ops.pose.tag_loss(tag_BKhw, cell_BPK)
         return pull_B, push_B
@@ -92,7 +96,7 @@ def load(folder: str | Path | None = None) -> frozenset[str]:
     folder = build_ext.build_folder() if folder is None else Path(folder)
     for device in ("cpu", "cuda"):  # the first one contains the schema
         library = build_ext.library_path(folder, device)
-        if device in _loaded:
+        if device in _loaded or device in _tried:
             continue
         if device == "cuda" and torch.version.cuda is None:
             _missing[device] = "this torch has no CUDA"
@@ -111,6 +115,29 @@ def load(folder: str | Path | None = None) -> frozenset[str]:
             except (OSError, RuntimeError) as error:
                 _missing[device] = f"{library} cannot be loaded: {' '.join(str(error).split())}"
     return frozenset(_loaded)
+
+
+def is_usable(device: str) -> bool:
+    """Whether the compiled kernels run on a type of device (`cpu`, `cuda`)."""
+    _try(device)
+    return device in _loaded
+
+
+def _try(device: str) -> None:
+    """Call both kernels when a device is first used; it no longer counts as loaded if they cannot run.
+
+    Loading does not show that a GPU is older than those compiled for, or the driver older than the compiler.
+    """
+    if device in _tried or device not in _loaded:
+        return
+    _tried.add(device)
+    maps, cells = torch.zeros(1, 1, 1, 1, device=device), torch.zeros(1, 1, 1, device=device).long()
+    try:
+        pull_B, push_B, *saved = torch.ops.pose.tag_loss(maps, cells)
+        torch.ops.pose.tag_loss_backward(pull_B, push_B, *saved, maps, cells)
+    except RuntimeError as error:
+        _loaded.discard(device)
+        _missing[device] = f"its kernels do not run here: {str(error).strip().splitlines()[0]}"
 
 
 def _check(tag_BKhw: Tensor, cell_BPK: Tensor) -> None:

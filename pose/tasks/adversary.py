@@ -6,7 +6,7 @@ reconstruction by the discriminator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,10 +24,11 @@ class Adversary:
 
     The discriminator learns to reconstruct true heatmaps well and predicted ones badly: it minimises E(real)
     - k_t E(fake). The pose network minimises weight * E(fake) beside its own loss. After each step k_t <-
-    clip(k_t + balance_rate * (gamma * E(real) - E(fake)), 0, 1). mean: averages a tensor over all processes.
+    clip(k_t + balance_rate * (gamma * E(real) - E(fake)), 0, 1). mean: averages a tensor over all processes,
+    None for one.
     """
 
-    mean: Callable[[Tensor], Tensor]
+    mean: Callable[[Tensor], Tensor] | None
 
     def __init__(
         self,
@@ -38,10 +39,10 @@ class Adversary:
         layout: torch.memory_format,
         autocast: bool,
     ):
-        self.params, self.autocast, self.mean = params, autocast, lambda values: values
+        self.params, self.autocast, self.mean = params, autocast, None
         self.net = Discriminator(outputs=joints, **params.network.model_dump(exclude={"kind"}))
         self.net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=params.lr)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=params.lr, foreach=True)
         self.k = torch.zeros((), dtype=torch.float64, device=device)
 
     def is_active(self, done: int, steps: int) -> bool:
@@ -63,14 +64,20 @@ class Adversary:
         error_fake = self._error(image_B3hw, fake, fake if params.gradient == "both" else fake.detach())
         grads = torch.autograd.grad(error_fake, [*weights, fake] if params.weight else weights)
         fake_grads, pose_grads = grads[: len(weights)], grads[len(weights) :]
-        # Gradients and errors are averaged over the processes in one exchange.
         errors = torch.stack([error_real.detach(), error_fake.detach()])
-        combined = _flat(real_grads) - self.k.to(errors.dtype) * _flat(fake_grads)
-        averaged = self.mean(torch.cat([combined, errors]))
-        for weight, part in zip(weights, averaged[:-2].split([one.numel() for one in weights]), strict=True):
-            weight.grad = part.view_as(weight)
+        # In place of the fake gradients: they lie in memory as the weights do.
+        torch._foreach_mul_(fake_grads, self.k.to(errors.dtype))
+        combined = torch._foreach_sub(real_grads, fake_grads)
+        if self.mean:  # gradients and errors in one exchange
+            averaged = self.mean(torch.cat([*(one.reshape(-1) for one in combined), errors]))
+            *parts, errors = averaged.split([*(one.numel() for one in combined), len(errors)])
+            torch._foreach_copy_(
+                combined, [part.view_as(one) for part, one in zip(parts, combined, strict=True)]
+            )
+        for weight, grad in zip(weights, combined, strict=True):
+            weight.grad = grad
         self.optimizer.step()
-        real, fake_error = averaged[-2:].double()
+        real, fake_error = errors.double().unbind()
         balance = params.gamma * real - fake_error
         metrics = {"E_real": real, "E_fake": fake_error, "k": self.k, "balance": balance}
         metrics["convergence"] = real + balance.abs()
@@ -87,10 +94,7 @@ class Adversary:
         self.k = state["k"].to(self.k.device)
 
     def _error(self, image_B3hw: Tensor, heatmap_BKhw: Tensor, target_BKhw: Tensor) -> Tensor:
+        self.net.count_batches()
         with torch.autocast(image_B3hw.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             reconstructed_BKhw = self.net(torch.cat([image_B3hw, heatmap_BKhw], dim=1))
         return F.mse_loss(reconstructed_BKhw.to(target_BKhw.dtype), target_BKhw)
-
-
-def _flat(gradients: Sequence[Tensor]) -> Tensor:
-    return torch.cat([gradient.reshape(-1) for gradient in gradients])

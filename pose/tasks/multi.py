@@ -184,8 +184,10 @@ class MultiPerson(Problem):
         return data.evaluate(people, rows).metrics()
 
     def _split(self, output_BSChw: Tensor) -> tuple[Tensor, Tensor]:
-        joints = len(self.skeleton)
-        return output_BSChw[:, :, :joints], self.params.tag_gain * output_BSChw[:, :, joints : 2 * joints]
+        joints, gain = len(self.skeleton), self.params.tag_gain
+        tag_BSKhw = output_BSChw[:, :, joints : 2 * joints]
+        # A product would be a pass over the maps, forward and backward.
+        return output_BSChw[:, :, :joints], tag_BSKhw if gain == 1 else gain * tag_BSKhw
 
 
 @dataclass(frozen=True)

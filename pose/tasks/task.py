@@ -55,6 +55,8 @@ class Model:
         """The network's output in float32; computed in bfloat16 if `train.precision` says so."""
         if any(self.mean):
             image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
+        if self.net.training:
+            self.net.count_batches()
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             run = self.net if self.run is None else self.run  # a compiled network has no truth value
             output = run(image_B3HW)

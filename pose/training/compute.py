@@ -20,6 +20,7 @@ def compute_settings(params: Params) -> Iterator[None]:
     threads, image_threads = torch.get_num_threads(), cv2.getNumThreads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(CUBLAS_WORKSPACE)
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)
@@ -27,6 +28,8 @@ def compute_settings(params: Params) -> Iterator[None]:
         os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")  # read when CUDA is first used
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+        # Torch would write to every new tensor, a launch each, lest it be read unwritten: nothing does that.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
@@ -34,5 +37,6 @@ def compute_settings(params: Params) -> Iterator[None]:
         cv2.setNumThreads(image_threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = fill
         if workspace is None:
             os.environ.pop(CUBLAS_WORKSPACE, None)

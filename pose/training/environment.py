@@ -33,6 +33,7 @@ def environment(device: torch.device, *, processes: int, epochs: int, tags: bool
     """What may change when a run is resumed, plain values. tags: is there a tag loss?
 
     `instructions`: those of the CPU that oneDNN may choose from, and environment variables that limit it.
+    `arithmetic`: how a GPU multiplies float32 numbers, and whether cuDNN chooses its kernels by trial.
     `numpy`, `opencv`: version and the instructions that are dispatched to. The CPU's model is no part of it,
     so that weights of two machines with the same instructions can be equal files.
     """
@@ -41,11 +42,12 @@ def environment(device: torch.device, *, processes: int, epochs: int, tags: bool
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
         found["cudnn"] = torch.backends.cudnn.version()
+        found["arithmetic"] = _gpu_arithmetic()
     else:
         found["instructions"] = _instructions()
     found |= {"numpy": _numpy(), "opencv": _opencv(), "h5py": h5py.__version__}
     found |= {"processes": processes, "epochs": epochs}
-    return found | ({"operator": "built" if device.type in ops.load() else "plain"} if tags else {})
+    return found | ({"operator": "built" if ops.is_usable(device.type) else "plain"} if tags else {})
 
 
 def merge_environments(earlier: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -63,6 +65,12 @@ def _instructions() -> str:
     names = [name for name, asks in ONEDNN_FEATURES.items() if getattr(torch.cpu, asks, bool)()]
     limits = [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
     return " ".join([*names, *limits])
+
+
+def _gpu_arithmetic() -> str:
+    matrices, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    trial = torch.backends.cudnn.benchmark
+    return f"matrices {matrices}, convolutions {'tf32' if convolutions else 'float32'}, by trial {trial}"
 
 
 def _numpy() -> str:

@@ -48,7 +48,7 @@ def launch_if_several(
 
     Returns False, having done nothing, where the task has one process or this is one of several.
     """
-    if is_launched() or (processes := process_count(params.train.processes)) == 1:
+    if is_launched() or (processes := process_count(params.train.processes, params.task(task).batch)) == 1:
         return False
     check_inputs(params, task, processes=processes, prepared=prepared)
     launch(processes, module, *args)
@@ -97,11 +97,18 @@ def launch(processes: int, module: str, *args: str) -> None:
         logging.disable(logging.NOTSET)
 
 
-def process_count(processes: int | str) -> int:
-    """`train.processes` as a number; where there are GPUs, never more than those. auto: all GPUs, else 1."""
+def process_count(processes: int | str, batch: int) -> int:
+    """`train.processes` as a number; where there are GPUs, never more than those.
+
+    auto: one for each GPU, but no more than share the task's batch evenly; 1 where there is no GPU.
+    """
     gpus = torch.cuda.device_count()
     if processes == "auto":
-        return max(1, gpus)
+        count = max((n for n in range(1, gpus + 1) if batch % n == 0), default=1)
+        if count < gpus:
+            found = "train.processes: using %d of %d GPUs, the most that share a batch of %d evenly"
+            log.info(found, count, gpus, batch)
+        return count
     if 0 < gpus < int(processes):
         found = "train.processes: found %d for %d GPUs: using %d, one process for each"
         log.info(found, processes, gpus, gpus)

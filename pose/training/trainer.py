@@ -280,7 +280,7 @@ class Trainer:
         if self.params.train.sync_batch_norm and self.ranks.count > 1:
             for net in [self.task.net, *([adversary.net] if adversary else [])]:
                 convert_sync_batch_norm(net)
-        if adversary:
+        if adversary and self.ranks.count > 1:
             adversary.mean = self.ranks.mean
         freezes = bool(self.spec.init and self.spec.init.frozen)
         if wrapped := self.ranks.wrap(self.task.net, freezes=freezes):

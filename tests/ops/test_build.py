@@ -110,3 +110,24 @@ def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
     monkeypatch.setenv("NVCC", "" if before["nvcc"] != "none" else sys.executable)
     after = build_ext.toolchain()
     assert {name for name in before if before[name] != after[name]} == {"nvcc"}
+
+
+@pytest.mark.parametrize(
+    ("torch_cuda", "nvcc", "expected"),
+    [
+        (
+            "'12.8'",
+            "release 13.0, V13.0.48",
+            "found nvcc of CUDA 13.0 and torch of 12.8: an older driver may refuse it",
+        ),
+        ("'13.0'", "release 12.9, V12.9.86", ""),
+        ("'12.8'", "release 12.8, V12.8.1", ""),
+        ("None", "release 13.0, V13.0.48", ""),
+    ],
+)
+def test_a_compiler_newer_than_torchs_cuda_is_said(
+    torch_cuda: str, nvcc: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "version.py").write_text(f"debug = False\ncuda: Optional[str] = {torch_cuda}\n")
+    monkeypatch.setattr(build_ext, "_torch_folder", lambda: tmp_path)
+    assert build_ext._cuda_mismatch(f"Cuda compilation tools, {nvcc}") == expected

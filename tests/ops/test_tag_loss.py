@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,15 @@ def loaded(built: Path) -> None:
     """These tests need the libraries."""
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+# `emulated`, alone: the CUDA source in the place of the CPU's library (test_emulated.py).
+DEVICES = os.environ.get("POSE_TEST_DEVICES", "cpu cuda").split()
+
+
+@pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    return str(request.param)
+    return "cpu" if request.param == "emulated" else str(request.param)
 
 
 def draw(
@@ -89,6 +94,36 @@ def test_losses_and_gradients_equal_the_formula(size: tuple[int, ...], device: s
         assert_equal_formula(ops.tag_loss, *double, 1e-9)
         assert_equal_formula(ops.tag_loss, *single, 1e-5)
     assert_equal_formula(ops.tag_loss_formula, *double, 1e-9)
+
+
+PRECISION = {
+    torch.float64: 1e-9,
+    torch.float32: 1e-5,
+    torch.float16: 2e-3,
+    torch.bfloat16: 1e-2,
+}
+
+
+@pytest.mark.parametrize("dtype", PRECISION, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(
+    seed: int, dtype: torch.dtype, device: str
+) -> None:
+    # The first: two parts of a gradient map on CUDA, where a block fills 8,192 cells. The second: a crowd.
+    rng = torch.Generator().manual_seed(seed)
+    drawn = [int(torch.randint(1, most, (), generator=rng)) for most in (4, 20, 80, 24, 24)]
+    B, K, P, h, w = {0: [2, 3, 6, 128, 128], 1: [1, 2, 1000, 6, 9]}.get(seed, drawn)
+    tag_BKhw, cell_BPK = draw(B, K, P, h, w, dtype=dtype, seed=seed)
+    edges = torch.tensor([0, 8191, 8192, h * w - 1]).clamp(max=h * w - 1)
+    edge_BPK = edges[torch.randint(4, cell_BPK.shape, generator=rng)]
+    cell_BPK = edge_BPK.where(torch.rand(cell_BPK.shape, generator=rng) < 0.2, cell_BPK).to(device)
+    output_BChw = torch.zeros(B, 2 * K, h, w, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    output_BChw[:, K:] = tag_BKhw.detach()
+    found = with_gradient(ops.tag_loss, output_BChw.to(device)[:, K:].requires_grad_(), cell_BPK)
+    double_BKhw = tag_BKhw.detach().double().requires_grad_()
+    exact = with_gradient(ops.tag_loss_formula, double_BKhw, cell_BPK.cpu())
+    torch.testing.assert_close(found[:2], exact[:2], rtol=min(PRECISION[dtype], 1e-5), atol=1e-12)
+    torch.testing.assert_close(found[2], exact[2], rtol=PRECISION[dtype], atol=1e-12 + PRECISION[dtype] / 1e5)
 
 
 def test_nearly_equal_tags_keep_a_precise_gradient(device: str) -> None:
@@ -221,6 +256,7 @@ def test_wrong_shapes_types_and_devices_are_named(message: str, change: Any) -> 
         ops.tag_loss(*change(tag_BKhw.detach(), cell_BPK))
 
 
+@pytest.mark.skipif("cpu" not in DEVICES, reason="the CUDA source in the CPU's place answers NaN")
 @pytest.mark.parametrize("cell", [35, -2, 2**62, -(2**63)])
 def test_a_cell_outside_the_map_is_named(cell: int) -> None:
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7)
@@ -232,13 +268,16 @@ def test_a_cell_outside_the_map_is_named(cell: int) -> None:
         ops.tag_loss_formula(tag_BKhw, cell_BPK)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(
+    DEVICES != ["emulated"] and not torch.cuda.is_available(), reason="no CUDA device, nor an emulated one"
+)
 @pytest.mark.parametrize("cell", [35, -2, 2**62, -(2**63)])
 def test_on_cuda_a_cell_outside_the_map_spoils_its_image_only(cell: int) -> None:
-    tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, device="cuda")
+    device = "cpu" if DEVICES == ["emulated"] else "cuda"
+    tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, device=device)
     expected = with_gradient(ops.tag_loss, tag_BKhw, cell_BPK)
     cell_BPK[1, 2, 0] = cell
-    for loss in (ops.tag_loss, ops.tag_loss_formula):
+    for loss in (ops.tag_loss, ops.tag_loss_formula)[: 1 if device == "cpu" else 2]:
         found = with_gradient(loss, tag_BKhw, cell_BPK)
         assert found[0][1].isnan()
         assert found[1][1].isnan()

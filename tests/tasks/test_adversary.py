@@ -145,3 +145,14 @@ def test_k_follows_the_balance_and_stays_between_zero_and_one(params: Params):
         adversary, image, real, fake = alone(params, balance_rate=100, gamma=gamma)
         adversary.step(image, real, fake)
         assert float(adversary.k) == end
+
+
+def test_every_norm_counts_its_batches(params: Params, batches: dict[str, Batch]):
+    task = adversarial(params, "advpose", start_fraction=0)
+    steps(task, batches, 2)
+    task.net.eval()
+    task(batches["single"].inputs.image_B3HW)
+    assert task.adversary
+    for net, batches_of_net in ((task.net, 2), (task.adversary.net, 4)):  # true and predicted heatmaps
+        counts = {int(count) for name, count in net.named_buffers() if name.endswith("num_batches_tracked")}
+        assert counts == {batches_of_net}

@@ -78,12 +78,14 @@ def run_worker(processes: int, work: str, folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("gpus", "processes", "expected"),
-    [(0, 2, 2), (0, "auto", 1), (1, 2, 1), (1, "auto", 1), (4, 2, 2), (4, "auto", 4)],
+    [(0, 2, 2), (0, "auto", 1), (1, 2, 1), (1, "auto", 1), (4, 2, 2), (4, "auto", 3), (6, "auto", 6)],
 )
 def test_there_are_never_more_processes_than_gpus(gpus, processes, expected, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert process_count(processes) == expected
+    assert process_count(processes, batch=6) == expected
     assert ("train.processes: found 2 for 1 GPU" in caplog.text) == ((gpus, processes) == (1, 2))
+    uneven = "train.processes: using 3 of 4 GPUs, the most that share a batch of 6 evenly"
+    assert (uneven in caplog.text) == ((gpus, processes) == (4, "auto"))
 
 
 def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch):
