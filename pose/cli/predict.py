@@ -76,7 +76,7 @@ def _predict(
             raise UserError(f"pose predict: found no source beside {first}, expected WEIGHTS SOURCE ...")
     from pose.inference.predict import predict
     from pose.inference.predictor import Predictor
-    from pose.inference.track import Tracker
+    from pose.keypoints.track import Tracker
 
     predictor = Predictor.load(weights, device, scales=scales, refine=refine)
     least = min_score if predictor.problem == "multi" else 0.0

@@ -20,13 +20,13 @@ from pose.inference.draw import draw_people
 from pose.inference.images import TIMEOUT, VideoFound, load_image
 from pose.inference.predictor import Predictor
 from pose.inference.sources import Source, image_ids, plan
-from pose.inference.track import Tracker
 from pose.io.errors import UserError
 from pose.io.files import remove_stale_temp_files
 from pose.io.images import write_image
 from pose.io.video import VideoReader, video_writer
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult
+from pose.keypoints.track import Tracker
 from pose.tasks.arrays import Box
 
 BATCH = 8  # images at once through the network

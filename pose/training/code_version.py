@@ -28,7 +28,7 @@ EXCLUDED_MODULES = (
         "inference/refine.py",
         "inference/sources.py",
     ),
-    *("inference/torch_network.py", "inference/track.py"),
+    *("inference/torch_network.py", "keypoints/track.py"),
     *(
         "io/command.py",
         "io/dvc_stage.py",

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pose.inference.batches import predict_dataset, select_device, tta_outputs
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
+from pose.models.blocks import PoseNetwork
 from pose.params import Params
 from pose.tasks.base import TTAOutput
 from pose.tasks.multi import MultiPerson
@@ -37,7 +38,7 @@ def noise(height: int, width: int) -> np.ndarray:
 # Test-time augmentation
 
 
-class Symmetric(nn.Module):
+class Symmetric(PoseNetwork):
     def forward(self, image_B3HW: Tensor) -> Tensor:
         grey = nn.functional.avg_pool2d(image_B3HW.mean(dim=1, keepdim=True), 4)
         return grey.expand(-1, 16, -1, -1)[:, None]  # every joint's map is the image itself

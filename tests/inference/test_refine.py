@@ -20,6 +20,7 @@ from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton, built_in, same_joints
+from pose.models.blocks import PoseNetwork
 from pose.params import Params
 from pose.tasks.single import SinglePerson
 from pose.tasks.task import Model
@@ -32,7 +33,7 @@ SIZE, SIDE = 64, 65.0  # of the network's input, and of the first person's box, 
 CELL = 1.25 * SIDE / (SIZE / 4)  # px of the image
 
 
-class Blobs(nn.Module):
+class Blobs(PoseNetwork):
     """Each joint's heatmap is a colour channel."""
 
     def forward(self, image_B3HW: Tensor) -> Tensor:

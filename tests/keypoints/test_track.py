@@ -8,8 +8,8 @@ from helpers import COCO
 
 from pose.data.synthetic.person import Figure
 from pose.data.synthetic.scene import Placement, draw_scene
-from pose.inference.track import Tracker, oks
 from pose.keypoints.people import People
+from pose.keypoints.track import Tracker, oks
 
 WALK = {"walk": 1.0}
 
