@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,7 @@ import pose
 from pose.io.images import encode_jpeg
 from pose.tracking.pyfunc_model import COLUMNS
 
-# What a served model imports; training, DVC, reports and charts need more.
-NEEDED = {
-    *("h5py", "mlflow", "numpy", "opencv-python-headless", "pandas", "psutil", "pydantic", "ruamel.yaml"),
-    *("torch", "tqdm"),
-}
+SERVING = ("mlflow", "pandas")  # of `pose[train]`, beside all that the package needs without it
 TYPES = [DataType.long, DataType.long, DataType.double, DataType.string, *[DataType.double] * 3]
 
 
@@ -46,8 +41,10 @@ def model_settings(weights: Path) -> dict[str, Any]:
 
 
 def _requirements() -> list[str]:
+    """Those of prediction and of the server."""
     try:
-        lines = [line for line in requires("pose") or [] if "extra ==" not in line]
+        lines = [line.partition(";") for line in requires("pose") or []]
     except PackageNotFoundError:  # run from its folder, not installed
         return []
-    return [line for line in lines if re.split(r"[^\w.-]", line, maxsplit=1)[0] in NEEDED]
+    own = [line for line, _, marker in lines if "extra" not in marker]
+    return own + [line for line, _, marker in lines if "train" in marker and line.startswith(SERVING)]
