@@ -94,7 +94,7 @@ def model_card(task: str, path: Path, licence: str) -> str:
         *(f"- {line}" for line in LIMITS),
         "",
         "```sh",
-        f"pose predict photo.jpg --weights {task}.pt",
+        f"pose predict {task}.pt photo.jpg",
         "```",
     ]
     return "\n".join(lines) + "\n"
