@@ -8,8 +8,9 @@ override REAL_DATA := $(value REAL_DATA)
 export REAL_DATA
 KILLS ?= 50
 DRAWS ?= 300
-# Two test processes; one that has no tests left takes some from the other.
-SHARED := -n 2 --dist worksteal
+# Three test processes for two cores: many tests wait, for processes that start or for a time to be over. One
+# that has no tests left takes some from the others.
+SHARED := -n 3 --dist worksteal
 BIN := .venv/bin
 STAMP := .venv/.installed
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-PROJECT = (
-    "params.yaml",
-    "dvc.yaml",
-    ".dvcignore",
-    ".gitignore",
-    ".dvc/config",
-    ".dvc/plots.html",
-    "csrc",
-    "presets",
-    "stages",
-)
-PROJECT += ("studies/adversary.csv",)
+FILES = runpy.run_path("pose/experiments/project_files.py")["PACKAGED"]
 
 
 class BuildWithProject(build_py):
@@ -30,14 +20,21 @@ class BuildWithProject(build_py):
         super().run()
         if self.editable_mode:
             return
-        for name in PROJECT:
-            source, target = Path(name), Path(self.build_lib, "pose", "project", name)
+        for source in project_files():
+            target = Path(self.build_lib, "pose", "project", source)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(source, target, ignore=ignored, dirs_exist_ok=True)
-            else:
-                shutil.copy(source, target)
+            shutil.copy(source, target)
+
+    def get_source_files(self) -> list[str]:
+        """What a source distribution holds: the package's files and those."""
+        return [*super().get_source_files(), *map(str, project_files()), "constraints.txt"]
+
+
+def project_files() -> list[Path]:
+    """The files of a project, those of its folders too."""
+    roots = [Path(name) for name in FILES]
+    found = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*")))]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
 
 
 setup(cmdclass={"build_py": BuildWithProject})

@@ -33,8 +33,9 @@ def add(commands: Commands) -> None:
     )
     arg = add_command(commands, "export", _export_network, "write a network for other runtimes", more)
     arg("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
-    arg("--to", choices=["onnx", "torch"], default="onnx", help="ONNX, or torch.export (default: onnx)")
-    arg("--out", type=Path, help="the file to write (default: beside the weights, .onnx or .pt2)")
+    kinds = "ONNX (the default), torch.export, or weights as before"
+    arg("--to", choices=["onnx", "torch", "safetensors"], default="onnx", help=kinds)
+    arg("--out", type=Path, help="default: beside the weights, ending in .onnx, .pt2 or .safetensors")
 
     more = "With a hash and a model card, for a disk or any web server. Other weights in the folder stay."
     arg = add_command(commands, "release", _release, "put a task's weights into a folder of releases", more)

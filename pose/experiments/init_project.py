@@ -8,23 +8,13 @@ from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
+from pose.experiments.project_files import COPIED, PIPELINE
 from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError
 from pose.io.files import write_text
 from pose.io.git import run_git
 from pose.io.paths import PROJECT
 
-COPIED = (
-    "params.yaml",
-    ".dvcignore",
-    ".gitignore",
-    ".dvc/config",
-    ".dvc/plots.html",
-    "presets",
-    "stages",
-    "studies/adversary.csv",
-)
-PIPELINE = "dvc.yaml"
 PACKAGE_VERSION = "build/code/package.json"  # in place of the package's source files, which are elsewhere
 CODE = ("pose/", "csrc", "build/code/")  # what stages depend on that is code of the package, or stands for it
 

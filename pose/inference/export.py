@@ -1,4 +1,4 @@
-"""Model weights as a network for other runtimes: ONNX, or a program of `torch.export`. `pose export`.
+"""Model weights for elsewhere: as ONNX, as a program of `torch.export`, as safetensors. `pose export`.
 
 B images, K joints, H W input px, h w heatmap cells.
 """
@@ -21,16 +21,16 @@ from pose.inference.onnx_network import FORMAT, KEY
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.keypoints.geometry import STRIDE
-from pose.models.weights import load_weights
+from pose.models.weights import SAFETENSORS, load_weights, save_weights
 from pose.tasks.multi import MultiPerson
 from pose.tasks.task import Model, load_model
 
-Format = Literal["onnx", "torch"]
-SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
+Format = Literal["onnx", "torch", "safetensors"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": SAFETENSORS}
 DESCRIPTION = "pose.json"  # of the file in a torch.export program; an ONNX file has the key KEY
 BATCHES = (1, 2, 5)  # that are compared
 TOLERANCE = 1e-4  # largest difference, heatmaps being 0 to 1
-PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 Network = Callable[[np.ndarray], Sequence[np.ndarray]]
 
@@ -64,20 +64,26 @@ class ExportedNetwork(nn.Module):
 
 
 def export(source: Path, format: Format, out: Path | None = None) -> Path:
-    """Write model weights for another runtime beside them, or as `out`; returns the file.
+    """Write model weights for elsewhere beside them, or as `out`; returns the file.
 
-    The file takes any number of images at once. It holds a description (see `describe`), and is compared with
-    the network here on BATCHES random images before it gets its name. UserError for weights that cannot be
-    used, packages that are missing, and outputs that differ by more than TOLERANCE.
+    Of safetensors, all here read it as they read the weights. A network for another runtime takes any number
+    of images at once. It holds a description (see `describe`), and is compared with the network here on
+    BATCHES random images before it gets its name. UserError for weights that cannot be used, packages that
+    are missing, and outputs that differ by more than TOLERANCE.
     """
     weights = load_weights(source)
     model = load_model(weights, str(source), torch.device("cpu"))
-    for package in PACKAGES[format]:
+    target = out or source.with_suffix(SUFFIXES[format])
+    if format == "safetensors":
+        if target.suffix != SAFETENSORS:
+            raise UserError(f"{target}: found {target.suffix!r}, expected {SAFETENSORS}: it tells the format")
+        save_weights(target, weights)
+        return target
+    for package in PACKAGES if format == "onnx" else ():
         _require(package)
     module = ExportedNetwork(model).eval()
     side = model.problem.params.input_size
     description = describe(module, model.name) | {"provenance": weights.provenance}
-    target = out or source.with_suffix(SUFFIXES[format])
     example_B3HW = torch.zeros(2, 3, side, side)
     shapes = {"image_B3HW": {0: torch.export.Dim("batch", min=1, max=4096)}}
     with torch.inference_mode(), atomic_write(target) as unfinished:
@@ -141,7 +147,7 @@ def _load_torch(path: Path) -> Network:
     return lambda image_B3HW: [one.numpy() for one in loaded(torch.from_numpy(image_B3HW))]
 
 
-LOADERS: dict[Format, Callable[[Path], Network]] = {"onnx": _load_onnx, "torch": _load_torch}
+LOADERS: dict[str, Callable[[Path], Network]] = {"onnx": _load_onnx, "torch": _load_torch}
 
 
 def _compare(module: ExportedNetwork, exported: Network, side: int, name: Path) -> None:

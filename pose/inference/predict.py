@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -170,23 +172,41 @@ class _Run:
         video = VideoReader(source.place, name=source.name, timeout=self.timeout)
         writer = video_writer(self.out / source.video_copy, video.fps) if self.out else nullcontext()
         bar = tqdm(total=video.num_frames, desc=source.name, unit="frame", leave=False, disable=None)
-        frame = 0
-        with bar, writer as write:
-            try:
-                for frames in video.read_frames():
-                    for frame_HW3, people in zip(frames, self.find(frames), strict=True):
-                        (height, width), seconds = frame_HW3.shape[:2], video.seconds[frame]
-                        tracks = tracker.update(people) if tracker else None
-                        if write:
-                            write(draw_people(frame_HW3, people, skeleton, ids=tracks), seconds)
-                        place = {"frame": frame, "seconds": seconds, "width": width, "height": height}
-                        yield ImageResult(people, source.name, tracks=tracks, **place)
-                        frame += 1
-                    bar.update(len(frames))
-            except KeyboardInterrupt:
-                if video.num_frames is not None or not frame:  # else it is live, and this is how it ends
-                    raise
-                log.info("%s: ended after %d frames", source.name, frame)
+        frame, is_live = 0, video.num_frames is None
+        with bar, writer as write, _on_interrupt(video.stop) if is_live else nullcontext():
+            for frames in video.read_frames():
+                for frame_HW3, people in zip(frames, self.find(frames), strict=True):
+                    (height, width), seconds = frame_HW3.shape[:2], video.seconds[frame]
+                    tracks = tracker.update(people) if tracker else None
+                    if write:
+                        write(draw_people(frame_HW3, people, skeleton, ids=tracks), seconds)
+                    place = {"frame": frame, "seconds": seconds, "width": width, "height": height}
+                    yield ImageResult(people, source.name, tracks=tracks, **place)
+                    frame += 1
+                bar.update(len(frames))
+        if is_live:
+            log.info("%s: ended after %d frames", source.name, frame)
+
+
+@contextmanager
+def _on_interrupt(action: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C does this instead, wherever the program is; a second one interrupts as ever.
+
+    In another thread than the main one, to which alone Python gives signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        action()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _finished(drawing: Iterable[tuple[Source, Future[ImageResult]]]) -> Iterator[Event]:

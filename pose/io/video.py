@@ -71,6 +71,11 @@ class VideoReader:
             self.fps = DEFAULT_FPS
             log.warning("%s: found %g frames a second, %g are shown of its drawn copy", path, fps, self.fps)
         self.num_frames = int(frames) if 0 < frames < MAX_FRAMES else None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the video with the frame that is being read."""
+        self._stopped = True
 
     def read_frames(self) -> Iterator[list[np.ndarray]]:
         """All frames in their order, a batch at a time; UserError if there are none, or one is damaged."""
@@ -84,7 +89,7 @@ class VideoReader:
     def _frames(self) -> Iterator[np.ndarray]:
         with reading(self._path, "a video"):
             before = math.nan
-            while (read := self._capture.read())[0]:
+            while not self._stopped and (read := self._capture.read())[0]:
                 now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 step = now - before if 0 < now - before <= LONGEST_STEP else 1 / self.fps
                 self.seconds.append(self.seconds[-1] + step if self.seconds else 0.0)

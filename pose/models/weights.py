@@ -1,10 +1,12 @@
 """Model weights: a trained network with all that inference needs (`models/TASK/last.pt` and `best.pt`).
 
-A file holds no time, path or run id, so that equal runs write equal files.
+A file holds no time, path or run id, so that equal runs write equal files. Its name says whether it is of
+torch.save or of safetensors. There all but the tensors is JSON in the header's metadata, under key `pose`.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from pose.io.errors import DamagedFileError
+from pose.io.errors import DamagedFileError, UserError, reading
+from pose.io.files import atomic_write, check_regular_file
 from pose.io.schema import explain
 from pose.io.torch_file import check_architecture, check_tensors, load_torch, save_torch
 from pose.keypoints.skeleton import Skeleton
@@ -22,6 +25,7 @@ from pose.models.blocks import PoseNetwork
 from pose.models.networks import NetworkParams
 
 FORMAT = "pose-weights-5"
+SAFETENSORS, KEY = ".safetensors", "pose"
 ProblemKind = Literal["single", "multi"]
 NO_MEAN = (0.0, 0.0, 0.0)
 
@@ -50,14 +54,21 @@ class Weights:
 def save_weights(path: str | Path, weights: Weights) -> None:
     """Write model weights; UserError if the file cannot be written."""
     values = TypeAdapter(Weights).dump_python(weights, mode="json", exclude={"tensors"})
+    values = {"format": FORMAT, **values}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()}
-    save_torch(path, {"format": FORMAT, **values, "tensors": tensors})
+    if Path(path).suffix == SAFETENSORS:
+        data = _safetensors(path).torch.save(tensors, metadata={KEY: json.dumps(values)})
+        with atomic_write(path, sync=True) as temporary:
+            temporary.write_bytes(data)
+    else:
+        save_torch(path, {**values, "tensors": tensors})
 
 
 def load_weights(path: str | Path) -> Weights:
     """Read model weights; UserError naming the file if it is missing, damaged or something else."""
     kind = "model weights (models/TASK/last.pt or best.pt)"
-    content = load_torch(path, kind)
+    is_safetensors = Path(path).suffix == SAFETENSORS
+    content = _load_safetensors(path, kind) if is_safetensors else load_torch(path, kind)
     found = content.pop("format", None) if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:
         raise DamagedFileError(f"{path}: found {found!r}, expected {kind} ({FORMAT})")
@@ -67,6 +78,23 @@ def load_weights(path: str | Path) -> Weights:
         raise DamagedFileError(f"{path}: {explain(error, content)}") from None
     check_tensors(weights.tensors, path)
     return weights
+
+
+def _load_safetensors(path: str | Path, kind: str) -> dict[str, Any]:
+    library = _safetensors(path)
+    check_regular_file(path, kind)
+    with reading(path, kind), library.safe_open(path, framework="pt") as file:
+        values = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        return {**values, "tensors": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+
+
+def _safetensors(path: str | Path) -> Any:
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError:
+        package = "pip install 'pose[safetensors]'"
+        raise UserError(f"safetensors: not installed, expected it for {path}: {package}") from None
+    return safetensors
 
 
 def build_network(weights: Weights, source: str | Path, device: torch.device) -> PoseNetwork:

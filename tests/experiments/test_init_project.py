@@ -18,12 +18,14 @@ from pose.experiments.init_project import init_project
 from pose.io.errors import UserError
 from pose.params import Params
 
-# A second program on the path of modules: those of `pose[train]` are not installed.
+# What `pose[train]` brings is not installed, nor is there what Windows lacks and ours imports.
 SLIM = """
 import sys
+TRAIN = "dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools"
+POSIX = ("fcntl",)
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools"):
+        if name.partition(".")[0] in TRAIN + POSIX:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 """

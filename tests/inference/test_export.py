@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import MPII, ROOT, with_values, write_active_weights, write_given_weights
+from helpers import MPII, ROOT, one_stack, with_values, write_active_weights, write_given_weights
 
 from pose.cli import run
 from pose.inference.export import ExportedNetwork, export
@@ -40,7 +40,7 @@ def module_of(weights: Path) -> ExportedNetwork:
 
 @pytest.fixture(scope="session")
 def multi(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("models"))
+    return write_active_weights(one_stack(params), tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
@@ -86,7 +86,7 @@ def test_the_code_of_the_docs_finds_a_persons_joints(params: Params, tmp_path: P
     """Within a cell: it takes the highest cell, and `Predictor` the place within it."""
     text = (ROOT / "docs/howto/export.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    weights = write_given_weights(params, "hgpose", tmp_path, joints=MPII.joints)
+    weights = write_given_weights(one_stack(params), "hgpose", tmp_path, joints=MPII.joints)
     export(weights, "onnx", tmp_path / "models/hgpose/last.onnx")
     side = module_of(weights).problem.params.input_size
     noise_HW3 = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
@@ -106,12 +106,21 @@ def test_the_command_says_what_it_wrote(multi: Path, tmp_path: Path, capsys):
     assert f"{tmp_path / 'net.pt2'}: equal to the network of {multi}" in capsys.readouterr().out
 
 
+def test_safetensors_are_weights_as_before(multi: Path, tmp_path: Path):
+    path = export(multi, "safetensors", tmp_path / "net.safetensors")
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    [found], [wanted] = (Predictor.load(weights).predict([image]) for weights in (path, multi))
+    np.testing.assert_array_equal(found.joint_PK2, wanted.joint_PK2)
+    with pytest.raises(UserError, match=r"net\.pt: found '\.pt', expected \.safetensors"):
+        export(multi, "safetensors", tmp_path / "net.pt")
+
+
 def test_a_file_that_differs_is_not_kept(multi: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("pose.inference.export.TOLERANCE", -1.0)
     with pytest.raises(
-        UserError, match=r"net\.onnx: found heatmap of 1 images that differ by .* from PyTorch's"
+        UserError, match=r"net\.pt2: found heatmap of 1 images that differ by .* from PyTorch's"
     ):
-        export(multi, "onnx", tmp_path / "net.onnx")
+        export(multi, "torch", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers import COCO, MPII, ROOT, write_active_weights, write_given_weights
+from helpers import COCO, MPII, ROOT, one_stack, write_active_weights, write_given_weights
 
 from pose.inference.export import export
 from pose.inference.predictor import Predictor
@@ -26,7 +26,8 @@ IMAGES = [RNG.integers(0, 255, (40 + 9 * n, 90 - 8 * n, 3), dtype=np.uint8) for 
 @pytest.fixture(scope="module")
 def single(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("single")
-    return write_given_weights(params, "hgpose", folder, joints=MPII.joints, mean=(0.4, 0.3, 0.2))
+    mean = (0.4, 0.3, 0.2)
+    return write_given_weights(one_stack(params), "hgpose", folder, joints=MPII.joints, mean=mean)
 
 
 @pytest.fixture(scope="module")

@@ -253,10 +253,13 @@ def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
 def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, weights, tmp_path):
     onnx = export(weights, "onnx", tmp_path / "net.onnx")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
+    # A shell without a terminal starts what stands before `&` deaf to Ctrl-C, perhaps these tests.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program += "; from pose.cli import main; main()"
     for end, status in ((signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)):
         out = tmp_path / f"out{status}"
         command = ["predict", str(onnx), f"{server}/endless", "--min-score", "0.4", "--out", str(out)]
-        process = subprocess.Popen([sys.executable, "-m", "pose.cli", *command], env=environment)
+        process = subprocess.Popen([sys.executable, "-c", program, *command], env=environment)
         wait_until((out / "joints.partial.json").exists, 120)
         time.sleep(1)
         process.send_signal(end)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from helpers import COCO, CPU, MPII, build_cpu_task
 
@@ -21,14 +25,18 @@ def weights(params: Params) -> Weights:
     return build_cpu_task(params, "hgpose").weights()
 
 
+SUFFIXES = pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+
+
+@SUFFIXES
 @pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])
 def test_weights_carry_their_skeleton_and_inference_parameters_and_no_others(
-    params: Params, name: str, skeleton: Any, tmp_path: Path
+    params: Params, name: str, skeleton: Any, suffix: str, tmp_path: Path
 ):
     task = build_cpu_task(params, name)
     weights = replace(task.weights(), mean=(0.5, 0.25, 0.125), provenance={"lr": 0.1, "torch": "2.13"})
-    save_weights(tmp_path / "last.pt", weights)
-    loaded = load_weights(tmp_path / "last.pt")
+    save_weights(tmp_path / f"last.{suffix}", weights)
+    loaded = load_weights(tmp_path / f"last.{suffix}")
     assert loaded.skeleton == skeleton
     assert loaded.inference == task.problem.inference_params()
     assert loaded.inference.keys() < task.problem.params.model_dump().keys()
@@ -41,12 +49,39 @@ def test_weights_carry_their_skeleton_and_inference_parameters_and_no_others(
     assert all(torch.equal(tensor, tensors[key]) for key, tensor in net.state_dict().items())
 
 
-def test_equal_weights_give_equal_bytes(params: Params, tmp_path: Path):
-    for name in ("a.pt", "b.pt"):
-        save_weights(tmp_path / name, build_cpu_task(params, "hgpose-ae").weights())
-    save_weights(tmp_path / "c.pt", load_weights(tmp_path / "a.pt"))
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "c.pt").read_bytes()
+@SUFFIXES
+def test_equal_weights_give_equal_bytes(params: Params, suffix: str, tmp_path: Path):
+    first, second, third = (tmp_path / f"{name}.{suffix}" for name in "abc")
+    for path in (first, second):
+        save_weights(path, build_cpu_task(params, "hgpose-ae").weights())
+    save_weights(third, load_weights(first))
+    assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+
+
+def test_other_programs_read_safetensors_and_their_header(weights: Weights, tmp_path: Path):
+    save_weights(tmp_path / "last.safetensors", weights)
+    data = (tmp_path / "last.safetensors").read_bytes()
+    found = safetensors.numpy.load(data)
+    assert found.keys() == weights.tensors.keys()
+    name, tensor = next(iter(weights.tensors.items()))
+    assert (found[name] == tensor.numpy()).all()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert json.loads(header["__metadata__"]["pose"])["skeleton"]["name"] == "mpii"
+
+
+def test_safetensors_of_another_origin_and_a_missing_package_are_named(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3)}))
+    with pytest.raises(UserError, match=f"other.safetensors: found None, expected model weights .*{FORMAT}"):
+        load_weights(path)
+    path.write_bytes(b"not at all")
+    with pytest.raises(UserError, match=r"other\.safetensors: cannot be read as model weights"):
+        load_weights(path)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(UserError, match=r"^safetensors: not installed, .*pip install 'pose\[safetensors\]'$"):
+        save_weights(path, weights)
 
 
 @pytest.mark.parametrize(
@@ -90,12 +125,15 @@ def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights: Weigh
             load_weights(path)
 
 
+@SUFFIXES
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_weights_that_are_cut_short_are_called_so(weights: Weights, share: float, tmp_path: Path):
-    path = tmp_path / "last.pt"
+def test_weights_that_are_cut_short_are_called_so(
+    weights: Weights, share: float, suffix: str, tmp_path: Path
+):
+    path = tmp_path / f"last.{suffix}"
     save_weights(path, weights)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(DamagedFileError, match=r"last\.pt: cannot be read as model weights .*cut short"):
+    with pytest.raises(DamagedFileError, match=rf"last\.{suffix}: cannot be read as model weights"):
         load_weights(path)
 
 

@@ -86,7 +86,8 @@ def run_sanitized(sanitizer: str, compile_kernels: Compile, folder: Path, *mista
         pytest.skip(f"no {sanitizer} sanitizer here: {error}")
     compile_kernels(folder, program, *mistake, flags=flags)
     command = [*still, str(program), *SIZES[sanitizer]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return f"status {done.returncode}: {done.stdout}{done.stderr[:6000]}"
 
 
