@@ -1,15 +1,22 @@
-"""Makes the images of the documentation from the demo run: people.jpg, report.png and mlflow.png in docs/img.
+"""Makes the images of the documentation from the demo run: a JPEG and screenshots in docs/img.
 
-Run after `make repro`, with a Chromium on the PATH:  .venv/bin/python docs/make_images.py
+Run after these, with a Chromium on the PATH; it reaches nothing but this machine:
+
+    make repro plots
+    .venv/bin/dvc exp run --temp -S tasks.hgpose.epochs=6 evaluate@hgpose     # and 3: rows of `dvc exp show`
+    .venv/bin/python docs/make_images.py
 """
 
 from __future__ import annotations
 
+import html
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -39,9 +46,11 @@ ASSISTANT = 410  # px at the right of MLflow's pages, for its assistant
 
 
 def main() -> None:
-    """The three images, in turn."""
+    """All of them, in turn."""
     draw_sheet(IMAGES / "people.jpg")
     screenshot(Path("report/index.html").resolve().as_uri(), IMAGES / "report.png", 1280, 1500)
+    screenshot(Path("dvc_plots/index.html").resolve().as_uri(), IMAGES / "plots.png", 1280, 900)
+    exp_show_screenshot(IMAGES / "exp-show.png")
     mlflow_screenshot(IMAGES / "mlflow.png")
 
 
@@ -66,6 +75,19 @@ def draw_sheet(path: Path) -> None:
     rows = [np.concatenate(tiles[first : first + COLUMNS], axis=1) for first in range(0, len(tiles), COLUMNS)]
     path.write_bytes(encode_jpeg(np.concatenate(rows), 85))
     print(path)
+
+
+def exp_show_screenshot(path: Path) -> None:
+    """The table that `dvc exp show` prints."""
+    columns = "Experiment|epochs|hgpose PCKh|hgpose-ae AP$|hgpose-coco"
+    command = [sys.executable, "-m", "dvc", "exp", "show", "--no-pager", "--drop", ".*", "--keep", columns]
+    environment = os.environ | {"COLUMNS": "160"}
+    table = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as page:
+        shown = f"$ dvc exp show --drop '.*' --keep '{columns}'\n{table}"
+        page.write(f"<pre style='font: 13px/1.2 monospace'>{html.escape(shown)}</pre>")
+        page.flush()
+        screenshot(Path(page.name).as_uri(), path, 1280, 40 + 16 * shown.count("\n"))
 
 
 def mlflow_screenshot(path: Path) -> None:
@@ -107,6 +129,7 @@ def screenshot(url: str, path: Path, width: int, height: int) -> None:
     if browser is None:
         raise SystemExit("no Chromium on the PATH")
     command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={width},{height}"]
+    command += ["--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
     command += ["--virtual-time-budget=20000", f"--screenshot={path}", url]
     path.unlink(missing_ok=True)  # Chromium exits with 0 when it was too slow to write one
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)

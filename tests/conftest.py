@@ -18,9 +18,6 @@ from pose.io.schema import read_yaml
 from pose.params import Params, parse_params
 from pose.tracking.evaluation import evaluate_task
 
-# Networks here are tiny: threads that wait for each other cost more than they bring.
-torch.set_num_threads(1)
-
 
 @pytest.fixture(autouse=True)
 def log_lines_for_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +25,15 @@ def log_lines_for_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("pose")
     for name, value in {"level": logging.INFO, "propagate": True, "handlers": []}.items():
         monkeypatch.setattr(logger, name, value)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Networks here are tiny: threads that wait for each other cost more than they bring.
+
+    Training and evaluation leave another number, on which the last bits of the next test would depend.
+    """
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pose.cli.command import Commands, add_command
+from pose.io.command import port
 
 
 def add(commands: Commands) -> None:
@@ -15,7 +16,7 @@ def add(commands: Commands) -> None:
     )
     arg = add_command(commands, "app", _app, "a page in your browser that finds people", more)
     arg("weights", type=Path, metavar="WEIGHTS", help="models/TASK/last.pt or best.pt")
-    arg("--port", type=int, default=7860, help="of the page's address (default: 7860)")
+    arg("--port", type=port, default=7860, help="of the page's address (default: 7860)")
     arg("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
 
 

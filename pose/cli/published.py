@@ -92,7 +92,7 @@ def _metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{key} {value:g}" for key, value in metrics.items())
 
 
-def _export_network(weights: Path, to: Literal["onnx", "torch"], out: Path | None) -> None:
+def _export_network(weights: Path, to: Literal["onnx", "torch", "safetensors"], out: Path | None) -> None:
     from pose.inference.export import export
 
-    print(f"{export(weights, to, out)}: equal to the network of {weights}")
+    print(f"{export(weights, to, out)}: finds what {weights} finds")

@@ -17,14 +17,14 @@ from typing import Annotated, BinaryIO
 from pydantic import Field
 
 from pose.experiments.provenance import provenance
-from pose.io.errors import UserError, reading
+from pose.io.errors import UserError, reading, within
 from pose.io.files import atomic_write, write_json, write_text
 from pose.io.paths import TaskPaths
 from pose.io.schema import Frozen, parse
 from pose.models.limits import TaskName
-from pose.models.weights import load_weights
+from pose.models.weights import SAFETENSORS, load_weights, save_weights
 
-INDEX = "index.json"
+INDEX, SUFFIX = "index.json", ".pt"
 SECONDS = 30.0  # without an answer from a server
 MAX_BYTES, MAX_INDEX = 2**32, 2**20  # of weights, of the index
 LEFT_OUT = ("task", "weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
@@ -43,6 +43,10 @@ class Release(Frozen):
     metrics: dict[str, float]
 
 
+class _Name(Frozen):
+    task: TaskName  # part of the names of files
+
+
 class _Index(Frozen):
     releases: dict[TaskName, Release]
 
@@ -53,12 +57,16 @@ def release(task: str, folder: Path, *, licence: str, weights: Path | None = Non
     weights: by default models/TASK/last.pt. Others in the folder stay.
     UserError if the weights are missing or damaged.
     """
-    source = weights or TaskPaths(task).models / "last.pt"
+    name = parse(_Name, {"task": task}, "release").task
+    source = weights or TaskPaths(name).models / "last.pt"
     card = model_card(task, source, licence)
     releases = dict(read_index(str(folder))) if (folder / INDEX).exists() else {}
-    target = folder / f"{task}.pt"
+    target = folder / f"{task}{SUFFIX}"
     with atomic_write(target) as temporary:
-        shutil.copyfile(source, temporary)
+        if source.suffix == SAFETENSORS:
+            save_weights(temporary, load_weights(source))
+        else:  # the same bytes, by whose hash `pose show` finds the run
+            shutil.copyfile(source, temporary)
     facts = {fact.name: fact.value for fact in provenance(str(source))}
     releases[task] = Release(
         file=target.name,
@@ -106,8 +114,13 @@ def read_index(source: str) -> dict[str, Release]:
     UserError naming what cannot be read.
     """
     place = _join(source, INDEX)
-    with reading(place, "an index of releases"), closing(_open(place)) as file:
-        content = json.loads(file.read(MAX_INDEX))
+
+    def read() -> bytes:
+        with closing(_open(place)) as file:
+            return file.read(MAX_INDEX)
+
+    with reading(place, "an index of releases"):
+        content = json.loads(within(SECONDS, place, read))
     return parse(_Index, content, place).releases
 
 
@@ -116,6 +129,8 @@ def fetch(name: str, source: str, out: Path) -> Release:
 
     source: path or URL of a folder of releases. UserError for a name that it has not, and for wrong content.
     """
+    if out.suffix != SUFFIX:
+        raise UserError(f"{out}: found the ending {out.suffix!r}, expected {SUFFIX}")
     releases = read_index(source)
     if name not in releases:
         known = ", ".join(releases) or "none"
@@ -133,7 +148,10 @@ def fetch(name: str, source: str, out: Path) -> Release:
             found = f"{size:,} bytes of sha256 {digest.hexdigest()[:12]}"
             expected = f"{entry.bytes:,} of {entry.sha256[:12]}"
             raise UserError(f"{place}: found {found}, expected {expected}")
-        load_weights(temporary)
+        try:
+            load_weights(temporary)
+        except UserError as error:
+            raise UserError(str(error).replace(str(temporary), place)) from None
     return entry
 
 

@@ -79,7 +79,7 @@ def _download(url: str, timeout: float) -> bytes:
     request = Request(name, headers={"User-Agent": "pose"})
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(user.encode()).decode()}")
     try:
         with reading(name, "an image"), urlopen(request, timeout=timeout) as response:
             kind = response.headers.get_content_type()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +159,7 @@ class Predictor:
         """
         if not isinstance(images, (list, tuple)) and getattr(images, "ndim", 3) != 4:
             return self.predict([images], [boxes], min_score=min_score, timeout=timeout)[0]
-        boxes = boxes or [None] * len(images)
+        boxes = _checked_boxes(boxes, len(images))
         found: list[Prediction] = []
         for first in range(0, len(images), self._batch):
             some = slice(first, first + self._batch)
@@ -167,6 +168,32 @@ class Predictor:
                 for number, image in enumerate(images[some], start=first)
             ]
             people = [one.above(min_score) for one in self._network.find(loaded, boxes[some])]
-            people = self._refiner.refine(loaded, people) if self._refiner else people
+            if self._refiner:
+                people = [_by_falling_score(one) for one in self._refiner.refine(loaded, people)]
             found += [Prediction(**vars(one), skeleton=self.skeleton) for one in people]
         return found
+
+
+def _checked_boxes(boxes: Any, count: int) -> list[Box | None]:
+    """A box, or none, for each image; UserError for others."""
+    boxes = [None] * count if boxes is None else [*boxes]
+    if len(boxes) != count:
+        raise UserError(f"boxes: found {len(boxes)}, expected one (or None) for each of {count} images")
+    checked: list[Box | None] = []
+    for number, box in enumerate(boxes):
+        if box is None:
+            checked.append(None)
+            continue
+        try:
+            x, y, width, height = (float(value) for value in box)
+        except (TypeError, ValueError):
+            x = math.nan
+        if not math.isfinite(x) or not all(map(math.isfinite, (y, width, height))):
+            raise UserError(f"boxes[{number}]: found {box}, expected x, y, width, height in px")
+        checked.append((x, y, width, height))
+    return checked
+
+
+def _by_falling_score(people: People) -> People:
+    order_P = np.argsort(-people.score_P, kind="stable")
+    return People(people.joint_PK2[order_P], people.score_PK[order_P], people.score_P[order_P])

@@ -6,15 +6,17 @@ import glob
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public_name
-from pose.io.errors import UserError
+from pose.io.errors import UserError, reading
 from pose.io.video import VIDEO_SUFFIXES
+
+CAMERA_DIGITS = 3  # of a camera's number; OpenCV knows none of more
 
 log = logging.getLogger(__name__)
 
@@ -51,21 +53,28 @@ def plan(given: Iterable[str | Path], *, out: Path | None, recursive: bool = Fal
     cameras are not asked.
     """
     sources: dict[Path | str | int, Source] = {}
+    for one in given:
+        with reading(str(one)[:200], "a source"):  # a path may be too long, a URL no URL
+            for source in _sources([one], recursive):
+                key = source.place.resolve() if isinstance(source.place, Path) else source.place
+                sources.setdefault(key, source)
+    if out:
+        _check_copies(sources, out)
+    return [*sources.values()]
+
+
+def _check_copies(sources: Mapping[Path | str | int, Source], out: Path) -> None:
+    """UserError if a drawn copy would replace a source, perhaps another one, or another copy."""
     source_of: dict[Path, Source] = {}
-    for source in _sources(given, recursive):
-        key = source.place.resolve() if isinstance(source.place, Path) else source.place
-        if key in sources:
-            continue
-        sources[key] = source
-        for copy in source.copies() if out else ():
-            target = out / copy if out else copy
-            if isinstance(key, Path) and target.resolve() == key:
+    for source in sources.values():
+        for target in (out / copy for copy in source.copies()):
+            if original := sources.get(target.resolve()):
                 expected = f"expected another folder than {out} for the results"
-                raise UserError(f"{source.name}: would be overwritten by its drawn copy, {expected}")
+                whose = "its drawn copy" if original is source else f"the drawn copy of {source.name}"
+                raise UserError(f"{original.name}: would be overwritten by {whose}, {expected}")
             if (other := source_of.setdefault(target, source)) is not source:
                 found = f"{other.name} would be drawn as {target} too"
                 raise UserError(f"{source.name}: {found}, expected different names (or --no-draw)")
-    return [*sources.values()]
 
 
 def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
@@ -77,7 +86,7 @@ def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
             yield from _of_folder(path, recursive)
         elif path.exists():
             yield _of_file(path, Path(path.name))
-        elif text.isdecimal():
+        elif text.isdecimal() and len(text) <= CAMERA_DIGITS:
             yield Source(int(text), f"camera {text}", Path(f"camera{text}"), "video")
         elif glob.has_magic(text):
             found = sorted(glob.glob(text, recursive=True))
@@ -89,10 +98,15 @@ def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
 
 
 def _of_file(path: Path, copy: Path) -> Source:
-    return Source(path, str(path), copy, "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image")
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return Source(path, str(path), copy, "video")
+    return Source(path, str(path), copy if suffix in IMAGE_SUFFIXES else Path(f"{copy}.jpg"), "image")
 
 
 def _of_url(url: str) -> Source:
+    if not url.isascii():  # FFmpeg as OpenCV calls it crashes at some others
+        raise UserError(f"{public_name(url)}: found a character that is not ASCII, expected it as %XX")
     parts = urlsplit(url)
     # Beginning with the host: streams of several cameras often differ in nothing else.
     place = f"{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"

@@ -140,6 +140,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """A number of a TCP port."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 1 to 65535")
+    return int(text)
+
+
 def count_or_zero(text: str) -> int:
     """A whole number of at least 0."""
     return 0 if text == "0" else count(text)

@@ -23,7 +23,7 @@ from pose.io.files import atomic_write, check_regular_file
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 BATCH = 8  # frames in memory at once
-FPS_RANGE, DEFAULT_FPS = (0.01, 1000), 25.0  # what a video may declare, and what is taken for any other
+FPS_RANGE, DEFAULT_FPS = (0.01, 300), 25.0  # what a video may declare, and what is taken for any other
 LONGEST_STEP = 3600.0  # seconds from one frame to the next; a longer one is damage
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}  # that are written; browsers play only the second
 MAX_FRAMES = 2**31 - 1  # a file that declares as many does not know its length

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
-from pose.inference.predictor import Predictor
+from pose.inference.predictor import BATCH, Prediction, Predictor
 from pose.io.errors import UserError
 from pose.io.images import decode_image, read_image
 
@@ -55,15 +55,19 @@ class PoseModel:
         score, joint (name), x, y (image px, NaN where it was not found), confidence. Unlikely people are not
         left out. ImagesRefused, a UserError that names the image, where one cannot be used.
         """
+        found: list[Prediction] = []
         try:
-            decoded = [
-                _decode(image, f"images[{number}]", self.allow_paths)
-                for number, image in enumerate(_as_sequence(images))
-            ]
+            given = _as_sequence(images)
+            for first in range(0, len(given), BATCH):  # not more of them in memory, decoded
+                decoded = [
+                    _decode(image, f"images[{number}]", self.allow_paths)
+                    for number, image in enumerate(given[first : first + BATCH], start=first)
+                ]
+                found += self.predictor.predict(decoded)
         except UserError as error:
             raise ImagesRefused(str(error)) from None
         rows: list[tuple[Any, ...]] = []
-        for image, people in enumerate(self.predictor.predict(decoded)):
+        for image, people in enumerate(found):
             for person, score in enumerate(people.score_P.tolist()):
                 places, scores = people.joint_PK2[person].tolist(), people.score_PK[person].tolist()
                 for joint, place, confidence in zip(
@@ -98,7 +102,7 @@ def _as_sequence(images: Any) -> Sequence[Any]:
 
 
 def _decode(image: Any, where: str, allow_paths: bool) -> np.ndarray:
-    if isinstance(image, (str, Path)) and allow_paths and Path(image).is_file():
+    if isinstance(image, (str, Path)) and allow_paths and os.path.isfile(image):
         return read_image(image, upright=True)
     expected = (
         "expected RGB from 0 to 255 of shape (height, width, 3), or an encoded image as bytes or base64"

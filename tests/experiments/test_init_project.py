@@ -59,6 +59,7 @@ def python(program: str, *words: str, site: Path, folder: Path) -> subprocess.Co
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)  # six stages of a machine that may be busy
 def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
     installed: Path, params: Params, tmp_path: Path
 ):
@@ -74,7 +75,7 @@ def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         command = [sys.executable, "-m", "dvc", *words]
         ran = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
         )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout

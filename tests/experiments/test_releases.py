@@ -9,11 +9,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import write_initial_weights
 
 from pose.cli import run
 from pose.io.errors import UserError
 from pose.io.files import read_json, write_json
+from pose.models.weights import load_weights, save_weights
 from pose.params import Params
 
 
@@ -43,6 +45,23 @@ def test_weights_are_fetched_from_a_folder_and_from_a_server(releases: Path, url
     capsys.readouterr()
     run(["fetch", "--from", url])
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["hgpose", "hgpose-ae"]
+
+
+def test_safetensors_are_released_as_weights_that_can_be_fetched(releases: Path, params: Params):
+    save_weights("one.safetensors", load_weights(releases / "hgpose.pt"))
+    run(["release", "hgpose", "--to", "other", "--licence", "MIT", "--weights", "one.safetensors"])
+    run(["fetch", "hgpose", "--from", "other", "--out", "out.pt"])
+    found, released = (load_weights(path).tensors for path in ("out.pt", releases / "hgpose.pt"))
+    assert all(torch.equal(tensor, released[name]) for name, tensor in found.items())
+    with pytest.raises(UserError, match=r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
+        run(["fetch", "hgpose", "--from", "other", "--out", "x.onnx"])
+
+
+@pytest.mark.parametrize("task", ["my hand", "../outside"])
+def test_a_name_that_can_be_no_file_is_refused_before_anything_is_written(releases: Path, task: str):
+    with pytest.raises(UserError, match=f"release: task: found '{task}'"):
+        run(["release", task, "--to", "new", "--licence", "MIT", "--weights", str(releases / "hgpose.pt")])
+    assert not Path("new").exists()
 
 
 def test_the_card_says_what_the_weights_are(releases: Path):

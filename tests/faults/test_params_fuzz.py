@@ -29,7 +29,7 @@ from pose.report import write_report
 from pose.training.trainer import train
 
 DRAWS = int(os.environ.get("FUZZ_DRAWS", "6"))
-MEMORY, SECONDS = 2 * 2**30, 120
+MEMORY, SECONDS = 2 * 2**30, 400
 # What is legal but slow is of no interest: the largest values, within these keys.
 LARGEST = {
     "synthetic": {"train": 3, "test": 3, "validation": 3, "lspet": 3, "size": 200},

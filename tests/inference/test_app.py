@@ -115,7 +115,7 @@ def page(address: str) -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox", *camera])
         page, others = chromium.new_page(), list[str]()
         page.on("request", lambda request: others.append(request.url))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(180_000)  # a busy machine
         page.goto(address)
         yield page
         chromium.close()

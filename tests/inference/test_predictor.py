@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +117,29 @@ def test_a_single_person_network_finds_one_person_in_each_image_or_box(weights: 
         assert np.isfinite(found.joint_PK2).all()
         assert np.isfinite(found.score_PK).all()
     assert np.allclose(alone.joint_PK2 + [20, 30], moved.joint_PK2, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([(1, 1, 5, 5)], "boxes: found 1, expected one .* for each of 2 images"),
+        ([None, (1, np.nan, 5, 5)], r"boxes\[1\]: found .*nan"),
+        ([None, "box"], r"boxes\[1\]: found box, expected x, y, width, height"),
+        ([None, (1, 1, 0, 5)], "expected a width and a height above 0"),
+    ],
+)
+def test_boxes_that_cannot_be_used_are_named(weights: Path, boxes: Any, message: str):
+    with pytest.raises(UserError, match=message):
+        Predictor.load(weights, "cpu").predict([noise(20, 20), noise(20, 20)], boxes)
+
+
+def test_boxes_may_be_an_array(weights: Path):
+    predictor, images = Predictor.load(weights, "cpu"), [noise(20, 20), noise(20, 20)]
+    boxes = np.array([[1, 1, 9, 9], [2, 2, 9, 9]])
+    for one, other in zip(
+        predictor.predict(images, boxes), predictor.predict(images, boxes.tolist()), strict=True
+    ):
+        np.testing.assert_array_equal(one.joint_PK2, other.joint_PK2)
 
 
 def test_the_batch_size_changes_no_prediction(params: Params, prepared: Path):

@@ -14,6 +14,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,16 @@ FRAMES = 5  # of the stream that ends
 class Handler(BaseHTTPRequestHandler):
     """An image with and without suffix, MJPEG streams that end or do not, a page, and no answer."""
 
+    asked_with: ClassVar[list[tuple[str, bool]]] = []  # paths of the moved image; whether with a password
+
     def do_GET(self) -> None:
+        if self.path in ("/moved", "/gone.jpg"):
+            self.asked_with.append((self.path, "Authorization" in self.headers))
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/gone.jpg")
+            self.end_headers()
+            return
         kinds = {"/a.jpg": "image/jpeg", "/photo": "image/jpeg", "/page": "text/html"}
         if self.path == "/silent":
             time.sleep(30)
@@ -153,6 +163,41 @@ def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch)
         plan(["photos/*.gif"], out=None)
     with pytest.raises(UserError, match=r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):
         plan(["photos/**/*.jpg"], out=Path("out"))
+
+
+def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
+    for name in ("a.jpg", "best/a.jpg"):
+        write_image(tmp_path / name, NOISE_HW3)
+    with pytest.raises(UserError, match=r"best/a\.jpg: would be overwritten by the drawn copy of .*/a\.jpg"):
+        plan([tmp_path], out=tmp_path / "best", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("http://[::1/a.jpg", r"^http://\[::1/a.jpg: cannot be read as a source \(Invalid IPv6 URL\)$"),
+        ("x" * 300, "^x{200}: cannot be read as a source .*too long"),
+        ("9" * 17, "^9{17}: no such file or folder$"),
+        ("http://127.0.0.1:1/\udcff.mp4", "found a character that is not ASCII"),
+    ],
+)
+def test_what_can_be_no_source_is_one_line(given: str, message: str):
+    with pytest.raises(UserError, match=message):
+        plan([given], out=None)
+
+
+def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(predictor, tmp_path):
+    (tmp_path / ".2999999.notes.md").touch()
+    (tmp_path / "photo").write_bytes(JPEG)
+    done, errors = predict([tmp_path / "photo"], predictor=predictor, out=tmp_path)
+    assert (len(done), errors) == (1, [])
+    assert {".2999999.notes.md", "photo.jpg", "joints.json"} < {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_password_goes_to_no_other_server(server: str):
+    with pytest.raises(UserError, match="HTTP 404"):
+        load_image(f"{server.replace('//', '//me:secret@')}/moved")
+    assert Handler.asked_with == [("/moved", True), ("/gone.jpg", False)]
 
 
 def test_a_camera_that_is_not_there_is_named(predictor, tmp_path):

@@ -112,5 +112,10 @@ def test_encoded_images_are_turned_upright_and_paths_are_read_if_that_is_asked_f
     path.write_bytes(data)
     closed, opened = (PoseModel(Predictor.load(weights), allow_paths=allowed) for allowed in (False, True))
     upright = closed.predict(read_image(path, upright=True))
-    for found in (closed.predict(data), opened.predict([str(path)]), opened.predict(path)):
+    for found in (
+        closed.predict(data),
+        opened.predict([str(path)]),
+        opened.predict(path),
+        opened.predict(base64.b64encode(data).decode()),
+    ):
         pd.testing.assert_frame_equal(found, upright)
