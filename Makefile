@@ -91,6 +91,7 @@ lock: ## write constraints.txt anew: the newest versions that pyproject.toml all
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove what the stages made (not .venv, DVC's cache, MLflow's store, your own data)
-	rm -rf data/synthetic data/prepared data/real build models checkpoints predictions report
+	rm -rf data/synthetic data/prepared build models checkpoints predictions report
+	if [ -d data/real ]; then find data/real -type l -delete; find data/real -type d -empty -delete; fi
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find pose stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
