@@ -79,7 +79,7 @@ def draw_sheet(path: Path) -> None:
 
 def exp_show_screenshot(path: Path) -> None:
     """The table that `dvc exp show` prints."""
-    columns = "Experiment|epochs|hgpose PCKh|hgpose-ae AP$|hgpose-coco"
+    columns = "Experiment|hgpose.epochs|^hgpose.PCK|^hgpose.AUC"
     command = [sys.executable, "-m", "dvc", "exp", "show", "--no-pager", "--drop", ".*", "--keep", columns]
     environment = os.environ | {"COLUMNS": "160"}
     table = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
