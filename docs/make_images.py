@@ -3,7 +3,7 @@
 Run after these, with a Chromium on the PATH; it reaches nothing but this machine:
 
     make repro plots
-    .venv/bin/dvc exp run --temp -S tasks.hgpose.epochs=6 evaluate@hgpose     # and 3: rows of `dvc exp show`
+    .venv/bin/dvc exp run --temp -S evaluate.flip_test=false --name no-flip-test     # for `dvc exp show`
     .venv/bin/python docs/make_images.py
 """
 
@@ -79,7 +79,7 @@ def draw_sheet(path: Path) -> None:
 
 def exp_show_screenshot(path: Path) -> None:
     """The table that `dvc exp show` prints."""
-    columns = "Experiment|hgpose.epochs|^hgpose.PCK|^hgpose.AUC"
+    columns = "Experiment|^hgpose.PCK|^hgpose.AUC|^hgpose-ae.AP"
     command = [sys.executable, "-m", "dvc", "exp", "show", "--no-pager", "--drop", ".*", "--keep", columns]
     environment = os.environ | {"COLUMNS": "160"}
     table = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
