@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 from pose.experiments.project_files import COPIED, PIPELINE
 from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError
-from pose.io.files import write_text
+from pose.io.files import write_text, writing
 from pose.io.git import run_git
 from pose.io.paths import PROJECT
 
@@ -23,19 +23,20 @@ def init_project(folder: Path) -> None:
     """Lay out a project in a new or empty folder, as a git repository if it is in none.
 
     `dvc repro` there runs the whole pipeline with the installed package, and runs it again for a newer one.
-    UserError if there is something in the folder.
+    UserError if there is something in the folder, or it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: found a file or a folder with files, expected a new or empty folder")
     pipeline = load_commented(PROJECT / PIPELINE)
     _depend_on_installed_package(pipeline["stages"])
-    for name in COPIED:
-        source, target = PROJECT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
+    with writing(folder):
+        for name in COPIED:
+            source, target = PROJECT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
     write_text(folder / PIPELINE, as_yaml(pipeline))
     if run_git("rev-parse", folder=folder) is None:
         run_git("init", "--quiet", folder=folder)

@@ -110,3 +110,5 @@ def test_only_a_new_or_empty_folder_is_laid_out(tmp_path: Path, capsys: pytest.C
     assert not [line for line in (tmp_path / "new/dvc.yaml").read_text().splitlines() if "- pose/" in line]
     with pytest.raises(UserError, match=r"new: found a file or a folder with files, expected a new or empty"):
         init_project(tmp_path / "new")
+    with pytest.raises(UserError, match=r"^/proc/project: cannot be written"):
+        init_project(Path("/proc/project"))
