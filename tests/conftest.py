@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from helpers import ROOT, enter_folder, make_workspace, run_stage
@@ -34,6 +35,7 @@ def one_thread() -> None:
     Training and evaluation leave another number, on which the last bits of the next test would depend.
     """
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)
 
 
 @pytest.fixture(scope="session")

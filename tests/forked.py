@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
+import cv2
 import psutil
 
 
@@ -18,6 +19,9 @@ def run_forked(run: Callable[[], object], *, seconds: int, memory: int = 0) -> t
 
     memory: limit in bytes, on top of what this process has.
     """
+    cv2.setNumThreads(
+        0
+    )  # ends OpenCV's threads: a child, which has none of them, would wait for them for ever
     with tempfile.TemporaryFile() as output:
         if process := os.fork():
             _, status = os.waitpid(process, 0)

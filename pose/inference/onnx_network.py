@@ -6,6 +6,7 @@ B images, K joints, H W input px, h w heatmap cells.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from pose.tasks.arrays import Box, Maps, box_affine, group_maps, one_person, ref
 
 if TYPE_CHECKING:
     from pose.models.weights import ProblemKind
+
+# Before ONNX Runtime is imported, which else keeps a database of its use in the user's home, to be sent.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 FORMAT = "pose-export-1"
 KEY = "pose"  # of the description in a file's metadata, see `pose.inference.export.describe`

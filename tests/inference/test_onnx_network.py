@@ -76,7 +76,7 @@ def test_an_exported_file_finds_the_people_that_the_weights_find(multi: Path, mu
         assert (distance_PK < 0.1).mean() > 0.98
 
 
-def test_it_runs_without_pytorch(multi_onnx: Path):
+def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx: Path, tmp_path: Path):
     code = f"""
 import sys
 import numpy as np
@@ -85,10 +85,12 @@ from pose import Predictor
 assert people.joint_PK2.shape[1:] == (17, 2)
 print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.modules])
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
 def test_what_it_cannot_do_is_named(single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
