@@ -55,10 +55,10 @@ def release(task: str, folder: Path, *, licence: str, weights: Path | None = Non
     """Put the weights of a task and their model card into a folder of releases; returns the card.
 
     weights: by default models/TASK/last.pt. Others in the folder stay.
-    UserError if the weights are missing or damaged.
+    UserError if the weights are missing or damaged, or the task's name can be no file's.
     """
-    name = parse(_Name, {"task": task}, "release").task
-    source = weights or TaskPaths(name).models / "last.pt"
+    parse(_Name, {"task": task}, "release")
+    source = weights or TaskPaths(task).models / "last.pt"
     card = model_card(task, source, licence)
     releases = dict(read_index(str(folder))) if (folder / INDEX).exists() else {}
     target = folder / f"{task}{SUFFIX}"

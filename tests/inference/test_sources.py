@@ -194,7 +194,7 @@ def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(p
     assert {".2999999.notes.md", "photo.jpg", "joints.json"} < {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_password_goes_to_no_other_server(server: str):
+def test_a_password_follows_no_redirect(server: str):
     with pytest.raises(UserError, match="HTTP 404"):
         load_image(f"{server.replace('//', '//me:secret@')}/moved")
     assert Handler.asked_with == [("/moved", True), ("/gone.jpg", False)]

@@ -133,7 +133,10 @@ def test_weights_that_are_cut_short_are_called_so(
     path = tmp_path / f"last.{suffix}"
     save_weights(path, weights)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(DamagedFileError, match=rf"last\.{suffix}: cannot be read as model weights"):
+    reason = {"pt": "cut short", "safetensors": "deserializing header"}[suffix]
+    with pytest.raises(
+        DamagedFileError, match=rf"last\.{suffix}: cannot be read as model weights .*{reason}"
+    ):
         load_weights(path)
 
 
