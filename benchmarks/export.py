@@ -2,9 +2,9 @@
 
     python benchmarks/export.py [--rounds 7]
 
-The hourglasses as the demo and as preset `paper` have them, the simple baseline as preset `baseline` does, with
-weights as their seed draws them and batch norm's statistics of a few blurred images. One thread each; PyTorch in
-float32 and channels_last.
+The hourglasses as the demo and as preset `paper` have them, the simple baseline as preset `baseline` does,
+with weights as their seed draws them and batch norm's statistics of a few blurred images. One thread each;
+PyTorch in float32 and channels_last.
 """
 
 from __future__ import annotations

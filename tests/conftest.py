@@ -35,7 +35,7 @@ def one_thread() -> None:
     Training and evaluation leave another number, on which the last bits of the next test would depend.
     """
     torch.set_num_threads(1)
-    cv2.setNumThreads(0)
+    cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")

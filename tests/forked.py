@@ -19,9 +19,8 @@ def run_forked(run: Callable[[], object], *, seconds: int, memory: int = 0) -> t
 
     memory: limit in bytes, on top of what this process has.
     """
-    cv2.setNumThreads(
-        0
-    )  # ends OpenCV's threads: a child, which has none of them, would wait for them for ever
+    # Ends OpenCV's threads, as 0 does not: a child that did so would wait for ever for threads it does not have.
+    cv2.setNumThreads(1)
     with tempfile.TemporaryFile() as output:
         if process := os.fork():
             _, status = os.waitpid(process, 0)

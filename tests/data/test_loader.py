@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -44,6 +46,13 @@ def test_processes_share_every_batch_without_overlap() -> None:
 
     shares = zip(batches(rank=0, ranks=2), batches(rank=1, ranks=2), strict=True)
     assert [sorted(first + second) for first, second in shares] == [sorted(batch) for batch in batches()]
+
+
+def test_workers_of_a_program_that_uses_opencvs_threads_are_not_stuck(dataset: SampleDataset) -> None:
+    cv2.setNumThreads(4)
+    cv2.warpAffine(np.zeros((3000, 3000, 3), np.uint8), np.eye(2, 3), (3000, 3000))  # the threads begin here
+    assert len(list(Loader(dataset, sequential_batches(8, 4), workers=1, timeout=30))) == 2
+    assert cv2.getNumThreads() == 4
 
 
 def test_sequential_batches_have_everyone_once() -> None:
