@@ -211,8 +211,8 @@ def identity_collate(batch: Any) -> Any:
 
 
 def _init_worker(_: int) -> None:
-    # One core a worker; OpenCV's own threads would compete with the others. Not 1, which ends these threads: a
-    # forked worker has none of those that its parent began, and would wait for them for ever.
+    # One core a worker; OpenCV's own threads would compete with the others. Not 1, which ends those threads:
+    # a forked worker has none of what its parent began, and would wait for them for ever.
     cv2.setNumThreads(0)
     # Torch passes on the data set's errors. The hook is left with those of threads that hand over batches as
     # another process dies, of which one line tells.
