@@ -19,7 +19,7 @@ def run_forked(run: Callable[[], object], *, seconds: int, memory: int = 0) -> t
 
     memory: limit in bytes, on top of what this process has.
     """
-    # Ends OpenCV's threads, as 0 does not. A child that did it would wait for ever for threads that it has not.
+    # Ends OpenCV's threads, as 0 does not. A child that did it would wait for ever for threads that it lacks.
     cv2.setNumThreads(1)
     with tempfile.TemporaryFile() as output:
         if process := os.fork():
