@@ -225,7 +225,7 @@ class SubprocessRun:
         return int(self.checkpoint().state["step"]) if self._latest.exists() else 0
 
     def _half_written(self) -> bool:
-        return any(TaskPaths(self.task, self.folder).checkpoints.glob("*/.[0-9]*.latest.pt"))
+        return any(TaskPaths(self.task, self.folder).checkpoints.glob("*/.[0-9]*latest.pt"))
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode:

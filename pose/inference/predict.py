@@ -72,8 +72,7 @@ def predict(
         raise UserError(f"box: weights of {predictor.task} find all people themselves, expected no box")
     sources = plan(given, out=out if draw else None, recursive=recursive)
     ids = image_ids(sources)
-    if list(out.glob("joints.partial.*")):  # of a run that was killed; in no other folder of a user's
-        remove_stale_temp_files(out)
+    remove_stale_temp_files(out)
 
     def find(images: Sequence[np.ndarray]) -> Sequence[People]:
         return predictor.predict(images, [box] * len(images), min_score=min_score)

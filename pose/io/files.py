@@ -20,6 +20,8 @@ from pose.io.errors import UserError, reading
 
 T = TypeVar("T")
 
+OURS = "pose-"  # in the names of unfinished files, beside the process id: others' hidden files are left alone
+
 # Several times as many as the largest file of COCO has.
 MAX_JSON = {"bytes": 2**31, "values": 200_000_000, "lists and objects": 20_000_000}
 
@@ -34,7 +36,7 @@ def atomic_write(path: str | Path, *, sync: bool = False, backup: Path | None = 
     file is kept. UserError, naming `path`, if the disk is full or not writable.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{OURS}{path.name}")
     try:
         with writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,7 @@ def _fsync(path: Path) -> None:
 
 def remove_stale_temp_files(*folders: str | Path) -> None:
     """Remove the temporary files of `atomic_write` whose process no longer runs."""
-    for path in (path for folder in folders for path in Path(folder).glob(".[0-9]*.*")):
+    for path in (path for folder in folders for path in Path(folder).glob(f".[0-9]*.{OURS}*")):
         number = path.name.split(".")[1]
         if number.isdecimal() and (int(number) == os.getpid() or not psutil.pid_exists(int(number))):
             with suppress(OSError):

@@ -42,6 +42,9 @@ def load_torch(path: str | Path, kind: str) -> Any:
     with reading(path, kind):
         if zipfile.is_zipfile(path):  # as all files of torch since 1.6
             with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    # Torch writes none, but would read a small file that is larger than memory.
+                    raise ValueError("found compressed tensors, expected them as torch.save stores them")
                 if damaged := archive.testzip():  # torch ignores the checksums
                     raise ValueError(f"damaged: the checksum of {damaged} is wrong")
         try:
@@ -77,7 +80,9 @@ def check_tensors(tensors: Mapping[str, Tensor], source: str | Path) -> None:
     """UserError, naming the tensor, for one that is not of plain, finite numbers."""
     for name, tensor in tensors.items():
         where = f"{source}: tensor {name}"
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        narrow = tensor.is_floating_point() and tensor.element_size() == 1  # torch computes little with them
+        strange = narrow or tensor.is_meta or tensor.is_quantized or tensor.is_complex()
+        if strange or tensor.layout != torch.strided:
             raise UserError(
                 f"{where}: found {tensor.dtype}, {tensor.layout}, {tensor.device}, expected plain numbers"
             )

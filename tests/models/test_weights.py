@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def test_safetensors_of_another_origin_and_a_missing_package_are_named(
         ({"surprise": 1}, "unknown key surprise"),
         ({"tensors": {"w": 3}}, "tensors.w: found 3"),
         ({"tensors": {"w": torch.tensor([float("nan")])}}, "tensor w: found numbers that are not finite"),
+        ({"tensors": {"w": torch.eye(2).to(torch.float8_e5m2)}}, "tensor w: found torch.float8_e5m2"),
         ({"tensors": {"w": torch.eye(2).to_sparse()}}, "tensor w: found .*sparse.*, expected plain numbers"),
     ],
 )
@@ -123,6 +125,18 @@ def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights: Weigh
         save_torch(path, content | {"provenance": {"notes": values}})
         with pytest.raises(DamagedFileError, match=r"last\.pt: .*found more than 1,000,000 values"):
             load_weights(path)
+
+
+def test_compressed_weights_which_could_fill_the_memory_are_refused(weights: Weights, tmp_path: Path):
+    save_weights(tmp_path / "last.pt", weights)
+    with (
+        zipfile.ZipFile(tmp_path / "last.pt") as stored,
+        zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as compressed,
+    ):
+        for member in stored.infolist():
+            compressed.writestr(member.filename, stored.read(member))
+    with pytest.raises(DamagedFileError, match=r"small\.pt: .*found compressed tensors"):
+        load_weights(tmp_path / "small.pt")
 
 
 @SUFFIXES
