@@ -93,7 +93,7 @@ os.replace = deadly
     "condition",
     [
         "str(other).endswith('previous.pt')",  # the new checkpoint is on the disk under another name
-        "str(one).endswith('.latest.pt')",  # the old one has made room, the new one has no name yet
+        "str(one).endswith('-latest.pt')",  # the old one has made room, the new one has no name yet
     ],
     ids=["before the old checkpoint is put aside", "before the new checkpoint gets its name"],
 )

@@ -187,11 +187,8 @@ def test_what_can_be_no_source_is_one_line(given: str, message: str):
 
 
 def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(predictor, tmp_path):
-    for name in (
-        ".2999999.notes.md",
-        ".2999999.pose-joints.json",
-    ):  # the second: of a process that was killed
-        (tmp_path / name).touch()
+    (tmp_path / ".2999999.notes.md").touch()
+    (tmp_path / ".2999999.pose-joints.json").touch()  # of a run that was killed
     (tmp_path / "photo").write_bytes(JPEG)
     done, errors = predict([tmp_path / "photo"], predictor=predictor, out=tmp_path)
     assert (len(done), errors) == (1, [])
