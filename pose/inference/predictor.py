@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,19 +178,17 @@ def _checked_boxes(boxes: Any, count: int) -> list[Box | None]:
     boxes = [None] * count if boxes is None else [*boxes]
     if len(boxes) != count:
         raise UserError(f"boxes: found {len(boxes)}, expected one (or None) for each of {count} images")
-    checked: list[Box | None] = []
-    for number, box in enumerate(boxes):
-        if box is None:
-            checked.append(None)
-            continue
-        try:
-            x, y, width, height = (float(value) for value in box)
-        except (TypeError, ValueError):
-            x = math.nan
-        if not math.isfinite(x) or not all(map(math.isfinite, (y, width, height))):
-            raise UserError(f"boxes[{number}]: found {box}, expected x, y, width, height in px")
-        checked.append((x, y, width, height))
-    return checked
+    return [box if box is None else _checked_box(box, f"boxes[{n}]") for n, box in enumerate(boxes)]
+
+
+def _checked_box(box: Any, name: str) -> Box:
+    try:
+        x, y, width, height = map(float, box)
+        if np.isfinite((x, y, width, height)).all():
+            return x, y, width, height
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"{name}: found {box}, expected x, y, width, height in px")
 
 
 def _by_falling_score(people: People) -> People:
