@@ -1,4 +1,4 @@
-"""Makes the images of the documentation from the demo run: a JPEG and screenshots in docs/img.
+"""Makes the images of the documentation from the demo run: people and screenshots in docs/img.
 
 Run after these, with a Chromium on the PATH; it reaches nothing but this machine:
 
@@ -48,7 +48,7 @@ ASSISTANT = 410  # px at the right of MLflow's pages, for its assistant
 def main() -> None:
     """All of them, in turn."""
     draw_sheet(IMAGES / "people.jpg")
-    screenshot(Path("report/index.html").resolve().as_uri(), IMAGES / "report.png", 1280, 1500)
+    report_screenshot(IMAGES / "report.jpg")
     screenshot(Path("dvc_plots/index.html").resolve().as_uri(), IMAGES / "plots.png", 1280, 900)
     exp_show_screenshot(IMAGES / "exp-show.png")
     mlflow_screenshot(IMAGES / "mlflow.png")
@@ -75,6 +75,14 @@ def draw_sheet(path: Path) -> None:
     rows = [np.concatenate(tiles[first : first + COLUMNS], axis=1) for first in range(0, len(tiles), COLUMNS)]
     path.write_bytes(encode_jpeg(np.concatenate(rows), 85))
     print(path)
+
+
+def report_screenshot(path: Path) -> None:
+    """The first screens of the report; a JPEG, for the photographs in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        lossless = Path(folder) / "report.png"
+        screenshot(Path("report/index.html").resolve().as_uri(), lossless, 1280, 1500)
+        path.write_bytes(encode_jpeg(read_image(lossless), 85))
 
 
 def exp_show_screenshot(path: Path) -> None:
