@@ -211,7 +211,7 @@ def test_more_images_join_those_chosen_before(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     write_coco(tmp_path)
-    of_a_killed_process = tmp_path / "prepared/coco/annotations/.999999999.train.json"
+    of_a_killed_process = tmp_path / "prepared/coco/annotations/.999999999.pose-train.json"
     of_a_killed_process.parent.mkdir(parents=True)
     of_a_killed_process.touch()
 

@@ -234,7 +234,7 @@ def test_what_cannot_be_used_is_named_in_one_line_and_leaves_the_former_file_alo
     former = tmp_path / "prepared" / "lsp_mpii.h5"
     former.parent.mkdir()
     former.write_text("former")
-    former.with_name(".999999999.lsp_mpii.h5").touch()  # of a process that was killed
+    former.with_name(".999999999.pose-lsp_mpii.h5").touch()  # of a process that was killed
     damage(tmp_path)
     with pytest.raises(UserError, match=message) as caught:
         raw.prepare_people(tmp_path)
