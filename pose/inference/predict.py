@@ -125,16 +125,17 @@ class _Run:
         threads = ThreadPoolExecutor(THREADS)
         try:
             reading = self._read_ahead(sources, threads)
-            drawing: list[tuple[Source, Future[ImageResult]]] = []
+            drawing: list[tuple[Source, Future[None]]] = []
             while batch := list(islice(reading, BATCH)):
                 images = {source: image for source, image in batch if isinstance(image, np.ndarray)}
                 yield from ((source, error) for source, error in batch if isinstance(error, UserError))
-                people = self.find([*images.values()])
+                found = zip(images.items(), self.find([*images.values()]), strict=True)
                 yield from _finished(drawing)
-                drawing = [
-                    (source, threads.submit(self._draw, source, image_HW3, one))
-                    for (source, image_HW3), one in zip(images.items(), people, strict=True)
-                ]
+                drawing = []
+                for (source, image_HW3), people in found:
+                    drawing.append((source, threads.submit(self._draw, source, image_HW3, people)))
+                    height, width = image_HW3.shape[:2]
+                    yield source, ImageResult(people, source.name, width=width, height=height)
             yield from _finished(drawing)
         finally:
             threads.shutdown(cancel_futures=True)
@@ -152,11 +153,9 @@ class _Run:
             source, future = reading.popleft()
             yield source, _attempt(future.result)
 
-    def _draw(self, source: Source, image_HW3: np.ndarray, people: People) -> ImageResult:
+    def _draw(self, source: Source, image_HW3: np.ndarray, people: People) -> None:
         if self.out:
             write_image(self.out / source.copy, draw_people(image_HW3, people, self.predictor.skeleton))
-        height, width = image_HW3.shape[:2]
-        return ImageResult(people, source.name, width=width, height=height)
 
     def _videos(self, sources: Iterable[Source]) -> Iterator[Event]:
         for source in sources:
@@ -209,12 +208,8 @@ def _on_interrupt(action: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _finished(drawing: Iterable[tuple[Source, Future[ImageResult]]]) -> Iterator[Event]:
-    for source, future in drawing:
-        event = _attempt(future.result)
-        yield source, event
-        if isinstance(event, ImageResult):
-            yield source, None
+def _finished(drawing: Iterable[tuple[Source, Future[None]]]) -> Iterator[Event]:
+    return ((source, _attempt(future.result)) for source, future in drawing)
 
 
 def _attempt(result: Callable[[], Result]) -> Result | UserError:

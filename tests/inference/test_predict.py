@@ -93,6 +93,18 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
     assert "1 of 1 sources" in capsys.readouterr().out
 
 
+def test_the_people_of_an_image_are_kept_if_its_copy_cannot_be_written(weights, photos, caplog):
+    out = photos.parent / "out"
+    (out / "a.jpg").mkdir(parents=True)  # in the place of the copy
+    files = [str(photos / name) for name in ("a.jpg", "b.png")]
+    with pytest.raises(SystemExit, match="1"):
+        run(["predict", *files, "--weights", str(weights), "--out", str(out)])
+    assert f"{out / 'a.jpg'}: cannot be written" in caplog.text
+    [a, b] = json.loads((out / "joints.json").read_text())["images"]
+    assert (Path(a["file"]).name, Path(b["file"]).name) == ("a.jpg", "b.png")
+    assert a["people"]
+
+
 def test_centre_and_scale_of_mpii_give_the_crop_of_evaluation(weights, photos, predict):
     model = Predictor.load(weights)._network.model
     affine = person_affine(np.array([20 - 1, 30 - 1 + 15 * 0.2]), 0.2, params=model.problem.params)
