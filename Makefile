@@ -56,11 +56,12 @@ build/vega.js: | $(STAMP)
 test: $(STAMP) ## all tests, the fast ones first
 	@fast=0; slow=0; \
 	$(BIN)/python -m pytest $(SHARED) -m 'not slow' || fast=$$?; \
-	$(BIN)/python -m pytest $(SHARED) -m slow || slow=$$?; \
+	$(BIN)/python -m pytest $(SHARED) -m 'slow and not soak' || slow=$$?; \
 	if [ $$fast -eq 0 ]; then exit $$slow; else exit $$fast; fi
 
 # Tiny networks spend their time where a kill may hurt: in checkpoints, not in convolutions. The data is the demo's.
-soak: $(STAMP) ## random parameters; each write of each stage failing; each task killed KILLS (50) times: two hours
+soak: $(STAMP) ## the longest tests; random parameters; each write failing; each task killed KILLS (50) times: two hours
+	@$(BIN)/python -m pytest $(SHARED) -m soak
 	@FUZZ_DRAWS=$(DRAWS) EVERY_WRITE=1 $(BIN)/python -m pytest -n 2 -rP tests/faults
 	@$(BIN)/dvc repro prepare_lsp_mpii prepare_coco build_ext
 	@for task in hgpose advpose hgpose-ae advpose-ae; do \

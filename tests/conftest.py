@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from helpers import ROOT, enter_folder, make_workspace, run_stage
+from filelock import FileLock
+from helpers import ROOT, MadeOnce, enter_folder, make_workspace, run_stage
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.coco import prepare_coco
@@ -72,27 +75,51 @@ def params() -> Params:
 
 
 @pytest.fixture(scope="session")
-def drawn_root(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Makes a folder of a name once for all processes of `pytest -n`, which read it; tests change copies."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+                folder.mkdir()
+                write(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawn_root(params: Params, made_once: MadeOnce) -> Path:
     """A data root of a few synthetic people."""
-    root = tmp_path_factory.mktemp("synthetic")
-    synthesize(params.synthetic, seed=params.seed, root=root, workers=1)
-    return root
+    return made_once(
+        "synthetic", lambda root: synthesize(params.synthetic, seed=params.seed, root=root, workers=1)
+    )
 
 
 @pytest.fixture(scope="session")
-def prepared(params: Params, drawn_root: Path) -> Path:
+def prepared(params: Params, drawn_root: Path, made_once: MadeOnce) -> Path:
     """The prepared file of those people."""
-    path = drawn_root / "prepared" / "lsp_mpii.h5"
-    prepare_lsp_mpii(drawn_root, path, params=params.prepare, seed=params.seed, workers=1)
-    return path
+
+    def write(folder: Path) -> None:
+        path = folder / "lsp_mpii.h5"
+        prepare_lsp_mpii(drawn_root, path, params=params.prepare, seed=params.seed, workers=1)
+
+    return made_once("prepared", write) / "lsp_mpii.h5"
 
 
 @pytest.fixture(scope="session")
-def prepared_coco(params: Params, drawn_root: Path) -> Path:
+def prepared_coco(params: Params, drawn_root: Path, made_once: MadeOnce) -> Path:
     """The prepared folder of a few images with several people."""
-    folder = drawn_root / "prepared" / "coco"
-    prepare_coco(drawn_root, folder, params=params.prepare.coco, seed=params.seed, workers=1)
-    return folder
+
+    def write(folder: Path) -> None:
+        prepare_coco(drawn_root, folder / "coco", params=params.prepare.coco, seed=params.seed, workers=1)
+
+    return made_once("prepared coco", write) / "coco"
 
 
 @pytest.fixture(scope="session")
@@ -108,15 +135,16 @@ def workspace(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Pat
 
 
 @pytest.fixture(scope="session")
-def trained(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def trained(params: Params, prepared: Path, prepared_coco: Path, made_once: MadeOnce) -> Path:
     """A workspace in which advpose was trained, as a user would, and evaluated; tests change copies."""
-    folder = make_workspace(tmp_path_factory.mktemp("work space"), params, prepared, prepared_coco)
-    status, _, err = run_stage("train", "advpose", folder=folder)
-    assert status == 0, err
-    assert "advpose: trained" in err
-    with pytest.MonkeyPatch.context() as patch:
-        enter_folder(folder, patch)
-        evaluate_task("advpose")
-    return folder
+
+    def write(folder: Path) -> None:
+        make_workspace(folder, params, prepared, prepared_coco)
+        status, _, err = run_stage("train", "advpose", folder=folder)
+        assert status == 0, err
+        assert "advpose: trained" in err
+        with pytest.MonkeyPatch.context() as patch:
+            enter_folder(folder, patch)
+            evaluate_task("advpose")
+
+    return made_once("work space", write)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import atexit
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
-from pose.data.image_set import ImageSet
-from pose.data.prepare.coco import prepare_coco
-from pose.data.prepare.summary import Summary
-from pose.io.images import encode_jpeg
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import Skeleton, built_in
-from pose.metrics.truth import check_truth
 from pose.models.published import EXTERNAL_FORMATS
 from pose.models.weights import NO_MEAN, save_weights
-from pose.params import CocoParams, Params, SplitCounts, parse_params
+from pose.params import Params, parse_params
 from pose.tasks.task import Task, build_task
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]  # see the fixture made_once
 
 
 def build_cpu_task(params: Params, name: str) -> Task:
@@ -101,13 +98,35 @@ def make_workspace(
 
 @cache
 def empty_store() -> Path:
-    """An MLflow store without any run, to be copied: its tables take seconds to make."""
-    from pose.tracking.store import MlflowClient  # there, where MLflow's settings are made
+    """An MLflow store without any run, to be copied: its tables take seconds to make, and so are kept."""
+    path = ROOT / f".pytest_cache/d/mlflow-{version('mlflow')}.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            from pose.tracking.store import MlflowClient  # there, where MLflow's settings are made
 
-    folder = Path(tempfile.mkdtemp(prefix="pose-store-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    return folder / "mlflow.db"
+            with tempfile.TemporaryDirectory() as folder:
+                made = Path(folder, "mlflow.db")
+                MlflowClient(f"sqlite:///{made}").search_experiments()
+                shutil.copy(made, f"{path}.new")
+            os.replace(f"{path}.new", path)
+    return path
+
+
+# In the compiler's place: links a library in no time.
+COMPILER = """#!/bin/sh
+if [ "$1" = --version ]; then exec c++ --version; fi
+while [ "$1" != -o ]; do shift; done
+echo 'int operator_library;' | exec c++ -x c++ -shared -fPIC - -o "$2"
+"""
+
+
+def write_fast_compiler(folder: Path) -> Path:
+    """A compiler of C++ that leaves out what it is to compile, for tests of what is around the operator."""
+    path = folder / "fast_c++"
+    path.write_text(COMPILER)
+    path.chmod(0o755)
+    return path
 
 
 def write_params_file(folder: Path, values: dict) -> None:
@@ -196,99 +215,12 @@ def _changed(values: dict, changes: dict[str, object]) -> dict:
     return values
 
 
-ALL = SplitCounts(train=0, validation=0)
-COCO_PARAMS = CocoParams(
-    images=ALL,
-    min_people=SplitCounts(train=1, validation=1),
-    longest=96,
-    jpeg_quality=95,
-    ignore_unlabelled=True,
-    assume_joints=False,
-    exif="stored",
-)
 SIZE = 80, 60  # width, height of the images made here
 
 
 def noise(seed: int, width: int = SIZE[0], height: int = SIZE[1]) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height))
-
-
-def image_entry(image_id: int, file_name: str = "", size: tuple[int, int] = SIZE) -> dict[str, Any]:
-    return {
-        "id": image_id,
-        "file_name": file_name or f"{image_id:012d}.jpg",
-        "width": size[0],
-        "height": size[1],
-    }
-
-
-def person_entry(annotation_id: int, image_id: int, joints: int = 17, **replaced: Any) -> dict[str, Any]:
-    """A person whose first joints are labelled, at places that differ from joint to joint."""
-    keypoints = [
-        number
-        for k in range(17)
-        for number in ((10 + 3 * k, 8 + 2 * k, 1 + k % 2) if k < joints else (0, 0, 0))
-    ]
-    return {
-        "id": annotation_id,
-        "image_id": image_id,
-        "category_id": 1,
-        "iscrowd": 0,
-        "bbox": [10, 8, 50, 40],
-        "area": 1000.0,
-        "num_keypoints": joints,
-        "keypoints": keypoints,
-        "segmentation": [[10, 8, 60, 8, 60, 48, 10, 48]],
-    } | replaced
-
-
-def crowd_entry(
-    annotation_id: int, image_id: int, low: int = 600, length: int = 700, size: tuple[int, int] = SIZE
-) -> dict[str, Any]:
-    counts = [low, length, size[0] * size[1] - low - length]
-    return person_entry(
-        annotation_id,
-        image_id,
-        joints=0,
-        iscrowd=1,
-        segmentation={"size": [size[1], size[0]], "counts": counts},
-    )
-
-
-def annotation_file_content(images: list[dict[str, Any]], people: list[dict[str, Any]]) -> dict[str, Any]:
-    categories = [
-        {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO.joints), "skeleton": []}
-    ]
-    return {
-        "info": {"year": 2017},
-        "licenses": [],
-        "images": images,
-        "annotations": people,
-        "categories": categories,
-    }
-
-
-def write_annotations(root: Path, name: str, content: dict[str, Any]) -> Path:
-    """An annotation file such as `train2017`, and a file for each of its images."""
-    path = root / "coco" / "annotations" / f"person_keypoints_{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    (root / "coco" / name).mkdir(exist_ok=True)
-    for entry in content["images"]:
-        image = noise(entry["id"], entry["width"], entry["height"])
-        (root / "coco" / name / entry["file_name"]).write_bytes(encode_jpeg(image, 90))
-    return path
-
-
-def coco_params(**values: Any) -> CocoParams:
-    return COCO_PARAMS.model_copy(update=values)
-
-
-def prepare_images(root: Path, params: CocoParams = COCO_PARAMS, seed: int = 1) -> tuple[ImageSet, Summary]:
-    folder = root / "prepared" / "coco"
-    summary = prepare_coco(root, folder, params=params, seed=seed, check=check_truth, workers=1)
-    return ImageSet(folder), summary
 
 
 SMALL_EXTERNAL: dict[str, dict[str, Any]] = {

@@ -11,7 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-from helpers import ROOT, annotation_file_content, image_entry, noise, person_entry, write_annotations
+from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
+from helpers import ROOT, noise
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import (
+from coco_files import (
     annotation_file_content,
     coco_params,
     crowd_entry,

@@ -6,11 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers import (
+from coco_files import (
     ALL,
-    COCO,
-    CPU,
-    ROOT,
     annotation_file_content,
     coco_params,
     crowd_entry,
@@ -19,6 +16,7 @@ from helpers import (
     prepare_images,
     write_annotations,
 )
+from helpers import COCO, CPU, ROOT
 
 from pose.data.augment import MultiAugment
 from pose.data.batch import Batch

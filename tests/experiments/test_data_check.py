@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, image_entry
+from coco_files import image_entry
+from helpers import ROOT
 from raw_sets import HAND, own_person, write_own_set
 
 from pose.cli import run

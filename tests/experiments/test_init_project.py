@@ -11,7 +11,14 @@ from pathlib import Path
 
 import cv2
 import pytest
-from helpers import ROOT, clean_environment, noise, write_initial_weights, write_params_file
+from helpers import (
+    ROOT,
+    clean_environment,
+    noise,
+    write_fast_compiler,
+    write_initial_weights,
+    write_params_file,
+)
 
 from pose.cli import run
 from pose.experiments.init_project import init_project
@@ -59,6 +66,7 @@ def python(program: str, *words: str, site: Path, folder: Path) -> subprocess.Co
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(2000)  # six stages of a machine that may be busy
 def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
     installed: Path, params: Params, tmp_path: Path
@@ -69,9 +77,10 @@ def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
     assert (folder / ".git").is_dir()
     values = params.model_dump()
     write_params_file(folder, values | {"train": values["train"] | {"processes": 1}})
+    compiler = write_fast_compiler(tmp_path)
 
     def dvc(*words: str) -> str:
-        environment = clean_environment() | {"PYTHONPATH": str(installed)}
+        environment = clean_environment() | {"PYTHONPATH": str(installed), "CXX": str(compiler), "NVCC": ""}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         command = [sys.executable, "-m", "dvc", *words]
         ran = subprocess.run(

@@ -135,6 +135,7 @@ def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
 ):

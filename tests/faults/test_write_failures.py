@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import clean_environment, empty_store, with_values, write_params_file
+from helpers import clean_environment, empty_store, with_values, write_fast_compiler, write_params_file
 
 from pose.params import Params
 
@@ -23,14 +23,6 @@ HERE = Path(__file__).parent
 EVERY_WRITE = bool(os.environ.get("EVERY_WRITE"))
 SOME = ("synthesize", "prepare_lsp_mpii", "prepare_coco", "build_ext", "train@hgpose", "evaluate@hgpose")
 OTHERS = ("toolchain", "train@advpose-ae", "tracked train@hgpose", "evaluate@advpose-ae", "report")
-
-
-# In the compiler's place: links a library in no time.
-COMPILER = """#!/bin/sh
-if [ "$1" = --version ]; then exec c++ --version; fi
-while [ "$1" != -o ]; do shift; done
-echo 'int operator_library;' | exec c++ -x c++ -shared -fPIC - -o "$2"
-"""
 
 
 def tiny(params: Params) -> dict[str, Any]:
@@ -53,12 +45,11 @@ def test_a_stage_whose_writes_fail_ends_in_one_line_and_can_be_run_again(params:
     compiler = shutil.which("cc")
     if sys.platform != "linux" or not compiler or not shutil.which("c++"):
         pytest.skip("needs Linux and a C compiler")
-    library, control, fast_compiler = tmp_path / "failing_writes.so", tmp_path / "control", tmp_path / "c++"
+    library, control = tmp_path / "failing_writes.so", tmp_path / "control"
     source = HERE / "failing_writes.c"
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     control.write_bytes(bytes(8192))
-    fast_compiler.write_text(COMPILER)
-    fast_compiler.chmod(0o755)
+    fast_compiler = write_fast_compiler(tmp_path)
     folder = tmp_path / "base"
     folder.mkdir()
     write_params_file(folder, tiny(params))

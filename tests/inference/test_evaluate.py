@@ -6,16 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import (
-    MPII,
-    annotation_file_content,
-    build_cpu_task,
-    coco_params,
-    image_entry,
-    person_entry,
-    with_values,
-    write_annotations,
-)
+from coco_files import annotation_file_content, coco_params, image_entry, person_entry, write_annotations
+from helpers import MPII, build_cpu_task, with_values
 
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights

@@ -11,52 +11,32 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers import COCO, MPII, ROOT, one_stack, write_active_weights, write_given_weights
+from helpers import COCO, ROOT
 
-from pose.inference.export import export
 from pose.inference.predictor import Predictor
 from pose.io.errors import UserError
-from pose.models.weights import load_weights, save_weights
-from pose.params import Params
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (40 + 9 * n, 90 - 8 * n, 3), dtype=np.uint8) for n in range(5)]
 
 
-@pytest.fixture(scope="module")
-def single(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("single")
-    mean = (0.4, 0.3, 0.2)
-    return write_given_weights(one_stack(params), "hgpose", folder, joints=MPII.joints, mean=mean)
+@pytest.fixture
+def single_onnx(exported_single: Path) -> Path:
+    return exported_single.with_suffix(".onnx")
 
 
-@pytest.fixture(scope="module")
-def multi(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights whose tags differ: of equal ones, the last bits would decide who is who."""
-    path = write_active_weights(params, tmp_path_factory.mktemp("multi"))
-    weights = load_weights(path)
-    head = sorted(name for name in weights.tensors if name.startswith("heads."))[-1].rpartition(".")[0]
-    tags = slice(len(COCO), 2 * len(COCO))
-    weights.tensors[f"{head}.weight"][tags] *= 300
-    save_weights(path, weights)
-    return path
-
-
-@pytest.fixture(scope="module")
-def single_onnx(single: Path) -> Path:
-    return export(single, "onnx")
-
-
-@pytest.fixture(scope="module")
-def multi_onnx(multi: Path) -> Path:
-    return export(multi, "onnx")
+@pytest.fixture
+def multi_onnx(exported_multi: Path) -> Path:
+    return exported_multi.with_suffix(".onnx")
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_one_person_where_the_weights_do(single: Path, single_onnx: Path, flip: bool):
+def test_an_exported_file_finds_one_person_where_the_weights_do(
+    exported_single: Path, single_onnx: Path, flip: bool
+):
     boxes = [None, (10, 10, 40, 50), None, None, (0, 0, 20, 20)]
     exported = Predictor.load(single_onnx, flip=flip)
-    wanted = Predictor.load(single, "cpu", flip=flip)
+    wanted = Predictor.load(exported_single, "cpu", flip=flip)
     assert (exported.problem, exported.task, exported.skeleton) == ("single", "hgpose", wanted.skeleton)
     for one, other in zip(exported.predict(IMAGES, boxes), wanted.predict(IMAGES, boxes), strict=True):
         np.testing.assert_allclose(one.joint_PK2, other.joint_PK2, atol=0.02)
@@ -64,9 +44,11 @@ def test_an_exported_file_finds_one_person_where_the_weights_do(single: Path, si
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_the_people_that_the_weights_find(multi: Path, multi_onnx: Path, flip: bool):
+def test_an_exported_file_finds_the_people_that_the_weights_find(
+    exported_multi: Path, multi_onnx: Path, flip: bool
+):
     exported = Predictor.load(multi_onnx, flip=flip)
-    wanted = Predictor.load(multi, "cpu", flip=flip)
+    wanted = Predictor.load(exported_multi, "cpu", flip=flip)
     assert (exported.problem, exported.skeleton) == ("multi", COCO)
     for one, other in zip(exported.predict(IMAGES), wanted.predict(IMAGES), strict=True):
         assert len(one) > 1
@@ -93,11 +75,11 @@ print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.mod
     assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
-def test_what_it_cannot_do_is_named(single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
+def test_what_it_cannot_do_is_named(exported_single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
     path = Path(shutil.copy(multi_onnx, tmp_path / "net.onnx"))
     for settings, message in (
         ({"scales": [1, 2]}, r"net\.onnx: found scales 1, 2, expected 1"),
-        ({"refine": single}, r"net\.onnx: found an exported network, expected weights"),
+        ({"refine": exported_single}, r"net\.onnx: found an exported network, expected weights"),
         ({"device": "abacus"}, "device: found 'abacus', expected cpu"),
         ({"device": "cuda:x"}, "device: found 'cuda:x', expected cpu"),
     ):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COCO, annotation_file_content, image_entry
+from coco_files import annotation_file_content, image_entry
+from helpers import COCO
 
 from pose.io.errors import UserError
 from pose.keypoints.people import People

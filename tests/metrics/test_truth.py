@@ -6,14 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import (
-    COCO,
-    annotation_file_content,
-    image_entry,
-    person_entry,
-    prepare_images,
-    write_annotations,
-)
+from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
+from helpers import COCO
 
 from pose.data.formats.coco_json import check_annotations
 from pose.data.image_set import ImageSet

@@ -222,8 +222,9 @@ def test_opcheck_passes(dtype: torch.dtype, device: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.soak)])
 def test_compiled_without_graph_breaks_it_gives_the_same(
-    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cache that is kept may hold what an older operator was called with.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -232,7 +233,7 @@ def test_compiled_without_graph_breaks_it_gives_the_same(
         pull_B, push_B = ops.tag_loss(4 * tag_BKhw, cell_BPK)
         return 0.25 * pull_B, push_B
 
-    compiled = torch.compile(scaled, fullgraph=True)
+    compiled = torch.compile(scaled, backend=backend, fullgraph=True)
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, dtype=torch.float32, device=device)
     found, expected = (with_gradient(loss, tag_BKhw, cell_BPK) for loss in (compiled, scaled))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)

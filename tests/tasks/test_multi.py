@@ -10,16 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    COCO,
-    CPU,
-    annotation_file_content,
-    build_cpu_task,
-    image_entry,
-    person_entry,
-    prepare_images,
-    write_annotations,
-)
+from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
+from helpers import COCO, CPU, build_cpu_task
 from raw_sets import synthesize_sets
 from torch import Tensor
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import COCO, ROOT, coco_params, prepare_images
+from coco_files import coco_params, prepare_images
+from helpers import COCO, ROOT
 from raw_sets import perfect_output, synthesize_sets
 
 from pose.data.augment import MultiAugment

@@ -203,6 +203,7 @@ def test_weights_whose_parameters_cannot_be_used_are_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "count", "batch", "size"), [("hgpose", 25_434_112, 2, 256), ("hgpose-ae", 138_893_840, 1, 512)]
 )

@@ -169,30 +169,31 @@ def test_an_environment_that_changes_is_logged_and_remembered():
     assert merge_environments(merged, now)[1] == ["processes was 1, is 2"]
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "key"),
-    [
-        ("ONEDNN_MAX_CPU_ISA", "SSE41", "instructions"),
-        ("MKL_CBWR", "COMPATIBLE", "instructions"),
-        ("OPENCV_CPU_DISABLE", "AVX2", "opencv"),
-        ("NPY_DISABLE_CPU_FEATURES", "X86_V3", "numpy"),
-        ("ATEN_CPU_CAPABILITY", "default", "device"),
-    ],
-)
+LIMITS = {
+    "ONEDNN_MAX_CPU_ISA": ("SSE41", "instructions"),
+    "MKL_CBWR": ("COMPATIBLE", "instructions"),
+    "OPENCV_CPU_DISABLE": ("AVX2", "opencv"),
+    "NPY_DISABLE_CPU_FEATURES": ("X86_V3", "numpy"),
+    "ATEN_CPU_CAPABILITY": ("default", "device"),
+}
+
+
 @pytest.mark.slow
-def test_a_machine_whose_instructions_are_limited_is_another_environment(variable, value, key):
+def test_a_machine_whose_instructions_are_limited_is_another_environment():
     code = (
         "import json, torch; from pose.training.environment import environment;"
         "print(json.dumps(environment(torch.device('cpu'), processes=1, epochs=1, tags=False)))"
     )
-    found = {}
-    for limited in (False, True):
-        env = {name: text for name, text in os.environ.items() if name != variable}
-        env |= {variable: value} if limited else {}
+
+    def limited(**variables: str) -> dict[str, object]:
+        env = {name: text for name, text in os.environ.items() if name not in LIMITS} | variables
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
-        found[limited] = json.loads(done.stdout)
-    assert found[True].pop(key) != found[False].pop(key)
-    assert found[True] == found[False]
+        return json.loads(done.stdout)
+
+    whole = limited()
+    for variable, (value, key) in LIMITS.items():
+        found = limited(**{variable: value})
+        assert {name for name in whole if found[name] != whole[name]} == {key}, variable
 
 
 SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"}

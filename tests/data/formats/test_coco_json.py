@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers import COCO, SIZE, annotation_file_content, crowd_entry, image_entry, noise, person_entry
+from coco_files import annotation_file_content, crowd_entry, image_entry, person_entry
+from helpers import COCO, SIZE, noise
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids, region
 from pose.io.errors import UserError

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import (
-    COCO,
-    SIZE,
+from coco_files import (
     annotation_file_content,
     coco_params,
     crowd_entry,
@@ -21,6 +19,7 @@ from helpers import (
     prepare_images,
     write_annotations,
 )
+from helpers import COCO, SIZE
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
 from pose.data.image_set import ImageSet

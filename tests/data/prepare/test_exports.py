@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import COCO, SIZE, coco_params, noise, person_entry, prepare_images
+from coco_files import coco_params, person_entry, prepare_images
+from helpers import COCO, SIZE, noise
 
 from pose.data.image_set import SPLITS, ImageSet
 from pose.io.errors import UserError

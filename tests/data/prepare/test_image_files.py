@@ -8,15 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import (
-    SIZE,
-    annotation_file_content,
-    coco_params,
-    image_entry,
-    noise,
-    person_entry,
-    prepare_images,
-)
+from coco_files import annotation_file_content, coco_params, image_entry, person_entry, prepare_images
+from helpers import SIZE, noise
 from raw_sets import rewrite_train, with_orientation, write_two_splits
 
 from pose.data.image_set import ImageSet

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import (
+from coco_files import (
     annotation_file_content,
     coco_params,
     image_entry,

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import COCO, annotation_file_content, crowd_entry, image_entry, person_entry
+from coco_files import annotation_file_content, crowd_entry, image_entry, person_entry
+from helpers import COCO
 
 from pose.data.results import read_results
 from pose.keypoints.results import coco_results

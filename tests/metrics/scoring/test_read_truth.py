@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from helpers import COCO, annotation_file_content, image_entry, person_entry, write_annotations
+from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
+from helpers import COCO
 from raw_sets import near
 
 from pose.data.image_set import ImageSet
