@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from helpers import ROOT, write_initial_weights
+from helpers import ROOT, with_values, write_initial_weights, write_params_file
 
 from pose.cli import NEED_ARGUMENTS, parser, run
 from pose.io.command import run_stage
@@ -72,6 +73,24 @@ def test_a_stage_says_what_it_is_called_with(stage, arguments, message, capsys):
         run_stage(importlib.import_module(f"stages.{stage}").main, arguments)
     assert error.value.code == 2
     assert capsys.readouterr().err.strip().endswith(f"error: {message}")
+
+
+def test_a_box_may_begin_left_of_the_image(tmp_path):
+    words = ["predict", "none.jpg", "--weights", str(tmp_path / "none.pt"), "--box", "-5,0,90,200"]
+    with pytest.raises(UserError, match=r"none\.pt: no such file"):
+        run(words)
+
+
+def test_each_set_that_is_there_is_prepared(drawn_root, params, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(drawn_root / "coco", "root/coco")
+    write_params_file(tmp_path, with_values(params, {"data.root": "root"}).model_dump())
+    with pytest.raises(SystemExit, match="1"):
+        run(["prepare"])
+    assert "error: lsp_mpii: data.root root: no LSP" in capsys.readouterr().err
+    assert (tmp_path / "data/prepared/coco/coco.h5").is_file()
+    with pytest.raises(UserError, match=r"^SET: found 'cocoo', expected one of lsp_mpii, coco$"):
+        run(["prepare", "cocoo"])
 
 
 def test_weights_exported_and_imported_again_are_the_same(params: Params, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
@@ -46,9 +47,20 @@ def run(arguments: Sequence[str]) -> None:
         return
     if len(arguments) == 1 and arguments[0] in NEED_ARGUMENTS:
         arguments = [*arguments, "--help"]
-    options = vars(parser().parse_args(arguments))
+    options = vars(parser().parse_args(_joined(arguments)))
     if options.pop("function")(**options) is False:
         sys.exit(1)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--box -5,0,90,200` as `--box=-5,0,90,200`: argparse takes what begins with a minus for an option."""
+    joined = list[str]()
+    for word in arguments:
+        if joined and joined[-1].startswith("--") and re.match(r"-[\d.]+,", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def parser() -> argparse.ArgumentParser:

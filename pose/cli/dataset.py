@@ -80,6 +80,9 @@ def _check(
     from pose.experiments.new_dataset import default_name, own_dataset
     from pose.params import load_params
 
+    if name and (skeleton or category):
+        found = f"found --name with {'--skeleton' if skeleton else '--category'}"
+        raise UserError(f"pose data check: {found}, expected datasets.{name} to say it")
     params = load_params()
     spec = params.dataset(name) if name else own_dataset(sources, skeleton, category, PROBLEMS)
     print(*check_data(name or default_name(sources), spec, params, out), sep="\n")

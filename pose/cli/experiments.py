@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _init(folder: Path) -> None:
 
     init_project(folder)
     print(f"{folder}: params.yaml, dvc.yaml, presets, stages")
-    print(f"run everything: cd {folder} && dvc repro; a small first try: pose preset tiny")
+    print(f"run everything: cd {shlex.quote(str(folder))} && dvc repro; a small first try: pose preset tiny")
 
 
 def _preset(name: str | None, params: Path) -> None:

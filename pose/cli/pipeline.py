@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pose.cli.command import Commands, add_command
+from pose.io.errors import UserError
 
 
 def add(commands: Commands) -> None:
@@ -33,7 +35,7 @@ def _synthesize(folder: str) -> None:
     synthesize(params.synthetic, seed=params.seed, root=folder)
 
 
-def _prepare(set: str | None) -> None:
+def _prepare(set: str | None) -> bool:
     from pose.data.prepare.coco import prepare_coco
     from pose.data.prepare.dataset import prepare_dataset
     from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
@@ -43,16 +45,30 @@ def _prepare(set: str | None) -> None:
     from pose.params import load_params
 
     params = load_params()
-    prepare, seed = params.prepare, params.seed
-    for name in [set] if set else [*PREPARED, *params.datasets]:
+    prepare, seed, known = params.prepare, params.seed, [*PREPARED, *params.datasets]
+    if set and set not in known:
+        raise UserError(f"SET: found {set!r}, expected one of {', '.join(known)}")
+
+    def prepare_one(name: str) -> object:
         if name == "lsp_mpii":
-            print(prepare_lsp_mpii(params.data.root, PREPARED[name], params=prepare, seed=seed))
-        elif name == "coco":
+            return prepare_lsp_mpii(params.data.root, PREPARED[name], params=prepare, seed=seed)
+        if name == "coco":
             coco, root = params.prepare.coco, params.data.root
-            print(prepare_coco(root, PREPARED[name], params=coco, seed=seed, check=check_truth))
-        else:
-            spec, folder = params.dataset(name), prepared_folder(name)
-            print(prepare_dataset(name, spec, folder, params=prepare, seed=seed, check=check_split))
+            return prepare_coco(root, PREPARED[name], params=coco, seed=seed, check=check_truth)
+        spec, folder = params.dataset(name), prepared_folder(name)
+        return prepare_dataset(name, spec, folder, params=prepare, seed=seed, check=check_split)
+
+    if set:
+        print(prepare_one(set))
+        return True
+    all_done = True
+    for name in known:
+        try:
+            print(prepare_one(name), flush=True)
+        except UserError as error:  # of a set that is not there; the others may be
+            print(f"error: {name}: {error}", file=sys.stderr)
+            all_done = False
+    return all_done
 
 
 def _link_data(folder: Path) -> None:

@@ -80,7 +80,7 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
     faults = find_faults(of_split, input_size=params.multi.input_size, crop=params.single.crop) + faults
     blocks = [
         Block("What looks wrong", "" if faults else "Nothing was found.", caution=faults),
-        Block("The joints", images=[_largest(images, raw.skeleton, params.prepare.coco)]),
+        Block("The joints", images=_largest(images, raw.skeleton, params.prepare.coco)),
         Block("Joint by joint", table=_joint_table(of_split)),
         Block("Sizes", charts=[_chart(title, of_split) for title in CHARTS]),
         Block(
@@ -191,9 +191,11 @@ def _sample(image: Image, skeleton: Skeleton, params: CocoParams) -> PageImage:
     return page_image(drawn, name=image.entry["file_name"], caption=caption, shows="the annotated joints")
 
 
-def _largest(images: Sequence[Image], skeleton: Skeleton, params: CocoParams) -> PageImage:
-    """The person of whom most joints are labelled, and among these the largest."""
-    people = [(image, person) for image in images for person in image.people]
+def _largest(images: Sequence[Image], skeleton: Skeleton, params: CocoParams) -> list[PageImage]:
+    """The person of whom most joints are labelled, and among these the largest; none off its image."""
+    people = [(image, person) for image in images for person in image.people if _is_inside(image, person)]
+    if not people:
+        return []
     image, person = max(people, key=lambda one: (one[1]["num_keypoints"], *one[1]["bbox"][:1:-1]))
     image_HW3 = read_annotated(image, params).image_HW3
     found = _people([person], skeleton)
@@ -206,4 +208,13 @@ def _largest(images: Sequence[Image], skeleton: Skeleton, params: CocoParams) ->
     zoom = LARGE / max(crop_HW3.shape[:2])
     drawn = draw_people(crop_HW3, found, skeleton, zoom=zoom, names=True)
     caption = f"{person['num_keypoints']} of {len(skeleton)} joints; names stand where there is room"
-    return page_image(drawn, name=image.entry["file_name"], caption=caption, shows="the annotated joints")
+    return [page_image(drawn, name=image.entry["file_name"], caption=caption, shows="the annotated joints")]
+
+
+def _is_inside(image: Image, person: Entry) -> bool:
+    """Whether a labelled joint lies in the image."""
+    joint_K3 = np.reshape(person["keypoints"], (-1, 3))
+    inside_K = (joint_K3[:, :2] >= 0).all(axis=1) & (
+        joint_K3[:, :2] < (image.entry["width"], image.entry["height"])
+    ).all(axis=1)
+    return bool((inside_K & (joint_K3[:, 2] > 0)).any())

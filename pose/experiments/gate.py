@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pose.io.errors import UserError
+from pose.io.files import read_json
 from pose.io.schema import read_yaml
 
 
@@ -56,7 +58,13 @@ def read_tolerance(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def metrics_diff(base: str, files: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`dvc metrics diff`: files of metrics at a revision beside the workspace's; UserError if DVC refuses."""
+    """`dvc metrics diff`: files of metrics at a revision beside the workspace's.
+
+    UserError if DVC refuses, or a file is damaged, which DVC would take for a missing one.
+    """
+    files = [*files]
+    for file in filter(os.path.exists, files):
+        read_json(file)
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "--all", "--json", base, "--targets", *files]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -25,7 +25,9 @@ def init_project(folder: Path) -> None:
     `dvc repro` there runs the whole pipeline with the installed package, and runs it again for a newer one.
     UserError if there is something in the folder, or it cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    with writing(folder):
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken:
         raise UserError(f"{folder}: found a file or a folder with files, expected a new or empty folder")
     pipeline = load_commented(PROJECT / PIPELINE)
     _depend_on_installed_package(pipeline["stages"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from pose.experiments.yaml_file import as_yaml, load_commented
 from pose.io.errors import UserError, reading
 from pose.io.files import write_text
 from pose.io.paths import prepared_folder, prepared_set
+from pose.io.schema import parse
 from pose.models.limits import TaskName
 from pose.params import DatasetParams, Params, parse_params
 from pose.tasks.multi import HELD_OUT_PART
@@ -90,7 +92,8 @@ def new_dataset(
 
 def default_name(sources: Sequence[str]) -> str:
     """That of the first source, without what names may not have."""
-    return re.sub(r"[^\w.-]+", "-", Path(sources[0]).resolve().stem).strip("-.")
+    path = Path(os.path.abspath(sources[0]))  # of `.` too, and not what a link points to
+    return re.sub(r"[^\w-]+", "-", path.name if path.is_dir() else path.stem).strip("-")
 
 
 def own_dataset(
@@ -101,22 +104,27 @@ def own_dataset(
     validation: float = VALIDATION,
 ) -> DatasetParams:
     """The parameters of a data set of which no more is known."""
-    return DatasetParams(
-        sources=[*sources],
-        problems=[*problems],  # type: ignore[list-item]  # which the command line checks
-        skeleton=skeleton,
-        category=category,
-        joints={},
-        assume_joints=False,
-        validation=validation,
-    )
+    values: dict[str, Any] = {
+        "sources": [*sources],
+        "problems": [*problems],
+        "skeleton": skeleton,
+        "category": category,
+        "joints": {},
+        "assume_joints": False,
+        "validation": validation,
+    }
+    return parse(DatasetParams, values, "data set")
 
 
 def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any) -> None:
     try:
         TypeAdapter(TaskName).validate_python(name)
     except ValidationError:
-        raise UserError(f"--name: found {name!r}, expected letters, digits, '_', '.' and '-'") from None
+        name_is_one = False
+    else:
+        name_is_one = "." not in name  # at which DVC would split datasets.NAME and tasks.NAME
+    if not name_is_one:
+        raise UserError(f"--name: found {name!r}, expected letters, digits, '_' and '-'")
     taken = [*params.datasets, *params.tasks]
     if (
         name in taken

@@ -107,15 +107,20 @@ def _fact(name: str, value: Any, text: str = "") -> Fact:
 # --- what is asked about ---
 
 
+def _folder_of(folder: Path) -> Path:
+    """The folder that holds it, also of `.`, where the user may be."""
+    return Path(os.path.normpath(folder / ".."))
+
+
 def _of_metrics(path: Path) -> list[Fact]:
-    if path.parent.name == "provenance":
-        path = path.parent.parent / path.name
+    if path.absolute().parent.name == "provenance":
+        path = _folder_of(path.parent) / path.name
     beside = path.parent / "provenance" / path.name
     if not beside.exists():
         missing = _Unknown(f"no {beside}, which evaluate@{path.stem} writes")
         known = [_fact("task", path.stem), _metrics_in(path), _fact("weights", missing), *_of_runs(missing)]
         return [*known, *_of_training(missing)]
-    evaluated, root = parse(_Evaluated, read_json(beside), str(beside)), path.parent.parent
+    evaluated, root = parse(_Evaluated, read_json(beside), str(beside)), _folder_of(path.parent)
     refining = []
     if evaluated.refine_weights:
         refining.append(_weights_file("refined by", evaluated.refine_weights, evaluated.refine_file, root))

@@ -9,12 +9,15 @@ import hashlib
 import json
 import shutil
 import urllib.error
+import urllib.parse
 import urllib.request
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from pydantic import Field
+from tqdm.auto import tqdm
 
 from pose.experiments.provenance import provenance
 from pose.io.errors import UserError, reading, within
@@ -24,8 +27,10 @@ from pose.io.schema import Frozen, parse
 from pose.models.limits import TaskName
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
 
+WEB = "http://", "https://"
 INDEX, SUFFIX = "index.json", ".pt"
 SECONDS = 30.0  # without an answer from a server
+SLOWEST = 20_000  # bytes a second of a download, which ends otherwise
 MAX_BYTES, MAX_INDEX = 2**32, 2**20  # of weights, of the index
 LEFT_OUT = ("task", "weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
 LIMITS = (
@@ -138,14 +143,11 @@ def fetch(name: str, source: str, out: Path) -> Release:
     entry = releases[name]
     place = _join(source, entry.file)
     with atomic_write(out, sync=True) as temporary:
-        digest, size = hashlib.sha256(), 0
-        with reading(place, "weights"), closing(_open(place)) as file, temporary.open("wb") as copy:
-            while size <= entry.bytes and (block := file.read(2**20)):
-                size += len(block)
-                digest.update(block)
-                copy.write(block)
-        if (size, digest.hexdigest()) != (entry.bytes, entry.sha256):
-            found = f"{size:,} bytes of sha256 {digest.hexdigest()[:12]}"
+        with reading(place, "weights"):
+            copied = partial(_copy, place, temporary, entry.bytes)
+            size, sha256 = within(round(SECONDS + entry.bytes / SLOWEST), place, copied)
+        if (size, sha256) != (entry.bytes, entry.sha256):
+            found = f"{size:,} bytes of sha256 {sha256[:12]}"
             expected = f"{entry.bytes:,} of {entry.sha256[:12]}"
             raise UserError(f"{place}: found {found}, expected {expected}")
         try:
@@ -155,13 +157,27 @@ def fetch(name: str, source: str, out: Path) -> Release:
     return entry
 
 
+def _copy(place: str, path: Path, most: int) -> tuple[int, str]:
+    """Copy a file of at most that many bytes; their number and their hash."""
+    digest, size = hashlib.sha256(), 0
+    bar = tqdm(total=most, desc=place.rpartition("/")[2], unit="B", unit_scale=True, disable=None)
+    with bar, closing(_open(place)) as file, path.open("wb") as copy:
+        while size <= most and (block := file.read(2**20)):
+            size += len(block)
+            digest.update(block)
+            copy.write(block)
+            bar.update(len(block))
+    return size, digest.hexdigest()
+
+
 def _join(source: str, name: str) -> str:
+    name = urllib.parse.quote(name) if source.startswith(WEB) else name
     return f"{source.rstrip('/')}/{name}"
 
 
 def _open(place: str) -> BinaryIO:
     try:
-        if place.startswith(("http://", "https://")):
+        if place.startswith(WEB):
             return urllib.request.urlopen(place, timeout=SECONDS)
         return Path(place).open("rb")
     except (OSError, urllib.error.URLError, ValueError) as error:

@@ -39,19 +39,11 @@ from pose.training.trainer import train
 POLL = 0.001  # seconds
 END_SECONDS = 120.0  # within which a run that has lost one of its processes must have ended
 STEP_LOG = "steps.txt"
+BEGIN = "--- attempt\n"  # in the log, before what each start of a run prints
 # All processes at once, the same while a checkpoint is written, DVC alone, the trainer (or what launched its
 # processes) alone, one process below it, or one that is stopped and stays so; in this order, over again.
 Kind = Literal["all", "writing", "dvc", "trainer", "child", "stopped"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-DVC_YAML = """\
-stages:
-  train:
-    cmd: {command}
-    params: [seed]
-    outs:
-      - models: {{cache: false}}
-"""
 
 
 @dataclass(frozen=True)
@@ -99,9 +91,13 @@ class SubprocessRun:
         write_yaml(folder / PARAMS, params.model_copy(update={"train": train}).model_dump())
         run = SubprocessRun(folder, task, steps, prepared, under_dvc)
         if under_dvc:
-            (folder / "dvc.yaml").write_text(DVC_YAML.format(command=shlex.join(run._command)))
+            outs = [{"models": {"cache": False}}]
+            stage = {"cmd": shlex.join(run._command), "params": ["seed"], "outs": outs}
+            write_yaml(folder / "dvc.yaml", {"stages": {"train": stage}})
             init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
-            subprocess.run(init, cwd=folder, check=True)
+            done = subprocess.run(init, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise UserError(f"{folder}: dvc init: {done.stderr.strip().rpartition(chr(10))[2]}")
         return run
 
     def run(self) -> float:
@@ -167,6 +163,8 @@ class SubprocessRun:
             )
             command = ["sh", "-c", f"{unlock} && exec {repro}"]
         with (self.folder / "log.txt").open("ab") as log:
+            log.write(BEGIN.encode())
+            log.flush()
             process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
             try:
                 yield process
@@ -209,10 +207,13 @@ class SubprocessRun:
         else:
             rng.choice(below).suspend()
         _, alive = psutil.wait_procs(members, timeout=END_SECONDS)
-        process.wait(timeout=END_SECONDS)
         if alive:
+            for one in alive:
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
             still = f"{len(alive)} processes still ran after {END_SECONDS:g} s"
             raise UserError(f"{self.task}: {still}, expected all to end after an interruption ({kind})")
+        process.wait()
         return True
 
     def _attempt(self, before: int, saved: int, kind: Kind | None) -> Attempt:
@@ -229,7 +230,8 @@ class SubprocessRun:
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
         if process.returncode:
-            lines = read_text(self.folder / "log.txt").strip().splitlines() or ["no output"]
+            last = read_text(self.folder / "log.txt").rpartition(BEGIN)[2]
+            lines = last.strip().splitlines() or ["no output"]
             errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
             reason = errors[0] if errors else lines[-1]
             raise UserError(f"{self.task}: training ended with status {process.returncode}: {reason}")

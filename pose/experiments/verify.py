@@ -19,6 +19,7 @@ from torch import Tensor
 from pose.experiments.presets import PARAMS, params_with
 from pose.experiments.subprocess_run import KINDS, Attempt, Kind, SubprocessRun, repeated_steps
 from pose.io.errors import UserError
+from pose.io.files import writing
 from pose.params import load_params, parse_params
 from pose.training.launch import check_inputs, process_count
 
@@ -67,6 +68,8 @@ def verify(
     if steps < 1 or kills < 0:
         raise UserError(f"steps: found {steps} steps and {kills} kills, expected at least 1 step")
     values = _parameters(task, preset, batch, changes or {})
+    if (key := "train.checkpoint_every") in (changes or {}):
+        raise UserError(f"--set: found {key}, expected another key: --steps and --kills decide it")
     every = max(1, steps // (2 * max(kills, 1)))
     _set(values, "train.checkpoint_every", every)
     params = parse_params(values, "params.yaml as changed")
@@ -200,7 +203,8 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 @contextmanager
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep:
-        keep.mkdir(parents=True, exist_ok=True)
+        with writing(keep):
+            keep.mkdir(parents=True, exist_ok=True)
         yield keep.resolve()
     else:
         with tempfile.TemporaryDirectory(prefix="pose-verify-") as name:

@@ -9,7 +9,7 @@ import pandas as pd
 from pose.params import AdversaryParams, Params
 from pose.report.charts import SERIES, column_line, line_chart, needs_log_scale, with_smoothed
 from pose.report.content import Chart
-from pose.report.run import Run
+from pose.report.run import Run, plain_task
 
 # Of train.csv, empty before adversarial training starts (`start_fraction`).
 COLUMNS = ("E_real", "E_fake", "k", "balance", "convergence")
@@ -57,15 +57,6 @@ def families(params: Params, runs: Mapping[str, Run]) -> list[list[Run]]:
         if plain in found and plain is not None:
             found[plain] += found.pop(task)
     return list(found.values())
-
-
-def plain_task(params: Params, task: str) -> str | None:
-    """The task that is equal to this one but for its adversary; None where there is none."""
-    spec = params.task(task)
-    if spec.adversary is None:
-        return None
-    plain = spec.model_copy(update={"adversary": None})
-    return next((name for name, other in params.tasks.items() if other == plain), None)
 
 
 def start_step(train: pd.DataFrame) -> float:

@@ -97,8 +97,13 @@ class Run:
 
     @property
     def colour(self) -> str:
-        """Of its line beside others: of a task with an adversary beside the plain one."""
-        return SERIES[0 if self.spec.adversary else 1]
+        """Of its line beside others: of a task with an adversary beside the plain one, and others like it."""
+        if self.spec.adversary is None:
+            return SERIES[1]
+        plain = plain_task(self.params, self.task)
+        alike = [task for task in self.params.tasks if plain and plain_task(self.params, task) == plain]
+        place = alike.index(self.task) if plain else 0
+        return SERIES[(place + 1) % len(SERIES) if place else 0]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -139,6 +144,15 @@ class Run:
         return {metric.name: value for metric, value in self.monitored}
 
 
+def plain_task(params: Params, task: str) -> str | None:
+    """The task that is equal to this one but for its adversary; None where there is none."""
+    spec = params.task(task)
+    if spec.adversary is None:
+        return None
+    plain = spec.model_copy(update={"adversary": None})
+    return next((name for name, other in params.tasks.items() if other == plain), None)
+
+
 def read_run(params: Params, task: str, root: Path) -> Run:
     """What there is of an evaluated task; UserError if its metrics are damaged."""
     paths, missing = TaskPaths(task, root), list[str]()
@@ -146,7 +160,9 @@ def read_run(params: Params, task: str, root: Path) -> Run:
         try_read(missing, partial(read_history, paths.plots / f"{name}.csv", "step"))
         for name in ("train", "val")
     )
-    # No output of a stage: weights from DVC's cache come without it.
+    # No output of a stage: weights from DVC's cache come without it, or with that of a run since.
     train_time = try_read([], lambda: read_history(paths.train_time, "step", "seconds"))
+    if val is None or train_time is None or not val["step"].equals(train_time["step"]):
+        train_time = None
     metrics, committed = read_metrics(paths.metrics), read_committed_metrics(task, root)
     return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed)

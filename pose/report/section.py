@@ -82,7 +82,9 @@ def task_section(
 
 
 def _metrics_table(runs: Sequence[Run]) -> Table:
-    """The monitored metrics; of two runs, with the difference."""
+    """The monitored metrics; of several runs, with the differences to the first."""
+    first, *others = (run.task for run in runs)
+    differences = ["Difference"] if len(others) == 1 else [f"{other} - {first}" for other in others]
     rows = []
     values = {run.task: dict(run.monitored) for run in runs}
     for metric in MONITORED[runs[0].spec.problem]:
@@ -90,15 +92,15 @@ def _metrics_table(runs: Sequence[Run]) -> Table:
         known = [value for value in found if value is not None]
         if known:
             texts = ["" if value is None else f"{value:.{metric.digits}f}" for value in found]
-            if len(runs) > 1:
-                both = len(known) == len(runs)
-                texts.append(signed(known[-1] - known[0], metric.digits) if both else "")
+            texts += [
+                "" if value is None or found[0] is None else signed(value - found[0], metric.digits)
+                for value in found[1:]
+            ]
             numbers = [Cell(text, number=True) for text in texts]
             rows.append(Row([Cell(metric.name, below=metric.meaning), *numbers]))
     seed = runs[0].params.seed
     note = f"One run each, with the same seed ({seed}): part of the differences is chance."
-    columns = ("", *values, *(["Difference"] if len(runs) > 1 else []))
-    return Table(columns, rows, notes=[note] if len(runs) > 1 else [])
+    return Table(("", *values, *differences), rows, notes=[note] if len(runs) > 1 else [])
 
 
 def _training_table(runs: Sequence[Run]) -> Table:

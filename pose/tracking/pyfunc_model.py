@@ -66,15 +66,8 @@ class PoseModel:
                 found += self.predictor.predict(decoded)
         except UserError as error:
             raise ImagesRefused(str(error)) from None
-        rows: list[tuple[Any, ...]] = []
-        for image, people in enumerate(found):
-            for person, score in enumerate(people.score_P.tolist()):
-                places, scores = people.joint_PK2[person].tolist(), people.score_PK[person].tolist()
-                for joint, place, confidence in zip(
-                    self.predictor.skeleton.joints, places, scores, strict=True
-                ):
-                    rows.append((image, person, score, joint, *place, confidence))
-        table = pd.DataFrame(rows, columns=COLUMNS)
+        tables = [people.to_frame().assign(image=image) for image, people in enumerate(found)]
+        table = pd.concat(tables, ignore_index=True)[COLUMNS]
         if os.environ.get(SERVING):
             return table.astype(object).where(table.notna(), None)
         return table

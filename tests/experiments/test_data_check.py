@@ -72,6 +72,14 @@ def test_people_whom_the_metric_does_not_count_are_a_warning(workspace: Path, ca
     assert "all count" not in printed
 
 
+def test_a_set_of_which_people_lie_off_their_images_is_described(workspace: Path, capsys):
+    """As of annotations made at another size: the page does without the picture of one of them."""
+    far = {"bbox": [400, 400, 50, 50], "keypoints": [410 + k for _ in HAND for k in (0, 9, -408)]}
+    write_own_set(workspace / "far", 10, annotations=[own_person(k, k) | far for k in range(1, 11)])
+    run(["data", "check", "far"])
+    assert re.search("warning: .*outside", capsys.readouterr().out)
+
+
 def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
     values = read_yaml("params.yaml")
     own = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
@@ -86,6 +94,10 @@ def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
     [
         ([], "expected sources, or --name and one of datasets in params.yaml"),
         (["hand", "--name", "hand"], "expected sources, or --name and one of datasets in params.yaml"),
+        (
+            ["--name", "hand", "--category", "paw"],
+            "found --name with --category, expected datasets.hand",
+        ),
         (["--name", "hand"], "no data set 'hand', expected one of datasets: none"),
         (["nothing"], "nothing: no such file or folder, expected annotations/"),
     ],

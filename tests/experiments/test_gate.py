@@ -63,5 +63,9 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path, monkeypatch, 
     assert error.value.code == 1
     line = "FAIL  metrics/hgpose.json PCKh.0.5: 70 -> 60 (-10, allowed -3)\n"
     assert capsys.readouterr().out == line
+    metrics.write_text("{")  # which DVC takes for a missing one
+    with pytest.raises(UserError, match=r"^metrics/hgpose\.json: cannot be read as JSON"):
+        run(["gate", "--tolerance", "tolerance.yaml", "--base", "HEAD"])
+    metrics.unlink()
     with pytest.raises(UserError, match=r"^dvc metrics diff nowhere: unknown Git revision 'nowhere'$"):
         run(["gate", "--tolerance", "tolerance.yaml", "--base", "nowhere"])

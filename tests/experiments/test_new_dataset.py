@@ -12,6 +12,7 @@ from helpers import ROOT
 from raw_sets import own_person, write_own_set
 
 from pose.cli import run
+from pose.experiments.new_dataset import default_name
 from pose.io.errors import UserError
 from pose.params import MultiParams, SingleParams, load_params
 
@@ -136,24 +137,24 @@ def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):
 
 def test_dvc_knows_its_stages_and_thinks_the_same_of_the_others(workspace: Path):
     before = stages(workspace)
-    run(["new-dataset", "hand", "--name", "five.joints"])
+    run(["new-dataset", "hand", "--name", "five_joints"])
     after = stages(workspace)
-    new = {f"{stage}@five.joints{end}" for stage in ("train", "evaluate") for end in ("", "-ae")}
-    assert after.keys() - before.keys() == new | {"prepare_five.joints"}
+    new = {f"{stage}@five_joints{end}" for stage in ("train", "evaluate") for end in ("", "-ae")}
+    assert after.keys() - before.keys() == new | {"prepare_five_joints"}
     assert {name for name in before if before[name] != after[name]} == {"report"}
-    command, deps, outs = after["prepare_five.joints"]
-    assert (command, outs) == ("python -m stages.prepare five.joints", ["data/prepared/five.joints"])
+    command, deps, outs = after["prepare_five_joints"]
+    assert (command, outs) == ("python -m stages.prepare five_joints", ["data/prepared/five_joints"])
     assert {"hand", "stages/prepare.py", "pose/data/prepare"} <= {*deps}
-    assert any("datasets.five.joints" in dep for dep in deps)
-    assert "data/prepared/five.joints/people.h5" in after["train@five.joints"][1]
-    assert "data/prepared/five.joints" in after["train@five.joints-ae"][1]
+    assert any("datasets.five_joints" in dep for dep in deps)
+    assert "data/prepared/five_joints/people.h5" in after["train@five_joints"][1]
+    assert "data/prepared/five_joints" in after["train@five_joints-ae"][1]
     read = {*after["report"][1]} - {*before["report"][1]}
     assert {
-        "metrics/five.joints.json",
-        "predictions/five.joints-ae.json",
-        "data/prepared/five.joints",
+        "metrics/five_joints.json",
+        "predictions/five_joints-ae.json",
+        "data/prepared/five_joints",
     } <= read
-    assert not any("models/" in dep for dep in after["evaluate@five.joints-ae"][1] if "five" not in dep)
+    assert not any("models/" in dep for dep in after["evaluate@five_joints-ae"][1] if "five" not in dep)
 
 
 def test_sets_are_added_one_after_another_with_a_skeleton_and_a_category(workspace: Path):
@@ -171,6 +172,8 @@ def test_sets_are_added_one_after_another_with_a_skeleton_and_a_category(workspa
     ("words", "message"),
     [
         (["hand", "--name", "a b"], "--name: found 'a b', expected letters, digits"),
+        (["hand", "--name", "a.b"], "--name: found 'a.b', expected letters, digits"),  # two keys to DVC
+        ([""], "data set: sources.0: found ''"),
         (["hand", "--name", "hgpose"], "--name: found hgpose, which params.yaml or dvc.yaml has already"),
         (["hand", "--name", "coco"], "--name: found coco, which params.yaml or dvc.yaml has already"),
         (["none"], "none: no such file or folder"),
@@ -184,6 +187,18 @@ def test_a_mistake_is_one_line_and_writes_nothing(words: list[str], message: str
         run(["new-dataset", *words])
     assert "\n" not in str(error.value)
     assert texts() == before
+
+
+def test_a_set_is_called_by_the_name_that_its_source_has_here(workspace: Path):
+    shutil.copytree("hand", "hand.v2")
+    Path("my hand").symlink_to("hand.v2")
+    names = {
+        "hand.v2": "hand-v2",
+        "my hand": "my-hand",
+        "hand/annotations.json": "annotations",
+        "hand/": "hand",
+    }
+    assert {source: default_name([source]) for source in names} == names
 
 
 def test_the_same_set_again_is_refused_and_changes_nothing(workspace: Path):

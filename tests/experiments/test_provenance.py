@@ -288,6 +288,15 @@ def test_lines_are_aligned_and_machines_get_values(workspace, capsys):
     assert json.loads(as_json(unknown)) == expected
 
 
+@pytest.mark.parametrize("folder", ["metrics", "metrics/provenance"])
+def test_a_file_of_the_folder_one_is_in_is_led_back_to_the_same(workspace, folder, monkeypatch):
+    expected = values("metrics/hgpose.json")
+    monkeypatch.chdir(folder)
+    found = values("hgpose.json")
+    assert found["weights"]["there"]
+    assert found["parameters"] == expected["parameters"]
+
+
 @pytest.mark.slow
 def test_metrics_and_weights_of_a_real_training_say_the_same(trained, prepared, monkeypatch):
     enter_folder(trained, monkeypatch)

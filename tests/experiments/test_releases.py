@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,14 +30,21 @@ def releases(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path / "releases"
 
 
+@contextmanager
+def serving(handler: Callable[..., SimpleHTTPRequestHandler]) -> Iterator[str]:
+    """URL of a web server on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.fixture
 def url(releases: Path) -> Iterator[str]:
-    """Of a web server on this machine that holds the releases."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(releases.parent))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/releases"
-        server.shutdown()
+    with serving(partial(SimpleHTTPRequestHandler, directory=str(releases.parent))) as url:
+        yield f"{url}/releases"
 
 
 def test_weights_are_fetched_from_a_folder_and_from_a_server(releases: Path, url: str, capsys):
@@ -55,6 +64,34 @@ def test_safetensors_are_released_as_weights_that_can_be_fetched(releases: Path,
     assert all(torch.equal(tensor, released[name]) for name, tensor in found.items())
     with pytest.raises(UserError, match=r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
         run(["fetch", "hgpose", "--from", "other", "--out", "x.onnx"])
+
+
+def test_a_name_in_any_letters_is_fetched_from_a_server(releases: Path, url: str):
+    run(["release", "hände", "--to", "releases", "--licence", "MIT", "--weights", "releases/hgpose.pt"])
+    run(["fetch", "hände", "--from", url, "--out", "out.pt"])
+    assert Path("out.pt").read_bytes() == (releases / "hände.pt").read_bytes()
+
+
+def test_a_server_that_sends_too_slowly_is_one_line(releases: Path, monkeypatch):
+    """A byte now and then, so that no single wait is long."""
+
+    class Slow(SimpleHTTPRequestHandler):
+        def copyfile(self, source, outputfile):
+            content = source.read()
+            if not self.path.endswith(".pt"):
+                outputfile.write(content)
+                return
+            with suppress(OSError):
+                for place in range(len(content)):
+                    outputfile.write(content[place : place + 1])
+                    time.sleep(0.1)
+
+    monkeypatch.setattr("pose.experiments.releases.SECONDS", 1.0)
+    monkeypatch.setattr("pose.experiments.releases.SLOWEST", 10**9)
+    refused = pytest.raises(UserError, match=r"^http.*/hgpose\.pt: no answer within 1 s$")
+    with serving(partial(Slow, directory=str(releases))) as url, refused:
+        run(["fetch", "hgpose", "--from", url, "--out", "out.pt"])
+    assert not Path("out.pt").exists()
 
 
 @pytest.mark.parametrize("task", ["my hand", "../outside"])

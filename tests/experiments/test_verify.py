@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from pose.cli import run
 from pose.experiments.subprocess_run import Attempt, SubprocessRun, repeated_steps
 from pose.experiments.verify import compare, verify
 from pose.io.errors import UserError
+from pose.io.schema import read_yaml
 from pose.io.torch_file import save_torch
 from pose.params import Params, load_params
 from pose.training.checkpoint import load_checkpoint
@@ -183,6 +185,11 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monke
         ("hgpose", "--set", "lr=["): "--set: lr=[: not valid YAML",
         ("hgpose", "--set", "lr"): "argument --set: found 'lr', expected KEY=VALUE",
         ("hgpose", "--set", "=1"): "argument --set: found '=1', expected KEY=VALUE",
+        (
+            "hgpose",
+            "--set",
+            "train.checkpoint_every=3",
+        ): "--set: found train.checkpoint_every, expected another",
         ("hgpose", "--steps", "0"): "argument --steps: found '0', expected a whole number of at least 1",
         (
             "hgpose",
@@ -196,6 +203,21 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monke
         line = capsys.readouterr().err if isinstance(refused.value, SystemExit) else str(refused.value)
         assert message in line.strip().splitlines()[-1], words
         assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
+
+
+def test_a_stage_of_dvc_runs_what_was_to_be_run_whatever_the_paths_hold(params: Params, tmp_path: Path):
+    prepared = tmp_path / "a: 'set' – ünï.h5"
+    run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params, under_dvc=True)
+    stage = read_yaml(run.folder / "dvc.yaml")["stages"]["train"]
+    assert shlex.split(stage["cmd"]) == run._command
+
+
+def test_what_ended_an_attempt_is_not_taken_for_what_ended_the_next(params: Params, prepared: Path, tmp_path):
+    run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params)
+    (run.folder / "log.txt").write_text("error: process 1 of 2 was ended by SIGKILL\n")
+    (run.folder / "params.yaml").write_text("lr: fast")
+    with pytest.raises(UserError, match=r"training ended with status 1: params\.yaml"):
+        run.run()
 
 
 def test_repeated_steps_are_counted_from_where_the_attempt_before_had_come():

@@ -94,6 +94,28 @@ def test_a_task_with_an_adversary_stands_beside_its_plain_one(runs, pair_params)
     assert [len(family) for family in families(pair_params, {"advpose": run})] == [1]
 
 
+def test_several_tasks_with_an_adversary_stand_beside_their_plain_one(runs, pair_params):
+    adversary = pair_params.tasks["advpose"].adversary.model_copy(update={"weight": 0.123})
+    weak = pair_params.tasks["advpose"].model_copy(update={"adversary": adversary})
+    params = pair_params.model_copy(update={"tasks": pair_params.tasks | {"weak": weak}})
+    family = [replace(run, params=params) for run in runs.values()]
+    paths = replace(family[1].paths, task="weak")
+    metrics = dict(family[1].metrics) | {"PCKh.0.5": family[1].metrics["PCKh.0.5"] - 1.5}
+    family.append(replace(family[1], paths=paths, metrics=metrics))
+    assert families(params, {run.task: run for run in family}) == [family]
+    assert len({run.colour for run in family}) == 3
+    table = blocks_of(*family)["Metrics"].table
+    assert table.columns[4:] == ("advpose - hgpose", "weak - hgpose")
+    assert [cell.text for cell in table.rows[0].cells[4:]] == ["0.0", "−1.5"]
+
+
+def test_the_time_of_another_run_is_not_shown(single_copy, pair_params):
+    assert read_run(pair_params, "hgpose", single_copy).training_time == "4 min 10 s"
+    path = single_copy / "checkpoints/hgpose/train_time.csv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    assert read_run(pair_params, "hgpose", single_copy).training_time == "unknown"
+
+
 @pytest.mark.parametrize("title", ["PCKh@0.5 over steps", "Accuracy over the threshold", "Training loss"])
 def test_what_both_have_is_drawn_on_one_axis(single_page, title):
     chart = single_page.charts[f"{title}, hgpose and advpose"]
