@@ -33,6 +33,7 @@ from pose.tasks.arrays import Box
 
 BATCH = 8  # images at once through the network
 AHEAD = 4  # more are read meanwhile: with those being drawn 20 in memory, 1.4 GB of 24-megapixel photographs
+ENOUGH = 0.9  # of the frames that a video declares: some count them roughly
 THREADS = 2  # that read, draw and write
 
 Result = TypeVar("Result")
@@ -185,6 +186,8 @@ class _Run:
                 bar.update(len(frames))
         if is_live:
             log.info("%s: ended after %d frames", source.name, frame)
+        elif video.num_frames and frame < ENOUGH * video.num_frames:
+            log.warning("%s: ended after %d of %d frames; is it whole?", source.name, frame, video.num_frames)
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from pose.inference.evaluate import evaluate, evaluated_weights
-from pose.io.files import file_hash
+from pose.inference.evaluate import evaluate
+from pose.io.files import read_json
 from pose.io.paths import TaskPaths
 from pose.params import load_params
 
@@ -23,4 +23,5 @@ def evaluate_task(task: str) -> None:
     except ModuleNotFoundError as error:  # a bare machine
         log.info("no module %s: nothing is tracked; the metrics are in %s", error.name, paths.metrics)
         return
-    log_evaluation(scores, weights=file_hash(evaluated_weights(params, task)))
+    # Not of the file that is there now: a training may have ended since.
+    log_evaluation(scores, weights=read_json(paths.provenance)["weights"])

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,20 @@ ROW_BATCH = 50  # rows that it takes at once: a thousand metrics
 SYNC_SECONDS = 10.0  # from one writing of new rows to the next,
 RETRY_SECONDS = 60.0  # or to the next attempt at a store that is offline
 FINISH_SECONDS = 20.0  # that the end of training, or an evaluation, waits for a store that takes nothing
+UPLOAD_RATE = 500_000  # bytes a second, below which it does not wait for a model to be uploaded
 SYSTEM_SECONDS = 5  # between two samples of processor, memory, disk, network and GPU
 MODEL_TAG = "model_weights"  # the hash of the weights in the logged model
 NO_METRICS = ("step", "epoch")  # columns of a row
 RUN_ID = "run_id"  # the file in a run's folder that keeps the id of its MLflow run, for restarts
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is written once. write: is given the id of the run. seconds: that the end of training waits."""
+
+    name: str
+    write: Callable[[str], Any]
+    seconds: float
 
 
 class MlflowTracker:
@@ -59,7 +70,7 @@ class MlflowTracker:
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._sent_tags: dict[str, str] = {}
-        self._jobs: list[tuple[str, Callable[[str], Any]]] = []  # by name; each is given the id of the run
+        self._jobs: list[_Job] = []
         self._offline = False
         self._status: Status = "FAILED"
         self._finished = threading.Event()
@@ -75,7 +86,7 @@ class MlflowTracker:
             self.log(row)
         self._speed = Speed(int(run.params["task.batch"])) if "task.batch" in run.params else None
         if path := run.dataset:
-            self._jobs.append(("the data set", lambda run_id: log_dataset(run_id, run, path)))
+            self._add_job("the data set", lambda run_id: log_dataset(run_id, run, path))
         self._thread.start()
 
     def log(self, row: Row) -> None:
@@ -97,24 +108,28 @@ class MlflowTracker:
             mlflow.pyfunc.log_model(name="model", **model_settings(weights))
             client.set_tag(run_id, MODEL_TAG, digest)
 
-        self._jobs.append(("the model", write))
+        size = weights.stat().st_size if weights.exists() else 0
+        self._add_job("the model", write, size / UPLOAD_RATE)
 
     def finish(self, status: Status) -> None:
         """End the run. Waits for as long as the store takes what is left; logs what it did not take."""
         if status == "FINISHED":
             history = [row for _, row in self._rows]
-            self._jobs.append(("curves.png", lambda run_id: _log_curves(run_id, history)))
+            self._add_job("curves.png", lambda run_id: _log_curves(run_id, history))
         self._status = status
         self._finished.set()
         before: object = None
         while self._thread.is_alive() and before != (now := (self.run_id, self._sent, len(self._jobs))):
             before = now
-            self._thread.join(FINISH_SECONDS)
-        missing = [name for name, _ in self._jobs]
+            self._thread.join(self._jobs[0].seconds if self._jobs else FINISH_SECONDS)
+        missing = [job.name for job in self._jobs]
         if rows := self._rows[self._sent :]:
             missing.insert(0, f"{len(rows):,} rows of the history")
         if missing:
             log.warning("%s could not be written to %s", ", ".join(missing), store_name())
+
+    def _add_job(self, name: str, write: Callable[[str], Any], seconds: float = 0.0) -> None:
+        self._jobs.append(_Job(name, write, FINISH_SECONDS + seconds))
 
     # In the thread
 
@@ -157,11 +172,11 @@ class MlflowTracker:
             log.info("%s can be written to again; %d rows of the history are there", store_name(), self._sent)
             self._offline = False
         while self._jobs:
-            name, job = self._jobs[0]
+            job = self._jobs[0]
             try:
-                job(self.run_id)
+                job.write(self.run_id)
             except Exception as error:  # a model that cannot be logged is no reason to try for ever
-                log.warning("%s is not kept in %s (%s)", name, store_name(), reason_of(error))
+                log.warning("%s is not kept in %s (%s)", job.name, store_name(), reason_of(error))
             self._jobs.pop(0)
 
     def _metrics(self, moment: int, row: Row) -> Iterator[Metric]:

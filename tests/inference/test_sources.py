@@ -295,6 +295,29 @@ def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
     assert names(tmp_path) == [path.name]
 
 
+@pytest.mark.parametrize("format", STREAMED)
+def test_a_file_of_results_stays_complete_on_a_full_disk(format: str, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    path = tmp_path / f"joints.{'csv' if format == 'csv' else 'json'}"
+    limits, done = resource.getrlimit(resource.RLIMIT_FSIZE), list[str]()
+    found = People(np.ones((1, 17, 2)), np.ones((1, 17)), np.ones(1))
+
+    def fill() -> None:
+        with ResultsStream(path, format, COCO, "t") as results:
+            for number in range(100):
+                results.append(ImageResult(found, f"{number}.jpg", image_id=number))
+                done.append(f"{number}.jpg")
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+        with pytest.raises(UserError, match="cannot be written"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 1 < len(done) < 99
+    assert [one.file for one in read_results(tmp_path / f"joints.partial{path.suffix}").images] == done
+
+
 @pytest.mark.slow
 def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, weights, tmp_path):
     onnx = export(weights, "onnx", tmp_path / "net.onnx")

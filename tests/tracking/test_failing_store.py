@@ -20,9 +20,10 @@ from typing import Any
 
 import mlflow
 import pytest
-from helpers import ROOT, empty_store, wait_until
+from helpers import ROOT, empty_store, wait_until, write_initial_weights
 
 import pose.tracking.mlflow
+from pose.io.files import file_hash
 from pose.tracking.mlflow import log_evaluation
 from pose.tracking.store import store_uri
 
@@ -139,6 +140,22 @@ def test_a_store_that_is_slow_but_takes_everything_is_waited_for(runs, monkeypat
     tracker.finish("KILLED")
     assert runs.curve(tracker.run_id) == runs.losses(400)
     assert runs.lines() == []
+
+
+def test_a_large_model_is_waited_for(runs, params, tmp_path, monkeypatch):
+    """An upload shows no progress until it is done: it is given a time by its size."""
+    weights = write_initial_weights(params, "hgpose", tmp_path)
+    tracker = runs.begin(1, 1)
+    wait_until(lambda: tracker.run_id is not None)
+    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.2)
+    monkeypatch.setattr(pose.tracking.mlflow, "UPLOAD_RATE", weights.stat().st_size / 60)
+    monkeypatch.setattr(mlflow.pyfunc, "log_model", lambda **_: time.sleep(2))
+    tracker.log_model(weights)
+    tracker.finish("FINISHED")
+    assert runs.lines() == []
+    run = runs.get(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["model_weights"] == file_hash(weights)
 
 
 def test_a_model_that_cannot_be_kept_costs_one_line(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Format:
 def _begins_with(letter: bytes) -> Callable[[Path], bool]:
     def fits(path: Path) -> bool:
         with path.open("rb") as file:
-            return file.read(100).lstrip()[:1] == letter
+            return file.read(100).removeprefix(codecs.BOM_UTF8).lstrip()[:1] == letter
 
     return fits
 
@@ -73,7 +74,7 @@ FORMATS = {
         read=coco.read_coco,
         write=coco.write_coco,
         key="image_id",
-        lacks="names of joints, and which of them were not found",
+        lacks="names of joints, which of them were not found, and ids over a film",
     ),
     "rows": Format(
         suffixes=(".h5", ".hdf5"),

@@ -70,6 +70,7 @@ def read_preds(path: Path) -> Results:
             preds = read_number_column(file, PREDS, (None, None, None))
     else:
         preds = np.asarray(read_mat(path, PREDS, f"an array {PREDS} (N, K, 2)"))
+    preds = preds[None] if preds.ndim == 2 else preds  # MATLAB's reader drops the axis of a single person
     if preds.ndim == 3 and preds.shape[0] == 2 != preds.shape[2]:
         preds = preds.transpose(2, 1, 0)
     preds_NK3 = _with_scores(preds, f"{path}: {PREDS}", widths=(2,)) - [1, 1, 0]

@@ -22,7 +22,8 @@ def write_coco(path: Path, results: Results) -> None:
 def read_coco(path: Path, joints: int | None = None) -> Results:
     """The people of each image, in the file's order. joints: expected of each person, None for any number.
 
-    Joints are where the file says, those of score 0 too: similarity is measured from there.
+    Joints are where the file says, those of score 0 too: similarity is measured from there. Of files of ours,
+    which say them, also the file and frame of each image.
     """
     with reading(path, f"COCO results of {joints or 'equally many'} joints a person"):
         entries = read_json(path)
@@ -44,12 +45,15 @@ def read_coco(path: Path, joints: int | None = None) -> Results:
         numbers = [entry["keypoints"] for entry in entries]
         keypoint_NK3 = np.array(numbers, dtype=np.float64).reshape(len(entries), joints, 3)
         score_N = np.array([entry["score"] for entry in entries], dtype=np.float64)
+        places = {entry["image_id"]: (entry.get("file"), entry.get("frame")) for entry in entries}
         category = int(entries[0].get("category_id", PERSON)) if entries else PERSON
     if not (np.isfinite(score_N).all() and (np.abs(keypoint_NK3) < FAR).all()):
         raise UserError(f"{path}: found NaN or a number beyond {FAR:g}, expected px and scores")
     images = [
         ImageResult(
-            People(keypoint_NK3[rows, :, :2], keypoint_NK3[rows, :, 2], score_N[rows]), image_id=image_id
+            People(keypoint_NK3[rows, :, :2], keypoint_NK3[rows, :, 2], score_N[rows]),
+            *places[image_id],
+            image_id=image_id,
         )
         for image_id, rows in people_of.items()
     ]

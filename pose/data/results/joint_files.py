@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pose.keypoints.results import ImageResult, Results, skeleton_of
 from pose.keypoints.skeleton import Skeleton
 
 JOINT_KEYS = ("joint", "x", "y", "confidence")
+TRACK = "track"
 COLUMNS = ("file", "frame", "seconds", "person", "score", *JOINT_KEYS)
 Joint = tuple[str, float | None, float | None, float]  # of JOINT_KEYS; x and y in px, None if not found
 
@@ -43,17 +44,21 @@ def image_entry(one: ImageResult, skeleton: Skeleton | None) -> dict[str, Any]:
         for score, joints in _rounded(one.people, skeleton)
     ]
     if one.tracks is not None:
-        people = [{"track": track} | person for track, person in zip(one.tracks, people, strict=True)]
+        people = [{TRACK: track} | person for track, person in zip(one.tracks, people, strict=True)]
     return place | {"width": one.width, "height": one.height, "people": people}
 
 
 def write_joints_csv(path: Path, results: Results) -> None:
-    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image."""
+    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image.
+
+    With the person's `track` at the end where people have ids.
+    """
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        tracked = any(one.tracks is not None for one in results.images)
+        writer.writerow((*COLUMNS, TRACK) if tracked else COLUMNS)
         for one in results.images:
-            writer.writerows(csv_rows(one, results.skeleton))
+            writer.writerows(csv_rows(one, results.skeleton, tracked))
 
 
 def csv_rows(
@@ -91,7 +96,8 @@ def read_joints_json(path: Path) -> Results:
                 joints = [person["joints"] for person in image["people"]]
                 found = _people(joints, [person["score"] for person in image["people"]], names, where)
                 place = {key: image.get(key) for key in ("frame", "seconds", "width", "height")}
-                images.append(ImageResult(found, str(image["file"]), **place))
+                tracks = _tracks(person.get(TRACK) for person in image["people"])
+                images.append(ImageResult(found, str(image["file"]), **place, tracks=tracks))
         skeleton = skeleton_of(names, str(content.get("skeleton", "")), str(path))
         return Results(images, skeleton, len(names), path, task=str(content.get("task", "")))
 
@@ -99,7 +105,8 @@ def read_joints_json(path: Path) -> Results:
 def read_joints_csv(path: Path) -> Results:
     """What `write_joints_csv` wrote. It has no images without people, and no sizes."""
     with reading(path, f"CSV with columns {', '.join(COLUMNS)}"):
-        text = io.StringIO(read_bytes(path).decode("utf-8", errors="surrogateescape"), newline="")
+        # Spreadsheets and PowerShell begin a file with a byte order mark.
+        text = io.StringIO(read_bytes(path).decode("utf-8-sig", errors="surrogateescape"), newline="")
         reader = csv.DictReader(text)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             columns = ", ".join(reader.fieldnames or ())[:200] or "none"
@@ -113,9 +120,16 @@ def read_joints_csv(path: Path) -> Results:
         for (file, frame, seconds), people in images.items():
             scores = [joints[0]["score"] for joints in people.values()]
             one = _people([*people.values()], scores, names, f"{path}: {file}")
-            at = (int(frame), float(seconds)) if frame else (None, None)
-            found.append(ImageResult(one, file, *at))
+            number, time = (int(frame), float(seconds)) if frame else (None, None)
+            tracks = _tracks(joints[0].get(TRACK) or None for joints in people.values())
+            found.append(ImageResult(one, file, number, time, tracks=tracks))
         return Results(found, skeleton_of(names, "", str(path)), len(names), path)
+
+
+def _tracks(given: Iterable[Any]) -> list[int] | None:
+    """The ids of the people of an image; None where they have none."""
+    tracks = [*given]
+    return None if None in tracks or not tracks else [int(track) for track in tracks]
 
 
 def _people(

@@ -7,9 +7,10 @@ import io
 import json
 import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from pose.data.results.joint_files import COLUMNS, csv_rows, image_entry
 from pose.io.files import writing
@@ -38,7 +39,7 @@ class ResultsStream:
     def __init__(self, path: Path, format: str, skeleton: Skeleton, task: str, *, tracked: bool = False):
         self._path, self.partial = path, path.with_name(f"{path.stem}.partial{path.suffix}")
         self._layout = _layout(format, skeleton, task, tracked)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._end = 0  # where the next image goes: before the tail
         self.images = 0
 
@@ -51,16 +52,27 @@ class ResultsStream:
         with writing(self._path, self.partial):
             if self._file is None:
                 self.partial.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self.partial.open("wb")
+                self._file = self.partial.open("wb", buffering=0)
                 text = self._layout.head + text
             data, tail = (_bytes(part) for part in (text, self._layout.tail))
-            self._file.seek(self._end)
-            self._file.write(data + tail)
-            self._file.flush()
+            try:
+                self._write(data + tail)
+            except OSError:  # a full disk: it stays complete
+                self._file.truncate(self._end)
+                self._write(tail if self.images else b"")
+                raise
         self._end += len(data)
         self.images += 1
 
     _has_entries = False
+
+    def _write(self, data: bytes) -> None:
+        """Write where the next image goes."""
+        assert self._file
+        self._file.seek(self._end)
+        left = memoryview(data)
+        while left:  # a disk that is nearly full takes a part
+            left = left[self._file.write(left) :]
 
     def __enter__(self) -> Self:
         return self

@@ -31,9 +31,10 @@ def score_files(
     what cannot be read or does not belong together.
     """
     joints = _joints(skeleton)
-    annotated = read_truth(truth, joints)
-    results = [_read(path, joints) for path in files]
-    return score(results, annotated, resamples=resamples, seed=seed, by_joint=by_joint)
+    results = [read_results(path) for path in files]
+    annotated = read_truth(truth, joints, people=any(map(_is_by_row, results)))
+    named = [_named(one, joints) for one in results]
+    return score(named, annotated, resamples=resamples, seed=seed, by_joint=by_joint)
 
 
 def convert(
@@ -49,9 +50,9 @@ def convert(
     UserError if the format needs what is not known.
     """
     joints, name = _joints(skeleton), format_of(target, format)
-    results = _read(source, joints)
+    results = _named(read_results(source), joints)
     if truth:
-        annotated = read_truth(truth, joints)
+        annotated = read_truth(truth, joints, people=_is_by_row(results))
         results = locate(results, annotated)
         if not annotated.is_prepared:
             results = replace(results, images=[replace(one, row=None) for one in results.images])
@@ -68,14 +69,20 @@ def _joints(skeleton: str | None) -> Joints:
     return Joints("--skeleton", skeleton=named, completes=completes, assumed=named is not None)
 
 
-def _read(path: Path, joints: Joints) -> Results:
-    results, skeleton = read_results(path), joints.skeleton
+def _named(results: Results, joints: Joints) -> Results:
+    """With the joints of `--skeleton`, where the file does not name its own."""
+    skeleton = joints.skeleton
     if results.skeleton or skeleton is None or not len(results):
         return results
     if len(skeleton) != results.joints:
         found = f"{results.joints} joints, and {len(skeleton)} in --skeleton {skeleton.name}"
-        raise UserError(f"{path}: found {found}, expected as many")
+        raise UserError(f"{results.path}: found {found}, expected as many")
     return replace(results, skeleton=skeleton)
+
+
+def _is_by_row(results: Results) -> bool:
+    """Whether it predicts people of a prepared set, of one of images too."""
+    return any(one.row is not None for one in results.images)
 
 
 def _by_file(results: Results) -> list[ImageResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
@@ -104,29 +105,37 @@ def _by_order(results: Results, truth: Truth) -> list[Place]:
 def _by_id(results: Results, truth: Truth) -> list[Place]:
     if truth.raw is None:
         raise UserError(f"{truth.path}: has no image ids, expected those that {results.path} says people by")
-    place = {image.image_id: number for number, image in enumerate(truth.images)}
+    scored = {image["id"] for image in truth.raw.images}  # a prepared set also holds those of training
+    place = {image.image_id: number for number, image in enumerate(truth.images) if image.image_id in scored}
     if strange := [one.image_id for one in results.images if one.image_id not in place]:
         found = f"image {strange[0]}" + (f" and {len(strange) - 1} more" if len(strange) > 1 else "")
         expected = f"expected those of {truth.path}, which has {len(place):,} others"
         raise UserError(f"{results.path}: found {found} of {len(results.images):,}, {expected}")
+    for one in results.images:
+        name = truth.images[place[one.image_id]].name
+        if one.file and name and not _end_alike(PurePath(one.file), PurePath(name)):
+            found = f"image_id {one.image_id} of {one.file}"
+            raise UserError(f"{results.path}: found {found}, expected ids of {truth.path} ({name})")
     return [(place[one.image_id], None) for one in results.images]
 
 
 def _by_name(results: Results, truth: Truth) -> list[Place]:
     numbers: dict[str, list[int]] = {}
+    scored = {image["id"] for image in truth.raw.images} if truth.raw else None
     for number, image in enumerate(truth.images):
-        if image.name:
+        if image.name and (scored is None or image.image_id in scored):
             numbers.setdefault(PurePath(image.name).name, []).append(number)
     rows_of: dict[int, list[int]] = {}
     for row in np.flatnonzero(truth.people.labelled_NK.any(axis=1)).tolist():
         rows_of.setdefault(int(truth.image_N[row]), []).append(row)
     places: list[Place] = []
+    predicted = Counter(PurePath(one.file or "").name for one in results.images)
     for one in results.images:
         file = PurePath(one.file or "")
         if one.frame is not None:
             raise UserError(f"{results.path}: found frames of the video {file}, expected images")
         found = numbers.get(file.name, [])
-        if len(found) > 1:  # in several folders
+        if len(found) > 1 or predicted[file.name] > 1:  # in several folders
             found = [
                 number for number in found if _end_alike(file, PurePath(truth.images[number].name or ""))
             ]
@@ -140,6 +149,9 @@ def _by_name(results: Results, truth: Truth) -> list[Place]:
             expected = "one: predictions by image say nothing of whom they are"
             raise UserError(f"{truth.path}: has {len(rows)} people in {file}, expected {expected}")
         places.append((found[0], None if truth.raw else rows[0]))
+    if twice := [place for place, count in Counter(places).items() if count > 1]:
+        name = truth.images[twice[0][0]].name
+        raise UserError(f"{results.path}: found image {name} of {truth.path} twice, expected it once")
     return places
 
 

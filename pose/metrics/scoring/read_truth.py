@@ -27,12 +27,15 @@ EXPECTED = (
 )
 
 
-def read_truth(path: Path, joints: Joints) -> Truth:
+def read_truth(path: Path, joints: Joints, *, people: bool = False) -> Truth:
     """Annotated people of any of these kinds; UserError, naming the file, for anything else.
 
-    Of a prepared folder those images that are evaluated. joints: of a file that does not say them.
+    Of a prepared folder those images that are evaluated, or with `people` all people of its images, one a
+    row. joints: of a file that does not say them.
     """
     path = path.parent if path.name == IMAGES_FILE else path
+    if people and (path / IMAGES_FILE).is_file():
+        return _of_people(PersonSet(path))
     suffix = path.suffix.lower()
     if path.is_dir():
         path, suffix = annotation_file(path, "validation"), ".json"

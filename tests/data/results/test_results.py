@@ -80,6 +80,25 @@ def test_csv_holds_people_frames_and_times_but_no_image_without_people(tmp_path:
         assert back.skeleton == MPII
 
 
+@pytest.mark.parametrize("name", ["joints.json", "joints.csv"])
+def test_ids_of_people_over_a_film_are_kept(name: str, tmp_path: Path):
+    results = people_of(COCO, 2, 1)
+    tracks = [[4, 7], [7]]
+    images = [
+        replace(one, frame=number, seconds=number / 8, tracks=tracks[number])
+        for number, one in enumerate(results.images)
+    ]
+    back = written(replace(results, images=images), tmp_path / name)
+    assert [one.tracks for one in back.images] == tracks
+
+
+@pytest.mark.parametrize("name", ["joints.json", "joints.csv"])
+def test_a_byte_order_mark_is_no_content(name: str, tmp_path: Path):
+    write_results(tmp_path / name, people_of(COCO, 2), format_of(tmp_path / name, None))
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    assert len(read_results(tmp_path / name)) == 2
+
+
 def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path: Path):
     results = people_of(COCO, 2, 0, 1)
     back = written(replace(results, category=3), tmp_path / "results.json", "coco")
@@ -126,6 +145,13 @@ def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(tmp_path:
     for name in ("pred.mat", "valid.h5"):
         found = [one.people.joint_PK2[0] for one in read_results(tmp_path / name).images]
         np.testing.assert_allclose(found, preds_NK2 - 1)
+
+
+def test_the_prediction_of_a_single_person_is_read(tmp_path: Path):
+    preds_NK2 = RNG.uniform(1, 300, (1, 16, 2))
+    scipy.io.savemat(tmp_path / "pred.mat", {"preds": preds_NK2})
+    [one] = read_results(tmp_path / "pred.mat").images
+    np.testing.assert_allclose(one.people.joint_PK2, preds_NK2 - 1)
 
 
 RESULT = {"image_id": 1, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5}

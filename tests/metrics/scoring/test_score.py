@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import COCO, LSP
+from raw_sets import near
 
 from pose.cli import run
 from pose.data.formats.lsp import LSP_TO_MPII
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
+from pose.data.prepare.categories import Joints
 from pose.data.results import read_results, write_results
 from pose.io.errors import UserError
 from pose.io.schema import parse
@@ -25,6 +27,8 @@ from pose.keypoints.skeleton import Skeleton
 from pose.metrics.oks import CocoTruth
 from pose.metrics.pck import person_truth, single_person_scores
 from pose.metrics.scoring.files import score_files
+from pose.metrics.scoring.locate import locate
+from pose.metrics.scoring.read_truth import read_truth
 from pose.metrics.scoring.score import Row, Score
 from pose.metrics.scoring.score import score as score_results
 from pose.metrics.scoring.truth import Truth, TruthImage, annotated_people
@@ -148,6 +152,56 @@ def test_images_are_matched_by_name_and_joints_too_in_any_order(images: ImageSet
     assert values(score, 1)["COCO"] == pytest.approx(values(score, 0)["COCO"], abs=1e-3)
 
 
+def test_images_of_two_folders_are_not_taken_for_those_of_one(images: ImageSet, coco_file: Write, tmp_path):
+    """The same names in the folder of other images: their predictions are nobody's here."""
+    names = {int(images.id_I[row]): images.name(row) for row in images.rows("validation")}
+    found = [
+        replace(one, file=f"val/{names[one.image_id]}")
+        for one in read_results(coco_file("a.json", 2.0)).images
+    ]
+    both = [*found, *(replace(one, file=one.file.replace("val/", "train/")) for one in found)]
+    for some, wrong in ((found, False), (both, True)):
+        path = tmp_path / "named.json"
+        write_results(path, Results([replace(one, image_id=None) for one in some], COCO, 17), "json")
+        if wrong:
+            with pytest.raises(UserError, match=r"named\.json: found image .* twice, expected it once"):
+                score_files([path], images.path.parent)
+        else:
+            assert values(score_files([path], images.path.parent, resamples=0))["COCO"]["AP"] > 0.5
+
+
+def test_ids_that_are_of_other_images_by_name_are_refused(images: ImageSet, coco_file: Write):
+    """As of `pose predict --format coco` of images whose names are no numbers, which it counts."""
+    path = coco_file("a.json", 2.0)
+    entries = json.loads(path.read_text())
+    names = {int(images.id_I[row]): images.name(row) for row in images.rows("validation")}
+    path.write_text(json.dumps([one | {"file": names[one["image_id"]]} for one in entries]))
+    score_files([path], images.path.parent, resamples=0)
+    path.write_text(json.dumps([one | {"file": "photos/b.jpg"} for one in entries]))
+    with pytest.raises(UserError, match=r"a\.json: found image_id \d+ of photos/b\.jpg, expected ids of"):
+        score_files([path], images.path.parent, resamples=0)
+
+
+def test_people_of_images_are_scored_by_their_rows(images: ImageSet, tmp_path: Path):
+    """As of a single-person task on COCO: `predictions/hgpose-coco.h5`."""
+    people = PersonSet(images.path.parent)
+    rows = people.rows("validation")
+    found = near(people.joint_NK2[rows], 1.0, 0)
+    one_each = [
+        ImageResult(People(*(column[[n]] for column in vars(found).values())), row=int(row))
+        for n, row in enumerate(rows)
+    ]
+    write_results(tmp_path / "rows.h5", Results(one_each, people.skeleton, 17, task="t"), "rows")
+    for truth in (images.path.parent, images.path):
+        score = values(score_files([tmp_path / "rows.h5"], truth, resamples=0))
+        assert score["COCO"]["AP"] > 0.8
+    train = int(people.image_id_N[people.rows("train")[0]])
+    write_results(tmp_path / "by_id.json", Results([replace(one_each[0], image_id=train)], COCO, 17), "coco")
+    truth = read_truth(images.path, Joints("", skeleton=None), people=True)
+    with pytest.raises(UserError, match=r"by_id\.json: found image \d+ of 1, expected those of"):
+        locate(read_results(tmp_path / "by_id.json"), truth)
+
+
 def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images: ImageSet, coco_file: Write):
     order = np.arange(16)  # no right ankle
     path = by_name(images, coco_file("a.json", 2.0), order, COCO.joints[:16])
@@ -216,7 +270,7 @@ def near_nobody() -> People:
             "rows.h5 few.h5 --truth people.h5",
             r"few.h5: found 5 of \d+ of these, expected all people of rows.h5",
         ),
-        ("rows.h5 --truth coco", "rows.h5: found rows of a prepared set, but coco.* is none"),
+        ("rows.h5 --truth coco", r"rows.h5: found row \d+, expected those of coco"),
         ("results.json --truth people.h5", "people.h5: has no image ids, expected those that results.json"),
         (
             "array.npy --truth people.h5",
