@@ -38,12 +38,15 @@ def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 2
     SIGKILL gives them no chance to end what they started, and the kernel's parent-death signal would be that
     of the shell in between. So a thread looks for them every `poll` seconds; it sends this process SIGTERM
     and, `grace` seconds later, SIGKILL. direct: the process that started this one counts too, whatever it is.
+    It sends SIGTERM itself if it watches as well, and a second one would interrupt the saving of a
+    checkpoint: so the others then count only `grace` seconds after their end.
     """
-    parents = _parents() + ([psutil.Process(os.getppid())] if direct else [])
-    if parents:
-        args = parents, poll, grace
-        threading.Thread(target=_end_with, args=args, name="end_with_parent", daemon=True).start()
-    return tuple(process.pid for process in parents)
+    launcher, parents = [psutil.Process(os.getppid())] if direct else [], _parents()
+    for watched, delay in ((launcher, 0.0), (parents, grace if direct else 0.0)):
+        if watched:
+            args = watched, poll, delay, grace
+            threading.Thread(target=_end_with, args=args, name="end_with_parent", daemon=True).start()
+    return tuple(process.pid for process in [*parents, *launcher])
 
 
 def _parents() -> list[psutil.Process]:
@@ -67,9 +70,10 @@ def _parents() -> list[psutil.Process]:
     return parents
 
 
-def _end_with(parents: list[psutil.Process], poll: float, grace: float) -> None:
+def _end_with(parents: list[psutil.Process], poll: float, delay: float, grace: float) -> None:
     while all(_is_alive(process) for process in parents):
         time.sleep(poll)
+    time.sleep(delay)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(grace)
     os.kill(os.getpid(), signal.SIGKILL)

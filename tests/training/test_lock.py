@@ -120,6 +120,16 @@ def test_a_trainer_ends_with_whatever_started_it_if_asked_to(workshop):
     wait_until(lambda: has_ended(process))
 
 
+def test_a_trainer_ends_if_its_launcher_outlives_make(workshop):
+    (workshop / "Makefile").write_text("repro:\n\t@sh -c 'python trainer.py direct; true'\n")
+    make = start("make", "repro", folder=workshop)
+    process, parents = trainer(workshop)
+    assert make.pid in parents
+    make.kill()
+    make.wait()
+    wait_until(lambda: has_ended(process))
+
+
 @pytest.mark.slow
 def test_a_trainer_ends_when_dvc_is_killed(workshop):
     (workshop / "dvc.yaml").write_text("stages:\n  train:\n    cmd: python trainer.py\n")
