@@ -7,6 +7,7 @@ writes them, folders of LSP, LSPET and MPII, or a published `lsp_mpii.h5`.
 from __future__ import annotations
 
 import hashlib
+import re
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,9 @@ from pose.io.files import remove_stale_temp_files
 from pose.keypoints.skeleton import DEFAULT_SIGMA, Skeleton
 from pose.params import CocoParams, DatasetParams, PrepareParams, SplitCounts
 
-EVALUATED = ("val", "test")  # parts of the names of files whose images are evaluated
+# Words in the names of files whose images are evaluated, or trained on.
+EVALUATED = re.compile(r"(mini)?(val|valid|validation|test)(set)?")
+TRAINED = re.compile(r"(mini)?(train|training)(set)?")
 
 
 @dataclass(frozen=True)
@@ -201,10 +204,22 @@ def describe(skeleton: Skeleton) -> str:
 def _read_file(path: Path, joints: Joints, exif: str) -> Source:
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
     file = read_normalised(folder, path, joints, exif)
-    words = path.stem.lower()
-    if any(word in words for word in EVALUATED):
-        return Source(file, set(file.raw.people_of))
-    return Source(file, set() if "train" in words else None)
+    if (evaluated := is_evaluated(path)) is None:
+        return Source(file, None)
+    return Source(file, set(file.raw.people_of) if evaluated else set())
+
+
+def is_evaluated(path: Path) -> bool | None:
+    """Whether the images of an annotation file are evaluated, by its name or its folder's; None if unsaid.
+
+    By whole words: `train_latest` is no test. Of a folder by its whole name, as Roboflow lays out
+    `valid/_annotations.coco.json`: people call folders all kinds of things.
+    """
+    for words in (re.split(r"[^a-z]+", path.stem.lower()), [path.parent.name.lower()]):
+        evaluated, trained = (any(map(one.fullmatch, words)) for one in (EVALUATED, TRAINED))
+        if evaluated != trained:
+            return evaluated
+    return None
 
 
 def _with_own_ids(sources: Sequence[Source]) -> list[Source]:

@@ -13,7 +13,7 @@ from helpers import COCO, ROOT, noise
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.data.prepare.dataset import prepare_dataset
+from pose.data.prepare.dataset import is_evaluated, prepare_dataset
 from pose.data.prepare.summary import Summary
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
@@ -263,6 +263,26 @@ def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
         source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))
         out, _ = prepare(tmp_path, source, validation=share)
         assert sorted(ImageSet(out).split_I.tolist()) == ["train", "validation"]
+
+
+@pytest.mark.parametrize(
+    ("path", "evaluated"),
+    [
+        ("person_keypoints_val2017.json", True),
+        ("annotations/hand-test.json", True),
+        ("minival2014.json", True),
+        ("train_latest.json", False),  # no test
+        ("interval.json", None),
+        ("trainval.json", None),
+        ("train_and_test.json", None),
+        ("valid/_annotations.coco.json", True),
+        ("train/_annotations.coco.json", False),
+        ("test/train.json", False),
+        ("test_1/a.json", None),
+    ],
+)
+def test_names_say_which_images_are_evaluated(path: str, evaluated: bool | None):
+    assert is_evaluated(Path("/data", path)) is evaluated
 
 
 def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
