@@ -95,7 +95,7 @@ def _images(source: Path) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
         return
     video = VideoReader(source)
     for frames in video.read_frames():
-        yield frames, video.seconds[-len(frames) :]
+        yield frames, video.seconds
 
 
 def make_page(predictor: Predictor, folder: Path) -> Any:

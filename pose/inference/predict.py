@@ -175,8 +175,8 @@ class _Run:
         frame, is_live = 0, video.num_frames is None
         with bar, writer as write, _on_interrupt(video.stop) if is_live else nullcontext():
             for frames in video.read_frames():
-                for frame_HW3, people in zip(frames, self.find(frames), strict=True):
-                    (height, width), seconds = frame_HW3.shape[:2], video.seconds[frame]
+                for frame_HW3, seconds, people in zip(frames, video.seconds, self.find(frames), strict=True):
+                    height, width = frame_HW3.shape[:2]
                     tracks = tracker.update(people) if tracker else None
                     if write:
                         write(draw_people(frame_HW3, people, skeleton, ids=tracks), seconds)

@@ -45,8 +45,8 @@ class VideoReader:
     source: a file, a URL, or the number of a camera. name: for messages. timeout: seconds until a stream must
     have been opened, and until each of its frames.
 
-    fps: frames a second as declared, on average or at least. seconds: when each of the frames read so far is
-    shown, from the first one on. num_frames: as the file declares it, None where it does not, as of what is
+    fps: frames a second as declared, on average or at least. seconds: when each frame of the last batch is
+    shown, from the first frame on. num_frames: as the file declares it, None where it does not, as of what is
     live. UserError naming the file if it is not a video of a known container, or there is no such stream or
     camera.
     """
@@ -82,19 +82,21 @@ class VideoReader:
         frames, found = self._frames(), False
         while batch := list(islice(frames, BATCH)):
             found = True
-            yield batch
+            self.seconds = [seconds for _, seconds in batch]
+            yield [frame_HW3 for frame_HW3, _ in batch]
         if not found:
             raise UserError(f"{self._path}: found no frames in this video")
 
-    def _frames(self) -> Iterator[np.ndarray]:
+    def _frames(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Each with its time in seconds."""
         with reading(self._path, "a video"):
-            before = math.nan
+            before, seconds = math.nan, 0.0
             while not self._stopped and (read := self._capture.read())[0]:
                 now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                step = now - before if 0 < now - before <= LONGEST_STEP else 1 / self.fps
-                self.seconds.append(self.seconds[-1] + step if self.seconds else 0.0)
+                if not math.isnan(before):
+                    seconds += now - before if 0 < now - before <= LONGEST_STEP else 1 / self.fps
                 before = now
-                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
+                yield cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), seconds
 
 
 @contextmanager

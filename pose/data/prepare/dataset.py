@@ -7,8 +7,8 @@ writes them, folders of LSP, LSPET and MPII, or a published `lsp_mpii.h5`.
 from __future__ import annotations
 
 import hashlib
-import re
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
