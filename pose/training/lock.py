@@ -42,9 +42,9 @@ def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 2
     checkpoint: so the others then count only `grace` seconds after their end.
     """
     launcher, parents = [psutil.Process(os.getppid())] if direct else [], _parents()
-    for watched, delay in ((launcher, 0.0), (parents, grace if direct else 0.0)):
-        if watched:
-            args = watched, poll, delay, grace
+    for processes, delay in ((launcher, 0.0), (parents, grace if direct else 0.0)):
+        if processes:
+            args = processes, poll, delay, grace
             threading.Thread(target=_end_with, args=args, name="end_with_parent", daemon=True).start()
     return tuple(process.pid for process in [*parents, *launcher])
 
