@@ -1,4 +1,4 @@
-"""Stage `report`: the outputs of the other stages -> report/ and metrics/summary.json."""
+"""Stage `report`: the outputs of the other stages -> report/."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from helpers import ROOT
 
 from pose import train
 from pose.cli import parser
+from pose.io.paths import TaskPaths
 from pose.io.schema import flatten, read_yaml
 from pose.metrics.monitored import MONITORED
 from pose.params import load_params
@@ -122,10 +123,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path):
 
 
 def test_the_readmes_metrics_are_those_of_the_demos_run():
-    summary = json.loads((ROOT / "metrics" / "summary.json").read_text())
-    problem_of = {name: task.problem for name, task in load_params(ROOT / "params.yaml").tasks.items()}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for task, metrics in summary.items():
-        metric = next(one for one in MONITORED[problem_of[task]] if one.name in metrics)
+    for task, spec in load_params(ROOT / "params.yaml").tasks.items():
+        metrics = json.loads((ROOT / TaskPaths(task).summary).read_text())[task]
+        metric = next(one for one in MONITORED[spec.problem] if one.name in metrics)
         [row] = re.findall(rf"^\| `{task}` \|.*$", readme, flags=re.MULTILINE)
         assert f"{metric.name} {metrics[metric.name]:.{metric.digits}f} after" in row

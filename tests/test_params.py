@@ -58,11 +58,6 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("seed", True, "seed: found True"),
         ("learning_rate", 1, "unknown key learning_rate"),
         (
-            "tasks.summary",
-            {"extends": "hgpose"},
-            "found 'summary', whose metrics would be metrics/summary.json",
-        ),
-        (
             "tasks.hgpose.dataset",
             "coca",
             r"tasks.hgpose.dataset: found 'coca', expected one prepared for problem",
@@ -204,3 +199,10 @@ def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path):
     with pytest.raises(UserError, match=r"params\.yaml: cannot be read as YAML .* at line 1") as error:
         read_yaml(tmp_path / "params.yaml")
     assert "unicode string" not in str(error.value)
+
+
+def test_a_name_with_a_dot_would_be_two_keys_to_dvc():
+    values = read_yaml(ROOT / "params.yaml")
+    values["tasks"]["a.b"] = {"extends": "hgpose"}
+    with pytest.raises(UserError, match=r"tasks\.a\.b"):
+        parse_params(values)

@@ -15,6 +15,7 @@ from helpers import ROOT, SOURCES, imported_sources
 from raw_sets import write_own_set
 
 from pose.experiments.new_dataset import new_dataset
+from pose.params import load_params
 from pose.training.code_version import counted_sources
 
 # Errors, commands, locks and trackers shape no output. Parameters are declared by their keys.
@@ -30,7 +31,9 @@ PROBLEMS = ("single", "multi")
 
 def test_experiments_are_compared_by_the_metrics_of_the_summary_alone():
     with chdir(ROOT), Repo() as repo:
-        assert [metric.def_path for metric in repo.index.metrics] == ["metrics/summary.json"]
+        tasks = load_params(ROOT / "params.yaml").tasks
+        files = {metric.def_path for metric in repo.index.metrics}
+        assert files == {f"metrics/summary/{task}.json" for task in tasks}
 
 
 def test_the_page_of_dvc_plots_asks_the_network_only_where_vega_is_not_at_hand():

@@ -77,6 +77,9 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
         faults += [f"{split}: {note}" for note in found]
         exactly = "" if found else "; found exactly as annotated, all count"
         summary.notes.append(f"{split}: {of_split[split]}{exactly}")
+    of_split = {split: found for split, found in of_split.items() if len(found.box_N4)}
+    if not of_split:
+        raise UserError(f"{raw.path}: found nobody with a labelled joint, expected some")
     faults = find_faults(of_split, input_size=params.multi.input_size, crop=params.single.crop) + faults
     blocks = [
         Block("What looks wrong", "" if faults else "Nothing was found.", caution=faults),
@@ -144,7 +147,7 @@ def _overview(summary: Summary) -> Table:
 
 def _joint_table(of_split: Mapping[str, Statistics]) -> Table:
     """Of each joint the percent of people that it is labelled of, and of these that it is hidden."""
-    skeleton = of_split["train"].skeleton
+    skeleton = next(iter(of_split.values())).skeleton
     rows = []
     for k, joint in enumerate(skeleton.joints):
         cells = [Cell(joint)]

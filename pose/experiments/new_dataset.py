@@ -120,11 +120,7 @@ def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any
     try:
         TypeAdapter(TaskName).validate_python(name)
     except ValidationError:
-        name_is_one = False
-    else:
-        name_is_one = "." not in name  # at which DVC would split datasets.NAME and tasks.NAME
-    if not name_is_one:
-        raise UserError(f"--name: found {name!r}, expected letters, digits, '_' and '-'")
+        raise UserError(f"--name: found {name!r}, expected letters, digits, '_' and '-'") from None
     taken = [*params.datasets, *params.tasks]
     if (
         name in taken

@@ -24,7 +24,7 @@ from pose.io.paths import TaskPaths
 from pose.keypoints.geometry import invert, transform
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import different_joint
-from pose.metrics.monitored import MONITORED
+from pose.metrics.monitored import MONITORED, monitored
 from pose.metrics.pck import Scores
 from pose.models.weights import load_weights
 from pose.params import Params
@@ -53,7 +53,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     cv2.setNumThreads(0)
     torch.set_num_threads(params.train.threads)  # as in training, since their number changes the last bits
     paths, path = TaskPaths(name, Path(folder)), evaluated_weights(params, name, folder)
-    for written in (paths.metrics.parent, paths.plots, paths.provenance.parent, paths.predictions("").parent):
+    files = paths.metrics, paths.summary, paths.provenance, paths.predictions("")
+    for written in (paths.plots, *(file.parent for file in files)):
         remove_stale_temp_files(written)
     weights, weights_hash = load_weights(path), file_hash(path)
     if weights.task != name:
@@ -108,6 +109,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         table: {key: round(value, digits) for key, value in row.items()} for table, row in scores.items()
     }
     write_json(paths.metrics, rounded)
+    # Under the task's name: else two of them would have columns of the same names.
+    write_json(paths.summary, {name: monitored(problem.kind, rounded)})
     write_json(paths.provenance, provenance | {"trained": dict(weights.provenance)})
     return scores
 

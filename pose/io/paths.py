@@ -14,8 +14,6 @@ PROJECT = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 # The prepared sets that `dvc.yaml` makes of `data.root`, by name.
 PREPARED = {"lsp_mpii": Path("data/prepared/lsp_mpii.h5"), "coco": Path("data/prepared/coco")}
 
-SUMMARY = Path("metrics/summary.json")  # of all tasks, none of which may have that name
-
 
 def prepared_set(dataset: str, problem: str) -> Path:
     """The prepared set of a problem: a file of people for `single`, a folder for `multi`.
@@ -67,6 +65,11 @@ class TaskPaths:
     def metrics(self) -> Path:
         """JSON file of the final metrics."""
         return self.root / "metrics" / f"{self.task}.json"
+
+    @property
+    def summary(self) -> Path:
+        """JSON file of the few metrics that are the columns of `dvc exp show`."""
+        return self.root / "metrics" / "summary" / f"{self.task}.json"
 
     @property
     def provenance(self) -> Path:

@@ -18,9 +18,9 @@ from pose.io.errors import DamagedFileError, UserError, reading
 from pose.io.files import atomic_write, check_regular_file
 
 DAMAGED = "damaged, cut short, or not written by torch"
-# Far more than any checkpoint has. A small file can hold more than memory does: one list many times in
-# another, and that many times in a third.
-MAX_VALUES, MAX_DEPTH = 1_000_000, 100
+# Far more than any checkpoint has: the history of 40 million steps. A small file can hold more than memory
+# does: one list many times in another, and that many times in a third.
+MAX_VALUES, MAX_DEPTH = 10_000_000, 100
 
 
 def save_torch(path: str | Path, content: Any, *, backup: Path | None = None) -> None:

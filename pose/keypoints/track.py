@@ -17,6 +17,7 @@ THRESHOLD, MAX_LOST = 0.1, 30
 # COCO's areas are of segments, about so much of the box around the joints. Someone seen from the side or
 # lying has hardly a width: no area is below this share of the square over the longer side.
 BOX_SHARE, LEAST_SHARE = 0.53, 0.1
+UNKNOWN = 32  # px: COCO's small people are smaller
 GAIN = 0.5  # of an alpha-beta filter: how much of a prediction's error corrects the velocity
 
 
@@ -80,12 +81,14 @@ def oks(joint_PK2: np.ndarray, joint_TK2: np.ndarray, sigmas: np.ndarray) -> np.
     """(P, T) OKS of each pair over the joints that both have, 0 if there are none; px.
 
     COCO's formula, the mean of exp(-d^2 / (2 area (2 sigma)^2)), with the area of the second person by the
-    box around the joints.
+    box around the joints. A single joint has none: its person counts as UNKNOWN px wide.
     """
     with np.errstate(invalid="ignore"):
         low_T2, high_T2 = np.fmin.reduce(joint_TK2, axis=1), np.fmax.reduce(joint_TK2, axis=1)
     side_T2 = high_T2 - low_T2
     area_T = np.maximum(BOX_SHARE * side_T2.prod(axis=1), LEAST_SHARE * side_T2.max(axis=1, initial=0) ** 2)
+    one_T = np.isfinite(joint_TK2).all(axis=-1).sum(axis=-1) == 1
+    area_T = np.where(one_T, UNKNOWN**2, area_T)
     square_PTK = np.square(joint_PK2[:, None] - joint_TK2[None]).sum(axis=-1)
     both_PTK = np.isfinite(square_PTK)
     spread_TK = 2 * np.maximum(area_T, 1)[:, None] * (2 * sigmas) ** 2

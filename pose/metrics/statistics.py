@@ -52,6 +52,8 @@ class Statistics:
         return ((low_N2 < 1) | (low_N2 + size_N2 > self.image_N2 - 1)).any(axis=1)
 
     def __str__(self) -> str:
+        if not len(self.box_N4):
+            return f"{len(self.people_I):,} images, nobody with labelled joints"
         few, middle, most = np.percentile(self.size_N, (5, 50, 95))
         labelled = self.flag_NK > 0
         hidden = (self.flag_NK == 1).sum() / labelled.sum()
@@ -89,10 +91,10 @@ def check_split(raw: RawCoco) -> list[str]:
 def find_faults(of_split: Mapping[str, Statistics], *, input_size: int, crop: float) -> list[str]:
     """What may hurt training or mislead its metrics, a line each.
 
-    of_split: `train` and `validation`. input_size: of the multi-person network, px. crop: side of what the
-    single-person network sees over the longer side of the box.
+    of_split: `train` and `validation`, or the one with people. input_size: of the multi-person network, px.
+    crop: side of what the single-person network sees over the longer side of the box.
     """
-    skeleton = of_split["train"].skeleton
+    skeleton = next(iter(of_split.values())).skeleton
     lines = []
     for split, found in of_split.items():
         never = [skeleton.joints[k] for k in np.flatnonzero((found.flag_NK == 0).all(axis=0))]
@@ -122,7 +124,7 @@ def find_faults(of_split: Mapping[str, Statistics], *, input_size: int, crop: fl
         lines.append(f"{_part(far_N)} have joints outside {seen}")
     lines += _exchanged(skeleton, joint_NK2)
     poses = [{one.tobytes() for one in part.joint_NK2} for part in together]
-    if both := len(set.intersection(*poses)):
+    if len(poses) > 1 and (both := len(set.intersection(*poses))):
         lines.append(f"poses that are exactly the same in {' and '.join(of_split)}: {both:,}")
     return lines
 

@@ -40,7 +40,8 @@ CountOrZero = Annotated[int, Field(ge=0, le=10**9)]
 DrawnCount = Annotated[int, Field(ge=0, le=10**6)]  # of synthetic people or images
 Batch = Annotated[int, Field(ge=1, le=4096)]
 InputSize = Annotated[int, Field(ge=64, le=2048, multiple_of=64)]  # side of a network's input, px
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,99}$")]  # part of the names of its files
+# Part of the names of its files, and without dots: to DVC `tasks.a.b` is key `b` of `tasks.a`.
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]{0,99}$")]
 JpegQuality = Annotated[int, Field(ge=1, le=100)]
 Scale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE)]  # of an evaluated image
 Spread = Annotated[float, Field(ge=0, le=MAX_SPREAD)]

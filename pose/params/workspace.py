@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pose.io.errors import UserError
-from pose.io.paths import PREPARED, SUMMARY, prepared_set
+from pose.io.paths import PREPARED, prepared_set
 from pose.io.schema import Frozen, parse, read_yaml
 from pose.models.limits import MAX_SIDE, Batch, Count, CountOrZero, Rate, Scale, TaskName
 from pose.params.data import DataParams, DatasetParams, PrepareParams, SyntheticParams
@@ -101,15 +101,6 @@ class Params(Frozen):
                 )
                 raise ValueError(f"evaluate.scales: found {scale:g} of {key} {size}, {expected}")
         return self
-
-    @field_validator("tasks")
-    @classmethod
-    def _no_task_has_the_name_of_the_summary(cls, tasks: dict[str, TaskParams]) -> dict[str, TaskParams]:
-        if SUMMARY.stem in tasks:
-            raise ValueError(
-                f"found {SUMMARY.stem!r}, whose metrics would be {SUMMARY}, expected another name"
-            )
-        return tasks
 
     @model_validator(mode="after")
     def _no_task_begins_from_its_own_weights(self) -> Params:

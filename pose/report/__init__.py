@@ -1,4 +1,4 @@
-"""The report: `report/index.html` on all evaluated tasks, `report/summary.md`, and `metrics/summary.json`."""
+"""The report on all evaluated tasks: `report/index.html` and `report/summary.md`."""
 
 from pose.report.page import write_report
 

@@ -13,9 +13,9 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pose.io.errors import UserError
-from pose.io.files import remove_stale_temp_files, write_json, write_text
+from pose.io.files import remove_stale_temp_files, write_text
 from pose.io.git import has_changes, run_git
-from pose.io.paths import SUMMARY, TaskPaths
+from pose.io.paths import TaskPaths
 from pose.io.schema import flatten
 from pose.metrics.monitored import MONITORED, Metric
 from pose.params import Params
@@ -33,7 +33,7 @@ SAMPLES = {"single": "One person", "multi": "Several people"}
 
 
 def write_report(params: Params, *, root: str | Path = ".", folder: str | Path = "report") -> list[str]:
-    """Write `index.html` and `summary.md` into `folder`, and `metrics/summary.json`, from files of `root`.
+    """Write `index.html` and `summary.md` into `folder`, from files of `root`.
 
     Returns the names of the tasks shown: those with a `metrics/TASK.json`. UserError if there is none at all,
     or if one is damaged; whatever else is missing is named on the page.
@@ -44,7 +44,7 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
         expected = ", ".join(str(TaskPaths(task).metrics) for task in params.tasks)
         found = f"{root / 'metrics'}: found metrics of no task"
         raise UserError(f"{found}, expected {expected}: run `dvc repro` first")
-    remove_stale_temp_files(folder, (root / SUMMARY).parent)
+    remove_stale_temp_files(folder)
     runs = {task: read_run(params, task, root) for task in shown}
     data = ", ".join(dict.fromkeys(run.data for run in runs.values()))
     overview, origin = _overview(params, runs), f"Data: {data}. Revision: {_revision()}."
@@ -52,7 +52,6 @@ def write_report(params: Params, *, root: str | Path = ".", folder: str | Path =
     page = render("Pose report", ", ".join(shown), origin, overview, sections, typical)
     write_text(folder / "index.html", page)
     write_text(folder / "summary.md", "\n".join([*map(_markdown, overview), _plain(origin), ""]))
-    write_json(root / SUMMARY, {task: run.summary() for task, run in runs.items()})
     return shown
 
 

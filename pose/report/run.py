@@ -139,10 +139,6 @@ class Run:
         """Id of its section in the page."""
         return f"task-{list(self.params.tasks).index(self.task)}"
 
-    def summary(self) -> dict[str, float]:
-        """Its entry in `metrics/summary.json`, whose figures are the columns of `dvc exp show`."""
-        return {metric.name: value for metric, value in self.monitored}
-
 
 def plain_task(params: Params, task: str) -> str | None:
     """The task that is equal to this one but for its adversary; None where there is none."""

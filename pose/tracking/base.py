@@ -18,7 +18,8 @@ class RunInfo:
     params: every parameter that shapes it, by dotted key. tags: words by name (data_hash, torch, device,
     code ...). resumed: from a checkpoint. history: the rows of its earlier starts, in the order of their
     steps. folder: of its checkpoints, where a tracker may keep what it needs when the run is resumed.
-    dataset: the prepared set that it trains on. description: what is trained, in words.
+    dataset: the prepared set that it trains on. description: what is trained, in words. finished: all steps
+    were done in earlier starts.
     """
 
     task: str
@@ -29,6 +30,7 @@ class RunInfo:
     folder: Path
     dataset: Path | None = None
     description: str = ""
+    finished: bool = False
 
 
 class Tracker(Protocol):

@@ -212,6 +212,9 @@ class MlflowTracker:
         if run is None:
             log.warning("MLflow run %s is gone; a new one begins", run_id)
             return None, {}
+        if self._run.finished:  # it says what trained it, and nothing is trained now
+            self._params, self._tags = {}, {}
+            return run_id, {}
         for key, value in self._params.items():  # MLflow never changes the parameters of a run
             if (before := run.data.params.get(key, value)) != value:
                 found = f"{key} was {before}, is {value}"

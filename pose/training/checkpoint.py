@@ -78,9 +78,14 @@ class CheckpointManager:
 
     @property
     def folder(self) -> Path:
-        """The run's own folder."""
-        shape = json.dumps(self.fingerprint, sort_keys=True)
+        """The run's own folder, which other parameters, data or code never write to."""
+        shape = json.dumps(self._shape, sort_keys=True)
         return self.task_folder / hashlib.sha256(shape.encode()).hexdigest()[:12]
+
+    @property
+    def _shape(self) -> dict[str, Any]:
+        """By what the run is known."""
+        return _shape_of(self.fingerprint, code_version(self.problem))
 
     @property
     def latest(self) -> Path:
@@ -114,9 +119,6 @@ class CheckpointManager:
                 damaged = True
                 log.warning("skipping a checkpoint: %s", error)
                 continue
-            if difference := _difference(checkpoint.code, code_version(self.problem), "code of "):
-                log.info("starting from scratch: %s is of other code: %s", path, difference)
-                return None
             if path == self.previous and damaged:
                 self.latest.unlink()
             return path, checkpoint
@@ -125,6 +127,11 @@ class CheckpointManager:
         else:
             self._log_other_runs()
         return None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has written its weights."""
+        return (self.folder / FINISHED).exists()
 
     def mark_finished(self) -> None:
         """The run has written its weights: remove the checkpoints of the others that have."""
@@ -148,19 +155,23 @@ class CheckpointManager:
         last = max(others, key=lambda path: path.stat().st_mtime)
         kept = f"{last} is of another run"
         with suppress(UserError):
-            kept += f": {_difference(load_checkpoint(last).fingerprint, self.fingerprint)}"
+            found = load_checkpoint(last)
+            kept += f": {_difference(_shape_of(found.fingerprint, found.code), self._shape)}"
         if len(others) > 1:
             kept += f"; {len(others) - 1} more interrupted runs are in {self.task_folder}"
         log.info("starting from scratch: %s", kept)
 
 
-def _difference(found: Mapping[str, Any], expected: Mapping[str, Any], what: str = "") -> str:
+def _shape_of(fingerprint: Mapping[str, Any], code: Mapping[str, str]) -> dict[str, Any]:
+    return {**fingerprint, **{f"code of {part}": version for part, version in code.items()}}
+
+
+def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Which keys differ, the first with its values; empty if none does."""
     keys = sorted(found.keys() | expected.keys())
-    differing = [f"{what}{key}" for key in keys if found.get(key) != expected.get(key)]
+    differing = [key for key in keys if found.get(key) != expected.get(key)]
     if not differing:
         return ""
     first, *rest = differing
-    key = first.removeprefix(what)
-    values = f"{first} was {found.get(key)!r}, is {expected.get(key)!r}"
+    values = f"{first} was {found.get(first)!r}, is {expected.get(first)!r}"
     return f"{values}; and {', '.join(rest)}" if rest else values

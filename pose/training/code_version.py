@@ -18,27 +18,13 @@ from pose.ops.build import SOURCES
 FOLDERS = ("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "training")
 # Modules, or beginnings of their paths. The prepared data counts by its hash, not by the code that made it.
 EXCLUDED_MODULES = (
-    *("data/formats/lsp.py", "data/formats/mpii.py", "data/prepare/", "data/results/"),
-    *("data/synthetic/", "data/threads.py", "metrics/scoring/"),
-    *("inference/draw.py", "inference/evaluate.py", "inference/export.py", "inference/images.py"),
-    *(
-        "inference/onnx_network.py",
-        "inference/predict.py",
-        "inference/predictor.py",
-        "inference/refine.py",
-        "inference/sources.py",
-    ),
-    *("inference/torch_network.py", "keypoints/track.py"),
-    *(
-        "io/command.py",
-        "io/dvc_stage.py",
-        "io/errors.py",
-        "io/file_lock.py",
-        "io/git.py",
-        "data/formats/matlab.py",
-        "io/paths.py",
-        "io/video.py",
-    ),
+    *("data/formats/lsp.py", "data/formats/matlab.py", "data/formats/mpii.py"),
+    *("data/prepare/", "data/results/", "data/synthetic/", "data/threads.py"),
+    *("inference/app.py", "inference/draw.py", "inference/evaluate.py", "inference/export.py"),
+    *("inference/images.py", "inference/onnx_network.py", "inference/predict.py", "inference/predictor.py"),
+    *("inference/refine.py", "inference/sources.py", "inference/torch_network.py"),
+    *("io/command.py", "io/dvc_stage.py", "io/errors.py", "io/file_lock.py", "io/git.py", "io/paths.py"),
+    *("io/video.py", "keypoints/track.py", "metrics/scoring/"),
     *("models/external_formats.py", "models/published.py"),
     *("training/code_version.py", "training/environment.py", "training/launch.py", "training/lock.py"),
 )

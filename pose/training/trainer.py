@@ -223,6 +223,9 @@ class Trainer:
             raise ValueError(f"at step {state.step}")
         if state.step > self.config.steps:
             found = f"{path} is at step {state.step:,}, beyond the {self.config.steps:,} of this run"
+            if not self.checkpoints.is_finished:  # its weights are nowhere else
+                either = f"train it to its end, or remove {path.parent} to start from scratch"
+                raise UserError(f"{found}; {either}")
             self._log(f"starting from scratch: {found}")
             return False
         load_tensors(self.task.net, checkpoint.net, path)
@@ -234,6 +237,9 @@ class Trainer:
         self.state = state
         self.best = checkpoint.best or (checkpoint.net if state.best_step else None)
         self._log(f"resuming from step {state.step:,} of {self.config.steps:,} ({path})")
+        if state.step == self.config.steps:  # nothing is left to be done where it is now
+            self.environment = checkpoint.environment
+            return True
         self.environment, changes = merge_environments(checkpoint.environment, self.environment)
         for change in changes:
             effect = "the samples stay the same, the last bits may differ"
@@ -273,7 +279,8 @@ class Trainer:
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
         description = f"{self.name}: {self.spec.network}; {self._size()}, {self.config.steps:,} steps"
         folder, path = self.checkpoints.folder, self.data.data.path
-        return RunInfo(self.name, params, tags, resumed, history, folder, path, description)
+        finished = self.state.step == self.config.steps
+        return RunInfo(self.name, params, tags, resumed, history, folder, path, description, finished)
 
     def _wrap_networks(self) -> None:
         adversary = self.task.adversary

@@ -80,6 +80,15 @@ def test_a_set_of_which_people_lie_off_their_images_is_described(workspace: Path
     assert re.search("warning: .*outside", capsys.readouterr().out)
 
 
+def test_a_split_in_which_nobody_is_annotated_is_named(workspace: Path, capsys):
+    write_own_set(workspace / "half", 6, "train")
+    write_own_set(workspace / "half", 3, "val", annotations=[])
+    run(["data", "check", "half"])
+    printed = capsys.readouterr().out
+    assert "validation: 3 images, nobody with labelled joints" in printed
+    assert re.search("warning: validation: .*none of 0 people has a labelled joint", printed)
+
+
 def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
     values = read_yaml("params.yaml")
     own = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}

@@ -118,11 +118,6 @@ def test_how_many_images_validate_may_be_said(workspace: Path, capsys):
     assert "found '12', expected a number from 0 to 1" in capsys.readouterr().err
 
 
-def test_no_data_set_has_the_name_of_the_summary(workspace: Path):
-    with pytest.raises(UserError, match=r"found 'summary', whose metrics would be metrics/summary\.json"):
-        run(["new-dataset", "hand", "--name", "summary"])
-
-
 def test_a_large_set_has_the_batch_of_the_built_in_task(workspace: Path):
     write_own_set(workspace / "large", 1, annotations=[], images=[])
     many = [own_person(k, 1 + k % 30) for k in range(1, 2000)]

@@ -259,13 +259,16 @@ for what in ("metrics/hgpose.json", "models/hgpose/best.pt"):
         ("models/hgpose", "models/hgpose: is a folder, expected metrics/TASK.json"),
         ("none.pt", "none.pt: no such file or task, expected"),
         ("", ": no such file or task, expected"),
-        ("summary", r"metrics/summary.json: found hgpose, advpose, expected the metrics of one task"),
+        (
+            "metrics/other.json",
+            "metrics/other.json: found hgpose, advpose, expected the metrics of one",
+        ),
         ("notes.txt", "notes.txt: cannot be read as model weights"),
         ("cut.json", "cut.json: cannot be read as JSON"),
     ],
 )
 def test_what_cannot_be_led_back_is_one_line(what, message, workspace):
-    write_json("metrics/summary.json", {"hgpose": {"PCKh@0.5": 68.3}, "advpose": {"PCKh@0.5": 68.0}})
+    write_json("metrics/other.json", {"hgpose": {"PCKh@0.5": 68.3}, "advpose": {"PCKh@0.5": 68.0}})
     Path("notes.txt").write_text("not weights")
     Path("cut.json").write_bytes(Path("metrics/hgpose.json").read_bytes()[:40])
     with pytest.raises(UserError, match=f"^{message}") as error:

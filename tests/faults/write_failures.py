@@ -84,7 +84,7 @@ def training_outputs(task: str) -> tuple[str, ...]:
 
 
 def evaluation_outputs(task: str) -> tuple[str, ...]:
-    return f"metrics/{task}.json", f"metrics/provenance/{task}.json", "predictions"
+    return *(f"metrics/{name}{task}.json" for name in ("", "summary/", "provenance/")), "predictions"
 
 
 # Each stage, and what it writes.
@@ -98,7 +98,7 @@ STAGES: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "train@advpose-ae": (partial(train_task, "advpose-ae"), training_outputs("advpose-ae")),
     "evaluate@hgpose": (partial(evaluate_task, "hgpose"), evaluation_outputs("hgpose")),
     "evaluate@advpose-ae": (partial(evaluate_task, "advpose-ae"), evaluation_outputs("advpose-ae")),
-    "report": (lambda: write_report(load_params()), ("report", "metrics/summary.json")),
+    "report": (lambda: write_report(load_params()), ("report",)),
 }
 TRACKED = {"tracked train@hgpose": (partial(train_tracked, "hgpose"), training_outputs("hgpose"))}
 

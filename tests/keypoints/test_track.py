@@ -66,6 +66,14 @@ def test_a_person_elsewhere_is_another_one_unless_the_threshold_is_low():
         assert (first == second) == same
 
 
+def test_somebody_of_whom_one_joint_is_seen_keeps_the_id():
+    tracker = Tracker(COCO)
+    for step in range(5):
+        nose = np.full((len(COCO), 2), np.nan)
+        nose[0] = 2 * step, 50
+        assert tracker.update(people(nose)) == [1]
+
+
 def test_somebody_without_joints_has_no_id():
     nobody = np.full((len(COCO), 2), np.nan)
     tracker = Tracker(COCO)

@@ -64,14 +64,8 @@ def test_metrics_facts_and_parameters_are_on_the_page(single_page, single_root):
     assert {f"{title}, hgpose and advpose" for title in curves} <= set(single_page.charts)
 
 
-def test_the_summaries_have_an_entry_for_each_task(single_page, single_root):
-    summary = json.loads((single_root / "metrics/summary.json").read_text())
-    metrics = json.loads((single_root / "metrics/advpose.json").read_text())
-    assert list(summary) == ["hgpose", "advpose"]
-    pckh = metrics["PCKh"]
-    assert summary["advpose"] == {"PCKh@0.5": pckh["0.5"], "PCK@0.2": metrics["PCK"]["0.2"]} | {
-        "PCKh@0.1": pckh["0.1"], "AUC": pckh["AUC"],
-    }  # fmt: skip
+def test_the_summary_has_a_line_for_each_task(single_page, single_root):
+    pckh = json.loads((single_root / "metrics/advpose.json").read_text())["PCKh"]
     lines = (single_root / "report/summary.md").read_text().splitlines()
     assert {line.count("|") for line in lines[:4]} == {8}
     assert lines[0].startswith("| One person | PCKh@0.5 | PCK@0.2 |")
@@ -80,11 +74,10 @@ def test_the_summaries_have_an_entry_for_each_task(single_page, single_root):
     assert {path.name for path in (single_root / "report").iterdir()} == {"index.html", "summary.md"}
 
 
-def test_the_summaries_leave_out_what_is_unknown(params_of, page_of, bare_root, monkeypatch):
+def test_the_summary_says_what_is_unknown(params_of, page_of, bare_root, monkeypatch):
     monkeypatch.chdir(bare_root)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(bare_root.parent))
     assert "Revision: unknown." in page_of(bare_root, params_of("hgpose")).text
-    assert json.loads((bare_root / "metrics/summary.json").read_text()) == {"hgpose": {"PCKh@0.5": 50}}
     assert "| hgpose | 50.0 | unknown | unknown |" in (bare_root / "report/summary.md").read_text()
 
 

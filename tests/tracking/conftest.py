@@ -41,12 +41,13 @@ class Runs:
         return [(step, 1 / step) for step in range(1, last + 1)]
 
     def begin(
-        self, first: int = 1, last: int = 0, *, resumed: bool = False, **tags_and_params: Any
+        self, first: int = 1, last: int = 0, *, resumed: bool = False, finished: bool = False, **more: Any
     ) -> MlflowTracker:
         """A run with rows from `first` to `last`; resumed: those before `first` are its history."""
-        tracker, tags = MlflowTracker(), tags_and_params.pop("tags", {})
+        tracker, tags = MlflowTracker(), more.pop("tags", {})
         history = self.rows(1, first - 1) if resumed else []
-        tracker.start(RunInfo("hgpose", self.params | tags_and_params, tags, resumed, history, Path()))
+        params = self.params | more
+        tracker.start(RunInfo("hgpose", params, tags, resumed, history, Path(), finished=finished))
         self.log(tracker, first, last)
         return tracker
 

@@ -130,6 +130,14 @@ def test_a_restart_continues_its_run_and_keeps_repeated_steps_once(runs):
     assert runs.curve(from_scratch) == runs.losses(2)
 
 
+def test_a_finished_run_that_is_started_again_keeps_what_it_says(runs):
+    run_id = runs.track(1, 3, tags={"cpu": "old"}, processes=2)
+    assert runs.track(4, 3, resumed=True, finished=True, tags={"cpu": "new"}, processes=1) == run_id
+    run = runs.get(run_id)
+    assert (run.data.tags["cpu"], run.data.params["processes"], run.info.status) == ("old", "2", "FINISHED")
+    assert runs.curve(run_id) == runs.losses(3)
+
+
 def test_other_parameters_begin_a_new_run_with_the_history_of_the_earlier_one_which_is_named(runs):
     first = runs.track(1, 2)
     second = runs.track(3, 3, resumed=True, lr=0.1)

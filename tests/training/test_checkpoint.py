@@ -125,9 +125,13 @@ def test_a_run_that_finished_keeps_its_checkpoints_until_another_one_has(checkpo
 
 def test_a_checkpoint_of_other_code_is_not_resumed_and_the_folder_is_named(checkpoints, caplog, monkeypatch):
     changed = code_version.code_version("single") | {"pose/keypoints": "0"}
-    monkeypatch.setattr("pose.training.checkpoint.code_version", lambda problem: changed)
-    assert loaded(checkpoints) == 0
-    assert "code of pose/keypoints was" in caplog.messages[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("pose.training.checkpoint.code_version", lambda problem: changed)
+        assert loaded(checkpoints) == 0
+        assert "code of pose/keypoints was" in caplog.messages[0]
+        for step in (1, 2, 3):
+            save(checkpoints, step)
+    assert loaded(checkpoints) == 2, "and it is there for the code that wrote it"
 
 
 def test_code_counts_by_what_it_says_not_by_its_comments(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -28,6 +29,7 @@ from pose.io.errors import Interrupted, UserError
 from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tracking.base import NullTracker, RunInfo
+from pose.training import trainer
 from pose.training.checkpoint import load_checkpoint
 from pose.training.data import TrainingData
 from pose.training.lock import lock_folder
@@ -60,6 +62,10 @@ def test_the_stages_write_weights_history_metrics_and_predictions(trained: Path,
     weights = load_weights(trained / "models/advpose/last.pt")
     assert weights.provenance["seed"] == params.seed
     assert weights.provenance["processes"] == 1
+    scores = json.loads((trained / "metrics/advpose.json").read_text())
+    summary = json.loads((trained / "metrics/summary/advpose.json").read_text())
+    assert list(summary["advpose"]) == ["PCKh@0.5", "PCK@0.2", "PCKh@0.1", "AUC"]
+    assert summary["advpose"]["PCKh@0.5"] == scores["PCKh"]["0.5"]
 
 
 def test_a_run_of_several_people_writes_its_terms_and_equal_bits_twice(params, prepared_coco, tmp_path):
@@ -106,6 +112,8 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
             train(params, "hgpose", folder=tmp_path, tracker=tracker, on_step=interrupt, **settings)
         assert load_checkpoint(latest_checkpoint(tmp_path, "hgpose")).state["step"] == saved
         assert not (tmp_path / "models").exists()
+    with pytest.raises(UserError, match=r"latest\.pt is at step 13, beyond the 2 of this run; train"):
+        train(params, "hgpose", folder=tmp_path, **settings | {"max_steps": 2})
     steps: list[int] = []
     settings["on_step"] = lambda step, _: steps.append(step)
     metrics = train(params, "hgpose", folder=tmp_path, tracker=tracker, **settings)
@@ -126,6 +134,20 @@ def test_epochs_may_be_raised_to_train_on(trained: Path, tmp_path: Path, monkeyp
     assert pd.read_csv("metrics/plots/advpose/val.csv")["epoch"].tolist() == [1, 2, 3]
     assert "epochs was 2, is 3: the learning rate follows another schedule now" in caplog.text
     assert load_weights("models/advpose/last.pt").provenance["epochs"] == "2 then 3"
+
+
+def test_a_finished_run_that_is_started_again_elsewhere_says_where_it_was_trained(
+    params: Params, prepared: Path, tmp_path: Path, monkeypatch
+):
+    settings: dict[str, Any] = {"folder": tmp_path, "prepared": prepared, "max_steps": 4}
+    train(params, "hgpose", **settings)
+    weights = tmp_path / "models/hgpose/last.pt"
+    before, here = weights.read_bytes(), trainer.environment
+    monkeypatch.setattr(trainer, "environment", lambda *args, **more: here(*args, **more) | {"torch": "9.0"})
+    train(params, "hgpose", **settings)
+    assert weights.read_bytes() == before
+    train(params, "hgpose", **settings | {"max_steps": 2})
+    assert load_checkpoint(latest_checkpoint(tmp_path, "hgpose")).state["step"] == 2, "fewer steps begin anew"
 
 
 def test_a_run_that_was_interrupted_is_resumed_after_another_one(params, prepared, tmp_path, caplog):

@@ -108,7 +108,8 @@ def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
     joints = wanted_joints(name, spec)
     sources: list[Source] = []
-    for place in map(Path, spec.sources):
+    mixed = len(set(map(os.path.isabs, spec.sources))) > 1
+    for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
             path, content, listed, skeleton = table
             base = path.parent if place.is_file() else place

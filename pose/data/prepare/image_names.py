@@ -48,7 +48,8 @@ def find_images(
     """The file of each image below one of the folders; its `file_name` becomes the name by which it is found.
 
     Where the name as it is written finds none, less and less of its beginning counts; a file that several
-    images would get in this way is nobody's. UserError, beginning with `where`, for what is no name.
+    images would get in this way is nobody's. UserError, beginning with `where`, for what is no name, and for
+    an image that is listed twice.
     """
     found: list[tuple[str, Path | None]] = []
     for image in images:
@@ -56,6 +57,10 @@ def find_images(
         places = ((name, folder) for name in names for folder in folders if isfile(folder / name))
         found.append(next(places, (names[0], None)))
     claims = Counter(found)
+    named = zip(images, found, strict=True)
+    exact = Counter(place for image, place in named if image.get("file_name") == place[0])
+    if twice := [name for (name, folder), count in exact.items() if folder and count > 1]:
+        raise UserError(f"{where}: found image {twice[0]} twice, expected all its people under one entry")
     files = []
     for image, (name, folder) in zip(images, found, strict=True):
         written, image["file_name"] = image["file_name"], name

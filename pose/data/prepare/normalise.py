@@ -31,6 +31,7 @@ from pose.io.files import read_json
 from pose.io.schema import parse
 
 FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
+SHARES = "all joints between 0 and 1, taken for unlabelled"
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
 LEAST_AREA = 1.0  # px; what some tools write instead of an area
 MOST_ID = 2**63 - 1
@@ -72,6 +73,10 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
                 name = f"annotation {annotation.get('id', f'number {number}')}"
                 with reading(f"{path}: {name}", "an annotation"):
                     _complete(annotation, category, f"{path}: {name}", name, changes)
+        others = sum(annotation.get("num_keypoints", 0) > 1 for annotation in annotations)
+        if 0 < changes.counts[SHARES] >= others:
+            found = "all joints lie between 0 and 1, expected px, not shares of the image"
+            raise UserError(f"{path}: {changes.first[SHARES]}: {found}")
         ids = [annotation.get("id") for annotation in annotations]
         uses = Counter(map(repr, ids))
         if wrong := [one for one in ids if type(one) is not int or one < 1 or uses[repr(one)] > 1]:
@@ -183,7 +188,9 @@ def _complete(annotation: Entry, category: Category, where: str, name: str, chan
     numbers = annotation["keypoints"] = category.keypoints(annotation["keypoints"])
     joints = [(x, y) for x, y, flag in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True) if flag]
     if len(joints) > 1 and max(map(max, joints)) <= 1 and min(map(min, joints)) >= 0:
-        raise UserError(f"{where}: all joints lie between 0 and 1, expected px, not shares of the image")
+        changes.add(SHARES, name)  # some tools write skipped points so
+        numbers = annotation["keypoints"] = [0] * len(numbers)
+        joints = []
     if (said := annotation.get("num_keypoints")) != len(joints):
         changes.add(f"num_keypoints {'missing' if said is None else 'wrong'}, flags counted instead", name)
     annotation["num_keypoints"] = len(joints)
@@ -195,11 +202,13 @@ def _complete(annotation: Entry, category: Category, where: str, name: str, chan
         changes.add("segmentation without its outer list", name)
         annotation["segmentation"] = [outline]
     _complete_box(annotation, joints, name, changes)
-    if annotation["iscrowd"] and not annotation.get("segmentation") and 0 not in annotation["bbox"][2:]:
+    masked = annotation["iscrowd"] or not joints
+    if masked and not annotation.get("segmentation") and 0 not in annotation["bbox"][2:]:
         x, y, width, height = annotation["bbox"]
         corners = [x, y, x + width, y, x + width, y + height, x, y + height]
         annotation["segmentation"] = [corners]
-        changes.add("crowd without its region, its box taken", name)
+        kind = "crowd" if annotation["iscrowd"] else "person without joints and"
+        changes.add(f"{kind} without its region, its box taken", name)
     _complete_area(annotation, joints, name, changes)
 
 

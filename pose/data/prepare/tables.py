@@ -93,7 +93,8 @@ def _content(table: PersonTable, names: Any, skeleton: Skeleton) -> Content:
         if table.head_size_N[row] > 0:
             annotation["head_size"] = float(table.head_size_N[row])
         annotations.append(annotation)
-    images = dict(zip(image_N.tolist(), names, strict=True))
+    # Those alone in which somebody's place is known: who is in the others is secret, not nobody.
+    images = dict(zip(image_N[usable_N].tolist(), np.asarray(names)[usable_N].tolist(), strict=True))
     return {
         "images": [{"id": number, "file_name": str(name)} for number, name in images.items()],
         "annotations": annotations,

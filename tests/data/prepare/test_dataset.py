@@ -258,6 +258,29 @@ def test_mpii_s_images_are_prepared_for_many_people(tmp_path: Path):
     assert images.split_I.tolist() == ["train", "validation"]
 
 
+def test_images_of_mpii_in_which_nobody_is_placed_are_not_taken_for_empty(tmp_path: Path):
+    """As its test images, whose people are secret: whoever was found there would count as wrong."""
+    unknown = raw.listed_person("c.jpg", scale_provided=0.0)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, raw.listed_person("b.jpg"))
+    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
+    assert sorted(ImageSet(out).name(row) for row in range(2)) == ["a.jpg", "b.jpg"]
+    assert len(ImageSet(out).id_I) == 2
+
+
+def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path):
+    content = mice(tmp_path / "mice")
+    content["images"][1]["file_name"] = "1.jpg"
+    assert "found image 1.jpg twice, expected all its people under one entry" in refused(tmp_path, content)
+
+
+def test_sources_may_be_given_from_here_and_from_the_root(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        write(tmp_path / name, mice(tmp_path / name))
+    out, _ = prepare(tmp_path, Path("one"), tmp_path / "two")
+    assert ImageSet(out).name(0) == "one/images/1.jpg"
+
+
 def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
     for share in (0.0, 1.0):
         source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))

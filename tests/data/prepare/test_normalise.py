@@ -118,6 +118,24 @@ def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
     )
 
 
+def test_a_person_without_joints_and_region_is_masked_by_the_box(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["annotations"].append(person_entry(4, 1, joints=0, segmentation=[], bbox=[50, 10, 20, 30]))
+    rewrite_train(tmp_path, content)
+    images, summary = prepare_images(tmp_path)
+    mask_HW = images.mask(images.rows("train")[0])
+    assert mask_HW is not None
+    assert "person without joints and without its region, its box taken: 1" in str(summary)
+
+
+def test_a_person_whose_joints_lie_in_one_pixel_costs_no_other(tmp_path: Path):
+    content = write_two_splits(tmp_path)
+    content["annotations"] += [person_entry(4, 1), person_entry(5, 2, keypoints=[0, 0, 2] * 17)]
+    rewrite_train(tmp_path, content)
+    _, summary = prepare_images(tmp_path)
+    assert "all joints between 0 and 1, taken for unlabelled: 1 (first: annotation 5)" in str(summary)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
