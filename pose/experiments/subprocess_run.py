@@ -97,7 +97,8 @@ class SubprocessRun:
             init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
             done = subprocess.run(init, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise UserError(f"{folder}: dvc init: {done.stderr.strip().rpartition(chr(10))[2]}")
+                reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+                raise UserError(f"{folder}: dvc init: {reason[0]}")
         return run
 
     def run(self) -> float:

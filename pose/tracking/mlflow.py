@@ -121,7 +121,8 @@ class MlflowTracker:
         before: object = None
         while self._thread.is_alive() and before != (now := (self.run_id, self._sent, len(self._jobs))):
             before = now
-            self._thread.join(self._jobs[0].seconds if self._jobs else FINISH_SECONDS)
+            job = next(iter(self._jobs), None)  # the thread may take it away meanwhile
+            self._thread.join(job.seconds if job else FINISH_SECONDS)
         missing = [job.name for job in self._jobs]
         if rows := self._rows[self._sent :]:
             missing.insert(0, f"{len(rows):,} rows of the history")
@@ -213,7 +214,7 @@ class MlflowTracker:
             log.warning("MLflow run %s is gone; a new one begins", run_id)
             return None, {}
         if self._run.finished:  # it says what trained it, and nothing is trained now
-            self._params, self._tags = {}, {}
+            self._params, self._sent_tags = {}, self._tags
             return run_id, {}
         for key, value in self._params.items():  # MLflow never changes the parameters of a run
             if (before := run.data.params.get(key, value)) != value:

@@ -223,7 +223,9 @@ class Trainer:
             raise ValueError(f"at step {state.step}")
         if state.step > self.config.steps:
             found = f"{path} is at step {state.step:,}, beyond the {self.config.steps:,} of this run"
-            if not self.checkpoints.is_finished:  # its weights are nowhere else
+            # Of the first process, as the checkpoint: other machines have no such folder.
+            if not self.ranks.broadcast_from_rank0(lambda: self.checkpoints.is_finished):
+                # Its weights are nowhere else.
                 either = f"train it to its end, or remove {path.parent} to start from scratch"
                 raise UserError(f"{found}; {either}")
             self._log(f"starting from scratch: {found}")

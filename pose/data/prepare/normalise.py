@@ -73,8 +73,9 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
                 name = f"annotation {annotation.get('id', f'number {number}')}"
                 with reading(f"{path}: {name}", "an annotation"):
                     _complete(annotation, category, f"{path}: {name}", name, changes)
-        others = sum(annotation.get("num_keypoints", 0) > 1 for annotation in annotations)
-        if 0 < changes.counts[SHARES] >= others:
+        of_category = [one for one in annotations if one.get("category_id") == category.id]
+        others = sum(one["num_keypoints"] > 1 for one in of_category)
+        if changes.counts[SHARES] and changes.counts[SHARES] >= others:
             found = "all joints lie between 0 and 1, expected px, not shares of the image"
             raise UserError(f"{path}: {changes.first[SHARES]}: {found}")
         ids = [annotation.get("id") for annotation in annotations]

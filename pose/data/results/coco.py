@@ -45,7 +45,7 @@ def read_coco(path: Path, joints: int | None = None) -> Results:
         numbers = [entry["keypoints"] for entry in entries]
         keypoint_NK3 = np.array(numbers, dtype=np.float64).reshape(len(entries), joints, 3)
         score_N = np.array([entry["score"] for entry in entries], dtype=np.float64)
-        places = {entry["image_id"]: (entry.get("file"), entry.get("frame")) for entry in entries}
+        places = {entry["image_id"]: (_text(entry.get("file")), entry.get("frame")) for entry in entries}
         category = int(entries[0].get("category_id", PERSON)) if entries else PERSON
     if not (np.isfinite(score_N).all() and (np.abs(keypoint_NK3) < FAR).all()):
         raise UserError(f"{path}: found NaN or a number beyond {FAR:g}, expected px and scores")
@@ -58,3 +58,7 @@ def read_coco(path: Path, joints: int | None = None) -> Results:
         for image_id, rows in people_of.items()
     ]
     return Results(images, None, joints, path, category=category)
+
+
+def _text(name: object) -> str | None:
+    return None if name is None else str(name)
