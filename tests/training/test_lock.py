@@ -32,6 +32,28 @@ time.sleep(120)
 """
 
 
+# Starts a trainer, as torchrun does, and passes on what it is told when make has ended.
+LAUNCHER = """
+import signal, subprocess, sys
+from pose.training.lock import end_with_parent
+child = subprocess.Popen([sys.executable, "trainer.py", "direct"])
+signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))
+end_with_parent(poll=0.05)
+child.wait()
+"""
+# The trainer then takes a while to save, and counts what reaches it meanwhile.
+SAVING = """
+import signal, threading
+from pathlib import Path
+asked = threading.Event()
+def note(*_):
+    with Path("signals").open("a") as file:
+        file.write("x")
+    asked.set()
+signal.signal(signal.SIGTERM, note)
+"""
+
+
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Path]:
     """A folder with a trainer in it; whatever still runs there afterwards is ended."""
@@ -128,6 +150,20 @@ def test_a_trainer_ends_if_its_launcher_outlives_make(workshop):
     make.kill()
     make.wait()
     wait_until(lambda: has_ended(process))
+
+
+def test_a_trainer_whose_launcher_ends_with_make_too_is_asked_to_end_once(workshop):
+    """A second SIGTERM would interrupt the saving of its checkpoint."""
+    saving = TRAINER.replace("time.sleep(120)", "asked.wait(120); time.sleep(0.4)")
+    (workshop / "trainer.py").write_text(SAVING + saving)
+    (workshop / "launcher.py").write_text(LAUNCHER)
+    (workshop / "Makefile").write_text("repro:\n\t@sh -c 'python launcher.py; true'\n")
+    make = start("make", "repro", folder=workshop)
+    process, _ = trainer(workshop)
+    make.kill()
+    make.wait()
+    wait_until(lambda: has_ended(process))
+    assert (workshop / "signals").read_text() == "x"
 
 
 @pytest.mark.slow
