@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pose.data.augment import crop, image_affine, warp
+from pose.data.augment import image_affine, warp
 from pose.io.errors import DamagedFileError, UserError, reading
 from pose.io.files import read_bytes
 from pose.io.schema import parse
@@ -84,7 +84,7 @@ class OnnxNetwork:
         params, size = self._params, self._params.input_size
         if isinstance(params, SingleInferenceParams):
             affines = [box_affine(*one, params) for one in zip(images, boxes, strict=True)]
-            shown = [crop(*one, size) for one in zip(images, affines, strict=True)]
+            shown = [warp(*one, size) for one in zip(images, affines, strict=True)]
             maps_BKhw = np.mean([maps["heatmap"] for maps in self._run(shown)], axis=0)
             joint_BK2, score_BK = decode(maps_BKhw, target=params.target)
             found = joint_BK2.astype(np.float64), score_BK, affines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache, cached_property
 from itertools import chain, zip_longest
@@ -20,7 +21,7 @@ from pose.io.schema import Frozen, parse, read_yaml
 BUILT_IN = Path(__file__).with_name("skeletons")  # a YAML file each, which names joints by their names
 MIDDLE, LEFT, RIGHT = "", "left", "right"
 SIDES = {"l": LEFT, "left": LEFT, "r": RIGHT, "right": RIGHT}
-WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=^[LR])(?=[A-Z][a-z])|[\W_]+")
 MAX_JOINTS = 1000
 DEFAULT_SIGMA = 0.07  # about the mean of COCO's, for skeletons without sigmas
 # Joints that are seldom hidden or confused are grouped first, so that a person's mean tag is reliable early.
@@ -141,13 +142,29 @@ def inferred_flips(joints: Sequence[str]) -> list[tuple[int, int]]:
     return [(left, right) for left, right in pairs if right is not None]
 
 
+def joint_places(own: Sequence[str], other: Sequence[str]) -> list[int]:
+    """For each name of a joint its place among others, -1 where it is none of them.
+
+    They are the same letter by letter, or else as `side_and_part` reads them, where only one is read so: `A`
+    and `A'` are two.
+    """
+    exact = {joint: k for k, joint in enumerate(other)}
+    read, own_read = [side_and_part(joint) for joint in other], Counter(map(side_and_part, own))
+    place = {key: k for k, key in enumerate(read) if read.count(key) == 1}
+
+    def find(joint: str) -> int:
+        key = side_and_part(joint)
+        return exact.get(joint, place.get(key, -1) if own_read[key] == 1 else -1)
+
+    return [find(joint) for joint in own]
+
+
 def same_joints(own: Skeleton, other: Skeleton) -> np.ndarray:
     """(K,) int64: for each joint of `own` the index of the joint of its name in `other`, -1 if it has none.
 
-    Names are compared as `side_and_part` reads them.
+    Names are compared as in `joint_places`.
     """
-    place = {side_and_part(joint): k for k, joint in enumerate(other.joints)}
-    return np.array([place.get(side_and_part(joint), -1) for joint in own.joints])
+    return np.array(joint_places(own.joints, other.joints))
 
 
 def different_joint(found: Sequence[object], expected: Sequence[str]) -> str:

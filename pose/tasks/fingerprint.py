@@ -10,7 +10,9 @@ from pose.params import Params
 
 HASHES = ("data", "init")  # of the files that a run reads
 # Parameters that may differ between a run and its continuation; all others shape the weights or the history.
-FREE_SECTIONS = {"tasks", "evaluate", "report", "synthetic", "prepare", "data", "single", "multi"}
+# The prepared data counts by its hash, whatever it was made of.
+FREE_SECTIONS = {"tasks", "evaluate", "report", "single", "multi"}
+FREE_SECTIONS |= {"data", "datasets", "prepare", "synthetic"}
 FREE_IN_TRAIN = {"workers", "checkpoint_every", "checkpoint_minutes", "processes", "timeout"}
 
 

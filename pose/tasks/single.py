@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pose.data.augment import crop
+from pose.data.augment import warp
 from pose.data.batch import Inputs, SingleTargets
 from pose.data.person_set import PersonSet
 from pose.data.single_samples import PersonDataset
@@ -69,7 +69,7 @@ class SinglePerson(Problem):
         """Crops around the boxes, or of the whole images; `scales` is not used, since crops have one size."""
         affines = [box_affine(image, box, self.params) for image, box in zip(images, boxes, strict=True)]
         size = self.params.input_size
-        crops = np.stack([crop(image, affine, size) for image, affine in zip(images, affines, strict=True)])
+        crops = np.stack([warp(image, affine, size) for image, affine in zip(images, affines, strict=True)])
         return Inputs((torch.from_numpy(crops),), torch.from_numpy(np.stack(affines)))
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
@@ -136,22 +136,21 @@ class SingleData(ProblemData):
         """PCKh, PCK and counts, of one predicted person for each row (see `pose.metrics.pck`).
 
         Of people with COCO's annotations also its ten numbers, if the rows are all of the people of their
-        images; the boxes are the annotated ones.
+        images who can be cropped; the boxes are the annotated ones. Others count as not found.
         """
         scores = single_person_scores(_joints_of(people), person_truth(self.people, rows))
-        image_N = self.people.image_id_N
-        images = np.unique(image_N[rows])
-        if images.min(initial=0) < 0 or np.isin(image_N, images).sum() > len(rows):
+        image_N, split = self.people.image_id_N, self.people.split_N[rows[0]]
+        images, place_N = np.unique(image_N[rows], return_inverse=True)
+        all_rows = self.people.rows(split)
+        if images.min(initial=0) < 0 or np.isin(image_N[all_rows], images).sum() > len(rows):
             return scores
-        split = self.people.split_N[rows[0]]
-        found = [
-            People.join(
-                [people[k] for k in np.flatnonzero(image_N[rows] == one).tolist()], len(self.skeleton)
-            )
-            for one in images
-        ]
-        truth = self._truths.setdefault(split, CocoTruth(self.people.annotations(split), self.skeleton))
-        return scores | {"COCO": truth.evaluate(found, images.tolist()).metrics()}
+        people_of: list[list[People]] = [[] for _ in images]
+        for one, place in zip(people, place_N.tolist(), strict=True):
+            people_of[place].append(one)
+        found = [People.join(some, len(self.skeleton)) for some in people_of]
+        if split not in self._truths:  # reading it takes long
+            self._truths[split] = CocoTruth(self.people.annotations(split), self.skeleton)
+        return scores | {"COCO": self._truths[split].evaluate(found, images.tolist()).metrics()}
 
     def tables(self, people: Sequence[People], rows: np.ndarray) -> dict[str, pd.DataFrame]:
         """Accuracy over thresholds, and by joint."""

@@ -9,7 +9,7 @@ from helpers import COCO, LSP, MPII
 
 from pose.data.formats.lsp import LSP_TO_MPII
 from pose.io.errors import UserError
-from pose.keypoints.skeleton import Skeleton, built_in, read_skeleton, same_joints
+from pose.keypoints.skeleton import Skeleton, built_in, joint_places, read_skeleton, same_joints
 
 
 def test_mpii_pairs_are_the_published_ones():
@@ -60,6 +60,12 @@ def test_joints_of_two_skeletons_are_paired_by_name_in_any_spelling():
     assert len(paired) == 12
     assert (paired["left_ankle"], paired["right_shoulder"]) == ("l_ankle", "r_shoulder")
     assert same_joints(COCO, COCO).tolist() == list(range(17))
+
+
+def test_joints_whose_names_differ_in_a_sign_or_are_of_other_letters_are_not_the_same():
+    assert joint_places(["A", "A'", "B"], ["B", "A'", "A"]) == [2, 1, 0]
+    assert joint_places(["鼻子", "左眼", "右眼"], ["右眼", "鼻子"]) == [1, -1, 0]
+    assert joint_places(["a", "left ear"], ["A", "A'", "LEar"]) == [-1, 2], "which of two, nobody can say"
 
 
 def test_a_built_in_skeleton_of_another_name_is_refused_with_those_that_exist():

@@ -66,6 +66,30 @@ def test_without_a_box_the_crop_shows_the_whole_image_and_with_one_the_box(probl
         problem.preprocess([image], [(1, 1, 0, 4)], [])
 
 
+def test_a_large_image_is_shown_with_all_of_its_pixels(problem: SinglePerson):
+    """Not every tenth of them: of stripes a px wide the network sees the mean."""
+    stripes = np.zeros((960, 960, 3), dtype=np.uint8)
+    stripes[:, ::2] = 200
+    [seen] = problem.preprocess([stripes], [None], []).images
+    assert np.ptp(seen[0, 8:-8, 8:-8].numpy().astype(int)) < 20
+
+
+def test_one_person_of_a_single_joint_does_not_cost_the_others_their_ap(prepared_coco: Path, params: Params):
+    people = PersonSet(prepared_coco)
+    data = SingleData(people, params.single, max_val=0)
+    rows = data.rows("evaluation")
+    people.labelled_NK[rows[0], 1:] = False
+    people.scale_N[rows[0]] = 0  # as it is read of one joint
+    rows = data.rows("evaluation")
+    joint_NK2 = np.nan_to_num(people.joint_NK2[rows])
+    found = [People(one[None], np.ones((1, 17)), np.ones(1)) for one in joint_NK2]
+    scores = data.score(found, rows)
+    assert 0.5 < scores["COCO"]["AP"] < 1
+    [truth] = data._truths.values()
+    data.score(found, rows)
+    assert [*data._truths.values()] == [truth], "read once"
+
+
 def test_nobody_is_both_trained_on_and_validated_or_evaluated_on(data: SingleData):
     train, val, evaluation = (set(data.rows(subset)) for subset in ("train", "val", "evaluation"))
     assert train

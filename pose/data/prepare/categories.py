@@ -12,7 +12,7 @@ from pose.data.formats.coco_json import Entry
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError
 from pose.io.schema import parse, read_yaml
-from pose.keypoints.skeleton import Skeleton, built_in, built_in_with, side_and_part
+from pose.keypoints.skeleton import Skeleton, built_in, built_in_with, joint_places, side_and_part
 
 PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
 
@@ -88,6 +88,10 @@ def read_category(content: Entry, path: Path, joints: Joints, changes: Changes) 
         chosen["keypoints"] = [*category.skeleton.joints]
         chosen["skeleton"] = [[one + 1, other + 1] for one, other in category.skeleton.limbs]  # as published
     content["categories"] = [one for one in entries if one not in same]
+    if joints.category:  # others may have the same joints
+        for one in entries:
+            if one is not chosen:
+                one.pop("keypoints", None)
     return category
 
 
@@ -139,8 +143,7 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
     for target in joints.renamed.values():
         if target not in skeleton.joints:
             raise UserError(f"{joints.key}.joints: found {target!r}, expected a joint of {skeleton.name}")
-    place = {side_and_part(joints.renamed.get(joint, joint)): k for k, joint in enumerate(listed)}
-    source_K = tuple(place.get(side_and_part(joint), -1) for joint in skeleton.joints)
+    source_K = tuple(joint_places(skeleton.joints, [joints.renamed.get(one, one) for one in listed]))
     missing = [joint for joint, k in zip(skeleton.joints, source_K, strict=True) if k < 0]
     unknown = [joint for k, joint in enumerate(listed) if k not in source_K]
     if (unknown and not joints.renamed) or (missing and joints.name) or len(missing) == len(skeleton):

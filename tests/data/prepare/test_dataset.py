@@ -125,6 +125,14 @@ def test_one_of_several_categories_is_chosen_by_its_name(tmp_path: Path):
     assert len(PersonSet(out / "people.h5")) == 6
 
 
+def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path: Path):
+    content = mice(tmp_path / "mice")
+    content["categories"].append(content["categories"][0] | {"id": 5, "name": "rat"})
+    content["annotations"][0]["category_id"] = 5
+    out, _ = prepare(tmp_path, write(tmp_path / "mice", content), category="mouse")
+    assert len(PersonSet(out / "people.h5")) == 5
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
