@@ -77,8 +77,13 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     results = json.loads((tmp_path / "predictions/hgpose-ae.json").read_text())
     assert {result["image_id"] for result in results} <= set(images.id_I[rows].tolist())
     assert {len(result["keypoints"]) for result in results} == {51}
-    written = sorted(path.name for path in (tmp_path / "metrics").rglob("*.*"))
-    assert written == ["hgpose-ae.json", "hgpose-ae.json", "joints.csv", "precision.csv"]
+    folder = tmp_path / "metrics"
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
+        *(f"{name}hgpose-ae.json" for name in ("", "provenance/", "summary/")),
+        *(f"plots/hgpose-ae/{name}.csv" for name in ("joints", "precision")),
+    }
+    summary = json.loads((folder / "summary/hgpose-ae.json").read_text())
+    assert summary["hgpose-ae"]["AP"] == metrics["COCO"]["AP"]
 
 
 def test_images_trained_on_are_scored_only_if_asked_for(params: Params, prepared_coco: Path, tmp_path: Path):
