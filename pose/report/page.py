@@ -145,7 +145,7 @@ def _overview(params: Params, runs: Mapping[str, Run]) -> list[Table]:
 
 def _overview_cell(run: Run, metric: Metric, value: float | None) -> Cell:
     text = "" if value is None else f"{value:.{metric.digits}f}"
-    change = run.change(metric)
+    change = round(run.change(metric) or 0.0, metric.digits)  # one that cannot be seen is none
     return Cell(text, number=True, below=signed(change, metric.digits) if change else "")
 
 

@@ -93,6 +93,8 @@ def test_a_metric_has_its_change_since_the_last_commit_if_it_changed(bare_root, 
     git("add", path)
     git("commit", "-qm", "first")
     assert "last commit" not in page_of(bare_root, params_of("hgpose")).text
+    path.write_text('{"PCKh": {"0.5": 49.99}}')
+    assert "last commit" not in page_of(bare_root, params_of("hgpose")).text, "50.0 as before"
     path.write_text('{"PCKh": {"0.5": 48.5, "0.1": 20}}')
     page = page_of(bare_root, params_of("hgpose"))
     assert (
