@@ -271,9 +271,9 @@ def wait_for_checkpoint(process: subprocess.Popen, folder: Path, *, after: int =
 
 
 def end_soon(folder: Path) -> int:
-    """Let the run end with the epoch that it is in; the step that it is at."""
+    """Let the run end with the epoch after the one that it is in; the step that it is at."""
     step = saved_step(folder)
-    set_param(folder, "tasks.advpose.epochs", step // 11 + 1)
+    set_param(folder, "tasks.advpose.epochs", step // 11 + 2)
     return step
 
 
@@ -341,3 +341,12 @@ def test_two_machines_train_together_and_resume_from_the_checkpoint_that_the_fir
     assert load_weights(long / "models/advpose/last.pt").task == "advpose"
     assert not (other / "models").exists()
     assert not (other / "checkpoints").exists()
+
+    # Fewer epochs than the finished run: both begin anew, though one alone knows that it has finished.
+    set_param(long, "tasks.advpose.epochs", 1)
+    shutil.copy(long / "params.yaml", other)
+    first, second = machines([long, other], *TRAIN)
+    for process in (first, second):
+        status, _, err = end_of(process)
+        assert status == 0, err
+        assert ("starting from scratch: " in err) == (process is first)
