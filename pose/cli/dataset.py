@@ -29,8 +29,8 @@ def add(commands: Commands) -> None:
     arg("--category", **category)
     each = "single: one person a crop; multi: all people of an image (default: both)"
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
-    held = "share of the images, where the sources do not say which validate (default: 0.2)"
-    arg("--validation", type=share, metavar="SHARE", help=held)
+    held = "share of the images, where the sources do not say which validate (default: %(default)s)"
+    arg("--validation", type=share, default=0.2, metavar="SHARE", help=held)
     begins = "weights to begin from: models/TASK/last.pt, or imported ones; of either problem"
     arg("--init", metavar="WEIGHTS", help=begins)
 
@@ -48,27 +48,11 @@ def add(commands: Commands) -> None:
     arg("--out", type=Path, default=Path("data-check"), help="folder for the page (default: data-check)")
 
 
-def _new_dataset(
-    sources: list[str],
-    name: str | None,
-    skeleton: str | None,
-    category: str | None,
-    problem: list[str] | None,
-    validation: float | None,
-    init: str | None,
-) -> None:
+def _new_dataset(sources: list[str], problem: list[str] | None, **about: Any) -> None:
     from pose.experiments.new_dataset import new_dataset
 
     problems = [one for one in PROBLEMS if one in (problem or PROBLEMS)]
-    said: dict[str, Any] = {
-        "name": name,
-        "skeleton": skeleton,
-        "category": category,
-        "validation": validation,
-        "init": init,
-    }
-    given = {key: value for key, value in said.items() if value is not None}
-    print(*new_dataset(sources, problems=problems, **given), sep="\n")
+    print(*new_dataset(sources, problems=problems, **about), sep="\n")
 
 
 def _check(

@@ -97,8 +97,6 @@ def _evaluate(task: str) -> None:
 
 
 def _report() -> None:
-    from pose.params import load_params
-    from pose.report import write_report
+    from pose.report import report
 
-    shown = write_report(load_params())
-    print(f"report/index.html: {', '.join(shown)}")
+    report()

@@ -58,17 +58,15 @@ def _predict(
     scales: list[float],
     device: str | None,
     min_score: float,
-    out: Path,
-    format: str,
-    draw: bool,
-    recursive: bool,
-    timeout: float,
+    box: tuple[float, ...] | None,
+    centre: tuple[float, ...] | None,
+    scale: float | None,
     track: bool,
     track_threshold: float,
     track_lost: int,
-    **place: Any,
+    **output: Any,
 ) -> bool:
-    box = _box(**place)
+    person = _box(box, centre, scale)
     if weights is None:
         first, *sources = sources
         weights = Path(first)
@@ -84,20 +82,16 @@ def _predict(
     done, problems = predict(
         sources,
         predictor=predictor,
-        out=out,
-        box=box,
+        box=person,
         min_score=least,
-        format=format,
-        draw=draw,
-        recursive=recursive,
-        timeout=timeout,
         tracker=tracker if track else None,
+        **output,
     )
     if done:
         number = f"{len(done)} of {len(done) + len(problems)} sources"
-        beside = "; their drawn copies are beside it" if draw else ""
-        suffix = "csv" if format == "csv" else "json"
-        print(f"{out / f'joints.{suffix}'}: {number}{beside}")
+        beside = "; their drawn copies are beside it" if output["draw"] else ""
+        suffix = "csv" if output["format"] == "csv" else "json"
+        print(f"{output['out'] / f'joints.{suffix}'}: {number}{beside}")
     return not problems
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pose.cli.command import Commands, add_command
 from pose.io.command import count_or_zero
@@ -23,10 +24,10 @@ def add(commands: Commands) -> None:
     arg("other", nargs="?", type=Path, metavar="OTHER", help="more of them, to compare")
     arg("--truth", type=Path, required=True, help=truth)
     arg("--skeleton", metavar="NAME", help=skeleton)
-    arg("--joints", action="store_true", help="also joint by joint")
+    arg("--joints", dest="by_joint", action="store_true", help="also joint by joint")
     arg("--format", choices=["table", "json", "markdown"], default="table", help="default: %(default)s")
     samples = "samples of the images, 0 for no intervals (default: %(default)s)"
-    arg("--bootstrap", type=count_or_zero, default=1000, metavar="N", help=samples)
+    arg("--bootstrap", dest="resamples", type=count_or_zero, default=1000, metavar="N", help=samples)
     arg("--seed", type=count_or_zero, default=0, help="of these samples (default: %(default)s)")
 
     more = "What OUT does not hold is said in a line. What IN does not say of its images, --truth does."
@@ -40,27 +41,15 @@ def add(commands: Commands) -> None:
     arg("--skeleton", metavar="NAME", help=skeleton)
 
 
-def _score(
-    predictions: Path,
-    other: Path | None,
-    truth: Path,
-    skeleton: str | None,
-    joints: bool,
-    format: str,
-    bootstrap: int,
-    seed: int,
-) -> None:
+def _score(predictions: Path, other: Path | None, format: str, **settings: Any) -> None:
     from pose.metrics.scoring.files import score_files
     from pose.metrics.scoring.text import FORMATS
 
     files = [predictions, *([other] if other else [])]
-    score = score_files(files, truth, skeleton, resamples=bootstrap, seed=seed, by_joint=joints)
-    print(FORMATS[format](score))
+    print(FORMATS[format](score_files(files, **settings)))
 
 
-def _convert(
-    source: Path, target: Path, format: str | None, truth: Path | None, skeleton: str | None
-) -> None:
+def _convert(target: Path, **settings: Any) -> None:
     from pose.metrics.scoring.files import convert
 
-    print(f"{target}: {convert(source, target, format, truth, skeleton)}")
+    print(f"{target}: {convert(target=target, **settings)}")

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from pose.data.prepare.annotated import count_kept
 from pose.data.prepare.dataset import choose_images
 from pose.experiments.init_project import CODE, PACKAGE_VERSION
-from pose.experiments.yaml_file import as_yaml, load_commented
+from pose.experiments.yaml_file import as_yaml, load_commented, plain
 from pose.io.errors import UserError, reading
 from pose.io.files import write_text
 from pose.io.paths import prepared_folder, prepared_set
@@ -57,7 +56,7 @@ def new_dataset(
     """
     name = name or default_name(sources)
     values, pipeline = load_commented(PARAMS), load_commented(PIPELINE)
-    params = parse_params(YAML(typ="safe").load(as_yaml(values)), str(PARAMS))
+    params = parse_params(plain(values), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
     _check_names(name, tasks, params, pipeline)
     spec = own_dataset(sources, skeleton, category, problems, validation)
@@ -79,7 +78,7 @@ def new_dataset(
     with reading(PIPELINE, "the stages of this project"):
         _add_stages(name, spec, tasks, init, pipeline["stages"])
     texts = {path: _spaced(as_yaml(content)) for path, content in ((PARAMS, values), (PIPELINE, pipeline))}
-    parse_params(YAML(typ="safe").load(texts[PARAMS]), f"{PARAMS} with data set {name}")
+    parse_params(plain(values), f"{PARAMS} with data set {name}")
     for path, text in texts.items():
         write_text(path, text)
     return [
@@ -104,16 +103,9 @@ def own_dataset(
     validation: float = VALIDATION,
 ) -> DatasetParams:
     """The parameters of a data set of which no more is known."""
-    values: dict[str, Any] = {
-        "sources": [*sources],
-        "problems": [*problems],
-        "skeleton": skeleton,
-        "category": category,
-        "joints": {},
-        "assume_joints": False,
-        "validation": validation,
-    }
-    return parse(DatasetParams, values, "data set")
+    values = {"sources": [*sources], "problems": [*problems], "skeleton": skeleton, "category": category}
+    more = {"joints": {}, "assume_joints": False, "validation": validation}
+    return parse(DatasetParams, values | more, "data set")
 
 
 def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any) -> None:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from pose.experiments.yaml_file import as_yaml, load_commented
+from pose.experiments.yaml_file import as_yaml, load_commented, plain
 from pose.io.errors import UserError
 from pose.io.files import read_text, write_text
 from pose.params import Params, parse_params
@@ -95,7 +93,7 @@ def _is_other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _parsed(values: Any, name: str, params: Path) -> Params:
-    return parse_params(YAML(typ="safe").load(as_yaml(values)), f"{params} with preset {name}")
+    return parse_params(plain(values), f"{params} with preset {name}")
 
 
 def _as_text(value: Any) -> str:

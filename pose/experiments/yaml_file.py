@@ -25,6 +25,11 @@ def as_yaml(values: Any) -> str:
     return text.getvalue()
 
 
+def plain(values: Any) -> Any:
+    """Values of `load_commented`, as they would be read from the file they make, without their comments."""
+    return YAML(typ="safe").load(as_yaml(values))
+
+
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.width = 4096  # lines stay as long as they are

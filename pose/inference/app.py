@@ -18,7 +18,7 @@ import numpy as np
 from pose.data.results import write_results
 from pose.inference.draw import draw_people
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
+from pose.io.errors import UserError, installed
 from pose.io.images import read_image, write_image
 from pose.io.video import VIDEO_SUFFIXES, VideoReader, video_writer
 from pose.keypoints.people import People
@@ -101,10 +101,8 @@ def _images(source: Path) -> Iterator[tuple[list[np.ndarray], list[Any]]]:
 def make_page(predictor: Predictor, folder: Path) -> Any:
     """The page, a `gradio.Blocks`. folder: for drawn copies and joints. UserError where gradio is missing."""
     os.environ.update(OFFLINE)
-    try:
+    with installed("for the page: pip install 'pose[app]'"):
         import gradio as gr
-    except ModuleNotFoundError:
-        raise UserError("gradio: not installed, expected it for the page: pip install 'pose[app]'") from None
 
     @contextmanager
     def refusing(source: Path) -> Iterator[None]:

@@ -10,6 +10,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pose.inference.onnx_network import FORMAT, KEY
-from pose.io.errors import UserError
+from pose.io.errors import UserError, installed
 from pose.io.files import atomic_write
 from pose.keypoints.geometry import STRIDE
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
@@ -79,8 +80,9 @@ def export(source: Path, format: Format, out: Path | None = None) -> Path:
             raise UserError(f"{target}: found {target.suffix!r}, expected {SAFETENSORS}: it tells the format")
         save_weights(target, weights)
         return target
-    for package in PACKAGES if format == "onnx" else ():
-        _require(package)
+    with installed("to export: pip install 'pose[onnx]'"):
+        for package in PACKAGES if format == "onnx" else ():
+            import_module(package)
     module = ExportedNetwork(model).eval()
     side = model.problem.params.input_size
     description = describe(module, model.name) | {"provenance": weights.provenance}
@@ -161,12 +163,3 @@ def _compare(module: ExportedNetwork, exported: Network, side: int, name: Path) 
             if not difference <= limit:
                 found_words = f"found {output} of {batch} images that differ by {difference:.2g}"
                 raise UserError(f"{name}: {found_words} from PyTorch's, expected at most {limit:.2g}")
-
-
-def _require(package: str) -> None:
-    try:
-        __import__(package)
-    except ModuleNotFoundError:
-        raise UserError(
-            f"{package}: not installed, expected it to export: pip install 'pose[onnx]'"
-        ) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose.data.augment import image_affine, warp
-from pose.io.errors import DamagedFileError, UserError, reading
+from pose.io.errors import DamagedFileError, UserError, installed, reading
 from pose.io.files import read_bytes
 from pose.io.schema import parse
 from pose.keypoints.heatmap import decode, flip_back
@@ -61,12 +61,8 @@ class OnnxNetwork:
             found = ", ".join(f"{scale:g}" for scale in scales)
             raise UserError(f"{path}: found scales {found}, expected 1: an exported network has one size")
         data = read_bytes(path, "an exported network")
-        try:
+        with installed(f"to run {path}: pip install 'pose[onnx]'"):
             import onnxruntime
-        except ModuleNotFoundError:
-            raise UserError(
-                f"onnxruntime: not installed, expected it to run {path}: pip install 'pose[onnx]'"
-            ) from None
         providers = _providers(device, onnxruntime.get_available_providers())
         with reading(path, "an exported network"):
             session = onnxruntime.InferenceSession(data, providers=providers)

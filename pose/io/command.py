@@ -27,18 +27,17 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
     A parameter without a default is required. Exits with status 2 for wrong arguments, else as `run_command`.
     What the stage reads must stay as it is while it runs.
     """
-    module = getattr(sys.modules.get(main.__module__), "__spec__", None)
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {module.name}" if module else None, description=inspect.getdoc(main)
-    )
+    module = sys.modules["__main__"].__spec__
+    prog = f"python -m {module.name}" if module else None
+    parser = argparse.ArgumentParser(prog=prog, description=inspect.getdoc(main))
     for name, parameter in inspect.signature(main).parameters.items():
-        if parameter.default is parameter.empty:
-            parser.add_argument(name, metavar=name.upper())
-        else:
-            default = parameter.default
-            parser.add_argument(
-                name, metavar=name.upper(), nargs="?", default=default, help=f"default: {default}"
-            )
+        optional: dict[str, Any] = {
+            "nargs": "?",
+            "default": parameter.default,
+            "help": "default: %(default)s",
+        }
+        required = parameter.default is parameter.empty
+        parser.add_argument(name, metavar=name.upper(), **({} if required else optional))
     options = vars(parser.parse_args(arguments))
 
     def run() -> None:

@@ -51,6 +51,16 @@ def reading(source: str | Path, kind: str) -> Iterator[None]:
         raise (UserError if refused else DamagedFileError)(line) from error
 
 
+@contextmanager
+def installed(use: str) -> Iterator[None]:
+    """Around an import: a package that is missing is a UserError. use: what it is expected for, or to do."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise UserError(f"{package}: not installed, expected it {use}") from None
+
+
 def within(timeout: float, source: str, action: Callable[[], Result]) -> Result:
     """The result of an action that waits for something else; UserError if that takes too long.
 

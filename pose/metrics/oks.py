@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pose.data.formats.coco_json import RawCoco, read_annotations
-from pose.io.errors import UserError
+from pose.io.errors import installed
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
@@ -150,10 +150,8 @@ class CocoTruth:
 
     def __init__(self, source: str | Path | RawCoco, skeleton: Skeleton) -> None:
         self._skeleton = skeleton
-        try:
+        with installed("for COCO's metrics"):
             from pycocotools.coco import COCO as Annotations
-        except ModuleNotFoundError:
-            raise UserError("pycocotools: not installed, expected it for COCO's metrics") from None
         # checked, since pycocotools trusts its input
         raw = source if isinstance(source, RawCoco) else read_annotations(source, skeleton)
         people = [person for people in raw.people_of.values() for person in people]

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from pose.io.errors import DamagedFileError, UserError, reading
+from pose.io.errors import DamagedFileError, installed, reading
 from pose.io.files import atomic_write, check_regular_file
 from pose.io.schema import explain
 from pose.io.torch_file import check_architecture, check_tensors, load_torch, save_torch
@@ -89,11 +89,8 @@ def _load_safetensors(path: str | Path, kind: str) -> dict[str, Any]:
 
 
 def _safetensors(path: str | Path) -> Any:
-    try:
+    with installed(f"for {path}: pip install 'pose[safetensors]'"):
         import safetensors.torch
-    except ModuleNotFoundError:
-        package = "pip install 'pose[safetensors]'"
-        raise UserError(f"safetensors: not installed, expected it for {path}: {package}") from None
     return safetensors
 
 

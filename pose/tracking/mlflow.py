@@ -41,7 +41,6 @@ from pose.tracking.run_page import Speed, log_dataset, run_address
 
 log = logging.getLogger(__name__)
 
-BATCH = 100  # parameters or tags that MLflow takes at once
 ROW_BATCH = 50  # rows that it takes at once: a thousand metrics
 SYNC_SECONDS = 10.0  # from one writing of new rows to the next,
 RETRY_SECONDS = 60.0  # or to the next attempt at a store that is offline
@@ -169,17 +168,15 @@ class MlflowTracker:
             self._open()
         assert self.run_id
         client = mlflow.MlflowClient()
-        for params in _chunks([Param(*param) for param in self._params.items()], BATCH):
-            client.log_batch(self.run_id, params=params)
+        client.log_batch(self.run_id, params=[Param(*param) for param in self._params.items()])
         self._params = {}
         tags = self._tags
         new_tags = [RunTag(*tag) for tag in tags.items() if tag not in self._sent_tags.items()]
-        for some in _chunks(new_tags, BATCH):
-            client.log_batch(self.run_id, tags=some)
+        client.log_batch(self.run_id, tags=new_tags)
         self._sent_tags = tags
         while rows := self._rows[self._sent : self._sent + ROW_BATCH]:
-            if metrics := [metric for moment, row in rows for metric in self._metrics(moment, row)]:
-                client.log_batch(self.run_id, metrics=metrics)
+            metrics = [metric for moment, row in rows for metric in self._metrics(moment, row)]
+            client.log_batch(self.run_id, metrics=metrics)
             self._sent += len(rows)
         if self._offline:
             log.info("%s can be written to again; %d rows of the history are there", store_name(), self._sent)
@@ -219,8 +216,9 @@ class MlflowTracker:
 
     def _earlier(self, client: mlflow.MlflowClient) -> tuple[str | None, dict[str, str]]:
         """The run to continue, or the tags of a new one."""
-        if not self._run.resumed or not (run_id := _read_run_id(self._run_id_file)):
+        if not self._run.resumed or not self._run_id_file.exists():
             return None, {}
+        run_id = self._run_id_file.read_text(encoding="utf-8").strip()
         run = active_run(client, run_id)
         if run is None:
             log.warning("MLflow run %s is gone; a new one begins", run_id)
@@ -291,14 +289,6 @@ def _log_curves(run_id: str, rows: Sequence[Row]) -> None:
         right.legend()
     right.set(xlabel="step", ylim=(0, None))
     mlflow.MlflowClient().log_figure(run_id, figure, "figures/curves.png")
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
-
-
-def _read_run_id(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def _environment_tags() -> dict[str, str]:

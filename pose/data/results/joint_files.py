@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,53 +23,78 @@ COLUMNS = ("file", "frame", "seconds", "person", "score", *JOINT_KEYS)
 Joint = tuple[str, float | None, float | None, float]  # of JOINT_KEYS; x and y in px, None if not found
 
 
-def write_joints_json(path: Path, results: Results) -> None:
+class Layout(NamedTuple):
+    """Text that can grow image by image: after the head the entries of each, and the tail at the end."""
+
+    head: str
+    entries: Callable[[ImageResult], list[str]]
+    between: str  # two entries
+    tail: str
+
+    def write(self, path: Path, images: Iterable[ImageResult]) -> None:
+        """A file of these images."""
+        entries = [entry for one in images for entry in self.entries(one)]
+        path.write_bytes(as_bytes(self.head + self.between.join(entries) + self.tail))
+
+
+def as_bytes(text: str) -> bytes:
+    """Text of a file of results: names of files need not be UTF-8."""
+    return text.encode("utf-8", errors="surrogateescape")
+
+
+def json_layout(skeleton: Skeleton | None, task: str) -> Layout:
     """Everything by image, a frame of a video with its number and time; x and y in px, or null.
 
     `{"images": [{"file", "width", "height", "people": [{"score", "joints": [{"joint", "x", ...}]}]}]}`
     """
-    images = [image_entry(one, results.skeleton) for one in results.images]
-    name = results.skeleton.name if results.skeleton else ""
-    content = {"task": results.task, "skeleton": name, "images": images}
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    def entry(one: ImageResult) -> list[str]:
+        place: dict[str, Any] = {"file": one.file}
+        if one.seconds is not None:
+            place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
+        people: list[dict[str, Any]] = [
+            {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
+            for score, joints in _rounded(one.people, skeleton)
+        ]
+        if one.tracks is not None:
+            people = [{TRACK: track} | person for track, person in zip(one.tracks, people, strict=True)]
+        return [json.dumps(place | {"width": one.width, "height": one.height, "people": people})]
+
+    head = json.dumps({"task": task, "skeleton": skeleton.name if skeleton else "", "images": []})
+    return Layout(head.removesuffix("]}") + "\n", entry, ",\n", "\n]}\n")
 
 
-def image_entry(one: ImageResult, skeleton: Skeleton | None) -> dict[str, Any]:
-    """An image of `write_joints_json`; with `track` of each person where they have ids."""
-    place: dict[str, Any] = {"file": one.file}
-    if one.seconds is not None:
-        place |= {"frame": one.frame, "seconds": round(one.seconds, 3)}
-    people: list[dict[str, Any]] = [
-        {"score": score, "joints": [dict(zip(JOINT_KEYS, joint, strict=True)) for joint in joints]}
-        for score, joints in _rounded(one.people, skeleton)
-    ]
-    if one.tracks is not None:
-        people = [{TRACK: track} | person for track, person in zip(one.tracks, people, strict=True)]
-    return place | {"width": one.width, "height": one.height, "people": people}
+def csv_layout(skeleton: Skeleton | None, tracked: bool) -> Layout:
+    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image.
+
+    tracked: with the person's id, or nothing, at the end.
+    """
+
+    def text(rows: Iterable[tuple[object, ...]]) -> str:
+        file = io.StringIO(newline="")
+        csv.writer(file, lineterminator="\n").writerows(rows)
+        return file.getvalue()
+
+    def rows(one: ImageResult) -> Iterator[tuple[object, ...]]:
+        seconds = None if one.seconds is None else round(one.seconds, 3)
+        for person, (score, joints) in enumerate(_rounded(one.people, skeleton)):
+            track = (one.tracks[person] if one.tracks else None,) if tracked else ()
+            for joint in joints:
+                yield one.file, one.frame, seconds, person, score, *joint, *track
+
+    columns = (*COLUMNS, TRACK) if tracked else COLUMNS
+    return Layout(text([columns]), lambda one: [text(rows(one))], "", "")
+
+
+def write_joints_json(path: Path, results: Results) -> None:
+    """As `json_layout` says."""
+    json_layout(results.skeleton, results.task).write(path, results.images)
 
 
 def write_joints_csv(path: Path, results: Results) -> None:
-    """One row a joint; x and y in px, empty if it was not found; frame and seconds empty for an image.
-
-    With the person's `track` at the end where people have ids.
-    """
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        tracked = any(one.tracks is not None for one in results.images)
-        writer.writerow((*COLUMNS, TRACK) if tracked else COLUMNS)
-        for one in results.images:
-            writer.writerows(csv_rows(one, results.skeleton, tracked))
-
-
-def csv_rows(
-    one: ImageResult, skeleton: Skeleton | None, tracked: bool = False
-) -> Iterator[tuple[object, ...]]:
-    """The rows of an image in `write_joints_csv`; tracked: with the person's id, or nothing, at the end."""
-    seconds = None if one.seconds is None else round(one.seconds, 3)
-    for person, (score, joints) in enumerate(_rounded(one.people, skeleton)):
-        track = (one.tracks[person] if one.tracks else None,) if tracked else ()
-        for joint in joints:
-            yield one.file, one.frame, seconds, person, score, *joint, *track
+    """As `csv_layout` says, with ids where people have them."""
+    tracked = any(one.tracks is not None for one in results.images)
+    csv_layout(results.skeleton, tracked).write(path, results.images)
 
 
 def _rounded(people: People, skeleton: Skeleton | None) -> Iterator[tuple[float, list[Joint]]]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
-from pose.data.results.joint_files import COLUMNS, csv_rows, image_entry
+from pose.data.results.joint_files import Layout, as_bytes, csv_layout, json_layout
 from pose.io.files import writing
 from pose.keypoints.results import ImageResult, coco_results
 from pose.keypoints.skeleton import Skeleton
 
 STREAMED = ("json", "csv", "coco")
-
-
-class _Layout(NamedTuple):
-    head: str
-    entries: Callable[[ImageResult], list[str]]
-    between: str
-    tail: str
 
 
 class ResultsStream:
@@ -54,7 +44,7 @@ class ResultsStream:
                 self.partial.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self.partial.open("wb", buffering=0)
                 text = self._layout.head + text
-            data, tail = (_bytes(part) for part in (text, self._layout.tail))
+            data, tail = (as_bytes(part) for part in (text, self._layout.tail))
             try:
                 self._write(data + tail)
             except OSError:  # a full disk: it stays complete
@@ -88,28 +78,11 @@ class ResultsStream:
                 os.replace(self.partial, self._path)
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="surrogateescape")  # names of files need not be text
-
-
-def _layout(format: str, skeleton: Skeleton, task: str, tracked: bool) -> _Layout:
-    def csv_text(rows: list[tuple[object, ...]]) -> str:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue()
-
+def _layout(format: str, skeleton: Skeleton, task: str, tracked: bool) -> Layout:
     def coco(one: ImageResult) -> list[str]:
         place = {"file": one.file} | ({} if one.frame is None else {"frame": one.frame})
         return [json.dumps(entry | place) for entry in coco_results([one])]
 
     if format == "coco":
-        return _Layout("[\n", coco, ",\n", "\n]\n")
-    if format == "csv":
-        columns = (*COLUMNS, "track") if tracked else COLUMNS
-        return _Layout(
-            csv_text([columns]), lambda one: [csv_text([*csv_rows(one, skeleton, tracked)])], "", ""
-        )
-    head = json.dumps({"task": task, "skeleton": skeleton.name, "images": []})
-    return _Layout(
-        head.removesuffix("]}") + "\n", lambda one: [json.dumps(image_entry(one, skeleton))], ",\n", "\n]}\n"
-    )
+        return Layout("[\n", coco, ",\n", "\n]\n")
+    return csv_layout(skeleton, tracked) if format == "csv" else json_layout(skeleton, task)
