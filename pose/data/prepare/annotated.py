@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -21,9 +21,10 @@ from pose.data.prepare.packing import Unusable, read_raw_image
 from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
-from pose.io.files import atomic_write
+from pose.io.files import write_text
 from pose.params import CocoParams
 
+COLUMNS = ("listed", "kept", "people", "crowds")  # of the summary
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
 EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
 TURNED = "images turned upright, since only so they have the annotated size"
@@ -67,12 +68,15 @@ class ReadImage:
     is_turned: bool
 
 
-def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
+def choose(
+    images: Sequence[Image], params: CocoParams, seed: int, summary: Summary, source: str | Path
+) -> list[Image]:
     """The images to use, by id: of those with enough people and a file, the first by a hash of the id.
 
     So the choice depends little on which others are present, and a larger number only adds images to those of
-    a smaller one.
+    a smaller one. UserError, beginning with `source`, if a split has none.
     """
+    summary.counts.update((image.split, "listed") for image in images)
     chosen: list[Image] = []
     for split in SPLITS:
         candidates = []
@@ -90,6 +94,7 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
         if len(candidates) > limit:
             summary.left_out[split, NOT_CHOSEN] += len(candidates) - limit
         chosen += candidates[:limit]
+    check_splits(chosen, summary, source)
     return sorted(chosen, key=lambda image: image.entry["id"])
 
 
@@ -149,22 +154,11 @@ def write_annotations(
         own = annotations_of(images, split, annotation_file(folder, split), raw)
         if check:
             summary.notes += [f"{split}: {note}" for note in check(own)]
-        with atomic_write(own.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(_json_pieces(own))
-
-
-def _json_pieces(raw: RawCoco) -> Iterator[str]:
-    """The file as JSON, entry by entry: of all at once the encoder keeps a string for each number."""
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    annotations = (annotation for people in raw.people_of.values() for annotation in people)
-    lists: dict[str, Iterable[Entry]] = {"images": raw.images, "annotations": annotations}
-    yield encode(raw.rest).removesuffix("}")
-    for key, entries in lists.items():
-        yield f',"{key}":['
-        for number, entry in enumerate(entries):
-            yield f"{',' if number else ''}{encode(entry)}"
-        yield "]"
-    yield "}"
+        encode = json.JSONEncoder(separators=(",", ":")).encode
+        beginning = encode(own.rest | {"images": own.images}).removesuffix("}")
+        # One by one: of all at once the encoder keeps a string for each number.
+        annotations = ",".join(encode(one) for people in own.people_of.values() for one in people)
+        write_text(own.path, f'{beginning},"annotations":[{annotations}]}}')
 
 
 def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:

@@ -12,23 +12,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import (
-    Check,
-    Image,
-    check_splits,
-    choose,
-    count_kept,
-    write_annotations,
-)
+from pose.data.prepare.annotated import COLUMNS, Check, Image, choose, count_kept, write_annotations
 from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
-from pose.data.prepare.normalise import Normalised, normalise, read_normalised
+from pose.data.prepare.normalise import Normalised, normalise, read_normalised, with_own_ids
 from pose.data.prepare.people import write_people
 from pose.data.prepare.summary import Summary
 from pose.data.prepare.tables import read_table
@@ -45,10 +37,10 @@ TRAINED = re.compile(r"(mini)?(train|training)(set)?")
 
 @dataclass(frozen=True)
 class Source:
-    """An annotation file. validates: ids of its images that are evaluated, None if it does not say which."""
+    """An annotation file. validates: which of its images are evaluated, None if it does not say."""
 
     file: Normalised
-    validates: set[int] | None
+    validates: Sequence[bool] | None
 
 
 def prepare_dataset(
@@ -95,13 +87,9 @@ def choose_images(
     images, rule = split_images(sources, spec, seed)
     title = f"data set {name}, from {', '.join(str(one.file.raw.path) for one in sources)}"
     notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
-    columns = ("listed", "kept", "people", "crowds")
-    summary = Summary(title, columns, [describe(raw.skeleton), rule, *notes])
-    summary.counts.update((image.split, "listed") for image in images)
+    summary = Summary(title, COLUMNS, [describe(raw.skeleton), rule, *notes])
     everything = params.model_copy(update={"images": SplitCounts(train=0, validation=0)})
-    images = choose(images, everything, seed, summary)
-    check_splits(images, summary, name)
-    return images, raw, summary
+    return choose(images, everything, seed, summary, name), raw, summary
 
 
 def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
@@ -115,12 +103,16 @@ def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
             base = path.parent if place.is_file() else place
             if joints.skeleton is None:
                 joints = replace(joints, skeleton=skeleton)
-            found = [Source(normalise(content, base, path, joints, exif), listed or None)]
+            flags = [image["id"] in listed for image in content["images"]] if listed else None
+            found = [Source(normalise(content, base, path, joints, exif), flags)]
         else:
             found = [_read_file(path, joints, exif) for path in annotation_files(place)]
         sources += found
         joints = replace(joints, skeleton=sources[0].file.raw.skeleton)  # all others have its joints too
-    return _with_own_ids(sources) if len(sources) > 1 else sources
+    if len(sources) > 1:
+        files = with_own_ids([source.file for source in sources])
+        sources = [Source(file, source.validates) for file, source in zip(files, sources, strict=True)]
+    return sources
 
 
 def annotation_files(place: Path) -> list[Path]:
@@ -156,13 +148,11 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
-    listed = [
-        (entry, source.file.raw.people_of[entry["id"]], file, source.validates)
-        for source in sources
-        for entry, file in zip(source.file.raw.images, source.file.files, strict=True)
-    ]
-    said = [None if ids is None else entry["id"] in ids for entry, _, _, ids in listed]
-    present = [k for k, (_, _, file, _) in enumerate(listed) if not file.missing]
+    listed = [(entry, people, file) for source in sources for entry, people, file in source.file.images()]
+    said: list[bool | None] = []
+    for source in sources:
+        said += source.validates or [None] * len(source.file.files)
+    present = [k for k, (_, _, file) in enumerate(listed) if not file.missing]
 
     def draw(undecided: set[int]) -> list[bool]:
         some = [k for k in present if k in undecided]
@@ -183,7 +173,7 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
         rule = f"split as the sources say; of those that do not, {rule}"
     images = [
         Image(entry, people, SPLITS[int(one)], file)
-        for (entry, people, file, _), one in zip(listed, validates, strict=True)
+        for (entry, people, file), one in zip(listed, validates, strict=True)
     ]
     return images, rule
 
@@ -205,9 +195,8 @@ def describe(skeleton: Skeleton) -> str:
 def _read_file(path: Path, joints: Joints, exif: str) -> Source:
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
     file = read_normalised(folder, path, joints, exif)
-    if (evaluated := is_evaluated(path)) is None:
-        return Source(file, None)
-    return Source(file, set(file.raw.people_of) if evaluated else set())
+    evaluated = is_evaluated(path)
+    return Source(file, None if evaluated is None else [evaluated] * len(file.files))
 
 
 def is_evaluated(path: Path) -> bool | None:
@@ -221,40 +210,3 @@ def is_evaluated(path: Path) -> bool | None:
         if evaluated != trained:
             return evaluated
     return None
-
-
-def _with_own_ids(sources: Sequence[Source]) -> list[Source]:
-    """The files with ids of their own: all are numbered anew where two have the same, as tools begin with 1.
-
-    UserError if an image is in two files.
-    """
-    first_file: dict[Path, Path] = {}
-    for source in sources:
-        path = source.file.raw.path
-        for file in source.file.files:
-            if not file.missing and (other := first_file.setdefault(file.path, path)) != path:
-                raise UserError(f"{path}: image {file.path} is in {other} too, expected it in one file")
-    category = sources[0].file.raw.category
-    image_ids = [number for one in sources for number in one.file.raw.people_of]
-    ids = [person["id"] for one in sources for people in one.file.raw.people_of.values() for person in people]
-    are_unique = len(set(image_ids)) == len(image_ids) and len(set(ids)) == len(ids)
-    next_image, next_id = count(1), count(1)
-    numbered = []
-    for source in sources:
-        raw = source.file.raw
-        new = {number: number if are_unique else next(next_image) for number in raw.people_of}
-        people_of = {new[number]: people for number, people in raw.people_of.items()}
-        for entry in raw.images:
-            entry["id"] = new[entry["id"]]
-        for number, people in people_of.items():
-            for annotation in people:
-                annotation.update(image_id=number, category_id=category)
-                annotation["id"] = annotation["id"] if are_unique else next(next_id)
-        if not are_unique:
-            source.file.changes.add(
-                "ids that another source has too, all numbered anew", str(raw.path), len(new)
-            )
-        own = replace(raw, people_of=people_of, category=category)
-        validates = None if source.validates is None else {new[one] for one in source.validates}
-        numbered.append(Source(replace(source.file, raw=own), validates))
-    return numbered
