@@ -8,29 +8,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person
 from pose.data.image_set import SPLITS
 from pose.data.prepare.image_names import ImageFile
-from pose.data.prepare.packing import Unusable, read_raw_image
+from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
 from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
-from pose.io.files import write_text
+from pose.io.files import atomic_write, write_text
+from pose.io.hdf5 import create_h5
+from pose.keypoints.skeleton import Skeleton
 from pose.params import CocoParams
 
 COLUMNS = ("listed", "kept", "people", "crowds")  # of the summary
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
+OUTSIDE = "people outside the image"
 EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
 TURNED = "images turned upright, since only so they have the annotated size"
 FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
 
-Info = TypeVar("Info")
 # Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
 Check = Callable[[RawCoco], list[str]]
 
@@ -66,6 +67,39 @@ class ReadImage:
     image_HW3: np.ndarray
     exif: str
     is_turned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a prepared file has of an image.
+
+    people: those in the file. affines: from image px to the px of each picture. exif: as of `ReadImage`.
+    ignore_R: run lengths of what the loss must not look at.
+    """
+
+    people: list[Entry]
+    affines: list[np.ndarray]
+    exif: str
+    ignore_R: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a prepared file is written.
+
+    root: what names of images are relative to. workers: threads, all cores if None. before: is called with
+    the images that are in the file before it is there.
+    """
+
+    skeleton: Skeleton
+    root: Path
+    workers: int | None
+    summary: Summary
+    before: Callable[[list[Image]], None]
+
+    def name(self, image: Image) -> str:
+        """Name of an image in the file."""
+        return image.file.path.relative_to(self.root).as_posix()
 
 
 def choose(
@@ -116,18 +150,42 @@ def read_annotated(image: Image, params: CocoParams) -> ReadImage:
     return ReadImage(data, image_HW3, exif, is_turned)
 
 
-def usable(
-    images: Sequence[Image], packed: Sequence[Info | Unusable], summary: Summary
-) -> tuple[list[Image], list[Info]]:
-    """The images that could be packed, and what is known of each; the others are counted by their reasons."""
-    kept, infos = [], []
-    for image, info in zip(images, packed, strict=True):
-        if isinstance(info, Unusable):
-            summary.left_out[image.split, info.reason] += 1
-        else:
-            kept.append(image)
-            infos.append(info)
-    return kept, infos
+def write_packed(
+    path: Path,
+    images: Sequence[Image],
+    pack: Callable[[Image], tuple[list[bytes], Packed]],
+    columns: Callable[[Sequence[tuple[Image, Packed]], Packing], dict[str, np.ndarray]],
+    packing: Packing,
+    *,
+    splits: Sequence[str],
+    most: int,
+) -> list[Image]:
+    """Write a prepared file of the images that can be used, atomically, and return these.
+
+    pack, most: as of `pack_images`. columns: beside the packed images. splits: names in the column of that
+    name. UserError if a split has no image.
+    """
+    summary, kept, changes = packing.summary, list[tuple[Image, Packed]](), Changes()
+    with atomic_write(path) as temporary, create_h5(temporary) as file:
+        infos = pack_images(file, images, pack, most=most, workers=packing.workers, summary=summary)
+        for image, info in zip(images, infos, strict=True):
+            if isinstance(info, Unusable):
+                summary.left_out[image.split, info.reason] += 1
+                continue
+            if outside := len(image.people) - len(info.people):
+                summary.left_out[image.split, OUTSIDE] += outside
+            if info.affines:
+                kept.append((image, info))
+                if info.exif:
+                    changes.add(info.exif, image.file.path.name)
+        usable = [image for image, _ in kept]
+        check_splits(usable, summary, packing.root)
+        summary.notes += changes.lines("EXIF orientation")
+        file.attrs["skeleton"] = packing.skeleton.model_dump_json()
+        write_columns(file, columns(kept, packing), names={"split": splits})
+        file.flush()
+        packing.before(usable)
+    return usable
 
 
 def count_kept(images: Sequence[Image], summary: Summary) -> None:
@@ -169,12 +227,3 @@ def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) 
             reasons = f"({summary.reasons(split) or 'none listed'})"
             own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
             raise UserError("; ".join([f"{source}: {found} {reasons}", *(own or summary.unusable)[:1]]))
-
-
-def note_exif(images: Sequence[Image], exifs: Sequence[str], summary: Summary) -> None:
-    """Note how images were read that have an orientation in their EXIF data."""
-    changes = Changes()
-    for image, exif in zip(images, exifs, strict=True):
-        if exif:
-            changes.add(exif, image.file.path.name)
-    summary.notes += changes.lines("EXIF orientation")

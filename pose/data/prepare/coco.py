@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pose.data.formats.coco_json import read_valid_ids
 from pose.data.formats.folders import find_folder
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import COLUMNS, Check, Image, choose, count_kept, write_annotations
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept, write_annotations
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
@@ -54,9 +53,8 @@ def prepare_coco(
     images = choose(images, params, seed, summary, coco)
     raw = files[0].raw
     annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    settings: dict[str, Any] = {"root": coco, "params": params, "workers": workers, "summary": summary}
-    kept = write_images(folder, images, raw.skeleton, before=annotate, **settings)
-    count_kept(kept, summary)
+    packing = Packing(raw.skeleton, coco, workers, summary, before=annotate)
+    count_kept(write_images(folder, images, packing, params), summary)
     return summary
 
 

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import COLUMNS, Check, Image, choose, count_kept, write_annotations
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept, write_annotations
 from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, normalise, read_normalised, with_own_ids
@@ -63,14 +62,13 @@ def prepare_dataset(
     images, raw, summary = choose_images(name, spec, params=params.coco, seed=seed)
     root = Path(os.path.commonpath([str(image.file.path.parent) for image in images]))
     annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    settings: dict[str, Any] = {"root": root, "workers": workers, "summary": summary}
-    if "multi" in spec.problems:
-        images = write_images(folder, images, raw.skeleton, params=params.coco, before=annotate, **settings)
-    if "single" in spec.problems:
-        is_annotated = "multi" in spec.problems  # by all images, of which those without people have no row
-        before = (lambda _: None) if is_annotated else annotate
-        kept = write_people(folder, images, raw.skeleton, params=params, before=before, **settings)
-        images = images if is_annotated else kept
+    packing = Packing(raw.skeleton, root, workers, summary, before=annotate)
+    if "multi" not in spec.problems:
+        images = write_people(folder, images, packing, params)
+    else:
+        images = write_images(folder, images, packing, params.coco)
+        if "single" in spec.problems:  # all images are annotated, also those without a row in this file
+            write_people(folder, images, replace(packing, before=lambda _: None), params)
     count_kept(images, summary)
     return summary
 
