@@ -17,7 +17,6 @@ from pose.data.formats import lsp as raw_lsp
 from pose.data.formats import mpii as raw_mpii
 from pose.data.formats.folders import find_folder
 from pose.data.formats.person_table import (
-    FEET_SHIFT,
     LSP_TEST,
     MPII,
     PERSON_HEIGHT,
@@ -25,8 +24,8 @@ from pose.data.formats.person_table import (
     SPLITS,
     TRAIN,
     PersonTable,
+    crop_centre,
     is_placed,
-    zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.packing import (
@@ -258,8 +257,7 @@ def _pack_images(
     reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
     # MPII's people without joints have a code of their own in the published layout; others are of no use.
     reason_N[~table.mpii_N & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
-    centre_N2 = zero_based(table.source_N, table.centre_N2)
-    centre_N2[:, 1] += np.where(table.mpii_N, FEET_SHIFT * table.scale_N, 0.0)
+    centre_N2 = crop_centre(table.source_N, table.centre_N2, table.scale_N)
     side_N = SURROUNDINGS * PERSON_HEIGHT * table.scale_N
     size_N2, affine_N23 = np.zeros((len(table), 2), dtype=np.int64), np.zeros((len(table), 2, 3))
     folders = [find_folder(root, source) for source in SOURCES]

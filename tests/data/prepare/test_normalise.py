@@ -16,6 +16,7 @@ from coco_files import (
     prepare_images,
     write_annotations,
 )
+from helpers import column
 from raw_sets import TRAIN_FILE, rewrite_train, write_two_splits
 
 from pose.data.prepare.summary import Summary
@@ -112,7 +113,7 @@ def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
     content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1, "keypoints": keypoints})
     rewrite_train(tmp_path, content)
     images, summary = prepare_images(tmp_path)
-    assert images.annotation_N.tolist() == [1, 2, 3]
+    assert column(images, "annotation") == [1, 2, 3]
     assert "without any size to score by: people without labelled joints: 1 (first: annotation 4)" in str(
         summary
     )
@@ -249,7 +250,7 @@ def write_clash(root: Path) -> None:
 def test_ids_that_begin_anew_in_the_val_file_are_numbered_anew(tmp_path: Path):
     write_clash(tmp_path)
     images, summary = prepare_images(tmp_path)
-    assert images.id_I.tolist() == images.annotation_N.tolist() == [1, 2, 3]
+    assert images.id_I.tolist() == column(images, "annotation") == [1, 2, 3]
     assert [images.name(row) for row in images.rows("validation")] == ["val2017/other.jpg"]
     assert "person_keypoints_val2017.json: ids that another source has too, all numbered anew: 1" in str(
         summary
