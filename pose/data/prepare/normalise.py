@@ -14,13 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pose.data.formats.coco_json import (
-    MIN_POLYGON,
-    Entry,
-    Keypoints,
-    RawCoco,
-    check_annotations,
-)
+from pose.data.formats.coco_json import MIN_POLYGON, Entry, Keypoints, RawCoco, check_annotations
 from pose.data.prepare.categories import Category, Joints, read_category
 from pose.data.prepare.image_names import ImageFile, find_images, image_folders
 from pose.data.prepare.packing import Unusable, read_raw_image

@@ -15,7 +15,6 @@ import numpy as np
 from pose.data.synthetic.head import draw_head
 from pose.data.synthetic.paint import (
     HAIR,
-    SKIN,
     Paint,
     Weave,
     draw_weave,
@@ -24,6 +23,7 @@ from pose.data.synthetic.paint import (
     plain,
     random_colour,
     rgb,
+    skin_colour,
     unlike,
 )
 from pose.data.synthetic.pose import pick
@@ -40,7 +40,7 @@ class Outfit:
     """The paints of every body part of one person: random clothes that go together."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        skin = SKIN[int(rng.integers(len(SKIN)))] * rng.uniform(0.93, 1.05)
+        skin = skin_colour(rng) * rng.uniform(0.93, 1.05)
         hair = HAIR[int(rng.integers(len(HAIR)))] * rng.uniform(0.85, 1.15)
         top, bottom = random_colour(rng), _trouser_colour(rng)
         accent = unlike(top, rng)
