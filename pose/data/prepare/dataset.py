@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,14 +32,6 @@ from pose.params import CocoParams, DatasetParams, PrepareParams, SplitCounts
 # Words in the names of files whose images are evaluated, or trained on.
 EVALUATED = re.compile(r"(mini)?(val|valid|validation|test)(set)?")
 TRAINED = re.compile(r"(mini)?(train|training)(set)?")
-
-
-@dataclass(frozen=True)
-class Source:
-    """An annotation file. validates: which of its images are evaluated, None if it does not say."""
-
-    file: Normalised
-    validates: Sequence[bool] | None
 
 
 def prepare_dataset(
@@ -81,19 +73,19 @@ def choose_images(
     Errors as of `prepare_dataset`.
     """
     sources = read_sources(name, spec, params.exif)
-    raw = sources[0].file.raw
+    raw = sources[0].raw
     images, rule = split_images(sources, spec, seed)
-    title = f"data set {name}, from {', '.join(str(one.file.raw.path) for one in sources)}"
-    notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
+    title = f"data set {name}, from {', '.join(str(one.raw.path) for one in sources)}"
+    notes = [line for one in sources for line in one.changes.lines(one.raw.path.name)]
     summary = Summary(title, COLUMNS, [describe(raw.skeleton), rule, *notes])
     everything = params.model_copy(update={"images": SplitCounts(train=0, validation=0)})
     return choose(images, everything, seed, summary, name), raw, summary
 
 
-def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
+def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
     joints = wanted_joints(name, spec)
-    sources: list[Source] = []
+    sources: list[Normalised] = []
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1
     for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
@@ -101,16 +93,12 @@ def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
             base = path.parent if place.is_file() else place
             if joints.skeleton is None:
                 joints = replace(joints, skeleton=skeleton)
-            flags = [image["id"] in listed for image in content["images"]] if listed else None
-            found = [Source(normalise(content, base, path, joints, exif), flags)]
+            validates = [image["id"] in listed for image in content["images"]] if listed else None
+            sources.append(replace(normalise(content, base, path, joints, exif), validates=validates))
         else:
-            found = [_read_file(path, joints, exif) for path in annotation_files(place)]
-        sources += found
-        joints = replace(joints, skeleton=sources[0].file.raw.skeleton)  # all others have its joints too
-    if len(sources) > 1:
-        files = with_own_ids([source.file for source in sources])
-        sources = [Source(file, source.validates) for file, source in zip(files, sources, strict=True)]
-    return sources
+            sources += [_read_file(path, joints, exif) for path in annotation_files(place)]
+        joints = replace(joints, skeleton=sources[0].raw.skeleton)  # all others have its joints too
+    return with_own_ids(sources) if len(sources) > 1 else sources
 
 
 def annotation_files(place: Path) -> list[Path]:
@@ -139,17 +127,17 @@ def wanted_joints(name: str, spec: DatasetParams) -> Joints:
     )
 
 
-def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
+def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
     """All annotated images in their splits, and the rule as a line.
 
     Where the sources do not say which images validate, or say it of all or none that are there (a list of a
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
-    listed = [(entry, people, file) for source in sources for entry, people, file in source.file.images()]
+    listed = [image for source in sources for image in source.images()]
     said: list[bool | None] = []
     for source in sources:
-        said += source.validates or [None] * len(source.file.files)
+        said += source.validates or [None] * len(source.files)
     present = [k for k, (_, _, file) in enumerate(listed) if not file.missing]
 
     def draw(undecided: set[int]) -> list[bool]:
@@ -190,11 +178,11 @@ def describe(skeleton: Skeleton) -> str:
     )
 
 
-def _read_file(path: Path, joints: Joints, exif: str) -> Source:
+def _read_file(path: Path, joints: Joints, exif: str) -> Normalised:
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
     file = read_normalised(folder, path, joints, exif)
     evaluated = is_evaluated(path)
-    return Source(file, None if evaluated is None else [evaluated] * len(file.files))
+    return file if evaluated is None else replace(file, validates=[evaluated] * len(file.files))
 
 
 def is_evaluated(path: Path) -> bool | None:

@@ -31,11 +31,15 @@ LEAST_AREA = 1.0  # px; what some tools write instead of an area
 
 @dataclass(frozen=True)
 class Normalised:
-    """An annotation file. files: of its images, in their order. changes: how the file itself differs."""
+    """An annotation file. files: of its images, in their order. changes: how the file itself differs.
+
+    validates: which of the images are evaluated, None if nothing says.
+    """
 
     raw: RawCoco
     files: list[ImageFile]
     changes: Changes
+    validates: Sequence[bool] | None = None
 
     def images(self) -> Iterator[tuple[Entry, list[Entry], ImageFile]]:
         """Each image's entry, annotations of people, and file."""
