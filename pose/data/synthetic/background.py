@@ -123,7 +123,7 @@ def _ball(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
     x, y = _spot(image, rng)
     colour = skin_colour(rng) if rng.random() < 0.3 else random_colour(rng)
     half = _size(rng, unit, 0.02, 0.13) + 1, _size(rng, unit, 0.02, 0.13) + 1
-    cv2.ellipse(image, (x, y), half, float(rng.uniform(0, 180)), 0, 360, _tuple(colour), -1)
+    cv2.ellipse(image, (x, y), half, rng.uniform(0, 180), 0, 360, _tuple(colour), -1)
 
 
 def _writing(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:

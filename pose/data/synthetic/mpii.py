@@ -92,14 +92,14 @@ def _draw_image(job: tuple[int, tuple[str, int]], *, folder: Path, seed: int) ->
 
 def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
     """People side by side, before one another, the strangers behind; the image is cut around them."""
-    stature = float(rng.uniform(95, 150))
+    stature = rng.uniform(95, 150)
     placements: list[Placement] = []
     across = 0.0
     for _ in range(people):
-        size = stature * float(rng.uniform(0.85, 1.15)) if people > 1 else stature
+        size = stature * rng.uniform(0.85, 1.15) if people > 1 else stature
         figure = Figure(rng, EVERYDAY)
         low, _high = figure.extent()
-        across += size * float(rng.uniform(0.3, 0.75))
+        across += size * rng.uniform(0.3, 0.75)
         # All stand on about the same ground, whatever their pose.
         placements.append(Placement(figure, np.array([across, size * (low[1] + rng.normal(0, 0.06))]), size))
     placements = [placements[k] for k in rng.permutation(people)]
