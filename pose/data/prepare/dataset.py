@@ -84,15 +84,24 @@ def choose_images(
 
 def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
-    joints = wanted_joints(name, spec)
+    skeleton, completes = named_skeleton(spec.skeleton, name)
+    joints = Joints(
+        f"datasets.{name}",
+        skeleton=skeleton,
+        completes=completes,
+        file=spec.skeleton or "",
+        category=spec.category,
+        renamed=spec.joints,
+        assumed=spec.assume_joints,
+    )
     sources: list[Normalised] = []
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1
     for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
-            path, content, listed, skeleton = table
+            path, content, listed, own_skeleton = table
             base = path.parent if place.is_file() else place
             if joints.skeleton is None:
-                joints = replace(joints, skeleton=skeleton)
+                joints = replace(joints, skeleton=own_skeleton)
             validates = [image["id"] in listed for image in content["images"]] if listed else None
             sources.append(replace(normalise(content, base, path, joints, exif), validates=validates))
         else:
@@ -111,20 +120,6 @@ def annotation_files(place: Path) -> list[Path]:
         expected = "annotations/*.json or *.json in COCO's format, joints.mat of LSP, or MPII's"
         raise UserError(f"{place}: {what}, expected {expected}")
     return [path for path in found if "keypoints" in path.stem] or found
-
-
-def wanted_joints(name: str, spec: DatasetParams) -> Joints:
-    """What the parameters say of the joints; UserError for a skeleton that cannot be read."""
-    skeleton, completes = named_skeleton(spec.skeleton, name)
-    return Joints(
-        f"datasets.{name}",
-        skeleton=skeleton,
-        completes=completes,
-        file=spec.skeleton or "",
-        category=spec.category,
-        renamed=spec.joints,
-        assumed=spec.assume_joints,
-    )
 
 
 def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
