@@ -216,10 +216,15 @@ def _category_with(skeleton: Skeleton, category_of: dict[int, Entry], path: Path
     """Id of the category with these joints."""
     found = [number for number, one in category_of.items() if one.get("keypoints") == [*skeleton.joints]]
     if len(found) != 1:
-        names = ", ".join(repr(one["name"]) for one in category_of.values())[:200] or "none"
         expected = f"one with the {len(skeleton)} joints of {skeleton.name}"
-        raise UserError(f"{path}: found categories {names}, expected {expected}")
+        raise unfit_categories(category_of.values(), path, expected)
     return found[0]
+
+
+def unfit_categories(entries: Iterable[Entry], path: Path, expected: str) -> UserError:
+    """What a file's categories are, and what was expected of them."""
+    names = ", ".join(repr(one.get("name")) for one in entries)[:200] or "none"
+    return UserError(f"{path}: found categories {names}, expected {expected}")
 
 
 def _check_region(annotation: Entry, image: Entry, where: str) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, wri
 from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
-from pose.io.files import atomic_write, write_text
+from pose.io.files import atomic_write
 from pose.io.hdf5 import create_h5
 from pose.keypoints.skeleton import Skeleton
 from pose.params import CocoParams
@@ -85,17 +86,23 @@ class Packed:
 
 @dataclass(frozen=True)
 class Packing:
-    """How a prepared file is written.
+    """How the files of a prepared folder are written.
 
-    root: what names of images are relative to. workers: threads, all cores if None. before: is called with
-    the images that are in the file before it is there.
+    raw: what all annotations share. root: what names of images are relative to. check: of what will be scored
+    on. workers: threads, all cores if None.
     """
 
-    skeleton: Skeleton
+    folder: Path
+    raw: RawCoco
     root: Path
+    check: Check | None
     workers: int | None
     summary: Summary
-    before: Callable[[list[Image]], None]
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of all people."""
+        return self.raw.skeleton
 
     def name(self, image: Image) -> str:
         """Name of an image in the file."""
@@ -151,7 +158,7 @@ def read_annotated(image: Image, params: CocoParams) -> ReadImage:
 
 
 def write_packed(
-    path: Path,
+    name: str,
     images: Sequence[Image],
     pack: Callable[[Image], tuple[list[bytes], Packed]],
     columns: Callable[[Sequence[tuple[Image, Packed]], Packing], dict[str, np.ndarray]],
@@ -159,14 +166,16 @@ def write_packed(
     *,
     splits: Sequence[str],
     most: int,
+    annotate: bool = True,
 ) -> list[Image]:
     """Write a prepared file of the images that can be used, atomically, and return these.
 
-    pack, most: as of `pack_images`. columns: beside the packed images. splits: names in the column of that
-    name. UserError if a split has no image.
+    name: of the file. pack, most: as of `pack_images`. columns: beside the packed images. splits: names in
+    the column of that name. annotate: write these images' annotations before it is there. UserError if a
+    split has no image.
     """
     summary, kept, changes = packing.summary, list[tuple[Image, Packed]](), Changes()
-    with atomic_write(path) as temporary, create_h5(temporary) as file:
+    with atomic_write(packing.folder / name) as temporary, create_h5(temporary) as file:
         infos = pack_images(file, images, pack, most=most, workers=packing.workers, summary=summary)
         for image, info in zip(images, infos, strict=True):
             if isinstance(info, Unusable):
@@ -184,7 +193,8 @@ def write_packed(
         file.attrs["skeleton"] = packing.skeleton.model_dump_json()
         write_columns(file, columns(kept, packing), names={"split": splits})
         file.flush()
-        packing.before(usable)
+        if annotate:
+            write_annotations(usable, packing)
     return usable
 
 
@@ -204,19 +214,19 @@ def annotations_of(images: Sequence[Image], split: str, path: Path, raw: RawCoco
     return replace(raw, path=path, images=entries, people_of=people_of, num_others=0)
 
 
-def write_annotations(
-    images: Sequence[Image], *, folder: Path, raw: RawCoco, check: Check | None, summary: Summary
-) -> None:
-    """Write the annotations of the images of each split, for pycocotools, checked. raw: the rest of them."""
+def write_annotations(images: Sequence[Image], packing: Packing) -> None:
+    """Write the annotations of the images of each split, for pycocotools, checked."""
     for split in SPLITS:
-        own = annotations_of(images, split, annotation_file(folder, split), raw)
-        if check:
-            summary.notes += [f"{split}: {note}" for note in check(own)]
+        own = annotations_of(images, split, annotation_file(packing.folder, split), packing.raw)
+        if packing.check:
+            packing.summary.notes += [f"{split}: {note}" for note in packing.check(own)]
         encode = json.JSONEncoder(separators=(",", ":")).encode
-        beginning = encode(own.rest | {"images": own.images}).removesuffix("}")
-        # One by one: of all at once the encoder keeps a string for each number.
-        annotations = ",".join(encode(one) for people in own.people_of.values() for one in people)
-        write_text(own.path, f'{beginning},"annotations":[{annotations}]}}')
+        with atomic_write(own.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(encode(own.rest | {"images": own.images}).removesuffix("}") + ',"annotations":[')
+            # One by one: of all at once the encoder keeps a string for each number.
+            for number, annotation in enumerate(chain.from_iterable(own.people_of.values())):
+                file.write(("," if number else "") + encode(annotation))
+            file.write("]}")
 
 
 def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:

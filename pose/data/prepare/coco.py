@@ -7,13 +7,12 @@ training needs nothing of the raw set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from pose.data.formats.coco_json import read_valid_ids
 from pose.data.formats.folders import find_folder
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept, write_annotations
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
@@ -51,10 +50,8 @@ def prepare_coco(
     title = f"prepared from {coco}: {', '.join(file.raw.path.name for file in files)}"
     summary = Summary(title, COLUMNS, [rule, *notes])
     images = choose(images, params, seed, summary, coco)
-    raw = files[0].raw
-    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    packing = Packing(raw.skeleton, coco, workers, summary, before=annotate)
-    count_kept(write_images(folder, images, packing, params), summary)
+    packing = Packing(folder, files[0].raw, coco, check, workers, summary)
+    count_kept(write_images(images, packing, params), summary)
     return summary
 
 

@@ -11,12 +11,11 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept, write_annotations
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept
 from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, normalise, read_normalised, with_own_ids
@@ -53,14 +52,13 @@ def prepare_dataset(
     remove_stale_temp_files(folder, annotation_file(folder, SPLITS[0]).parent)
     images, raw, summary = choose_images(name, spec, params=params.coco, seed=seed)
     root = Path(os.path.commonpath([str(image.file.path.parent) for image in images]))
-    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    packing = Packing(raw.skeleton, root, workers, summary, before=annotate)
+    packing = Packing(folder, raw, root, check, workers, summary)
     if "multi" not in spec.problems:
-        images = write_people(folder, images, packing, params)
+        images = write_people(images, packing, params, annotate=True)
     else:
-        images = write_images(folder, images, packing, params.coco)
+        images = write_images(images, packing, params.coco)
         if "single" in spec.problems:  # all images are annotated, also those without a row in this file
-            write_people(folder, images, replace(packing, before=lambda _: None), params)
+            write_people(images, packing, params, annotate=False)
     count_kept(images, summary)
     return summary
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -21,10 +20,10 @@ from pose.io.images import encode_jpeg, is_jpeg, shrink
 from pose.params import CocoParams
 
 
-def write_images(folder: Path, images: Sequence[Image], packing: Packing, params: CocoParams) -> list[Image]:
+def write_images(images: Sequence[Image], packing: Packing, params: CocoParams) -> list[Image]:
     """Write the images that can be used, atomically, and return them; UserError if a split has none."""
-    path, pack_one = folder / IMAGES_FILE, partial(pack, params=params)
-    return write_packed(path, images, pack_one, _columns, packing, splits=SPLITS, most=len(images))
+    pack_one = partial(pack, params=params)
+    return write_packed(IMAGES_FILE, images, pack_one, _columns, packing, splits=SPLITS, most=len(images))
 
 
 def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Packed]:

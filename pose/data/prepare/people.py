@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,16 +17,18 @@ from pose.params import PrepareParams
 
 
 def write_people(
-    folder: Path, images: Sequence[Image], packing: Packing, params: PrepareParams
+    images: Sequence[Image], packing: Packing, params: PrepareParams, *, annotate: bool
 ) -> list[Image]:
     """Write the people with joints of the images that can be used, atomically, and return these images.
 
-    UserError if a split has nobody.
+    annotate: as of `write_packed`. UserError if a split has nobody.
     """
     images = [image for image in images if image.people]
     most = sum(len(image.people) for image in images)
-    path, pack_one = folder / FILE, partial(pack, params=params)
-    return write_packed(path, images, pack_one, _columns, packing, splits=SPLITS, most=most)
+    pack_one = partial(pack, params=params)
+    return write_packed(
+        FILE, images, pack_one, _columns, packing, splits=SPLITS, most=most, annotate=annotate
+    )
 
 
 def pack(image: Image, params: PrepareParams) -> tuple[list[bytes], Packed]:
