@@ -123,12 +123,8 @@ def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
     listing = next((mpii / name for name in raw_mpii.JSON if (mpii / name).is_file()), None)
     listed, validates_M = raw_mpii.read_mpii_json(listing) if listing else (None, np.empty(0))
     if (root / PUBLISHED).is_file():
-        table, used, notes, match = (
-            read_published(root / PUBLISHED),
-            [PUBLISHED],
-            list[str](),
-            match_by_centre,
-        )
+        table, used, notes = read_published(root / PUBLISHED), [PUBLISHED], list[str]()
+        match = match_by_centre
         if (mpii / raw_mpii.MAT).is_file():
             used.append(f"head sizes of {raw_mpii.MAT}")
             heads = raw_mpii.read_mpii_mat(mpii / raw_mpii.MAT)
