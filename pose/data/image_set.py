@@ -26,7 +26,8 @@ class ImageSet(PreparedSet):
 
     path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width,
     height. joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0.
-    row_N: the image of each person; people of an image lie together.
+    row_N: the image of each person; people of an image lie together. has_joint_IK: bool, False for the joints
+    that the image's source does not label, in nobody; None if all sources label the same joints.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -38,6 +39,7 @@ class ImageSet(PreparedSet):
         self.image_size_I2: np.ndarray = file["image_size"][()]
         self._name_I: np.ndarray = file["name"].asstr()[()]
         self.joint_NK2, self.labelled_NK = read_keypoints(file)
+        self.has_joint_IK = file["has_joint"][()] > 0 if "has_joint" in file else None
         people_I = file["people"][()]
         self.row_N: np.ndarray = np.repeat(np.arange(len(people_I)), people_I)
         self._people_I = np.concatenate([[0], np.cumsum(people_I)])

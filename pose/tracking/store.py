@@ -33,7 +33,7 @@ from pose.io.file_lock import FileLock
 # Where MLflow was imported before.
 logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
-LOCK_SECONDS = 60.0  # that one process waits for another that makes the store
+LOCK_SECONDS = 100.0  # that one process waits for another that makes the store
 # One for all tasks: with and without adversary is what there is to compare. The tag `task` tells them apart.
 EXPERIMENT = "pose"
 # MLflow's pages are those for language models, unless this tag (3.5 to 3.8, at least) or a page's address
@@ -56,6 +56,11 @@ def store_uri() -> str:
 def store_name() -> str:
     """`store_uri` for messages, without user and password."""
     return _without_password(store_uri())
+
+
+def is_file() -> bool:
+    """Whether the store is a SQLite file, which this process or another makes if it is not there."""
+    return _sqlite_path(store_uri()) is not None
 
 
 @contextmanager

@@ -112,7 +112,8 @@ def locked(store: Path, lock: str) -> Iterator[None]:
 def test_a_locked_store_delays_the_end_by_so_many_seconds_and_gets_everything_once_it_is_free(
     runs, lock, store, monkeypatch
 ):
-    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.3)
+    for limit in ("OPEN_SECONDS", "FINISH_SECONDS"):
+        monkeypatch.setattr(pose.tracking.mlflow, limit, 0.3)
     with locked(store, lock):
         started = time.monotonic()
         tracker = runs.begin(1, 50)
@@ -140,6 +141,23 @@ def test_a_store_that_is_slow_but_takes_everything_is_waited_for(runs, monkeypat
     tracker.finish("KILLED")
     assert runs.curve(tracker.run_id) == runs.losses(400)
     assert runs.lines() == []
+
+
+def test_a_store_whose_tables_are_still_being_made_is_waited_for(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.1)
+    make = pose.tracking.mlflow.experiment_id
+
+    def slow(client: mlflow.MlflowClient) -> str:
+        time.sleep(1)
+        monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 20.0)
+        return make(client)
+
+    monkeypatch.setattr(pose.tracking.mlflow, "experiment_id", slow)
+    tracker = runs.begin(1, 50)
+    tracker.finish("KILLED")
+    assert runs.lines() == []
+    assert runs.curve(tracker.run_id) == runs.losses(50)
 
 
 def test_a_large_model_is_waited_for(runs, params, tmp_path, monkeypatch):

@@ -127,11 +127,16 @@ def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) 
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
-    listed = [image for source in sources for image in source.images()]
+    lacking_in_all = set.intersection(*(set(source.raw.lacking) for source in sources))
+    listed = [
+        (*image, tuple(place for place in source.raw.lacking if place not in lacking_in_all))
+        for source in sources
+        for image in source.images()
+    ]
     said: list[bool | None] = []
     for source in sources:
         said += source.validates or [None] * len(source.files)
-    present = [k for k, (_, _, file) in enumerate(listed) if not file.missing]
+    present = [k for k, (_, _, file, _) in enumerate(listed) if not file.missing]
 
     def draw(undecided: set[int]) -> list[bool]:
         some = [k for k in present if k in undecided]
@@ -151,8 +156,8 @@ def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) 
     elif len(undecided) < len(listed):
         rule = f"split as the sources say; of those that do not, {rule}"
     images = [
-        Image(entry, people, SPLITS[int(one)], file)
-        for (entry, people, file), one in zip(listed, validates, strict=True)
+        Image(entry, people, SPLITS[int(one)], file, lacking)
+        for (entry, people, file, lacking), one in zip(listed, validates, strict=True)
     ]
     return images, rule
 

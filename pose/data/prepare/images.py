@@ -44,7 +44,7 @@ def pack(image: Image, params: CocoParams) -> tuple[list[bytes], Packed]:
 
 def _columns(images: Sequence[tuple[Image, Packed]], packing: Packing) -> dict[str, np.ndarray]:
     people = [person for _, packed in images for person in packed.people]
-    return {
+    columns: dict[str, np.ndarray] = {
         "packed_affine": np.array([packed.affines[0] for _, packed in images]),
         "runs": np.array([len(packed.ignore_R) for _, packed in images], dtype=np.int64),
         "run": np.concatenate([packed.ignore_R for _, packed in images]),
@@ -56,3 +56,9 @@ def _columns(images: Sequence[tuple[Image, Packed]], packing: Packing) -> dict[s
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
         "name": np.array([packing.name(image) for image, _ in images], dtype=h5py.string_dtype()),
     }
+    if any(image.lacking for image, _ in images):
+        has_joint_IK = np.ones((len(images), len(packing.skeleton)), dtype=np.uint8)
+        for row, (image, _) in enumerate(images):
+            has_joint_IK[row, [*image.lacking]] = 0
+        columns["has_joint"] = has_joint_IK
+    return columns
