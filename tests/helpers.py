@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from torch import nn
 
+from pose.data.prepared_set import PreparedSet
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import Skeleton, built_in
 from pose.models.published import EXTERNAL_FORMATS
@@ -37,6 +39,12 @@ def build_cpu_task(params: Params, name: str) -> Task:
     """A task on the CPU, of the skeleton of its problem's data set."""
     skeleton = {"single": MPII, "multi": COCO}[params.task(name).problem]
     return build_task(params, name, skeleton=skeleton, device=CPU)
+
+
+def column(people: PreparedSet, name: str) -> list[Any]:
+    """A column of a prepared file."""
+    with h5py.File(people.path) as file:
+        return file[name][()].tolist()
 
 
 def one_stack(params: Params) -> Params:

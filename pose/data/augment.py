@@ -98,18 +98,13 @@ class MultiAugment:
         return image_HW3
 
 
-UNCHANGED = MultiAugment()
+AS_IT_IS, UNCHANGED = Augment(), MultiAugment()
 
 
 def person_affine(
-    centre_xy: np.ndarray,
-    scale: float,
-    *,
-    params: SingleInferenceParams,
-    augment: Augment | None = None,
+    centre_xy: np.ndarray, scale: float, *, params: SingleInferenceParams, augment: Augment = AS_IT_IS
 ) -> np.ndarray:
     """Affine from image px to input px for a person around `centre_xy` (image px), `scale` * 200 px tall."""
-    augment = augment or Augment()
     side = PERSON_HEIGHT * scale * params.crop * augment.widen
     return crop_affine(centre_xy, side, params.input_size, angle=augment.angle, flip=augment.flip)
 

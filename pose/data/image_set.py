@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.prepared_set import IMAGES_FILE, PreparedSet, annotation_file
+from pose.data.prepared_set import IMAGES_FILE, PreparedSet, read_keypoints
 from pose.data.rle import region_of
 from pose.io.errors import reading
 
@@ -26,9 +26,8 @@ class ImageSet(PreparedSet):
 
     path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width,
     height. joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0.
-    visible_NK: bool, flag 2. annotation_N: COCO's annotation id. row_N: the image of each person; people of
-    an image lie together. has_joint_IK: bool, False for the joints that the image's source does not label, in
-    nobody; None if all sources label the same joints.
+    row_N: the image of each person; people of an image lie together. has_joint_IK: bool, False for the joints
+    that the image's source does not label, in nobody; None if all sources label the same joints.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -39,20 +38,12 @@ class ImageSet(PreparedSet):
         self.split_I = self._split_N
         self.image_size_I2: np.ndarray = file["image_size"][()]
         self._name_I: np.ndarray = file["name"].asstr()[()]
-        joint_NK2, flag_NK = np.split(file["keypoint"][()], [2], axis=2)
-        self.labelled_NK: np.ndarray = flag_NK[..., 0] > 0
-        self.visible_NK: np.ndarray = flag_NK[..., 0] > 1
-        self.joint_NK2 = np.where(self.labelled_NK[..., None], joint_NK2, np.nan)
-        self.annotation_N: np.ndarray = file["annotation"][()]
+        self.joint_NK2, self.labelled_NK = read_keypoints(file)
         self.has_joint_IK = file["has_joint"][()] > 0 if "has_joint" in file else None
         people_I = file["people"][()]
         self.row_N: np.ndarray = np.repeat(np.arange(len(people_I)), people_I)
         self._people_I = np.concatenate([[0], np.cumsum(people_I)])
         self._runs_I = np.concatenate([[0], np.cumsum(file["runs"][()])])
-
-    def annotations(self, split: str) -> Path:
-        """The split's annotations, for pycocotools."""
-        return annotation_file(self.path.parent, split)
 
     def name(self, row: int) -> str:
         """Name of the image, relative to the raw set's folder, such as `val2017/000000000139.jpg`."""

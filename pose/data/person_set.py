@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pose.data.formats.person_table import FEET_SHIFT, PERSON_HEIGHT, SPLITS, is_labelled, zero_based
+from pose.data.formats.person_table import PERSON_HEIGHT, SPLITS, crop_centre, is_labelled, zero_based
 from pose.data.formats.published_h5 import decode_name
-from pose.data.prepared_set import IMAGES_FILE, PreparedSet, annotation_file, read_names
+from pose.data.prepared_set import IMAGES_FILE, PreparedSet, read_keypoints, read_names
 
 __all__ = ["PERSON_HEIGHT", "PersonSet"]
 
@@ -25,11 +25,10 @@ FILE = "people.h5"
 class PersonSet(PreparedSet):
     """Reader of a prepared file, a person a row; the image of a row shows the person's surroundings.
 
-    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. visible_NK: 1 seen, 0 occluded.
-    centre_N2: middle of the crop, zero-based image px. scale_N: height / 200 px. head_size_N: px or NaN.
-    mpii_N: bool, MPII's people of `lsp_mpii.h5`, whom PCKh is for. source_N, split_N: str. image_size_N2:
-    width, height. image_id_N: COCO's id of the image, -1 in that file. person_N, istrain_N: index in the
-    image and published code, in that file alone.
+    joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool. centre_N2: middle of the crop,
+    zero-based image px. scale_N: height / 200 px. head_size_N: px or NaN. mpii_N: bool, MPII's people of
+    `lsp_mpii.h5`, whom PCKh is for. source_N, split_N: str. image_size_N2: width, height. image_id_N: COCO's
+    id of the image, -1 in that file.
 
     path: the file, or the folder of a `coco.h5`.
     """
@@ -58,22 +57,15 @@ class PersonSet(PreparedSet):
         source_N, part_NK2 = file["source"][()], file["part"][()]
         self.labelled_NK = is_labelled(part_NK2)
         self.joint_NK2 = np.where(self.labelled_NK[..., None], zero_based(source_N, part_NK2), np.nan)
-        self.visible_NK: np.ndarray = file["visible"][()]
-        self.centre_N2 = zero_based(source_N, file["center"][()])
         self.scale_N: np.ndarray = file["scale"][()]
+        self.centre_N2 = crop_centre(source_N, file["center"][()], self.scale_N)
         self.source_N = read_names(file, "source")
         self.image_id_N = np.full(len(self), -1)
-        self.person_N: np.ndarray = file["person"][()]
-        self.istrain_N: np.ndarray = file["istrain"][()]
         self._code_N50 = file["imgname"][()]
         self.mpii_N = self.source_N == "mpii"
-        self.centre_N2[:, 1] += np.where(self.mpii_N, FEET_SHIFT * self.scale_N, 0.0)
 
     def _read_coco(self, file: h5py.File) -> None:
-        joint_NK2, flag_NK1 = np.split(file["keypoint"][()], [2], axis=2)
-        self.labelled_NK = flag_NK1[..., 0] > 0
-        self.joint_NK2 = np.where(self.labelled_NK[..., None], joint_NK2, np.nan)
-        self.visible_NK = (flag_NK1[..., 0] > 1).astype(float)
+        self.joint_NK2, self.labelled_NK = read_keypoints(file)
         if "box" in file:
             low_N2, size_N2 = np.split(file["box"][()], 2, axis=1)
             self.centre_N2, side_N = low_N2 + (size_N2 - 1) / 2, size_N2.max(axis=1)
@@ -85,10 +77,6 @@ class PersonSet(PreparedSet):
         self.mpii_N = np.zeros(len(self), dtype=bool)
         self.image_id_N = file["image" if "image" in file else "id"][()][self._packed_N]
         self._name_N: np.ndarray = file["name"].asstr()[()][self._packed_N]
-
-    def annotations(self, split: str) -> Path:
-        """COCO's annotations of the split, beside a `people.h5`."""
-        return annotation_file(self.path.parent, split)
 
     def rows(self, split: str) -> np.ndarray:
         """Indices of the people of a split who have a labelled joint, and an extent."""

@@ -59,6 +59,10 @@ class PreparedSet(ABC):
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path,)
 
+    def annotations(self, split: str) -> Path:
+        """COCO's annotations of the split, beside the file, for pycocotools; `lsp_mpii.h5` has none."""
+        return annotation_file(self.path.parent, split)
+
     def rows(self, split: str) -> np.ndarray:
         """Indices of the rows of a split."""
         if split not in self._splits:
@@ -94,3 +98,10 @@ def read_names(file: h5py.File, name: str) -> np.ndarray:
     """A column of names, which the file holds as indices into the dataset's attribute `names`."""
     names_N: np.ndarray = file[name].attrs["names"].astype(str)[file[name][()]]
     return names_N
+
+
+def read_keypoints(file: h5py.File) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's keypoints: (N, K, 2) image px, NaN where unlabelled, and (N, K) bool, labelled."""
+    keypoint_NK3 = file["keypoint"][()]
+    labelled_NK = keypoint_NK3[..., 2] > 0
+    return np.where(labelled_NK[..., None], keypoint_NK3[..., :2], np.nan), labelled_NK

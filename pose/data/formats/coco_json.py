@@ -20,7 +20,7 @@ from pose.io.errors import UserError, reading
 from pose.io.files import read_json, read_text
 from pose.io.images import relative_name
 from pose.io.schema import parse
-from pose.keypoints.skeleton import Skeleton, different_joint
+from pose.keypoints.skeleton import Skeleton
 
 Entry = dict[str, Any]  # an object of the JSON file
 
@@ -216,25 +216,16 @@ def _by_id(
 def _category_with(skeleton: Skeleton, category_of: dict[int, Entry], path: Path) -> int:
     """Id of the category with these joints."""
     found = [number for number, one in category_of.items() if one.get("keypoints") == [*skeleton.joints]]
-    if len(found) == 1:
-        return found[0]
-    with_joints = [one for one in category_of.values() if one.get("keypoints") or one["name"] == "person"]
-    if len(with_joints) == 1:
-        check_joints(
-            with_joints[0].get("keypoints"), f"{path}: category {with_joints[0]['name']!r}", skeleton
-        )
-    names = ", ".join(repr(one["name"]) for one in category_of.values())[:200] or "none"
-    expected = f"one with the {len(skeleton)} joints of {skeleton.name}"
-    raise UserError(f"{path}: found categories {names}, expected {expected}")
+    if len(found) != 1:
+        expected = f"one with the {len(skeleton)} joints of {skeleton.name}"
+        raise unfit_categories(category_of.values(), path, expected)
+    return found[0]
 
 
-def check_joints(joints: Any, where: str, skeleton: Skeleton) -> None:
-    """UserError, with the first that differs, for names of other joints or in another order."""
-    if not isinstance(joints, list) or not joints:
-        raise UserError(f"{where}: found no keypoints, expected the {len(skeleton)} of {skeleton.name}")
-    if difference := different_joint(joints, skeleton.joints):
-        expected = f"the {len(skeleton)} of {skeleton.name} in their order"
-        raise UserError(f"{where}: keypoints, {difference} ({expected})")
+def unfit_categories(entries: Iterable[Entry], path: Path, expected: str) -> UserError:
+    """What a file's categories are, and what was expected of them."""
+    names = ", ".join(repr(one.get("name")) for one in entries)[:200] or "none"
+    return UserError(f"{path}: found categories {names}, expected {expected}")
 
 
 def _check_region(annotation: Entry, image: Entry, where: str) -> None:

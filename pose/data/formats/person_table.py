@@ -84,6 +84,13 @@ def is_placed(centre_N2: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
     return near_N2.all(axis=1) & (scale_N > 1 / FAR) & (scale_N < FAR)
 
 
+def crop_centre(source_N: np.ndarray, centre_N2: np.ndarray, scale_N: np.ndarray) -> np.ndarray:
+    """(N, 2) zero-based px: the middle of each person's crop, from the annotated centre."""
+    middle_N2 = zero_based(source_N, centre_N2)
+    middle_N2[:, 1] += np.where(source_N == SOURCES.index("mpii"), FEET_SHIFT * scale_N, 0.0)
+    return middle_N2
+
+
 def zero_based(source_N: np.ndarray, point_N2: np.ndarray) -> np.ndarray:
     """Raw points (N, ..., 2) -> zero-based px: MPII counts from one, the only place where that is undone."""
     one_based_N = (source_N == SOURCES.index("mpii")).astype(np.float64)

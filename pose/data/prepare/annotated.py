@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from pose.data.formats.coco_json import Entry, RawCoco, is_labelled_person
 from pose.data.image_set import SPLITS
 from pose.data.prepare.image_names import ImageFile
-from pose.data.prepare.packing import Unusable, read_raw_image
+from pose.data.prepare.packing import Unusable, pack_images, read_raw_image, write_columns
 from pose.data.prepare.summary import IMAGE_MISSING, Changes, Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
+from pose.io.hdf5 import create_h5
+from pose.keypoints.skeleton import Skeleton
 from pose.params import CocoParams
 
+COLUMNS = ("listed", "kept", "people", "crowds")  # of the summary
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
+OUTSIDE = "people outside the image"
 EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
 TURNED = "images turned upright, since only so they have the annotated size"
 FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
 
-Info = TypeVar("Info")
 # Called with the annotations of a split; returns notes, raises UserError if they cannot be scored on.
 Check = Callable[[RawCoco], list[str]]
 
@@ -71,12 +74,54 @@ class ReadImage:
     is_turned: bool
 
 
-def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summary) -> list[Image]:
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a prepared file has of an image.
+
+    people: those in the file. affines: from image px to the px of each picture. exif: as of `ReadImage`.
+    ignore_R: run lengths of what the loss must not look at.
+    """
+
+    people: list[Entry]
+    affines: list[np.ndarray]
+    exif: str
+    ignore_R: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the files of a prepared folder are written.
+
+    raw: what all annotations share. root: what names of images are relative to. check: of what will be scored
+    on. workers: threads, all cores if None.
+    """
+
+    folder: Path
+    raw: RawCoco
+    root: Path
+    check: Check | None
+    workers: int | None
+    summary: Summary
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of all people."""
+        return self.raw.skeleton
+
+    def name(self, image: Image) -> str:
+        """Name of an image in the file."""
+        return image.file.path.relative_to(self.root).as_posix()
+
+
+def choose(
+    images: Sequence[Image], params: CocoParams, seed: int, summary: Summary, source: str | Path
+) -> list[Image]:
     """The images to use, by id: of those with enough people and a file, the first by a hash of the id.
 
     So the choice depends little on which others are present, and a larger number only adds images to those of
-    a smaller one.
+    a smaller one. UserError, beginning with `source`, if a split has none.
     """
+    summary.counts.update((image.split, "listed") for image in images)
     chosen: list[Image] = []
     for split in SPLITS:
         candidates = []
@@ -94,6 +139,7 @@ def choose(images: Sequence[Image], params: CocoParams, seed: int, summary: Summ
         if len(candidates) > limit:
             summary.left_out[split, NOT_CHOSEN] += len(candidates) - limit
         chosen += candidates[:limit]
+    check_splits(chosen, summary, source)
     return sorted(chosen, key=lambda image: image.entry["id"])
 
 
@@ -115,18 +161,45 @@ def read_annotated(image: Image, params: CocoParams) -> ReadImage:
     return ReadImage(data, image_HW3, exif, is_turned)
 
 
-def usable(
-    images: Sequence[Image], packed: Sequence[Info | Unusable], summary: Summary
-) -> tuple[list[Image], list[Info]]:
-    """The images that could be packed, and what is known of each; the others are counted by their reasons."""
-    kept, infos = [], []
-    for image, info in zip(images, packed, strict=True):
-        if isinstance(info, Unusable):
-            summary.left_out[image.split, info.reason] += 1
-        else:
-            kept.append(image)
-            infos.append(info)
-    return kept, infos
+def write_packed(
+    name: str,
+    images: Sequence[Image],
+    pack: Callable[[Image], tuple[list[bytes], Packed]],
+    columns: Callable[[Sequence[tuple[Image, Packed]], Packing], dict[str, np.ndarray]],
+    packing: Packing,
+    *,
+    splits: Sequence[str],
+    most: int,
+    annotate: bool = True,
+) -> list[Image]:
+    """Write a prepared file of the images that can be used, atomically, and return these.
+
+    name: of the file. pack, most: as of `pack_images`. columns: beside the packed images. splits: names in
+    the column of that name. annotate: write these images' annotations before it is there. UserError if a
+    split has no image.
+    """
+    summary, kept, changes = packing.summary, list[tuple[Image, Packed]](), Changes()
+    with atomic_write(packing.folder / name) as temporary, create_h5(temporary) as file:
+        infos = pack_images(file, images, pack, most=most, workers=packing.workers, summary=summary)
+        for image, info in zip(images, infos, strict=True):
+            if isinstance(info, Unusable):
+                summary.left_out[image.split, info.reason] += 1
+                continue
+            if outside := len(image.people) - len(info.people):
+                summary.left_out[image.split, OUTSIDE] += outside
+            if info.affines:
+                kept.append((image, info))
+                if info.exif:
+                    changes.add(info.exif, image.file.path.name)
+        usable = [image for image, _ in kept]
+        check_splits(usable, summary, packing.root)
+        summary.notes += changes.lines("EXIF orientation")
+        file.attrs["skeleton"] = packing.skeleton.model_dump_json()
+        write_columns(file, columns(kept, packing), names={"split": splits})
+        file.flush()
+        if annotate:
+            write_annotations(usable, packing)
+    return usable
 
 
 def count_kept(images: Sequence[Image], summary: Summary) -> None:
@@ -145,30 +218,19 @@ def annotations_of(images: Sequence[Image], split: str, path: Path, raw: RawCoco
     return replace(raw, path=path, images=entries, people_of=people_of, num_others=0)
 
 
-def write_annotations(
-    images: Sequence[Image], *, folder: Path, raw: RawCoco, check: Check | None, summary: Summary
-) -> None:
-    """Write the annotations of the images of each split, for pycocotools, checked. raw: the rest of them."""
+def write_annotations(images: Sequence[Image], packing: Packing) -> None:
+    """Write the annotations of the images of each split, for pycocotools, checked."""
     for split in SPLITS:
-        own = annotations_of(images, split, annotation_file(folder, split), raw)
-        if check:
-            summary.notes += [f"{split}: {note}" for note in check(own)]
+        own = annotations_of(images, split, annotation_file(packing.folder, split), packing.raw)
+        if packing.check:
+            packing.summary.notes += [f"{split}: {note}" for note in packing.check(own)]
+        encode = json.JSONEncoder(separators=(",", ":")).encode
         with atomic_write(own.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(_json_pieces(own))
-
-
-def _json_pieces(raw: RawCoco) -> Iterator[str]:
-    """The file as JSON, entry by entry: of all at once the encoder keeps a string for each number."""
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    annotations = (annotation for people in raw.people_of.values() for annotation in people)
-    lists: dict[str, Iterable[Entry]] = {"images": raw.images, "annotations": annotations}
-    yield encode(raw.rest).removesuffix("}")
-    for key, entries in lists.items():
-        yield f',"{key}":['
-        for number, entry in enumerate(entries):
-            yield f"{',' if number else ''}{encode(entry)}"
-        yield "]"
-    yield "}"
+            file.write(encode(own.rest | {"images": own.images}).removesuffix("}") + ',"annotations":[')
+            # One by one: of all at once the encoder keeps a string for each number.
+            for number, annotation in enumerate(chain.from_iterable(own.people_of.values())):
+                file.write(("," if number else "") + encode(annotation))
+            file.write("]}")
 
 
 def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) -> None:
@@ -179,12 +241,3 @@ def check_splits(images: Sequence[Image], summary: Summary, source: str | Path) 
             reasons = f"({summary.reasons(split) or 'none listed'})"
             own = [line for line in summary.unusable if line.startswith(f"{split}: ")]
             raise UserError("; ".join([f"{source}: {found} {reasons}", *(own or summary.unusable)[:1]]))
-
-
-def note_exif(images: Sequence[Image], exifs: Sequence[str], summary: Summary) -> None:
-    """Note how images were read that have an orientation in their EXIF data."""
-    changes = Changes()
-    for image, exif in zip(images, exifs, strict=True):
-        if exif:
-            changes.add(exif, image.file.path.name)
-    summary.notes += changes.lines("EXIF orientation")

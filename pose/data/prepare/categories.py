@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pose.data.formats.coco_json import Entry
+from pose.data.formats.coco_json import Entry, unfit_categories
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError
 from pose.io.schema import parse, read_yaml
@@ -101,7 +101,6 @@ def read_category(content: Entry, path: Path, joints: Joints, changes: Changes) 
 
 
 def _choose(entries: list[Entry], path: Path, joints: Joints) -> Entry:
-    names = ", ".join(repr(one.get("name")) for one in entries)[:200] or "none"
     with_joints = [one for one in entries if one.get("keypoints")]
     uses = Counter(str(one.get("name")) for one in with_joints)
     if uses and max(uses.values()) > 1:
@@ -110,8 +109,7 @@ def _choose(entries: list[Entry], path: Path, joints: Joints) -> Entry:
     if joints.category:
         named = [one for one in entries if one.get("name") == joints.category]
         if not named:
-            expected = f"{joints.category!r} ({joints.key}.category)"
-            raise UserError(f"{path}: found categories {names}, expected {expected}")
+            raise unfit_categories(entries, path, f"{joints.category!r} ({joints.key}.category)")
         return named[0]
     people = [one for one in entries if _is_people(one)]
     found = [one for one in people if one.get("keypoints")] or people
@@ -120,11 +118,10 @@ def _choose(entries: list[Entry], path: Path, joints: Joints) -> Entry:
         found = fitting or with_joints
         if joints.name and joints.skeleton and not fitting:  # of people, which nothing else is taken for
             expected = f"{joints.name!r} among them, or one with the joints of {joints.skeleton.name}"
-            raise UserError(f"{path}: found categories {names}, expected {expected}")
+            raise unfit_categories(entries, path, expected)
     if not found or any(one.get("keypoints") != found[0].get("keypoints") for one in found):
-        names = ", ".join(repr(one.get("name")) for one in found or entries)[:200] or "none"
         expected = f"one of them in {joints.key}.category" if found else "one with a list of keypoints"
-        raise UserError(f"{path}: found categories {names}, expected {expected}")
+        raise unfit_categories(found or entries, path, expected)
     return found[0]
 
 

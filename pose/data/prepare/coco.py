@@ -7,14 +7,12 @@ training needs nothing of the raw set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pose.data.formats.coco_json import read_valid_ids
 from pose.data.formats.folders import find_folder
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import Check, Image, check_splits, choose, count_kept, write_annotations
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.images import write_images
 from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
@@ -50,15 +48,10 @@ def prepare_coco(
     files, notes = find_annotations(coco, params)
     images, rule = split_images(coco, files)
     title = f"prepared from {coco}: {', '.join(file.raw.path.name for file in files)}"
-    summary = Summary(title, ("listed", "kept", "people", "crowds"), [rule, *notes])
-    summary.counts.update((image.split, "listed") for image in images)
-    images = choose(images, params, seed, summary)
-    check_splits(images, summary, coco)
-    raw = files[0].raw
-    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    settings: dict[str, Any] = {"root": coco, "params": params, "workers": workers, "summary": summary}
-    kept = write_images(folder, images, raw.skeleton, before=annotate, **settings)
-    count_kept(kept, summary)
+    summary = Summary(title, COLUMNS, [rule, *notes])
+    images = choose(images, params, seed, summary, coco)
+    packing = Packing(folder, files[0].raw, coco, check, workers, summary)
+    count_kept(write_images(images, packing, params), summary)
     return summary
 
 
@@ -78,7 +71,11 @@ def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], 
     )
     files = [read_normalised(coco, path, coco_joints, params.exif) for path in paths_of[year]]
     if len(files) == 2:
-        files[1] = with_own_ids(files[1], files[0], coco / VALID_ID)
+        shared, valid_id = files[0].raw.people_of.keys() & files[1].raw.people_of.keys(), coco / VALID_ID
+        if shared and valid_id.exists():
+            where = f"{files[1].raw.path}: image {min(shared)} is in {files[0].raw.path.name} too"
+            raise UserError(f"{where}, expected an id in one file, since {valid_id} lists them")
+        files = with_own_ids(files)
     notes = [line for file in files for line in file.changes.lines(file.raw.path.name)]
     notes += [
         f"{file.raw.path.name}: {file.raw.num_others:,} annotations of other categories than person left out"
@@ -98,30 +95,27 @@ def split_images(coco: Path, files: Sequence[Normalised]) -> tuple[list[Image], 
     nearly all of its images are missing (a list of the complete set beside a small part of it), the val
     file's images validate.
     """
-    raws = [file.raw for file in files]
-    file_of = {
-        entry["id"]: file for one in files for entry, file in zip(one.raw.images, one.files, strict=True)
-    }
+    file_of = {entry["id"]: file for one in files for entry, _, file in one.images()}
     has_list = (coco / VALID_ID).exists()
     listed = read_valid_ids(coco / VALID_ID) if has_list else set()
     validate = file_of.keys() & listed
     found = sum(not file_of[image_id].missing for image_id in validate)
-    val_files = [raw for raw in raws if raw.path.stem.startswith("person_keypoints_val")]
-    both_files = len(val_files) == 1 and len(files) == 2
+    both_files = len(files) == 2
     present = f"{found:,} of {VALID_ID}'s {len(listed):,} images are present"
     why = f"only {present}" if has_list else f"no {VALID_ID}"
     if validate and not (both_files and found < MIN_FOUND * len(listed)):
         rule = f"{present} and validate"
     elif both_files:
-        validate = set(val_files[0].people_of)
-        rule = f"split by file, since {why}: the images of {val_files[0].path.name} validate"
+        val = files[1].raw
+        validate = set(val.people_of)
+        rule = f"split by file, since {why}: the images of {val.path.name} validate"
     else:
         raise UserError(
-            f"{coco}: only {raws[0].path.name} and {why},"
+            f"{coco}: only {files[0].raw.path.name} and {why},"
             f" expected a train and a val file, or ids of its images in {VALID_ID}"
         )
     return [
-        Image(entry, raw.people_of[entry["id"]], SPLITS[entry["id"] in validate], file_of[entry["id"]])
-        for raw in raws
-        for entry in raw.images
+        Image(entry, people, SPLITS[entry["id"] in validate], file)
+        for one in files
+        for entry, people, file in one.images()
     ], rule

@@ -10,25 +10,15 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pose.data.formats.coco_json import RawCoco
 from pose.data.image_set import SPLITS
-from pose.data.prepare.annotated import (
-    Check,
-    Image,
-    check_splits,
-    choose,
-    count_kept,
-    write_annotations,
-)
+from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept
 from pose.data.prepare.categories import Joints, named_skeleton
 from pose.data.prepare.images import write_images
-from pose.data.prepare.normalise import Normalised, normalise, read_normalised
+from pose.data.prepare.normalise import Normalised, normalise, read_normalised, with_own_ids
 from pose.data.prepare.people import write_people
 from pose.data.prepare.summary import Summary
 from pose.data.prepare.tables import read_table
@@ -41,14 +31,6 @@ from pose.params import CocoParams, DatasetParams, PrepareParams, SplitCounts
 # Words in the names of files whose images are evaluated, or trained on.
 EVALUATED = re.compile(r"(mini)?(val|valid|validation|test)(set)?")
 TRAINED = re.compile(r"(mini)?(train|training)(set)?")
-
-
-@dataclass(frozen=True)
-class Source:
-    """An annotation file. validates: ids of its images that are evaluated, None if it does not say which."""
-
-    file: Normalised
-    validates: set[int] | None
 
 
 def prepare_dataset(
@@ -70,15 +52,13 @@ def prepare_dataset(
     remove_stale_temp_files(folder, annotation_file(folder, SPLITS[0]).parent)
     images, raw, summary = choose_images(name, spec, params=params.coco, seed=seed)
     root = Path(os.path.commonpath([str(image.file.path.parent) for image in images]))
-    annotate = partial(write_annotations, folder=folder, raw=raw, check=check, summary=summary)
-    settings: dict[str, Any] = {"root": root, "workers": workers, "summary": summary}
-    if "multi" in spec.problems:
-        images = write_images(folder, images, raw.skeleton, params=params.coco, before=annotate, **settings)
-    if "single" in spec.problems:
-        is_annotated = "multi" in spec.problems  # by all images, of which those without people have no row
-        before = (lambda _: None) if is_annotated else annotate
-        kept = write_people(folder, images, raw.skeleton, params=params, before=before, **settings)
-        images = images if is_annotated else kept
+    packing = Packing(folder, raw, root, check, workers, summary)
+    if "multi" not in spec.problems:
+        images = write_people(images, packing, params, annotate=True)
+    else:
+        images = write_images(images, packing, params.coco)
+        if "single" in spec.problems:  # all images are annotated, also those without a row in this file
+            write_people(images, packing, params, annotate=False)
     count_kept(images, summary)
     return summary
 
@@ -91,36 +71,41 @@ def choose_images(
     Errors as of `prepare_dataset`.
     """
     sources = read_sources(name, spec, params.exif)
-    raw = sources[0].file.raw
+    raw = sources[0].raw
     images, rule = split_images(sources, spec, seed)
-    title = f"data set {name}, from {', '.join(str(one.file.raw.path) for one in sources)}"
-    notes = [line for one in sources for line in one.file.changes.lines(one.file.raw.path.name)]
-    columns = ("listed", "kept", "people", "crowds")
-    summary = Summary(title, columns, [describe(raw.skeleton), rule, *notes])
-    summary.counts.update((image.split, "listed") for image in images)
+    title = f"data set {name}, from {', '.join(str(one.raw.path) for one in sources)}"
+    notes = [line for one in sources for line in one.changes.lines(one.raw.path.name)]
+    summary = Summary(title, COLUMNS, [describe(raw.skeleton), rule, *notes])
     everything = params.model_copy(update={"images": SplitCounts(train=0, validation=0)})
-    images = choose(images, everything, seed, summary)
-    check_splits(images, summary, name)
-    return images, raw, summary
+    return choose(images, everything, seed, summary, name), raw, summary
 
 
-def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Source]:
+def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
-    joints = wanted_joints(name, spec)
-    sources: list[Source] = []
+    skeleton, completes = named_skeleton(spec.skeleton, name)
+    joints = Joints(
+        f"datasets.{name}",
+        skeleton=skeleton,
+        completes=completes,
+        file=spec.skeleton or "",
+        category=spec.category,
+        renamed=spec.joints,
+        assumed=spec.assume_joints,
+    )
+    sources: list[Normalised] = []
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1
     for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
-            path, content, listed, skeleton = table
+            path, content, listed, own_skeleton = table
             base = path.parent if place.is_file() else place
             if joints.skeleton is None:
-                joints = replace(joints, skeleton=skeleton)
-            found = [Source(normalise(content, base, path, joints, exif), listed or None)]
+                joints = replace(joints, skeleton=own_skeleton)
+            validates = [image["id"] in listed for image in content["images"]] if listed else None
+            sources.append(replace(normalise(content, base, path, joints, exif), validates=validates))
         else:
-            found = [_read_file(path, joints, exif) for path in annotation_files(place)]
-        sources += found
-        joints = replace(joints, skeleton=sources[0].file.raw.skeleton)  # all others have its joints too
-    return _with_own_ids(sources) if len(sources) > 1 else sources
+            sources += [_read_file(path, joints, exif) for path in annotation_files(place)]
+        joints = replace(joints, skeleton=sources[0].raw.skeleton)  # all others have its joints too
+    return with_own_ids(sources) if len(sources) > 1 else sources
 
 
 def annotation_files(place: Path) -> list[Path]:
@@ -135,37 +120,23 @@ def annotation_files(place: Path) -> list[Path]:
     return [path for path in found if "keypoints" in path.stem] or found
 
 
-def wanted_joints(name: str, spec: DatasetParams) -> Joints:
-    """What the parameters say of the joints; UserError for a skeleton that cannot be read."""
-    skeleton, completes = named_skeleton(spec.skeleton, name)
-    return Joints(
-        f"datasets.{name}",
-        skeleton=skeleton,
-        completes=completes,
-        file=spec.skeleton or "",
-        category=spec.category,
-        renamed=spec.joints,
-        assumed=spec.assume_joints,
-    )
-
-
-def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
+def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:
     """All annotated images in their splits, and the rule as a line.
 
     Where the sources do not say which images validate, or say it of all or none that are there (a list of a
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
-    raws = [source.file.raw for source in sources]
-    lacking_in_all = set.intersection(*(set(raw.lacking) for raw in raws))
+    lacking_in_all = set.intersection(*(set(source.raw.lacking) for source in sources))
     listed = [
-        (entry, raw.people_of[entry["id"]], file, source.validates, lacking)
-        for raw, source in zip(raws, sources, strict=True)
-        for lacking in [tuple(place for place in raw.lacking if place not in lacking_in_all)]
-        for entry, file in zip(raw.images, source.file.files, strict=True)
+        (*image, tuple(place for place in source.raw.lacking if place not in lacking_in_all))
+        for source in sources
+        for image in source.images()
     ]
-    said = [None if ids is None else entry["id"] in ids for entry, _, _, ids, _ in listed]
-    present = [k for k, (_, _, file, *_) in enumerate(listed) if not file.missing]
+    said: list[bool | None] = []
+    for source in sources:
+        said += source.validates or [None] * len(source.files)
+    present = [k for k, (_, _, file, _) in enumerate(listed) if not file.missing]
 
     def draw(undecided: set[int]) -> list[bool]:
         some = [k for k in present if k in undecided]
@@ -186,7 +157,7 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
         rule = f"split as the sources say; of those that do not, {rule}"
     images = [
         Image(entry, people, SPLITS[int(one)], file, lacking)
-        for (entry, people, file, _, lacking), one in zip(listed, validates, strict=True)
+        for (entry, people, file, lacking), one in zip(listed, validates, strict=True)
     ]
     return images, rule
 
@@ -205,12 +176,11 @@ def describe(skeleton: Skeleton) -> str:
     )
 
 
-def _read_file(path: Path, joints: Joints, exif: str) -> Source:
+def _read_file(path: Path, joints: Joints, exif: str) -> Normalised:
     folder = path.parent.parent if path.parent.name == "annotations" else path.parent
     file = read_normalised(folder, path, joints, exif)
-    if (evaluated := is_evaluated(path)) is None:
-        return Source(file, None)
-    return Source(file, set(file.raw.people_of) if evaluated else set())
+    evaluated = is_evaluated(path)
+    return file if evaluated is None else replace(file, validates=[evaluated] * len(file.files))
 
 
 def is_evaluated(path: Path) -> bool | None:
@@ -224,40 +194,3 @@ def is_evaluated(path: Path) -> bool | None:
         if evaluated != trained:
             return evaluated
     return None
-
-
-def _with_own_ids(sources: Sequence[Source]) -> list[Source]:
-    """The files with ids of their own: all are numbered anew where two have the same, as tools begin with 1.
-
-    UserError if an image is in two files.
-    """
-    first_file: dict[Path, Path] = {}
-    for source in sources:
-        path = source.file.raw.path
-        for file in source.file.files:
-            if not file.missing and (other := first_file.setdefault(file.path, path)) != path:
-                raise UserError(f"{path}: image {file.path} is in {other} too, expected it in one file")
-    category = sources[0].file.raw.category
-    image_ids = [number for one in sources for number in one.file.raw.people_of]
-    ids = [person["id"] for one in sources for people in one.file.raw.people_of.values() for person in people]
-    are_unique = len(set(image_ids)) == len(image_ids) and len(set(ids)) == len(ids)
-    next_image, next_id = count(1), count(1)
-    numbered = []
-    for source in sources:
-        raw = source.file.raw
-        new = {number: number if are_unique else next(next_image) for number in raw.people_of}
-        people_of = {new[number]: people for number, people in raw.people_of.items()}
-        for entry in raw.images:
-            entry["id"] = new[entry["id"]]
-        for number, people in people_of.items():
-            for annotation in people:
-                annotation.update(image_id=number, category_id=category)
-                annotation["id"] = annotation["id"] if are_unique else next(next_id)
-        if not are_unique:
-            source.file.changes.add(
-                "ids that another source has too, all numbered anew", str(raw.path), len(new)
-            )
-        own = replace(raw, people_of=people_of, category=category)
-        validates = None if source.validates is None else {new[one] for one in source.validates}
-        numbered.append(Source(replace(source.file, raw=own), validates))
-    return numbered

@@ -17,7 +17,6 @@ from pose.data.formats import lsp as raw_lsp
 from pose.data.formats import mpii as raw_mpii
 from pose.data.formats.folders import find_folder
 from pose.data.formats.person_table import (
-    FEET_SHIFT,
     LSP_TEST,
     MPII,
     PERSON_HEIGHT,
@@ -25,8 +24,8 @@ from pose.data.formats.person_table import (
     SPLITS,
     TRAIN,
     PersonTable,
+    crop_centre,
     is_placed,
-    zero_based,
 )
 from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.packing import (
@@ -65,10 +64,9 @@ def prepare_lsp_mpii(
             f"mpii: no {raw_mpii.JSON[0]} to list the published validation people,"
             f" {params.mpii_held_out:g} of the images held out instead"
         )
-    # Image by image, so that none is decoded twice.
-    first_row: dict[str, int] = {}
-    image_N = [first_row.setdefault(name, row) for row, name in enumerate(table.name_N)]
-    order_N = np.argsort(image_N, kind="stable")
+    # Image by image, in the order of first mention, so that none is decoded twice.
+    _, first_row, image_N = np.unique(table.name_N, return_index=True, return_inverse=True)
+    order_N = np.argsort(first_row[image_N], kind="stable")
     table, split_N = table.take(order_N), split_N[order_N]
     code_N50 = np.array([encode_name(name) for name in table.name_N])
 
@@ -82,23 +80,23 @@ def prepare_lsp_mpii(
                 f"{root}: none of {len(table):,} annotated people can be used ({reasons}),"
                 f" first image {table.name_N[0]}"
             )
-        kept = table.take(kept_N)
         columns = {
-            "imgname": code_N50[kept_N],
-            "center": kept.centre_N2,
-            "scale": kept.scale_N,
-            "part": np.nan_to_num(kept.part_NK2),
-            "visible": np.nan_to_num(kept.visible_NK),
-            "istrain": kept.istrain_N,
-            "head_size": kept.head_size_N,
-            "source": kept.source_N,
-            "image_size": size_N2[kept_N],
-            "person": kept.person_N,
-            "split": split_N[kept_N],
-            "packed_affine": affine_N23[kept_N],
+            "imgname": code_N50,
+            "center": table.centre_N2,
+            "scale": table.scale_N,
+            "part": np.nan_to_num(table.part_NK2),
+            "visible": np.nan_to_num(table.visible_NK),
+            "istrain": table.istrain_N,
+            "head_size": table.head_size_N,
+            "source": table.source_N,
+            "image_size": size_N2,
+            "person": table.person_N,
+            "split": split_N,
+            "packed_affine": affine_N23,
         }
         file.attrs["skeleton"] = MPII.model_dump_json()
-        write_columns(file, columns, names={"source": SOURCES, "split": SPLITS})
+        kept = {name: values[kept_N] for name, values in columns.items()}
+        write_columns(file, kept, names={"source": SOURCES, "split": SPLITS})
     return summary
 
 
@@ -125,8 +123,13 @@ def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
     listing = next((mpii / name for name in raw_mpii.JSON if (mpii / name).is_file()), None)
     listed, validates_M = raw_mpii.read_mpii_json(listing) if listing else (None, np.empty(0))
     if (root / PUBLISHED).is_file():
-        table, used, notes = _read_published(root, mpii / raw_mpii.MAT)
+        table, used, notes = read_published(root / PUBLISHED), [PUBLISHED], list[str]()
         match = match_by_centre
+        if (mpii / raw_mpii.MAT).is_file():
+            used.append(f"head sizes of {raw_mpii.MAT}")
+            heads = raw_mpii.read_mpii_mat(mpii / raw_mpii.MAT)
+            row_N = match(table, heads)
+            table.head_size_N[row_N >= 0] = heads.head_size_N[row_N[row_N >= 0]]
     else:
         table, used, notes = _read_raw_sets(root, mpii, listed)
         match = match_by_index
@@ -143,17 +146,6 @@ def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
             )
     summary = Summary(f"prepared from {root}: {', '.join(used)}", ("annotated", "kept"), notes)
     return table, validation_N, summary
-
-
-def _read_published(root: Path, mat: Path) -> tuple[PersonTable, list[str], list[str]]:
-    """The people of the published file, with the head sizes of a `.mat`, the files used, and no notes."""
-    table, used = read_published(root / PUBLISHED), [PUBLISHED]
-    if mat.is_file():
-        used.append(f"head sizes of {mat.name}")
-        heads = raw_mpii.read_mpii_mat(mat)
-        row_N = match_by_centre(table, heads)
-        table.head_size_N[row_N >= 0] = heads.head_size_N[row_N[row_N >= 0]]
-    return table, used, []
 
 
 def _read_raw_sets(
@@ -258,8 +250,7 @@ def _pack_images(
     reason_N[~is_placed(table.centre_N2, table.scale_N)] = NOT_PLACED
     # MPII's people without joints have a code of their own in the published layout; others are of no use.
     reason_N[~table.mpii_N & ~table.labelled_NK.any(axis=1)] = NO_JOINTS
-    centre_N2 = zero_based(table.source_N, table.centre_N2)
-    centre_N2[:, 1] += np.where(table.mpii_N, FEET_SHIFT * table.scale_N, 0.0)
+    centre_N2 = crop_centre(table.source_N, table.centre_N2, table.scale_N)
     side_N = SURROUNDINGS * PERSON_HEIGHT * table.scale_N
     size_N2, affine_N23 = np.zeros((len(table), 2), dtype=np.int64), np.zeros((len(table), 2, 3))
     folders = [find_folder(root, source) for source in SOURCES]

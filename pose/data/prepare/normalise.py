@@ -6,22 +6,15 @@ What follows from the rest of the file or from the image is derived; the rest is
 
 from __future__ import annotations
 
-import filecmp
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pose.data.formats.coco_json import (
-    MIN_POLYGON,
-    Entry,
-    Keypoints,
-    RawCoco,
-    check_annotations,
-)
+from pose.data.formats.coco_json import MIN_POLYGON, Entry, Keypoints, RawCoco, check_annotations
 from pose.data.prepare.categories import Category, Joints, read_category
 from pose.data.prepare.image_names import ImageFile, find_images, image_folders
 from pose.data.prepare.packing import Unusable, read_raw_image
@@ -34,16 +27,23 @@ FILLED = 0.53  # outline over box of COCO's people, by which others derive areas
 SHARES = "all joints between 0 and 1, taken for unlabelled"
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
 LEAST_AREA = 1.0  # px; what some tools write instead of an area
-MOST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """An annotation file. files: of its images, in their order. changes: how the file itself differs."""
+    """An annotation file. files: of its images, in their order. changes: how the file itself differs.
+
+    validates: which of the images are evaluated, None if nothing says.
+    """
 
     raw: RawCoco
     files: list[ImageFile]
     changes: Changes
+    validates: Sequence[bool] | None = None
+
+    def images(self) -> Iterator[tuple[Entry, list[Entry], ImageFile]]:
+        """Each image's entry, annotations of people, and file."""
+        return zip(self.raw.images, self.raw.people_of.values(), self.files, strict=True)
 
 
 def read_normalised(folder: Path, path: Path, joints: Joints, exif: str) -> Normalised:
@@ -81,75 +81,52 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
         ids = [annotation.get("id") for annotation in annotations]
         uses = Counter(map(repr, ids))
         if wrong := [one for one in ids if type(one) is not int or one < 1 or uses[repr(one)] > 1]:
-            _number_from(1, annotations)
+            _number_anew(annotations)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
     raw = check_annotations(path, content, category.skeleton)
     return Normalised(replace(raw, lacking=category.lacking), files, changes)
 
 
-def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Normalised:
-    """`second` with other ids than `first` has, and the same for people: tools begin with 1 in each file.
+def with_own_ids(files: Sequence[Normalised]) -> list[Normalised]:
+    """The files with ids of their own: all are numbered anew where two have the same, as tools begin with 1.
 
-    UserError if an image is in both files, or if `valid_id` lists images by ids that are in both.
+    People get the category id of the first file. UserError if an image is in two files.
     """
-    raw, changes = second.raw, second.changes
-    other = first.raw.path.name
-    taken = {file.path for file in first.files}
-    shared = [file.path for file in second.files if file.path in taken and not file.missing]
-    if shared:
-        raise UserError(f"{raw.path}: image {shared[0]} is in {other} too, expected it in one file")
-    if clashes := raw.people_of.keys() & first.raw.people_of.keys():
-        offset = max(first.raw.people_of) + 1
-        where = f"{raw.path}: image {min(clashes)} is in {other} too"
-        if valid_id.exists():
-            raise UserError(f"{where}, expected an id in one file, since {valid_id} lists them")
-        if max(raw.people_of) + offset > MOST_ID or _same_image(first, second, clashes):
-            raise UserError(f"{where}, expected an image and an id in one file")
-        changes.add(f"image ids that {other} has too, {offset} added to all", str(min(clashes)), len(clashes))
-        for image in raw.images:
-            image["id"] += offset
-        raw = replace(raw, people_of={number + offset: raw.people_of[number] for number in raw.people_of})
-        for number, people in raw.people_of.items():
-            for annotation in people:
-                annotation["image_id"] = number
-    people = _people(raw)
-    ids = {annotation["id"] for annotation in _people(first.raw)}
-    if clashes := ids & {annotation["id"] for annotation in people}:
-        _number_from(max(ids) + 1, people)
-        changes.add(f"annotation ids that {other} has too, all numbered anew", str(min(clashes)), len(people))
-    if raw.category != first.raw.category:
-        for annotation in people:
-            annotation["category_id"] = first.raw.category
-        changes.add(f"category id of people made that of {other}", str(raw.category), len(people))
-        raw = replace(raw, category=first.raw.category)
-    return replace(second, raw=raw)
+    first_file: dict[Path, Path] = {}
+    for one in files:
+        path = one.raw.path
+        for file in one.files:
+            if not file.missing and (other := first_file.setdefault(file.path, path)) != path:
+                raise UserError(f"{path}: image {file.path} is in {other} too, expected it in one file")
+    images = [image for one in files for image in one.raw.images]
+    people = [person for one in files for people in one.raw.people_of.values() for person in people]
+    shared = [kind for kind in (images, people) if len({entry["id"] for entry in kind}) < len(kind)]
+    for entries in shared:
+        _number_anew(entries)
+    return [_with_ids_of_images(one, files[0].raw, is_new=bool(shared)) for one in files]
 
 
-def _people(raw: RawCoco) -> list[Entry]:
-    return [annotation for people in raw.people_of.values() for annotation in people]
+def _with_ids_of_images(own: Normalised, first: RawCoco, *, is_new: bool) -> Normalised:
+    """The file whose people say the ids that its images have, and the category id of the first file."""
+    raw, changes = own.raw, own.changes
+    if is_new:
+        kind = "ids that another source has too, all numbered anew"
+        changes.add(kind, str(raw.path), len(raw.images))
+    if raw.category != first.category:
+        count = sum(map(len, raw.people_of.values()))
+        changes.add(f"category id of people made that of {first.path.name}", str(raw.category), count)
+    numbers = [image["id"] for image in raw.images]
+    people_of = dict(zip(numbers, raw.people_of.values(), strict=True))
+    for number, people in people_of.items():
+        for person in people:
+            person.update(image_id=number, category_id=first.category)
+    return replace(own, raw=replace(raw, people_of=people_of, category=first.category))
 
 
-def _same_image(first: Normalised, second: Normalised, ids: set[int]) -> bool:
-    """Whether one of these ids is of the same image in both files, as far as the files are there."""
-    named = [
-        {
-            image["id"]: (image["file_name"], file)
-            for image, file in zip(one.raw.images, one.files, strict=True)
-        }
-        for one in (first, second)
-    ]
-    for number in ids:
-        (name, file), (other_name, other_file) = (images[number] for images in named)
-        is_unknown = file.missing or other_file.missing
-        if name == other_name and (is_unknown or filecmp.cmp(file.path, other_file.path, shallow=False)):
-            return True
-    return False
-
-
-def _number_from(first: int, annotations: Sequence[Entry]) -> None:
-    for number, annotation in enumerate(annotations, start=first):
-        annotation["id"] = number
+def _number_anew(entries: Sequence[Entry]) -> None:
+    for number, entry in enumerate(entries, start=1):
+        entry["id"] = number
 
 
 def _to_whole_numbers(entries: Sequence[Entry], keys: Sequence[str], changes: Changes) -> None:

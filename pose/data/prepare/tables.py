@@ -14,12 +14,12 @@ from pose.data.formats import lsp as raw_lsp
 from pose.data.formats import mpii as raw_mpii
 from pose.data.formats.lsp import LSP, LSP_TO_MPII
 from pose.data.formats.person_table import (
-    FEET_SHIFT,
     LSP_TEST,
     MPII,
     MPII_TEST,
     PERSON_HEIGHT,
     PersonTable,
+    crop_centre,
     is_placed,
     zero_based,
 )
@@ -68,11 +68,10 @@ def _content(table: PersonTable, names: Any, skeleton: Skeleton) -> Content:
     """One category, the images, and the people whose place is known. Boxes are squares of their height."""
     places = LSP_TO_MPII if skeleton is LSP else np.arange(len(MPII))
     labelled_NK = table.labelled_NK[:, places]
-    joint_NK2 = zero_based(table.source_N, table.part_NK2[:, places])
     flag_NK = np.where(labelled_NK, 1 + (table.visible_NK[:, places] > 0), 0)
+    joint_NK2 = zero_based(table.source_N, table.part_NK2[:, places])
     joint_NK2 = np.where(labelled_NK[..., None], joint_NK2, 0.0)
-    centre_N2 = zero_based(table.source_N, table.centre_N2)
-    centre_N2[:, 1] += np.where(table.mpii_N, FEET_SHIFT * table.scale_N, 0.0)
+    centre_N2 = crop_centre(table.source_N, table.centre_N2, table.scale_N)
     side_N = PERSON_HEIGHT * table.scale_N
     usable_N = is_placed(table.centre_N2, table.scale_N) & (table.istrain_N != MPII_TEST)
     image_N = _image_ids(table)

@@ -16,21 +16,21 @@ from pose.io.hdf5 import open_h5
 from pose.keypoints.results import Results
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Format:
     """A format of files of predictions.
 
-    fits: whether a file of one of these suffixes is of this format, by its beginning. key: the field of
-    `ImageResult` that every image must have to be written; None for one person a row. lacks: what a file
-    does not hold.
+    key: the field of `ImageResult` that every image must have to be written; None for one person a row.
+    lacks: what a file does not hold. fits: whether a file of one of these suffixes is of this format, by its
+    beginning.
     """
 
     suffixes: tuple[str, ...]
-    fits: Callable[[Path], bool]
     read: Callable[[Path], Results]
     write: Callable[[Path, Results], None]
     key: str | None
-    lacks: str
+    lacks: str = ""
+    fits: Callable[[Path], bool] = lambda path: True
 
 
 def _begins_with(letter: bytes) -> Callable[[Path], bool]:
@@ -51,56 +51,49 @@ def _has_dataset(name: str) -> Callable[[Path], bool]:
     return fits
 
 
+NAMELESS = "names of joints, and whose they are but for the order"
 FORMATS = {
     "json": Format(
-        suffixes=(".json",),
-        fits=_begins_with(b"{"),
-        read=joint_files.read_joints_json,
-        write=joint_files.write_joints_json,
+        (".json",),
+        joint_files.read_joints_json,
+        joint_files.write_joints_json,
         key="file",
-        lacks="",
+        fits=_begins_with(b"{"),
     ),
     "csv": Format(
-        suffixes=(".csv",),
-        fits=lambda path: True,
-        read=joint_files.read_joints_csv,
-        write=joint_files.write_joints_csv,
+        (".csv",),
+        joint_files.read_joints_csv,
+        joint_files.write_joints_csv,
         key="file",
         lacks="sizes of images, and images without people",
     ),
     "coco": Format(
-        suffixes=(".json",),
-        fits=_begins_with(b"["),
-        read=coco.read_coco,
-        write=coco.write_coco,
+        (".json",),
+        coco.read_coco,
+        coco.write_coco,
         key="image_id",
         lacks="names of joints, which of them were not found, and ids over a film",
+        fits=_begins_with(b"["),
     ),
     "rows": Format(
-        suffixes=(".h5", ".hdf5"),
-        fits=_has_dataset("row"),
-        read=arrays.read_rows,
-        write=arrays.write_rows,
+        (".h5", ".hdf5"),
+        arrays.read_rows,
+        arrays.write_rows,
         key="row",
         lacks="names of images",
+        fits=_has_dataset("row"),
     ),
     "preds": Format(
-        suffixes=(".mat", ".h5", ".hdf5"),
+        (".mat", ".h5", ".hdf5"),
+        arrays.read_preds,
+        arrays.write_preds,
+        key=None,
+        lacks=f"confidences, {NAMELESS}",
         fits=_has_dataset(arrays.PREDS),
-        read=arrays.read_preds,
-        write=arrays.write_preds,
-        key=None,
-        lacks="confidences, names of joints, and whose they are but for the order",
     ),
-    "numpy": Format(
-        suffixes=(".npy", ".npz"),
-        fits=lambda path: True,
-        read=arrays.read_numpy,
-        write=arrays.write_numpy,
-        key=None,
-        lacks="names of joints, and whose they are but for the order",
-    ),
+    "numpy": Format((".npy", ".npz"), arrays.read_numpy, arrays.write_numpy, key=None, lacks=NAMELESS),
 }
+SUFFIXES = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
 
 
 def read_results(path: Path) -> Results:
@@ -111,9 +104,8 @@ def read_results(path: Path) -> Results:
         for format in of_suffix.values():
             if format.fits(path):
                 return format.read(path)
-    suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
     found = f"a file {path.suffix or 'without suffix'}" + (" of another content" if of_suffix else "")
-    raise UserError(f"{path}: found {found}, expected predictions: {', '.join(of_suffix or suffixes)}")
+    raise UserError(f"{path}: found {found}, expected predictions: {', '.join(of_suffix or SUFFIXES)}")
 
 
 def write_results(path: Path, results: Results, format: str) -> None:
@@ -147,8 +139,7 @@ def format_of(path: Path, format: str | None) -> str:
     """The format to write to a path: the one named, else the first of its suffix; UserError without one."""
     fitting = [name for name, one in FORMATS.items() if path.suffix.lower() in one.suffixes]
     if not fitting:
-        suffixes = sorted({suffix for one in FORMATS.values() for suffix in one.suffixes})
-        raise UserError(f"{path}: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
+        raise UserError(f"{path}: found suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}")
     if format and format not in fitting:
         raise UserError(f"--format: found {format} for {path}, expected {' or '.join(fitting)}")
     return format or fitting[0]

@@ -108,12 +108,8 @@ def read_numpy(path: Path) -> Results:
 
 def _with_scores(values: Any, where: str, widths: Sequence[int]) -> np.ndarray:
     """(N, K, 3) float64, with confidences of 1 where there are none."""
-    if (
-        values.ndim != 3
-        or values.shape[2] not in widths
-        or not values.shape[1]
-        or values.dtype.kind not in "fiu"
-    ):
+    is_shaped = values.ndim == 3 and values.shape[2] in widths and values.shape[1]
+    if not is_shaped or values.dtype.kind not in "fiu":
         expected = f"numbers of shape (N, K, {' or '.join(map(str, widths))})"
         raise UserError(f"{where}: found {values.dtype} of shape {values.shape}, expected {expected}")
     values_NK3 = np.ones((*values.shape[:2], 3))
@@ -137,10 +133,8 @@ def _results(
     has_scores: bool = True,
 ) -> Results:
     near_NK1 = (np.abs(keypoint_NK3[..., :2]) < FAR).all(axis=2, keepdims=True)  # False for NaN
-    joint_NK2, score_NK = (
-        np.where(near_NK1, keypoint_NK3[..., :2], np.nan),
-        np.nan_to_num(keypoint_NK3[..., 2]),
-    )
+    joint_NK2 = np.where(near_NK1, keypoint_NK3[..., :2], np.nan)
+    score_NK = np.nan_to_num(keypoint_NK3[..., 2])
     rows = rows or [None] * len(joint_NK2)
     images = [
         ImageResult(People(joint_K2[None], score_K[None], score_K.mean(keepdims=True)), row=row)

@@ -35,10 +35,9 @@ class ResultsStream:
 
     def append(self, one: ImageResult) -> None:
         """Add the people of an image or frame."""
-        entries = self._layout.entries(one)
-        separator = self._layout.between if self._end and self._has_entries else ""
-        self._has_entries |= bool(entries)
-        text = separator * bool(entries) + self._layout.between.join(entries)
+        text = self._layout.between.join(self._layout.entries(one))
+        if text and self._end > len(_bytes(self._layout.head)):  # not the first
+            text = self._layout.between + text
         with writing(self._path, self.partial):
             if self._file is None:
                 self.partial.parent.mkdir(parents=True, exist_ok=True)
@@ -53,8 +52,6 @@ class ResultsStream:
                 raise
         self._end += len(data)
         self.images += 1
-
-    _has_entries = False
 
     def _write(self, data: bytes) -> None:
         """Write where the next image goes."""

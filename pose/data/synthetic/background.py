@@ -9,6 +9,7 @@ import numpy as np
 
 from pose.data.synthetic.canvas import THING, Canvas
 from pose.data.synthetic.paint import random_colour, skin_colour
+from pose.data.synthetic.pose import pick
 
 
 def draw_background(canvas: Canvas, rng: np.random.Generator, *, clutter: float = 1.0) -> None:
@@ -26,7 +27,7 @@ def draw_background(canvas: Canvas, rng: np.random.Generator, *, clutter: float 
     _add_texture(canvas, rng)
     unit = min(width, height)
     for _ in range(int(rng.poisson(9 * clutter)) + 2):
-        _THINGS[int(np.searchsorted(_THING_SHARE, rng.random()))](image, rng, unit)
+        pick(rng, _THINGS)(image, rng, unit)
     if rng.random() < 0.25:  # the background is out of focus
         image[:] = cv2.blur(image, (int(rng.integers(3, 8)),) * 2)
 
@@ -97,8 +98,13 @@ def _pole(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
     x, y = _spot(image, rng)
     length = unit * rng.uniform(0.4, 1.3)
     angle = (np.pi / 2 if rng.random() < 0.5 else 0) + rng.normal(0, 0.12)
-    end = (x + int(length * np.cos(angle)), y - int(length * np.sin(angle)))
-    cv2.line(image, (x, y), end, _tuple(random_colour(rng)), _size(rng, unit, 0.008, 0.04, least=1))
+    cv2.line(
+        image,
+        (x, y),
+        _end(x, y, length, -angle),
+        _tuple(random_colour(rng)),
+        _size(rng, unit, 0.008, 0.04, least=1),
+    )
 
 
 def _bars(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
@@ -117,7 +123,7 @@ def _ball(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
     x, y = _spot(image, rng)
     colour = skin_colour(rng) if rng.random() < 0.3 else random_colour(rng)
     half = _size(rng, unit, 0.02, 0.13) + 1, _size(rng, unit, 0.02, 0.13) + 1
-    cv2.ellipse(image, (x, y), half, float(rng.uniform(0, 180)), 0, 360, _tuple(colour), -1)
+    cv2.ellipse(image, (x, y), half, rng.uniform(0, 180), 0, 360, _tuple(colour), -1)
 
 
 def _writing(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
@@ -133,8 +139,7 @@ def _wedge(image: np.ndarray, rng: np.random.Generator, unit: int) -> None:
     cv2.fillPoly(image, [cv2.convexHull(corner.astype(np.int32))], _tuple(random_colour(rng)))
 
 
-_THINGS = (_box, _tree, _pole, _bars, _ball, _writing, _wedge)
-_THING_SHARE = np.cumsum((0.2, 0.14, 0.16, 0.16, 0.14, 0.07, 0.13))[:-1]
+_THINGS = {_box: 0.2, _tree: 0.14, _pole: 0.16, _bars: 0.16, _ball: 0.14, _writing: 0.07, _wedge: 0.13}
 
 
 # --- things in front ---

@@ -135,7 +135,7 @@ def develop(canvas: Canvas, rng: np.random.Generator, *, width: int, height: int
     image = cv2.resize(canvas.colour, (width, height), interpolation=cv2.INTER_AREA)
     kind = rng.random()
     if kind < 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.0)))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0))
     elif kind < 0.27:  # the camera moved
         kernel = np.zeros((5, 5), np.float32)
         angle = rng.uniform(0, np.pi)
@@ -148,7 +148,7 @@ def develop(canvas: Canvas, rng: np.random.Generator, *, width: int, height: int
     contrast = rng.uniform(0.85, 1.15)
     table = np.clip((level[:, None] - 120) * contrast * gain + 120 * gain, 0, 255).astype(np.uint8)
     image = cv2.LUT(image, table[None])
-    sigma = float(rng.uniform(0, 7))
+    sigma = rng.uniform(0, 7)
     if sigma > 1.5:  # a short table repeated: random numbers for all pixels take as long as the drawing
         grain = rng.normal(128.5, sigma, 4099).astype(np.uint8)
         noise = np.tile(grain, image.size // len(grain) + 1)[: image.size].reshape(image.shape)

@@ -15,7 +15,6 @@ import numpy as np
 from pose.data.synthetic.head import draw_head
 from pose.data.synthetic.paint import (
     HAIR,
-    SKIN,
     Paint,
     Weave,
     draw_weave,
@@ -24,6 +23,7 @@ from pose.data.synthetic.paint import (
     plain,
     random_colour,
     rgb,
+    skin_colour,
     unlike,
 )
 from pose.data.synthetic.pose import pick
@@ -40,7 +40,7 @@ class Outfit:
     """The paints of every body part of one person: random clothes that go together."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        skin = SKIN[int(rng.integers(len(SKIN)))] * rng.uniform(0.93, 1.05)
+        skin = skin_colour(rng) * rng.uniform(0.93, 1.05)
         hair = HAIR[int(rng.integers(len(HAIR)))] * rng.uniform(0.85, 1.15)
         top, bottom = random_colour(rng), _trouser_colour(rng)
         accent = unlike(top, rng)
@@ -60,7 +60,7 @@ class Outfit:
             top_weave, top_sleeve = plain(skin), 0.0
             shirt = _bare_trunk(skin)
         self.hand = skin_paint = flat(skin)
-        hem = float(rng.uniform(-0.1, 0.6))  # how far the shirt hangs over the hips
+        hem = rng.uniform(-0.1, 0.6)  # how far the shirt hangs over the hips
         self.hips = _hips(rng, bottom_weave, bottom, top_weave if dress else _lowest_part(shirt), hem)
         self.face, self.head_extras, self.ears = draw_head(rng, skin, hair, accent)
         sock = unlike(bottom, rng) if rng.random() < 0.5 else rgb(235, 235, 232)
@@ -87,7 +87,7 @@ class Outfit:
         self.backpack = _backpack(rng, bag_colour) if backpack else None
         self.hood = flat(top * 0.86) if hooded and not backpack else None
         self.skirt = (lambda q: (top_weave if dress else bottom_weave)(q[0], 0.5 * q[1])) if skirt else None
-        self.skirt_length = float(rng.uniform(0.45, 1.0))
+        self.skirt_length = rng.uniform(0.45, 1.0)
 
 
 def _trouser_colour(rng: np.random.Generator) -> np.ndarray:
@@ -135,18 +135,18 @@ def _draw_shirt(
 ) -> Shirt:
     """In front a neckline and buttons, a zip, a tie, an open jacket or a print; on the back little."""
     style = pick(rng, SHIRT_STYLES)
-    neckline, depth = float(rng.uniform(1.4, 2.6)), float(rng.uniform(0.72, 0.86))
+    neckline, depth = rng.uniform(1.4, 2.6), rng.uniform(0.72, 0.86)
     inner = rgb(238, 238, 234) if rng.random() < 0.6 else unlike(accent, rng)
     pocket = rng.random() < 0.3
     text = "".join("ABEHKMNRSTXZ358"[k] for k in rng.integers(0, 15, int(rng.integers(1, 4))))
-    middle = 0.0, float(rng.uniform(0.58, 0.68))
-    printed = _print(text, middle=middle, half=(float(rng.uniform(0.55, 0.8)), float(rng.uniform(0.13, 0.2))))
+    middle = 0.0, rng.uniform(0.58, 0.68)
+    printed = _print(text, middle=middle, half=(rng.uniform(0.55, 0.8), rng.uniform(0.13, 0.2)))
     number = None
     if rng.random() < 0.25:
         number = _print(str(rng.integers(1, 100)), middle=(0.0, 0.62), half=(-0.6, 0.2))
-    yoke_dark = float(rng.uniform(0.72, 0.92)) if rng.random() < 0.35 else 1.0
-    emblem_half = float(rng.uniform(0.3, 0.5))
-    opening = float(rng.uniform(0.2, 0.38))
+    yoke_dark = rng.uniform(0.72, 0.92) if rng.random() < 0.35 else 1.0
+    emblem_half = rng.uniform(0.3, 0.5)
+    opening = rng.uniform(0.2, 0.38)
 
     def shirt(u: np.ndarray, v: np.ndarray, front: np.ndarray) -> np.ndarray:
         colour = np.array(weave(u, v), dtype=np.float32)

@@ -100,18 +100,18 @@ def draw_gathering(rng: np.random.Generator) -> tuple[Scene, int]:
     """A scene of nobody to six people, and how many more, the first in it, are a crowd behind them."""
     width, height = (2 * int(side) for side in rng.integers(66, 89, 2))
     people = pick(rng, PEOPLE)
-    horizon = height * float(rng.uniform(0.3, 0.6))
+    horizon = height * rng.uniform(0.3, 0.6)
     crowd = _crowd(rng, width, horizon, height) if people and rng.random() < CROWD else []
-    usual = float(rng.uniform(0.76, 1.0)) * (1 - 0.05 * people) * height
+    usual = rng.uniform(0.76, 1.0) * (1 - 0.05 * people) * height
     placements: list[Placement] = []
     for _ in range(people):
         kind = rng.random()
         if kind < 0.05:  # far away
-            stature = float(rng.uniform(16, 36))
+            stature = rng.uniform(16, 36)
         elif kind < 0.1:  # close, and cut off
-            stature = float(rng.uniform(1.0, 1.6)) * height
+            stature = rng.uniform(1.0, 1.6) * height
         else:
-            stature = max(36.0, usual * float(rng.uniform(0.75, 1.25)))
+            stature = max(36.0, usual * rng.uniform(0.75, 1.25))
         placements.append(_place(rng, stature, placements, width, height, horizon))
     placements.sort(key=lambda placed: placed.stature)  # the larger, the nearer
     covers = []
@@ -135,13 +135,13 @@ def _place(
     upside_down = other is not None and other.figure.kind != "handstand" and rng.random() < UPSIDE_DOWN
     figure = Figure(rng, {"handstand": 1.0} if upside_down else GATHERED, facing=FACING)
     low, high = figure.extent()
-    across = float(rng.uniform(0.1, 0.9)) * width
+    across = rng.uniform(0.1, 0.9) * width
     if other is not None:
         side = 1 if rng.random() < 0.5 else -1
-        across = float(other.pelvis_xy[0]) + side * float(rng.uniform(0.25, 0.45)) * other.stature
+        across = float(other.pelvis_xy[0]) + side * rng.uniform(0.25, 0.45) * other.stature
     # The larger somebody appears, the nearer, and the lower in the image their feet are.
     nearness = min(1.0, stature / (0.8 * height))
-    ground = horizon + (height * 1.02 - horizon) * nearness + float(rng.normal(0, 0.03)) * height
+    ground = horizon + (height * 1.02 - horizon) * nearness + rng.normal(0, 0.03) * height
     pelvis_y = ground + stature * low[1]
     # Beyond a border only so far that the trunk stays in the image.
     margin = min(0.45 * stature * min(1.0, float(high[0] - low[0])), 0.3 * width) * 0.4
@@ -152,15 +152,15 @@ def _place(
 
 def _crowd(rng: np.random.Generator, width: int, horizon: float, height: int) -> list[Placement]:
     """Small people close together, too many to annotate one by one."""
-    stature = float(rng.uniform(24, 46))
-    across = float(rng.uniform(0.05, 0.5)) * width
+    stature = rng.uniform(24, 46)
+    across = rng.uniform(0.05, 0.5) * width
     placements = []
     for _ in range(int(rng.integers(5, 13))):
         figure = Figure(rng, {"stand": 0.6, "walk": 0.2, "sit": 0.2})
-        size = stature * float(rng.uniform(0.85, 1.15))
-        foot = horizon + 0.2 * height + float(rng.uniform(-0.2, 0.1)) * size
+        size = stature * rng.uniform(0.85, 1.15)
+        foot = horizon + 0.2 * height + rng.uniform(-0.2, 0.1) * size
         placements.append(Placement(figure, np.array([across, foot + size * figure.extent()[0][1]]), size))
-        across += stature * float(rng.uniform(0.2, 0.45))
+        across += stature * rng.uniform(0.2, 0.45)
     return [placements[k] for k in rng.permutation(len(placements))]
 
 

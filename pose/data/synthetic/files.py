@@ -25,7 +25,7 @@ def write_jpeg(path: Path, image_HW3: np.ndarray, rng: np.random.Generator) -> N
     path.write_bytes(encode_jpeg(image_HW3, int(rng.integers(72, 97))))
 
 
-def write_mat(path: Path, **variables: np.ndarray) -> None:
+def write_mat(path: Path, **variables: Any) -> None:
     """Variables as a MATLAB file, which depends on nothing but them."""
     import scipy.io
 

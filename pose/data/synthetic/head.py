@@ -34,7 +34,7 @@ def draw_head(
 ) -> tuple[Paint, tuple[HeadExtra, ...], bool]:
     """The face, what covers the rest of the head, and whether the ears show."""
     style = pick(rng, STYLES)
-    hairline = float(rng.uniform(0.12, 0.34))
+    hairline = rng.uniform(0.12, 0.34)
     hair_paint = _hair(rng, hair)
     beard = style in ("short", "cap", "bald", "beanie") and rng.random() < 0.3
     face = _face(rng, skin, hair, beard=beard)
@@ -46,13 +46,13 @@ def draw_head(
     if style != "bald":
         extras.append(HeadExtra((0, 0.03, -0.05), (1.1, 1.06, 1.1), hair_paint, keep=covered))
     if style == "long":
-        length, tilt = float(rng.uniform(0.75, 1.25)), float(rng.uniform(-6, 6))
+        length, tilt = rng.uniform(0.75, 1.25), rng.uniform(-6, 6)
         extras.append(HeadExtra((0, 0.25 - length, -0.5), (1.12, length, 0.62), hair_paint, tilt))
     elif style == "ponytail":
-        height, tilt = float(rng.uniform(-0.5, 0.1)), float(rng.uniform(5, 35))
+        height, tilt = rng.uniform(-0.5, 0.1), rng.uniform(5, 35)
         extras.append(HeadExtra((0, height, -1.4), (0.34, 0.85, 0.3), hair_paint, tilt))
     elif style == "bun":
-        extras.append(HeadExtra((0, float(rng.uniform(0.3, 0.95)), -0.95), (0.5, 0.45, 0.45), hair_paint))
+        extras.append(HeadExtra((0, rng.uniform(0.3, 0.95), -0.95), (0.5, 0.45, 0.45), hair_paint))
     elif style == "cap":
         crown = flat(accent)
         extras.append(HeadExtra((0, 0.08, -0.02), (1.16, 1.06, 1.16), crown, keep=lambda q: q[1] > 0.3))
@@ -68,7 +68,7 @@ def draw_head(
 
 
 def _hair(rng: np.random.Generator, hair: np.ndarray) -> Paint:
-    waves, depth = float(rng.uniform(8, 22)), float(rng.uniform(0.04, 0.16))
+    waves, depth = rng.uniform(8, 22), rng.uniform(0.04, 0.16)
     return lambda q: np.clip(hair * (1 + depth * np.sin(waves * q[0] + 3 * q[1]))[:, None], 0, 255)
 
 
@@ -77,8 +77,8 @@ def _face(rng: np.random.Generator, skin: np.ndarray, hair: np.ndarray, *, beard
     iris = [rgb(24, 18, 14), rgb(32, 48, 72), rgb(32, 50, 32)][int(rng.integers(3))]
     brow = np.minimum(hair, skin * 0.65) * 0.8
     glasses = rng.random() < 0.08
-    smile = float(rng.uniform(-0.15, 0.5))
-    mouth_half = float(rng.uniform(0.26, 0.38))
+    smile = rng.uniform(-0.15, 0.5)
+    mouth_half = rng.uniform(0.26, 0.38)
 
     def face(q: np.ndarray) -> np.ndarray:
         x, y, z = q

@@ -56,7 +56,7 @@ def _draw_image(index: int, *, path: str, set_number: int, size: int, seed: int)
 def _draw_portrait(rng: np.random.Generator, size: int) -> Scene:
     """An athlete who fills an image of `size` px, perhaps with somebody behind and a thing in front."""
     figure = Figure(rng, SPORT)
-    stature, pelvis, size_wh = fit(figure, longer_side=float(size), margin=float(rng.uniform(0.07, 0.16)))
+    stature, pelvis, size_wh = fit(figure, longer_side=float(size), margin=rng.uniform(0.07, 0.16))
     if stature > 1.15 * size:  # curled up: such a person would be drawn too large
         shrink = 1.15 * size / stature
         stature, pelvis, size_wh = stature * shrink, pelvis * shrink, size_wh * shrink

@@ -15,15 +15,7 @@ import numpy as np
 from pose.data.synthetic.files import draw_all, write_jpeg, write_mat
 from pose.data.synthetic.person import Figure
 from pose.data.synthetic.pose import EVERYDAY, pick
-from pose.data.synthetic.scene import (
-    PersonTruth,
-    Placement,
-    Scene,
-    bystander,
-    corners,
-    cover_for,
-    draw_scene,
-)
+from pose.data.synthetic.scene import PersonTruth, Placement, Scene, bystander, corners, cover_for, draw_scene
 
 MPII_SET = 2  # keeps this set's random stream apart from the others'
 
@@ -100,14 +92,14 @@ def _draw_image(job: tuple[int, tuple[str, int]], *, folder: Path, seed: int) ->
 
 def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
     """People side by side, before one another, the strangers behind; the image is cut around them."""
-    stature = float(rng.uniform(95, 150))
+    stature = rng.uniform(95, 150)
     placements: list[Placement] = []
     across = 0.0
     for _ in range(people):
-        size = stature * float(rng.uniform(0.85, 1.15)) if people > 1 else stature
+        size = stature * rng.uniform(0.85, 1.15) if people > 1 else stature
         figure = Figure(rng, EVERYDAY)
         low, _high = figure.extent()
-        across += size * float(rng.uniform(0.3, 0.75))
+        across += size * rng.uniform(0.3, 0.75)
         # All stand on about the same ground, whatever their pose.
         placements.append(Placement(figure, np.array([across, size * (low[1] + rng.normal(0, 0.06))]), size))
     placements = [placements[k] for k in rng.permutation(people)]
@@ -133,23 +125,23 @@ def _draw_group(rng: np.random.Generator, people: int, strangers: int) -> Scene:
 # --- the `.mat` ---
 
 
-def _release(images: Sequence[DrawnImage], rng: np.random.Generator) -> np.ndarray:
+def _release(images: Sequence[DrawnImage], rng: np.random.Generator) -> dict[str, Any]:
     annolist, single = [], np.empty((len(images), 1), dtype=object)
     for n, image in enumerate(images):
-        fields = {"image": _struct(name=image.name), "annorect": _rects(image, rng)}
+        fields = {"image": {"name": image.name}, "annorect": _rects(image, rng)}
         annolist.append(fields | {"frame_sec": _EMPTY, "vididx": _EMPTY})
         full = len(image.people) if image.is_annotated else 0
         single[n, 0] = np.arange(1, full + 1, dtype=np.uint8)[:, None] if full else _EMPTY
     training = np.array([[image.role != "test" for image in images]], dtype=np.uint8)
-    return _struct(annolist=_structs(annolist), img_train=training, version="drawn", single_person=single)
+    return {
+        "annolist": _structs(annolist),
+        "img_train": training,
+        "version": "drawn",
+        "single_person": single,
+    }
 
 
 _EMPTY = np.zeros((0, 0))
-
-
-def _struct(**fields: Any) -> np.ndarray:
-    """A MATLAB structure of one element."""
-    return _structs([fields])
 
 
 def _structs(rows: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -187,7 +179,7 @@ def _head_box(person: PersonTruth) -> dict[str, Any]:
 
 def _place(person: PersonTruth) -> dict[str, Any]:
     x, y = np.rint(person.centre_xy + 1).tolist()
-    return {"scale": round(person.stature / 200, 4), "objpos": _struct(x=x, y=y)}
+    return {"scale": round(person.stature / 200, 4), "objpos": {"x": x, "y": y}}
 
 
 def _points(person: PersonTruth, style: str) -> dict[str, Any]:
@@ -204,7 +196,7 @@ def _points(person: PersonTruth, style: str) -> dict[str, Any]:
             visible = _EMPTY
         x, y = np.round(person.mpii.xy_K2[k] + 1, 3).tolist()
         rows.append({"x": x, "y": y, "id": np.uint8(k), "is_visible": visible})
-    return {"annopoints": _struct(point=_structs(rows)) if rows else _EMPTY}
+    return {"annopoints": {"point": _structs(rows)} if rows else _EMPTY}
 
 
 # --- the `.json` ---

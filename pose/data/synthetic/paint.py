@@ -73,8 +73,8 @@ def draw_weave(rng: np.random.Generator, colour: np.ndarray) -> Weave:
     """Plain cloth, stripes, checks, or blots, of the colour given and another one."""
     other = unlike(colour, rng) if rng.random() < 0.6 else colour * rng.uniform(0.55, 0.8)
     kind = rng.random()
-    count, phase = float(rng.uniform(5, 13)), float(rng.random())
-    share = float(rng.uniform(0.25, 0.5))
+    count, phase = rng.uniform(5, 13), rng.random()
+    share = rng.uniform(0.25, 0.5)
     two = np.stack([colour, other]).astype(np.float32)
     three = np.stack([colour, (colour + other) / 2, other]).astype(np.float32)
 

@@ -120,9 +120,8 @@ class Bones:
 
     def __init__(self, build: Build, pose: Pose) -> None:
         forwards, sideways, twist = pose.trunk_3
-        half_bend = (
-            rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)
-        )  # at the hips and at the waist
+        # Half of it at the hips, half at the waist.
+        half_bend = rot_x(forwards / 2) @ rot_z(sideways / 2) @ rot_y(twist / 2)
         hips = rot_x(pose.camera_pitch) @ rot_z(pose.lean) @ rot_y(pose.yaw) @ pose.body_33
         waist = hips @ half_bend
         chest = waist @ half_bend
@@ -154,11 +153,8 @@ class Bones:
             joint[f"{letter}_knee"] = joint[f"{letter}_hip"] - build.thigh * thigh[:, 1]
             joint[f"{letter}_ankle"] = joint[f"{letter}_knee"] - build.shank * shank[:, 1]
             turn |= {f"{letter}_upper_arm": upper_arm, f"{letter}_forearm": forearm}
-            turn |= {
-                f"{letter}_thigh": thigh,
-                f"{letter}_shank": shank,
-                f"{letter}_foot": shank @ rot_x(ankle),
-            }
+            turn |= {f"{letter}_thigh": thigh, f"{letter}_shank": shank}
+            turn[f"{letter}_foot"] = shank @ rot_x(ankle)
         self.joint, self.turn = joint, turn
 
     def arm_in_trunk(self, build: Build) -> bool:

@@ -81,27 +81,27 @@ class Pose:
         self.leg_2x5 = np.clip(leg, [-40, -18, -20, 0, -25], [125, 75, 60, 145, 50])
         self.trunk_3 = np.clip(trunk, [-30, -35, -45], [95, 35, 45])
         self.body_33, self.yaw = np.eye(3), _draw_yaw(rng, facing)
-        self.lean = float(rng.normal(0, 5))
+        self.lean = rng.normal(0, 5)
         self.camera_pitch = float(np.clip(rng.normal(6, 8), -12, 28))
         if self.kind == "lie":
             self.body_33 = [rot_x(90), rot_x(-90), rot_z(90)][int(rng.integers(3))]
             self.yaw = float((90 if rng.random() < 0.5 else -90) + rng.normal(0, 28))
-            self.camera_pitch = float(rng.uniform(8, 55))
+            self.camera_pitch = rng.uniform(8, 55)
         elif self.kind == "handstand":
             self.body_33 = rot_z(180 + rng.normal(0, 14))
             self.neck_3[0] = rng.uniform(-40, 0)
         elif self.kind in ("jump", "dance", "lunge", "run"):
             self.body_33 = rot_x(rng.normal(0, 9))
-            self.lean = float(rng.normal(0, 12))
+            self.lean = rng.normal(0, 12)
 
 
 def _draw_yaw(rng: np.random.Generator, facing: float) -> float:
     kind = rng.random()
     if kind < facing:
-        return float(rng.normal(0, 45))
+        return rng.normal(0, 45)
     if kind < facing + 0.56 * (1 - facing):
-        return float(rng.normal(180, 42))
-    return float(rng.uniform(-180, 180))
+        return rng.normal(180, 42)
+    return rng.uniform(-180, 180)
 
 
 # --- poses: each gives angles of the arms, the legs and the trunk ---

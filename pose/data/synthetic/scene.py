@@ -100,7 +100,7 @@ def draw_scene(
     draw_background(canvas, rng, clutter=clutter)
     light = np.array([rng.normal(0, 0.6), -rng.uniform(0.3, 1.0), rng.uniform(0.5, 1.2)])
     light /= np.linalg.norm(light)
-    dim = float(rng.uniform(0.35, 0.7))
+    dim = rng.uniform(0.35, 0.7)
     origins = []
     depth = 0.0
     for k, placed in enumerate(placements):
@@ -156,7 +156,7 @@ def bystander(rng: np.random.Generator, pelvis: np.ndarray, stature: float) -> P
     aside = (1 if rng.random() < 0.5 else -1) * rng.uniform(0.3, 0.8)
     figure = Figure(rng)
     place = pelvis + stature * np.array([aside, rng.normal(-0.03, 0.08)])
-    return Placement(figure, place, stature * float(rng.uniform(0.55, 0.95)))
+    return Placement(figure, place, stature * rng.uniform(0.55, 0.95))
 
 
 _COVERED = [MPII.index(joint) for joint in MPII.joints if joint not in ("thorax", "upper_neck", "head_top")]

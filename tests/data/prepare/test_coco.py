@@ -19,7 +19,7 @@ from coco_files import (
     prepare_images,
     write_annotations,
 )
-from helpers import COCO, SIZE
+from helpers import COCO, SIZE, column
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
 from pose.data.image_set import ImageSet
@@ -231,7 +231,7 @@ def test_annotations_are_kept_as_they_were_for_the_scorer(tmp_path: Path) -> Non
     assert written.dataset["categories"] == raw.rest["categories"]
     assert [entry["id"] for entry in written.dataset["images"]] == [1, 2, 4]
     assert written.imgToAnns[2] == raw.people_of[2]  # with the crowd, and the one without joints
-    assert people.annotation_N.tolist() == [101, 102, 103, 106, 111, 112]
+    assert column(people, "annotation") == [101, 102, 103, 106, 111, 112]
 
 
 @pytest.mark.parametrize("ignore_unlabelled", [True, False])

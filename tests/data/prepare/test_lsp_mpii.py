@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import noise
+from helpers import column, noise
 
 from pose.data.formats.person_table import FEET_SHIFT
 from pose.data.prepare.packing import chosen, pack_surroundings
@@ -50,7 +50,7 @@ def test_incomplete_people_of_the_mat_are_left_out_or_unused(tmp_path: Path) -> 
     assert summary.left_out == {("mpii unused", "no scale or objpos"): 3}
     unused = {name for name, split in raw.splits_of(people) if split == "unused"}
     assert unused == {"mpii/images/no_points.jpg", "mpii/images/test.jpg"}
-    assert people.istrain_N.tolist() == [1, 1, 1, -1, 2]
+    assert column(people, "istrain") == [1, 1, 1, -1, 2]
     assert not len(people.rows("unused"))  # nobody there has a joint
     assert "0.5 of the images held out" in str(summary)
 
@@ -91,7 +91,7 @@ def test_people_of_one_image_lie_together_in_the_order_of_first_mention(tmp_path
     raw.write_mpii_json(tmp_path, *(raw.listed_person(name, index) for name, index in mentions))
     people, _ = raw.prepare_people(tmp_path)
     assert [Path(name).stem for name, _ in raw.splits_of(people)] == ["b", "b", "a", "a"]
-    assert people.person_N.tolist() == [0, 1, 0, 1]
+    assert column(people, "person") == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(("lsp", "lspet", "mpii"), [("LSP", "LSPET", "mpii"), ("lsp", "lspet", "MPII")])
