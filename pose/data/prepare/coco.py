@@ -15,7 +15,7 @@ from pose.data.image_set import SPLITS
 from pose.data.prepare.annotated import COLUMNS, Check, Image, Packing, choose, count_kept
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.images import write_images
-from pose.data.prepare.normalise import Normalised, read_normalised, with_own_ids
+from pose.data.prepare.normalise import Normalised, read_normalised, same_image, with_own_ids
 from pose.data.prepare.summary import Summary
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
@@ -75,6 +75,8 @@ def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], 
         if shared and valid_id.exists():
             where = f"{files[1].raw.path}: image {min(shared)} is in {files[0].raw.path.name} too"
             raise UserError(f"{where}, expected an id in one file, since {valid_id} lists them")
+        if same := same_image(*files):
+            raise UserError(f"{files[1].raw.path}: {same}, expected an image in one file")
         files = with_own_ids(files)
     notes = [line for file in files for line in file.changes.lines(file.raw.path.name)]
     notes += [

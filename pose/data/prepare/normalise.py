@@ -6,6 +6,7 @@ What follows from the rest of the file or from the image is derived; the rest is
 
 from __future__ import annotations
 
+import filecmp
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -105,6 +106,17 @@ def with_own_ids(files: Sequence[Normalised]) -> list[Normalised]:
     for entries in shared:
         _number_anew(entries)
     return [_with_ids_of_images(one, files[0].raw, is_new=bool(shared)) for one in files]
+
+
+def same_image(first: Normalised, second: Normalised) -> str | None:
+    """An id of both files that is of the same image, by its name and, as far as it is there, its content."""
+    image_of = {entry["id"]: (entry["file_name"], file) for entry, _, file in first.images()}
+    for entry, _, file in second.images():
+        name, other = image_of.get(entry["id"], ("", file))
+        is_unknown = file.missing or other.missing
+        if name == entry["file_name"] and (is_unknown or filecmp.cmp(file.path, other.path, shallow=False)):
+            return f"image {entry['id']} is in {first.raw.path.name} too"
+    return None
 
 
 def _with_ids_of_images(own: Normalised, first: RawCoco, *, is_new: bool) -> Normalised:

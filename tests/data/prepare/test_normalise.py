@@ -265,6 +265,15 @@ def test_an_id_in_both_files_is_refused_where_ids_say_which_validate(tmp_path: P
         prepare_images(tmp_path)
 
 
+def test_an_image_of_one_id_in_both_files_is_refused(tmp_path: Path):
+    write_two_splits(tmp_path)
+    image, person = image_entry(1), person_entry(1, 1)
+    write_annotations(tmp_path, "val2017", annotation_file_content([image], [person]))
+    found = "val2017.json: image 1 is in person_keypoints_train2017.json too"
+    with pytest.raises(UserError, match=f"{found}, expected an image in one file"):
+        prepare_images(tmp_path)
+
+
 def test_a_file_that_both_files_name_is_refused(tmp_path: Path):
     write_two_splits(tmp_path)
     content = annotation_file_content([image_entry(3, "../train2017/000000000001.jpg")], [person_entry(3, 3)])
