@@ -36,7 +36,7 @@ class ResultsStream:
     def append(self, one: ImageResult) -> None:
         """Add the people of an image or frame."""
         text = self._layout.between.join(self._layout.entries(one))
-        if text and self._end > len(_bytes(self._layout.head)):  # not the first
+        if text and self._end > len(as_bytes(self._layout.head)):  # not the first
             text = self._layout.between + text
         with writing(self._path, self.partial):
             if self._file is None:
