@@ -17,8 +17,8 @@ from helpers import latest_checkpoint, wait_until, with_values
 from torch.utils.data import Dataset
 
 from pose.data.batch import Batch
-from pose.data.image_set import annotation_file
 from pose.data.loader import Loader, raise_on_dead_worker
+from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.params import Params
 from pose.tasks.base import Terms
