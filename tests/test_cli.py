@@ -17,7 +17,6 @@ from pose.cli import NEED_ARGUMENTS, parser, run
 from pose.io.command import run_stage
 from pose.io.errors import UserError
 from pose.models.weights import load_weights, save_weights
-from pose.params import Params
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
@@ -93,7 +92,7 @@ def test_each_set_that_is_there_is_prepared(drawn_root, params, tmp_path, monkey
         run(["prepare", "cocoo"])
 
 
-def test_weights_exported_and_imported_again_are_the_same(params: Params, tmp_path, capsys):
+def test_weights_exported_and_imported_again_are_the_same(params, tmp_path, capsys):
     source, exported, back = (tmp_path / name for name in ("last.pt", "external.pth.tar", "back.pt"))
     weights = load_weights(write_initial_weights(params, "hgpose", tmp_path))
     save_weights(source, replace(weights, inference={**weights.inference, "loss": "mse"}))
@@ -122,7 +121,7 @@ def test_weights_exported_and_imported_again_are_the_same(params: Params, tmp_pa
     ],
 )
 def test_what_cannot_be_imported_or_exported_is_one_line_and_writes_nothing(
-    arguments, message, params: Params, tmp_path, monkeypatch
+    arguments, message, params, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     write_initial_weights(params, "hgpose", tmp_path)

@@ -241,15 +241,13 @@ def damages(file: Path) -> Iterator[tuple[str, Damage, bool]]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_sound_file_is_read(sound: Path, name: str):
+def test_a_sound_file_is_read(sound, name):
     assert READERS[name](sound / name) is not None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_refused_in_one_line_that_names_it(
-    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
+def test_a_damaged_file_is_refused_in_one_line_that_names_it(sound, tmp_path, monkeypatch, name):
     for number, (damage_name, damage, refused) in enumerate(damages(sound / name)):
         folder = tmp_path / str(number)
         folder.mkdir()

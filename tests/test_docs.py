@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,7 +55,7 @@ def commands(program: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("words", commands("pose"), ids=" ".join)
-def test_a_pose_command_in_the_docs_is_understood(words: tuple[str, ...]):
+def test_a_pose_command_in_the_docs_is_understood(words):
     if len(words) == 2:  # `pose predict`, named in the text
         assert words[1] == "--help" or words[1] in parser().format_help()
     else:
@@ -64,13 +63,13 @@ def test_a_pose_command_in_the_docs_is_understood(words: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("words", commands("make"), ids=" ".join)
-def test_a_make_target_in_the_docs_exists(words: tuple[str, ...]):
+def test_a_make_target_in_the_docs_exists(words):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {word for word in words[1:] if "=" not in word} <= set(targets)
 
 
 @pytest.mark.parametrize("words", commands("dvc"), ids=" ".join)
-def test_stages_and_parameters_of_a_dvc_command_in_the_docs_exist(words: tuple[str, ...]):
+def test_stages_and_parameters_of_a_dvc_command_in_the_docs_exist(words):
     changes = [words[n + 1] for n, word in enumerate(words) if word == "-S"]
     known = flatten(load_params(ROOT / "params.yaml").model_dump())
     assert {change.partition("=")[0].removeprefix("+") for change in changes} <= set(known)
@@ -115,7 +114,7 @@ def test_the_readme_has_at_most_a_thousand_words():
 
 
 @pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path):
+def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ def test_the_committed_file_is_complete():
 
 
 @pytest.mark.parametrize(("text", "rate"), [("2e-4", 2e-4), ("2e-05", 2e-5), ("1e-5", 1e-5), ("0.001", 1e-3)])
-def test_rates_in_exponent_notation_are_numbers(text: str, rate: float, tmp_path: Path):
+def test_rates_in_exponent_notation_are_numbers(text, rate, tmp_path):
     lines = (ROOT / "params.yaml").read_text().splitlines()
     lines = [f"lr: {text}" if line.startswith("lr:") else line for line in lines]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
@@ -43,7 +42,7 @@ def test_rates_in_exponent_notation_are_numbers(text: str, rate: float, tmp_path
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\x00"])
-def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
+def test_a_file_that_is_no_mapping_is_one_line(text, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"params\.yaml") as error:
         load_params(tmp_path / "params.yaml")
@@ -109,7 +108,7 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("multi.thresholds.detection", 1.5, r"found 1\.5, input should be less than or equal to 1"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_its_key(key: str, value: object, message: str):
+def test_a_wrong_value_is_one_line_that_names_its_key(key, value, message):
     with pytest.raises(UserError, match=f"^params.yaml: .*{message}") as error:
         parse_params(changed(key, value))
     assert "\n" not in str(error.value)
@@ -158,7 +157,7 @@ def test_the_name_of_a_task_is_one_for_files():
 
 
 @pytest.mark.timeout(20)
-def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path: Path):
+def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path):
     doubled = [f"a{level}: &a{level} {{l: *a{level - 1}, r: *a{level - 1}}}\n" for level in range(1, 60)]
     (tmp_path / "params.yaml").write_text("a0: &a0 {kind: x}\n" + "".join(doubled))
     with pytest.raises(UserError, match=r"params\.yaml: unknown key a0; unknown key a1"):
@@ -166,7 +165,7 @@ def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path: Path)
 
 
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])
-def test_any_network_goes_with_either_problem(task: str):
+def test_any_network_goes_with_either_problem(task):
     baseline = {"kind": "simple_baseline", "stem": 8, "widths": [8, 16], "blocks": 1, "upsampled": 8}
     for network in (AE, baseline, changed("lr", 0.1)["tasks"]["hgpose"]["network"]):
         params = parse_params(changed(f"tasks.{task}.network", network))
@@ -183,7 +182,7 @@ def test_a_task_that_extends_another_differs_in_what_it_names_alone():
 
 
 @pytest.mark.parametrize("extends", ["advpose-ae", "dance", 3])
-def test_a_task_extends_one_that_extends_none(extends: object):
+def test_a_task_extends_one_that_extends_none(extends):
     expected = f"found {extends!r}, expected a task that extends none: hgpose, hgpose-ae"
     with pytest.raises(UserError, match=rf"tasks: advpose\.extends: {expected}$"):
         parse_params(changed("tasks.advpose.extends", extends))
@@ -194,7 +193,7 @@ def test_an_unknown_task_lists_those_there_are():
         load_params(ROOT / "params.yaml").task("dance")
 
 
-def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path):
+def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1,\nb: 2\n")
     with pytest.raises(UserError, match=r"params\.yaml: cannot be read as YAML .* at line 1") as error:
         read_yaml(tmp_path / "params.yaml")

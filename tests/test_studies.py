@@ -14,7 +14,7 @@ from helpers import ROOT
 
 from pose.io.errors import UserError
 from pose.io.schema import flatten, parse, read_yaml
-from pose.params import Params, load_params
+from pose.params import load_params
 
 LIST = ROOT / "studies/adversary.yaml"
 
@@ -23,8 +23,6 @@ def script(path: str) -> ModuleType:
     """A script of the project, imported."""
     name = path.removesuffix(".py").replace("/", "_")
     spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec
-    assert spec.loader
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -80,7 +78,7 @@ def test_a_list_that_cannot_be_used_is_one_line(studies, tmp_path, text, message
 
 
 def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
-    studies, params: Params, tmp_path, monkeypatch
+    studies, params, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     plots = Path("metrics/plots/advpose")
@@ -95,7 +93,7 @@ def test_a_row_holds_the_final_metric_and_the_adversary_at_the_end_of_the_run(
     assert (row["E_real"], row["E_fake"], row["k"]) == (95.5, 2.0, 0.25)
 
 
-def test_the_example_of_a_sweep_maximises_the_metric_and_ends_hopeless_trials(params: Params, prepared: Path):
+def test_the_example_of_a_sweep_maximises_the_metric_and_ends_hopeless_trials(params, prepared):
     optuna = pytest.importorskip("optuna", reason="needs Optuna, which is no dependency: pip install optuna")
     example = script("examples/optuna_sweep.py")
     hopeless = optuna.pruners.ThresholdPruner(lower=101.0)  # percent: whatever the first validation finds

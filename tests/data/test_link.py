@@ -22,7 +22,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "real"
 
 
-def test_every_file_is_linked_in_folders_of_the_same_names(source: Path, tmp_path: Path) -> None:
+def test_every_file_is_linked_in_folders_of_the_same_names(source, tmp_path):
     target = tmp_path / "data"
     for _ in range(2):
         assert link_data(source, target) == ["coco"]
@@ -34,9 +34,7 @@ def test_every_file_is_linked_in_folders_of_the_same_names(source: Path, tmp_pat
 
 
 @pytest.mark.parametrize("back", ["real/coco/up", "elsewhere/up"])
-def test_a_link_back_to_a_folder_that_it_is_in_is_refused_before_anything_is_linked(
-    back: str, source: Path, tmp_path: Path
-) -> None:
+def test_a_link_back_to_a_folder_that_it_is_in_is_refused_before_anything_is_linked(back, source, tmp_path):
     (tmp_path / back).symlink_to(source)
     with pytest.raises(UserError, match=rf"/up: is a link to {source}, which it is in") as error:
         link_data(source, tmp_path / "data")
@@ -47,7 +45,7 @@ def test_a_link_back_to_a_folder_that_it_is_in_is_refused_before_anything_is_lin
 @pytest.mark.parametrize(
     "name", ["a 'b\"", "`touch run`", "$(touch run)", "$(shell touch run)", "-x;touch run"]
 )
-def test_make_hands_on_the_folders_name_as_it_is(name: str, tmp_path: Path) -> None:
+def test_make_hands_on_the_folders_name_as_it_is(name, tmp_path):
     command = tmp_path / "pose"
     command.write_text('#!/bin/sh\nprintf %s "$3"\n')
     command.chmod(0o755)

@@ -27,7 +27,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", '{"write": {"/a', '{"other": 1}'])
-def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, content: str):
+def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository, content):
     path = dvc_temp_folder(repository) / "rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
@@ -38,7 +38,7 @@ def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, cont
     assert dvc(repository, "repro").returncode == 0
 
 
-def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path: Path):
+def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path):
     assert remove_broken_lock(tmp_path) == ""
     path = dvc_temp_folder(tmp_path) / "rwlock"
     path.parent.mkdir(parents=True)
@@ -47,7 +47,7 @@ def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path:
     assert path.exists()
 
 
-def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path: Path):
+def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path):
     from dvc.lock import make_lock
 
     path = dvc_temp_folder(tmp_path) / "rwlock"

@@ -57,7 +57,7 @@ def undisturbed(params: Params, prepared: Path, tmp_path_factory: pytest.TempPat
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])  # the others: below
 def test_a_run_that_is_killed_ends_with_the_bits_of_one_that_is_not(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+    params, prepared, prepared_coco, tmp_path, task
 ):
     source = prepared_coco if task == "hgpose-ae" else prepared
     one, killed = (create(tmp_path / name, params, task, source) for name in ("one", "killed"))
@@ -100,7 +100,7 @@ os.replace = deadly
     ids=["before the old checkpoint is put aside", "before the new checkpoint gets its name"],
 )
 def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_interval(
-    params: Params, prepared: Path, undisturbed: SubprocessRun, tmp_path: Path, monkeypatch, condition: str
+    params, prepared, undisturbed, tmp_path, monkeypatch, condition
 ):
     killed = create(tmp_path / "killed", params, "advpose", prepared)
     (tmp_path / "deadly").mkdir()
@@ -118,7 +118,7 @@ def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_int
 
 
 @pytest.mark.slow
-def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: Path, capsys):
+def test_a_difference_of_one_bit_is_found(undisturbed, tmp_path, capsys):
     other = replace(undisturbed, folder=tmp_path / "other")
     shutil.copytree(undisturbed.folder, other.folder)
     assert compare(undisturbed, {"other": other})
@@ -139,7 +139,7 @@ def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.soak
 def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
-    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared_coco, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pose.experiments.verify.WORKERS", (0, 2))
@@ -160,7 +160,7 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
 
 @pytest.mark.slow
 def test_verify_finds_equal_bits_of_a_run_that_begins_from_given_weights(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pose.experiments.verify.WORKERS", ())
@@ -174,7 +174,7 @@ def test_verify_finds_equal_bits_of_a_run_that_begins_from_given_weights(
     assert "differ" not in capsys.readouterr().out
 
 
-def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monkeypatch, capsys):
+def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_params_file(tmp_path, load_params(ROOT / "params.yaml").model_dump())
     cases = {
@@ -205,14 +205,14 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monke
         assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
 
 
-def test_a_stage_of_dvc_runs_what_was_to_be_run_whatever_the_paths_hold(params: Params, tmp_path: Path):
+def test_a_stage_of_dvc_runs_what_was_to_be_run_whatever_the_paths_hold(params, tmp_path):
     prepared = tmp_path / "a: 'set' – ünï.h5"
     run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params, under_dvc=True)
     stage = read_yaml(run.folder / "dvc.yaml")["stages"]["train"]
     assert shlex.split(stage["cmd"]) == run._command
 
 
-def test_what_ended_an_attempt_is_not_taken_for_what_ended_the_next(params: Params, prepared: Path, tmp_path):
+def test_what_ended_an_attempt_is_not_taken_for_what_ended_the_next(params, prepared, tmp_path):
     run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params)
     (run.folder / "log.txt").write_text("error: process 1 of 2 was ended by SIGKILL\n")
     (run.folder / "params.yaml").write_text("lr: fast")

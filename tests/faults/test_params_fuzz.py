@@ -145,7 +145,7 @@ def draw_values(draw: Draw, params: Params) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(DRAWS))
 def test_random_parameters_run_or_are_refused_in_one_line(
-    seed: int, params: Params, drawn_root: Path, prepared: Path, prepared_coco: Path, tmp_path: Path
+    seed, params, drawn_root, prepared, prepared_coco, tmp_path
 ):
     draw = Draw(seed, Params.model_json_schema()["$defs"])
     folder = make_workspace(tmp_path, params, prepared, prepared_coco, store=False)

@@ -31,9 +31,7 @@ def multi_onnx(exported_multi: Path) -> Path:
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_one_person_where_the_weights_do(
-    exported_single: Path, single_onnx: Path, flip: bool
-):
+def test_an_exported_file_finds_one_person_where_the_weights_do(exported_single, single_onnx, flip):
     boxes = [None, (10, 10, 40, 50), None, None, (0, 0, 20, 20)]
     exported = Predictor.load(single_onnx, flip=flip)
     wanted = Predictor.load(exported_single, "cpu", flip=flip)
@@ -44,9 +42,7 @@ def test_an_exported_file_finds_one_person_where_the_weights_do(
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_the_people_that_the_weights_find(
-    exported_multi: Path, multi_onnx: Path, flip: bool
-):
+def test_an_exported_file_finds_the_people_that_the_weights_find(exported_multi, multi_onnx, flip):
     exported = Predictor.load(multi_onnx, flip=flip)
     wanted = Predictor.load(exported_multi, "cpu", flip=flip)
     assert (exported.problem, exported.skeleton) == ("multi", COCO)
@@ -58,7 +54,7 @@ def test_an_exported_file_finds_the_people_that_the_weights_find(
         assert (distance_PK < 0.1).mean() > 0.98
 
 
-def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx: Path, tmp_path: Path):
+def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx, tmp_path):
     code = f"""
 import sys
 import numpy as np
@@ -75,7 +71,7 @@ print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.mod
     assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
-def test_what_it_cannot_do_is_named(exported_single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
+def test_what_it_cannot_do_is_named(exported_single, multi_onnx, tmp_path, monkeypatch):
     path = Path(shutil.copy(multi_onnx, tmp_path / "net.onnx"))
     for settings, message in (
         ({"scales": [1, 2]}, r"net\.onnx: found scales 1, 2, expected 1"),

@@ -113,7 +113,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server: str, single, tmp_path):
+def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server, single, tmp_path):
     out, dead = tmp_path / "out", socket.socket()
     dead.bind(("127.0.0.1", 0))
     nobody = f"http://127.0.0.1:{dead.getsockname()[1]}/a.jpg"  # bound, and never listening
@@ -181,7 +181,7 @@ def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
         ("http://127.0.0.1:1/\udcff.mp4", "found a character that is not ASCII"),
     ],
 )
-def test_what_can_be_no_source_is_one_line(given: str, message: str):
+def test_what_can_be_no_source_is_one_line(given, message):
     with pytest.raises(UserError, match=message):
         plan([given], out=None)
 
@@ -195,7 +195,7 @@ def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(p
     assert names(tmp_path) == [".2999999.notes.md", "joints.json", "photo", "photo.jpg"]
 
 
-def test_a_password_follows_no_redirect(server: str):
+def test_a_password_follows_no_redirect(server):
     with pytest.raises(UserError, match="HTTP 404"):
         load_image(f"{server.replace('//', '//me:secret@')}/moved")
     assert Handler.asked_with == [("/moved", True), ("/gone.jpg", False)]
@@ -239,7 +239,7 @@ def test_ids_of_coco_are_the_numbers_that_all_images_are_called_by(predictor, tm
     assert [one.image_id for one in read_results(tmp_path / "out" / "joints.json").images] == [1, 2, 3]
 
 
-def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server: str, single, tmp_path):
+def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server, single, tmp_path):
     write_image(tmp_path / "a.png", NOISE_HW3)
     (tmp_path / "a.jpg").write_bytes(JPEG)
     pillow = PIL.Image.fromarray(NOISE_HW3)
@@ -269,7 +269,7 @@ def test_predictions_draw_themselves_and_become_tables_and_coco_entries(predicto
 
 
 @pytest.mark.parametrize("format", STREAMED)
-def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
+def test_a_file_of_results_is_complete_after_each_image(format, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / f"joints.{'csv' if format == 'csv' else 'json'}"
     partial_path = tmp_path / f"joints.partial{path.suffix}"
@@ -296,7 +296,7 @@ def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
 
 
 @pytest.mark.parametrize("format", STREAMED)
-def test_a_file_of_results_stays_complete_on_a_full_disk(format: str, tmp_path):
+def test_a_file_of_results_stays_complete_on_a_full_disk(format, tmp_path):
     resource = pytest.importorskip("resource", reason="limits of POSIX")
     path = tmp_path / f"joints.{'csv' if format == 'csv' else 'json'}"
     limits, done = resource.getrlimit(resource.RLIMIT_FSIZE), list[str]()

@@ -71,7 +71,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, change: str):
+def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project, change):
     action, message = CHANGES[change]
     dvc = start_process("dvc", "repro", folder=project)
     wait_until((project / "started").exists)
@@ -90,7 +90,7 @@ def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, ch
     assert status == 0 or "gone" in change, err
 
 
-def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project: Path, monkeypatch):
+def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project, monkeypatch):
     monkeypatch.chdir(project)
     require_dependency("models/a.pt", "tasks.a.init.weights", "init")  # outside of DVC
     monkeypatch.setenv("DVC_STAGE", "work")
@@ -101,7 +101,7 @@ def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project
         require_dependency("models/a.pt", "tasks.a.init.weights", "init")
 
 
-def test_outside_dvc_nothing_is_compared(tmp_path: Path):
+def test_outside_dvc_nothing_is_compared(tmp_path):
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "go").touch()
     status, _, err = end_of(start_process("stage", folder=tmp_path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,7 @@ run_command(main)
 
 
 @pytest.mark.parametrize("room", [0, 100, 8192, 50_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, room: int) -> None:
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, room):
     words = [sys.executable, "-c", WRITE, str(room)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == "error: set.h5: cannot be written (File too large)\n"

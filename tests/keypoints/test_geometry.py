@@ -46,7 +46,7 @@ def test_cells_and_pixels_convert_both_ways_and_agree_at_the_edge():
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angle", [0.0, 25.0])
-def test_pixels_and_joints_move_by_the_same_affine(angle: float, flip: bool):
+def test_pixels_and_joints_move_by_the_same_affine(angle, flip):
     image = np.zeros((120, 160), dtype=np.float32)
     image[70:73, 50:53] = 1  # a blob around (51, 71)
     affine = crop_affine(np.array([60.0, 60.0]), 100, 128, angle=angle, flip=flip)

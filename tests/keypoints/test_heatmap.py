@@ -18,7 +18,7 @@ def encoded(xy: np.ndarray, *, sigma: float = 1.0, target: str = "subcell") -> t
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.75, 1.0, 2.0])
-def test_decoding_an_encoded_joint_returns_it(sigma: float):
+def test_decoding_an_encoded_joint_returns_it(sigma):
     xy = np.random.default_rng(0).uniform(1, 30, (500, 2))
     joint, score = decode(encoded(xy, sigma=sigma))
     np.testing.assert_allclose(joint[0].numpy(), xy, atol=2e-4)
@@ -54,7 +54,7 @@ def test_the_peak_is_one_at_a_cells_centre_and_unlabelled_or_outside_joints_have
 
 
 @pytest.mark.parametrize("target", ["subcell", "floor"])
-def test_a_peak_between_equal_neighbours_or_on_the_border_is_not_moved(target: str):
+def test_a_peak_between_equal_neighbours_or_on_the_border_is_not_moved(target):
     joint, _ = decode(encoded(np.array([[5.0, 7.0], [0.0, 31.0]])), target=target)
     assert joint[0].tolist() == [[5.0, 7.0], [0.0, 31.0]]
 
@@ -67,7 +67,7 @@ def test_a_joint_in_a_border_cell_is_read_from_its_inner_neighbour_and_the_other
 
 
 @pytest.mark.parametrize("offset", [(2.3, 0.2), (-2.4, 0.6), (0.1, 1.8)])
-def test_a_joint_is_read_exactly_though_another_persons_is_two_cells_away(offset: tuple[float, float]):
+def test_a_joint_is_read_exactly_though_another_persons_is_two_cells_away(offset):
     xy_P12 = np.array([[[15.2, 9.3]], [[15.2 + offset[0], 9.3 + offset[1]]]])
     heatmap, cell = encode_people(xy_P12, np.ones((2, 1), dtype=bool), size=32, sigma=1.0)
     found = peak_positions(heatmap, np.array([0]), cell[0], target="subcell")
@@ -76,7 +76,7 @@ def test_a_joint_is_read_exactly_though_another_persons_is_two_cells_away(offset
 
 @pytest.mark.parametrize("target", ["subcell", "floor"])
 @pytest.mark.parametrize("value", [0.0, 0.5, -0.5])
-def test_a_map_without_a_peak_is_decoded_to_its_first_cell(value: float, target: str):
+def test_a_map_without_a_peak_is_decoded_to_its_first_cell(value, target):
     joint, score = decode(torch.full((1, 2, 4, 4), value), target=target)
     assert joint.tolist() == [[[0, 0]] * 2]
     assert score.tolist() == [[value] * 2]
@@ -110,7 +110,7 @@ def test_a_cell_that_is_no_peak_is_moved_towards_its_larger_neighbour_by_the_flo
 
 
 @pytest.mark.parametrize("target", ["subcell", "floor"])
-def test_arrays_and_tensors_are_read_alike(target: str):
+def test_arrays_and_tensors_are_read_alike(target):
     rng = np.random.default_rng(0)
     heatmap = rng.normal(0.2, 1, (3, 7, 5)).astype(np.float32)
     maps, cells = rng.integers(0, 3, 60), rng.integers(0, 35, 60)
@@ -130,7 +130,7 @@ def test_flipping_back_undoes_a_mirrored_image_joint_by_joint():
 
 
 @pytest.mark.parametrize("target", ["subcell", "floor"])
-def test_one_persons_target_is_that_of_the_single_person_problem_without_its_tails(target: str):
+def test_one_persons_target_is_that_of_the_single_person_problem_without_its_tails(target):
     rng = np.random.default_rng(0)
     joint_K2, labelled_K = rng.uniform(-6, 38, (17, 2)), rng.random(17) < 0.8
     full_Khw, inside_K = encode(joint_K2, labelled_K, size=32, sigma=1.5, target=target)

@@ -17,7 +17,7 @@ def test_mpii_pairs_are_the_published_ones():
 
 
 @pytest.mark.parametrize("skeleton", [MPII, LSP, COCO], ids=lambda skeleton: skeleton.name)
-def test_mirroring_twice_is_no_change_and_a_skeleton_survives_the_way_to_json_and_back(skeleton: Skeleton):
+def test_mirroring_twice_is_no_change_and_a_skeleton_survives_the_way_to_json_and_back(skeleton):
     assert (skeleton.flip_index[skeleton.flip_index] == range(len(skeleton))).all()
     assert read_skeleton(skeleton.model_dump_json(), "file") == skeleton
 
@@ -92,13 +92,13 @@ def test_a_built_in_skeleton_of_another_name_is_refused_with_those_that_exist():
         (ONE | {"sigmas": [0, 1, 1]}, "found 3 sigmas, expected 3 numbers above 0"),
     ],
 )
-def test_a_skeleton_that_cannot_be_used_is_one_line_that_names_the_file(values: object, message: str):
+def test_a_skeleton_that_cannot_be_used_is_one_line_that_names_the_file(values, message):
     with pytest.raises(UserError, match=f"^file: .*{message}") as error:
         read_skeleton(json.dumps(values), "file")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["no json", "[" * 100_000])
-def test_a_skeleton_that_is_no_json_is_one_line_too(text: str):
+def test_a_skeleton_that_is_no_json_is_one_line_too(text):
     with pytest.raises(UserError, match=r"^file: cannot be read as JSON"):
         read_skeleton(text, "file")

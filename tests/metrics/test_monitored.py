@@ -18,7 +18,7 @@ def test_monitored_metrics_are_found_in_scores_in_the_order_of_the_table():
 
 
 @pytest.mark.parametrize(("problem", "scores"), [("single", SINGLE), ("multi", MULTI)])
-def test_they_are_the_same_in_a_metrics_file(problem: str, scores: dict[str, dict[str, float]]):
+def test_they_are_the_same_in_a_metrics_file(problem, scores):
     assert monitored_in(problem, flatten(scores)) == monitored(problem, scores)
 
 

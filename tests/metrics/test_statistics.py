@@ -91,7 +91,7 @@ def test_joints_outside_the_image_or_the_crop_are_counted():
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
-def test_left_and_right_joints_that_are_exchanged_are_named_however_the_people_are_turned(turn: int):
+def test_left_and_right_joints_that_are_exchanged_are_named_however_the_people_are_turned(turn):
     wrong_K2 = FRONT_K2[[0, 1, 2, 4, 3, 5, 6]]  # the hips
     for _ in range(turn):
         wrong_K2 = wrong_K2 @ np.array([[0, 1], [-1, 0]])

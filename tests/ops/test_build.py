@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -36,9 +35,7 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(tmp_path, monkeypatch):
     for compiler in ("CXX", "NVCC"):
         monkeypatch.setenv(compiler, "")  # a complete build of nothing
     for name in ("damaged", "outdated"):
@@ -57,9 +54,7 @@ def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(
         assert reason in warning
 
 
-def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(built, tmp_path, monkeypatch):
     folder = built
     if not build_ext.library_path(folder, "cuda").is_file():
         folder = tmp_path
@@ -78,16 +73,14 @@ def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler"])
-def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(
-    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler)
     with pytest.raises(UserError, match=f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
         build_ext.build(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_may_have_a_launcher_and_flags(tmp_path, monkeypatch):
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler")
@@ -102,9 +95,7 @@ def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: p
         build_ext.toolchain()
 
 
-def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_another_compiler_changes_the_toolchain_and_nothing_else_does(monkeypatch):
     before = build_ext.toolchain()
     assert before == build_ext.toolchain()
     monkeypatch.setenv("NVCC", "" if before["nvcc"] != "none" else sys.executable)
@@ -125,9 +116,7 @@ def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
         ("None", "release 13.0, V13.0.48", ""),
     ],
 )
-def test_a_compiler_newer_than_torchs_cuda_is_said(
-    torch_cuda: str, nvcc: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_newer_than_torchs_cuda_is_said(torch_cuda, nvcc, expected, tmp_path, monkeypatch):
     (tmp_path / "version.py").write_text(f"debug = False\ncuda: Optional[str] = {torch_cuda}\n")
     monkeypatch.setattr(build_ext, "_torch_folder", lambda: tmp_path)
     assert build_ext._cuda_mismatch(f"Cuda compilation tools, {nvcc}") == expected

@@ -61,9 +61,7 @@ def batch_of(params: Params, name: str, images: int) -> Batch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MOST_CALLS)
-def test_no_step_makes_the_device_wait_and_its_calls_are_counted(
-    paper: Params, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_step_makes_the_device_wait_and_its_calls_are_counted(paper, name, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no device `meta`
     skeleton = {"single": MPII, "multi": COCO}[paper.task(name).problem]
     task: Task = build_task(paper, name, skeleton=skeleton, device=META)

@@ -52,12 +52,9 @@ def output_for(targets: MultiTargets, *, stacks: int = 2, channels: int = 68) ->
 
 
 @LOSSES
-def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(
-    params: Params, targets: MultiTargets, loss: str
-):
+def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(params, targets, loss):
     output = output_for(targets)
     sum(problem(params, loss=loss).losses(output, targets).values(), torch.zeros(())).backward()
-    assert output.grad is not None
     heatmap, tag, rest = output.grad.abs().split([JOINTS, JOINTS, 68 - 2 * JOINTS], dim=2)
     masked = (targets.mask_Bhw == 0)[:, None, None].expand_as(heatmap)
     assert heatmap[masked].max() == 0
@@ -67,9 +64,7 @@ def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(
 
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
-def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(
-    params: Params, targets: MultiTargets, gain: float
-):
+def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(params, targets, gain):
     output = output_for(targets, stacks=3)
     found = problem(params, tag_gain=gain).losses(output, targets)
     each = [tag_loss(gain * output[:, stack, JOINTS : 2 * JOINTS], targets.cell_BPK) for stack in range(3)]
@@ -79,7 +74,7 @@ def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(
     assert push_SB.std() > 0
 
 
-def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params: Params, targets: MultiTargets):
+def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params, targets):
     targets.cell_BPK[:] = torch.arange(3)[:, None]  # person p has all joints in cell p
     output = output_for(targets).detach()
     output[:, :, JOINTS : 2 * JOINTS] = 100 * torch.arange(256.0).view(16, 16)
@@ -89,20 +84,19 @@ def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params: Par
     assert float(problem(params).losses(output, targets)["push"]) == pytest.approx(0.5)  # all equal
 
 
-def test_a_batch_of_nobody_trains_empty_maps_and_no_tags(params: Params, targets: MultiTargets):
+def test_a_batch_of_nobody_trains_empty_maps_and_no_tags(params, targets):
     targets.cell_BPK[:], targets.heatmap_BKhw[:] = -1, 0
     output = output_for(targets)
     found = problem(params).losses(output, targets)
     assert found["pull"].item() == found["push"].item() == 0
     sum(found.values(), torch.zeros(())).backward()
-    assert output.grad is not None
     assert output.grad.isfinite().all()
 
 
 # Networks and maps
 
 
-def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params: Params):
+def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params):
     network = HourglassParams(kind="hourglass", stacks=2, modules=1, features=8, stem=[4, 8, 8])
     for loss, empty in (("focal", True), ("mse", False)):
         multi = problem(params, loss=loss)
@@ -113,7 +107,7 @@ def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params: Params):
         assert abs(float(output[:, :, JOINTS:].mean())) < 1
 
 
-def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params: Params, targets: MultiTargets):
+def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params, targets):
     output, affine_B23 = output_for(targets).detach()[:1], torch.eye(3)[None, :2]
     for loss, expected in (("mse", output[0, -1, :JOINTS]), ("focal", output[0, -1, :JOINTS].sigmoid())):
         [maps] = problem(params, loss=loss, tag_gain=4.0).maps([TTAOutput(output)], affine_B23)
@@ -121,7 +115,7 @@ def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params: Par
         np.testing.assert_array_equal(maps.tag_KhwT[..., 0], 4 * output[0, -1, JOINTS : 2 * JOINTS])
 
 
-def test_a_box_is_refused_since_all_people_are_found(params: Params):
+def test_a_box_is_refused_since_all_people_are_found(params):
     with pytest.raises(UserError, match="box: this network finds all people"):
         problem(params).preprocess([np.zeros((9, 9, 3), dtype=np.uint8)], [(1, 1, 4, 4)], [])
 
@@ -138,7 +132,7 @@ def ids(data: MultiData, subset: Subset) -> set[int]:
     return set(data.images.id_I[data.rows(subset)].tolist())
 
 
-def test_no_image_is_trained_on_and_validated_or_evaluated_on(data: MultiData):
+def test_no_image_is_trained_on_and_validated_or_evaluated_on(data):
     train, val, evaluation = (ids(data, subset) for subset in ("train", "val", "evaluation"))
     assert len(val) == min(data.params.held_out, len(train | val) // HELD_OUT_PART)
     assert train | val == set(data.images.id_I[data.images.rows("train")].tolist())
@@ -151,19 +145,19 @@ def test_no_image_is_trained_on_and_validated_or_evaluated_on(data: MultiData):
     assert ids(few, "train") == train
 
 
-def test_where_nothing_is_held_out_the_training_images_validate(data: MultiData):
+def test_where_nothing_is_held_out_the_training_images_validate(data):
     everything = replace(data, params=data.params.model_copy(update={"held_out": 0}))
     assert ids(everything, "train") == ids(everything, "val") == ids(data, "train") | ids(data, "val")
 
 
-def test_rows_that_are_drawn_are_some_of_those_given(data: MultiData):
+def test_rows_that_are_drawn_are_some_of_those_given(data):
     rows = data.rows("train")
     assert set(data.drawn(rows, 3)) < set(rows)
     assert data.drawn(rows, 10_000).tolist() == rows.tolist()
     assert [len(data.drawn(rows, most)) for most in (0, 3)] == [0, 3]
 
 
-def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params: Params, tmp_path: Path):
+def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params, tmp_path):
     def raw_set(name: str, numbers: list[int]) -> MultiData:
         for file, some in (("train2017", numbers), ("val2017", [1000])):
             content = [image_entry(n) for n in some], [person_entry(n, n) for n in some]
@@ -179,7 +173,7 @@ def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params: Pa
     assert rest < ids(raw_set("one less", sorted(others | rest)), "val")
 
 
-def test_of_a_small_set_most_images_are_trained_on_whatever_is_to_be_held_out(data: MultiData):
+def test_of_a_small_set_most_images_are_trained_on_whatever_is_to_be_held_out(data):
     many = replace(data, params=data.params.model_copy(update={"held_out": 200}))
     assert len(ids(many, "train")) > 2 * len(ids(many, "val")) > 0
 
@@ -190,7 +184,7 @@ def annotated(images: ImageSet, row: int) -> People:
 
 
 @pytest.mark.parametrize("subset", ["train", "val", "evaluation"])
-def test_people_at_their_annotated_joints_score_one_in_every_subset(data: MultiData, subset: Subset):
+def test_people_at_their_annotated_joints_score_one_in_every_subset(data, subset):
     rows = data.rows(subset)
     scores = data.score([annotated(data.images, row) for row in rows.tolist()], rows)
     assert scores["COCO"]["AP"] > 0.95  # unlabelled joints are predicted in the middle
@@ -200,7 +194,7 @@ def test_people_at_their_annotated_joints_score_one_in_every_subset(data: MultiD
     }
 
 
-def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data: MultiData):
+def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data):
     rows = data.rows("evaluation")
     found = [annotated(data.images, row) for row in rows.tolist()]
     [empty] = [number for number, people in enumerate(found) if not len(people.score_P)]
@@ -211,7 +205,7 @@ def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data
     assert scores["COCO with people"]["AP"] == right
 
 
-def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: MultiData, tmp_path: Path):
+def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data, tmp_path):
     from pycocotools.coco import COCO as Tools
 
     rows, path = data.rows("evaluation"), tmp_path / "found.json"
@@ -266,7 +260,7 @@ def large_people(images: ImageSet, count: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_small_network_learns_four_images_by_heart_mirrored_or_not(params: Params, tmp_path: Path):
+def test_a_small_network_learns_four_images_by_heart_mirrored_or_not(params, tmp_path):
     chosen, steps = memorising(params), 250
     synthesize_sets(tmp_path, coco=(80, 4))
     prepare_coco(tmp_path, tmp_path / "prepared", params=params.prepare.coco, seed=1, workers=1)

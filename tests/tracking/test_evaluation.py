@@ -23,7 +23,7 @@ from pose.tasks.multi import HELD_OUT_PART
 
 
 @pytest.mark.slow
-def test_the_scores_of_a_trained_task_are_written_with_the_hash_of_its_weights(trained: Path):
+def test_the_scores_of_a_trained_task_are_written_with_the_hash_of_its_weights(trained):
     metrics = json.loads((trained / "metrics/advpose.json").read_text())
     for metric in MONITORED["single"]:
         value = metrics[metric.table][metric.key]
@@ -86,7 +86,7 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     assert summary["hgpose-ae"]["AP"] == metrics["COCO"]["AP"]
 
 
-def test_images_trained_on_are_scored_only_if_asked_for(params: Params, prepared_coco: Path, tmp_path: Path):
+def test_images_trained_on_are_scored_only_if_asked_for(params, prepared_coco, tmp_path):
     for number in (3, 0):
         few = with_values(params, {"evaluate.train_images": number, "evaluate.flip_test": False})
         metrics = evaluated(few, prepared_coco, tmp_path)
@@ -95,7 +95,7 @@ def test_images_trained_on_are_scored_only_if_asked_for(params: Params, prepared
 
 
 def test_the_weights_tell_how_people_are_grouped_and_the_command_prints_the_scores(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared, prepared_coco, tmp_path, monkeypatch, capsys
 ):
     folder = make_workspace(tmp_path, params, prepared, prepared_coco, store=False)
     path = write_active_weights(params, folder / "models/hgpose-ae")

@@ -14,7 +14,6 @@ import torch
 from helpers import ROOT, with_values
 
 from pose.io.errors import UserError
-from pose.params import Params
 from pose.tasks.fingerprint import fingerprint
 from pose.training import code_version
 from pose.training.checkpoint import CheckpointManager, load_checkpoint
@@ -227,7 +226,7 @@ SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"
         ("datasets", {"hand": OWN_SET}, set()),  # as `pose new-dataset` adds
     ],
 )
-def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params: Params, key, value, restarted):
+def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params, key, value, restarted):
     params = with_values(params, {"train.precision": "float32", "multi.thresholds.tune": True})
     other = with_values(params, {key: value})
     tasks = params.tasks

@@ -177,7 +177,7 @@ def played(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case) for case in CASES])
-def test_two_processes_learn_what_one_learns_from_the_whole_batch(played: Played, case: int):
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(played, case):
     task, norm = CASES[case]
     first, second = (tensors(rank["states"][case]) for rank in played.of_rank)
     assert all(torch.equal(first[path], second[path]) for path in first), "the two processes have gone apart"
@@ -192,7 +192,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(played: Played
 
 
 @pytest.mark.slow
-def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_is_no_number(played: Played):
+def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_is_no_number(played):
     assert [rank["read"] for rank in played.of_rank] == [0, 0]
     found = "lr: found 1 in process 1 and 0 in process 0, expected the same on all machines"
     assert [rank["different"] for rank in played.of_rank] == [found, found]
@@ -203,7 +203,7 @@ def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_
 
 
 @pytest.mark.slow
-def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played: Played):
+def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played):
     data = MultiData(ImageSet(played.folder / "coco"), played.params.multi, 0)
     rows, nobody = data.rows("train"), []
     steps = len(pd.read_csv(played.folder / "metrics/plots/advpose-ae/train.csv")) * 20
@@ -221,7 +221,7 @@ def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played
 
 
 @pytest.mark.slow
-def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(played: Played):
+def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(played):
     first, second = (rank["hashed"] for rank in played.of_rank)
     files = ["coco.h5", "annotations/train.json", "annotations/validation.json"]
     assert first[:3] == [Path(name).name for name in files]
@@ -232,7 +232,7 @@ def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(pla
 
 
 @pytest.mark.slow
-def test_what_is_done_once_per_machine_is_done_by_the_first_of_its_processes(tmp_path: Path):
+def test_what_is_done_once_per_machine_is_done_by_the_first_of_its_processes(tmp_path):
     started = machines([tmp_path, tmp_path], str(WORKER), "machine", str(tmp_path), processes=2)
     for process in started:
         status, _, err = end_of(process)
@@ -288,7 +288,7 @@ def long(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_two_processes_save_when_asked_to_end_and_end_when_one_is_killed_and_one_process_resumes(
-    long: Path, monkeypatch, caplog
+    long, monkeypatch, caplog
 ):
     process = start_stage("train", "advpose", folder=long)
     wait_for_checkpoint(process, long)
@@ -319,7 +319,7 @@ def test_two_processes_save_when_asked_to_end_and_end_when_one_is_killed_and_one
 
 @pytest.mark.slow
 def test_two_machines_train_together_and_resume_from_the_checkpoint_that_the_first_has(
-    params: Params, prepared: Path, prepared_coco: Path, long: Path, tmp_path: Path
+    params, prepared, prepared_coco, long, tmp_path
 ):
     other = make_workspace(tmp_path / "two", params, prepared, prepared_coco, store=False)
     shutil.copy(long / "params.yaml", other)

@@ -65,7 +65,7 @@ def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path
     assert saved_step(tmp_path) == 3
 
 
-def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Path, tmp_path: Path):
+def test_weights_that_are_not_finite_are_never_saved(eager, prepared, tmp_path):
     optimizer = {"name": "rmsprop", "weight_decay": 0.0}
     params = with_values(eager, {"tasks.hgpose.schedule.warmup": 0.0, "tasks.hgpose.optimizer": optimizer})
     params = params.model_copy(update={"lr": 3e38})  # more than the schema allows
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_while_a_step_is_computed_is_named():
         steps()
 
 
-def test_a_run_whose_loader_worker_died_is_resumed(eager: Params, prepared: Path, tmp_path: Path, caplog):
+def test_a_run_whose_loader_worker_died_is_resumed(eager, prepared, tmp_path, caplog):
     before, params = children(), with_values(eager, {"train.workers": 1})
     kill = at_step(3, lambda: kill_new_child(before))
     with pytest.raises(UserError, match=r"^DataLoader worker \(pid.*train\.workers"):
@@ -111,7 +111,7 @@ def test_a_run_whose_loader_worker_died_is_resumed(eager: Params, prepared: Path
     assert "resuming from step 2 " in caplog.text
 
 
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, prepared: Path, tmp_path: Path):
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager, prepared, tmp_path):
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill() -> None:
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, pr
     assert not list(latest.parent.glob(".[0-9]*.*"))
 
 
-def test_annotations_that_vanish_while_training_are_named(eager: Params, prepared_coco: Path, tmp_path: Path):
+def test_annotations_that_vanish_while_training_are_named(eager, prepared_coco, tmp_path):
     prepared = Path(shutil.copytree(prepared_coco, tmp_path / "coco"))
     file = annotation_file(prepared, "train")
     epoch = TrainingData.load(eager, "hgpose-ae", processes=1, prepared=prepared).steps_per_epoch

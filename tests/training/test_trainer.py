@@ -27,7 +27,6 @@ import stages.train
 from pose.data.formats.person_table import SOURCES, SPLITS
 from pose.io.errors import Interrupted, UserError
 from pose.models.weights import load_weights
-from pose.params import Params
 from pose.tracking.base import NullTracker, RunInfo
 from pose.training import trainer
 from pose.training.checkpoint import load_checkpoint
@@ -49,7 +48,7 @@ def check_history(folder: Path, task: str, terms: list[str], metrics: list[str],
 
 
 @pytest.mark.slow
-def test_the_stages_write_weights_history_metrics_and_predictions(trained: Path, params: Params):
+def test_the_stages_write_weights_history_metrics_and_predictions(trained, params):
     check_history(trained, "advpose", ["heatmap"], ["PCKh@0.5", "PCK@0.2", "PCKh@0.1", "AUC"], 2)
     written = {path.relative_to(trained).as_posix() for path in trained.rglob("*") if path.is_file()}
     plots = (f"metrics/plots/advpose/{name}.csv" for name in ("train", "val", "joints", "accuracy"))
@@ -97,7 +96,7 @@ class RecordingTracker(NullTracker):
 
 
 def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
-    params: Params, prepared: Path, tmp_path: Path, caplog
+    params, prepared, tmp_path, caplog
 ):
     settings: dict[str, Any] = {"prepared": prepared, "max_steps": 14}
     tracker, signals = RecordingTracker(), {3: signal.SIGTERM, 12: signal.SIGINT}
@@ -125,7 +124,7 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_epochs_may_be_raised_to_train_on(trained: Path, tmp_path: Path, monkeypatch, caplog):
+def test_epochs_may_be_raised_to_train_on(trained, tmp_path, monkeypatch, caplog):
     folder = Path(shutil.copytree(trained, tmp_path / "copy", symlinks=True))
     enter_folder(folder, monkeypatch)
     set_param(folder, "tasks.advpose.epochs", 3)
@@ -137,7 +136,7 @@ def test_epochs_may_be_raised_to_train_on(trained: Path, tmp_path: Path, monkeyp
 
 
 def test_a_finished_run_that_is_started_again_elsewhere_says_where_it_was_trained(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch
+    params, prepared, tmp_path, monkeypatch
 ):
     settings: dict[str, Any] = {"folder": tmp_path, "prepared": prepared, "max_steps": 4}
     train(params, "hgpose", **settings)
@@ -175,7 +174,7 @@ def test_a_run_that_was_interrupted_is_resumed_after_another_one(params, prepare
 # --- what is refused ---
 
 
-def test_a_second_writer_is_refused(params: Params, prepared: Path, tmp_path: Path):
+def test_a_second_writer_is_refused(params, prepared, tmp_path):
     with (
         lock_folder(tmp_path / "checkpoints/hgpose"),
         pytest.raises(UserError, match="is writing there already"),
@@ -183,7 +182,7 @@ def test_a_second_writer_is_refused(params: Params, prepared: Path, tmp_path: Pa
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
 
 
-def test_an_image_too_small_to_be_normalised_alone_is_refused(params: Params, prepared: Path, tmp_path: Path):
+def test_an_image_too_small_to_be_normalised_alone_is_refused(params, prepared, tmp_path):
     params = with_values(params, {"tasks.hgpose.batch": 1})
     expected = r"^tasks.hgpose.batch: found 1 for 1 processes, expected 2 images for each or a larger input"
     with pytest.raises(UserError, match=expected):
@@ -191,7 +190,7 @@ def test_an_image_too_small_to_be_normalised_alone_is_refused(params: Params, pr
 
 
 @pytest.mark.slow
-def test_mistakes_in_params_are_one_line(workspace: Path, monkeypatch):
+def test_mistakes_in_params_are_one_line(workspace, monkeypatch):
     set_param(workspace, "lr", "fast")
     line = only_error(run_stage("train", "hgpose", folder=workspace))
     assert line == "error: params.yaml: lr: found 'fast', input should be a valid number"
@@ -222,7 +221,7 @@ def test_mistakes_in_params_are_one_line(workspace: Path, monkeypatch):
     ],
 )
 def test_people_that_cannot_be_validated_on_are_named_before_training(
-    params: Params, prepared: Path, tmp_path: Path, column: str, value: float, message: str
+    params, prepared, tmp_path, column, value, message
 ):
     path = tmp_path / "people.h5"
     shutil.copy(prepared, path)
@@ -250,7 +249,7 @@ def global_state() -> list[Any]:
 
 
 def test_a_tuner_may_train_again_and_again_in_one_process_and_only_its_folders_change(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch
+    params, prepared, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
 
@@ -273,7 +272,7 @@ def test_a_tuner_may_train_again_and_again_in_one_process_and_only_its_folders_c
 
 
 def test_a_thread_trains_as_the_main_thread_does_and_two_of_them_at_once(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path
+    params, prepared, prepared_coco, tmp_path
 ):
     sources = {"hgpose": prepared, "hgpose-ae": prepared_coco}
     with ThreadPoolExecutor() as pool:
@@ -287,7 +286,7 @@ def test_a_thread_trains_as_the_main_thread_does_and_two_of_them_at_once(
 
 
 def test_what_a_callback_raises_ends_the_training_and_the_next_start_is_resumed(
-    params: Params, prepared: Path, tmp_path: Path, caplog
+    params, prepared, tmp_path, caplog
 ):
     def prune(step: int, terms: Any) -> None:
         assert {"heatmap", "loss"} <= terms.keys()

@@ -115,7 +115,7 @@ MISTAKES: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named_in_one_line(tmp_path: Path, change: Change, message: str) -> None:
+def test_a_mistake_is_named_in_one_line(tmp_path, change, message):
     content = annotation_file_content([image_entry(1)], [person_entry(1, 1), crowd_entry(2, 1)])
     change(content)
     path = write_file(tmp_path, content)
@@ -126,14 +126,14 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, change: Change, message:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"images": [', "\xff"])
-def test_a_file_that_is_no_annotation_file_is_named(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_annotation_file_is_named(tmp_path, text):
     path = tmp_path / "person_keypoints_train2017.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=r"person_keypoints_train2017.json: cannot be read as"):
         read_annotations(path, COCO)
 
 
-def test_a_compressed_crowd_is_the_same_crowd(tmp_path: Path) -> None:
+def test_a_compressed_crowd_is_the_same_crowd(tmp_path):
     from pycocotools import mask
 
     inside_HW = cv2.resize(noise(3)[..., 0], SIZE) > 128
@@ -143,7 +143,7 @@ def test_a_compressed_crowd_is_the_same_crowd(tmp_path: Path) -> None:
     np.testing.assert_array_equal(region(read_annotations(path, COCO).people_of[1][0], 60, 80), inside_HW)
 
 
-def test_a_word_among_the_ids_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_word_among_the_ids_is_named_with_its_line(tmp_path):
     path = tmp_path / "valid_id"
     path.write_text("262145\r\n\n393223\n")
     assert read_valid_ids(path) == {262145, 393223}

@@ -14,7 +14,7 @@ from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.io.errors import UserError
 
 
-def test_the_mat_is_read_with_all_its_quirks(tmp_path: Path) -> None:
+def test_the_mat_is_read_with_all_its_quirks(tmp_path):
     table = read_mpii_mat(raw.write_mpii_mat(tmp_path))
     stems = ["full", "two", "two", "heads_only", "no_points", "empty_place", "test", "test_without_place"]
     assert table.name_N.tolist() == [f"mpii/images/{stem}.jpg" for stem in stems]
@@ -34,7 +34,7 @@ def test_the_mat_is_read_with_all_its_quirks(tmp_path: Path) -> None:
     assert (table.part_NK2[6:] == -1).all()  # the test people's joints are the benchmark's secret
 
 
-def test_the_json_tells_who_validates(tmp_path: Path) -> None:
+def test_the_json_tells_who_validates(tmp_path):
     people = raw.listed_person("a.jpg", 1, validates=True), raw.listed_person("a.jpg", 2)
     table, validation_N = read_mpii_json(raw.write_mpii_json(tmp_path, *people))
     assert validation_N.tolist() == [True, False]
@@ -68,7 +68,7 @@ MISTAKES_OF_THE_MAT: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "message"), MISTAKES_OF_THE_MAT.values(), ids=MISTAKES_OF_THE_MAT)
-def test_a_mat_of_another_layout_is_refused(tmp_path: Path, damage: Callable, message: str) -> None:
+def test_a_mat_of_another_layout_is_refused(tmp_path, damage, message):
     path = tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat"
     damage(path)
     with pytest.raises(UserError, match=rf"u12_1\.mat: {message}"):
@@ -86,9 +86,7 @@ def test_a_mat_of_another_layout_is_refused(tmp_path: Path, damage: Callable, me
         ([raw.listed_person("../../a.jpg")], r"image name 'images/\.\./\.\./a\.jpg' is not usable"),
     ],
 )
-def test_people_of_another_layout_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, people: Any, message: str
-) -> None:
+def test_people_of_another_layout_are_refused(tmp_path, monkeypatch, people, message):
     monkeypatch.setattr("pose.data.formats.mpii.read_json", lambda path: people)
     with pytest.raises(UserError, match=message) as caught:
         read_mpii_json("mpii_annotations.json")

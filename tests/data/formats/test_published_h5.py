@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from pose.io.errors import UserError
 ROW = ("LSP/images/im0001.jpg", 1)
 
 
-def test_a_published_file_is_read_in_raw_numbers(tmp_path: Path) -> None:
+def test_a_published_file_is_read_in_raw_numbers(tmp_path):
     rows = [ROW, ("mpii/images/a.jpg", 2), ("mpii/images/a.jpg", -1)]
     table = read_published(raw.write_published(tmp_path, rows))
     assert list(zip(table.name_N, table.istrain_N, strict=True)) == rows
@@ -24,7 +22,7 @@ def test_a_published_file_is_read_in_raw_numbers(tmp_path: Path) -> None:
     assert np.isnan(table.head_size_N).all()
 
 
-def test_the_prepared_file_can_be_read_as_a_published_one(tmp_path: Path) -> None:
+def test_the_prepared_file_can_be_read_as_a_published_one(tmp_path):
     raw.write_lsp(tmp_path)
     raw.write_mpii_mat(tmp_path)
     people, _ = raw.prepare_people(tmp_path)
@@ -51,15 +49,13 @@ def test_the_prepared_file_can_be_read_as_a_published_one(tmp_path: Path) -> Non
         ([("LSP/../../etc/a.jpg", 1)], {}, "is not usable"),
     ],
 )
-def test_a_file_of_another_layout_is_refused(
-    tmp_path: Path, rows: list, replaced: dict, message: str
-) -> None:
+def test_a_file_of_another_layout_is_refused(tmp_path, rows, replaced, message):
     path = raw.write_published(tmp_path, rows, **replaced)
     with pytest.raises(UserError, match=rf"lsp_mpii\.h5: .*{message}"):
         read_published(path)
 
 
-def test_data_that_lies_in_another_file_is_refused(tmp_path: Path) -> None:
+def test_data_that_lies_in_another_file_is_refused(tmp_path):
     path = raw.write_published(tmp_path, [ROW], part=None)
     with h5py.File(path, "a") as file:
         file["part"] = h5py.ExternalLink("other.h5", "part")
@@ -67,6 +63,6 @@ def test_data_that_lies_in_another_file_is_refused(tmp_path: Path) -> None:
         read_published(path)
 
 
-def test_a_name_that_the_layout_has_no_room_for_is_refused() -> None:
+def test_a_name_that_the_layout_has_no_room_for_is_refused():
     with pytest.raises(UserError, match="has 56 characters, expected at most 50"):
         encode_name("mpii/images/" + "a" * 40 + ".jpg")

@@ -259,7 +259,7 @@ def ap_of_truth(images: ImageSet, split: str) -> float:
 
 
 @pytest.mark.parametrize("tool", READ, ids=lambda tool: tool.__name__)
-def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path: Path, tool: Callable[[str], Export]):
+def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path, tool):
     write_export(tmp_path, tool)
     images, summary = prepare_images(tmp_path, coco_params(assume_joints=tool is labelme_converted))
     assert [len(images.rows(split)) for split in SPLITS] == [2, 2], str(summary)
@@ -272,9 +272,7 @@ def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("tool", REFUSED, ids=lambda tool: tool.__name__)
-def test_an_export_that_does_not_say_enough_is_refused_in_one_line(
-    tmp_path: Path, tool: Callable[[str], Export]
-):
+def test_an_export_that_does_not_say_enough_is_refused_in_one_line(tmp_path, tool):
     write_export(tmp_path, tool)
     with pytest.raises(UserError, match=REFUSED[tool]) as error:
         prepare_images(tmp_path)

@@ -61,9 +61,7 @@ OUTLINE = [[10, 8, 58, 8, 58, 40, 10, 8]]
         ({"area": 300, "segmentation": []}, 300, ""),
     ],
 )
-def test_an_area_that_is_none_is_taken_from_the_outline_or_the_box(
-    tmp_path: Path, written: Entry, area: float, note: str
-):
+def test_an_area_that_is_none_is_taken_from_the_outline_or_the_box(tmp_path, written, area, note):
     write_two_splits(tmp_path, **written)
     person, summary = prepared_person(tmp_path)
     assert person["area"] == pytest.approx(area)
@@ -71,14 +69,14 @@ def test_an_area_that_is_none_is_taken_from_the_outline_or_the_box(
     assert (": area" in str(summary)) == bool(note)
 
 
-def test_a_negative_area_of_people_without_joints_is_derived_too(tmp_path: Path):
+def test_a_negative_area_of_people_without_joints_is_derived_too(tmp_path):
     content = write_two_splits(tmp_path)
     content["annotations"].insert(0, person_entry(4, 1, joints=0, area=-1, segmentation=OUTLINE))
     rewrite_train(tmp_path, content)
     assert prepared_person(tmp_path)[0]["area"] == 768
 
 
-def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path: Path):
+def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path):
     write_two_splits(tmp_path, bbox=[0, 0, 0, 0], area=None, segmentation=[])
     person, summary = prepared_person(tmp_path)
     assert person["bbox"] == [10, 8, 48, 32]
@@ -86,7 +84,7 @@ def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path: Path):
     assert "bbox missing or empty, put around joints and outline: 1 (first: annotation 1)" in str(summary)
 
 
-def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path: Path):
+def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path):
     content = write_two_splits(tmp_path)
     box = {"bbox": [60, 40, 10, 12], "area": 120, "iscrowd": True}
     content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1} | box)
@@ -99,14 +97,14 @@ def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path: Path):
     assert "crowd without its region, its box taken: 1 (first: annotation 4)" in str(summary)
 
 
-def test_flags_are_counted_whatever_num_keypoints_says(tmp_path: Path):
+def test_flags_are_counted_whatever_num_keypoints_says(tmp_path):
     write_two_splits(tmp_path, num_keypoints=0)
     images, summary = prepare_images(tmp_path)
     assert summary.counts["train", "people"] == len(images.rows("train")) == 2
     assert "num_keypoints wrong, flags counted instead: 1 (first: annotation 1)" in str(summary)
 
 
-def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
+def test_one_joint_without_any_size_cannot_be_scored(tmp_path):
     keypoints = person_entry(1, 1, joints=1)["keypoints"]
     content = write_two_splits(tmp_path)
     content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1, "keypoints": keypoints})
@@ -118,7 +116,7 @@ def test_one_joint_without_any_size_cannot_be_scored(tmp_path: Path):
     )
 
 
-def test_a_person_without_joints_and_region_is_masked_by_the_box(tmp_path: Path):
+def test_a_person_without_joints_and_region_is_masked_by_the_box(tmp_path):
     content = write_two_splits(tmp_path)
     content["annotations"].append(person_entry(4, 1, joints=0, segmentation=[], bbox=[50, 10, 20, 30]))
     rewrite_train(tmp_path, content)
@@ -128,7 +126,7 @@ def test_a_person_without_joints_and_region_is_masked_by_the_box(tmp_path: Path)
     assert "person without joints and without its region, its box taken: 1" in str(summary)
 
 
-def test_a_person_whose_joints_lie_in_one_pixel_costs_no_other(tmp_path: Path):
+def test_a_person_whose_joints_lie_in_one_pixel_costs_no_other(tmp_path):
     content = write_two_splits(tmp_path)
     content["annotations"] += [person_entry(4, 1), person_entry(5, 2, keypoints=[0, 0, 2] * 17)]
     rewrite_train(tmp_path, content)
@@ -155,7 +153,7 @@ def test_a_person_whose_joints_lie_in_one_pixel_costs_no_other(tmp_path: Path):
         ({"segmentation": "outline"}, "segmentation.*found 'outline'"),
     ],
 )
-def test_what_cannot_be_derived_is_named(tmp_path: Path, change: Entry, message: str):
+def test_what_cannot_be_derived_is_named(tmp_path, change, message):
     write_two_splits(tmp_path, **change)
     with pytest.raises(UserError, match=f"{TRAIN_FILE}: annotation 1: .*{message}") as error:
         prepare_images(tmp_path)
@@ -165,7 +163,7 @@ def test_what_cannot_be_derived_is_named(tmp_path: Path, change: Entry, message:
 # ---- categories ----
 
 
-def test_categories_of_the_same_joints_are_one_unless_they_have_one_name(tmp_path: Path):
+def test_categories_of_the_same_joints_are_one_unless_they_have_one_name(tmp_path):
     content = write_two_splits(tmp_path)
     content["categories"].append(content["categories"][0] | {"id": 2, "name": "skater"})
     content["annotations"][1]["category_id"] = 2
@@ -180,7 +178,7 @@ def test_categories_of_the_same_joints_are_one_unless_they_have_one_name(tmp_pat
         prepare_images(tmp_path)
 
 
-def test_people_of_a_category_without_joints_are_people_without_labelled_joints(tmp_path: Path):
+def test_people_of_a_category_without_joints_are_people_without_labelled_joints(tmp_path):
     content = write_two_splits(tmp_path)
     content["categories"].append({"id": 2, "name": "people"})
     content["annotations"].append(
@@ -194,7 +192,7 @@ def test_people_of_a_category_without_joints_are_people_without_labelled_joints(
     assert [one["name"] for one in written["categories"]] == ["person"]
 
 
-def test_joints_in_another_order_are_put_into_coco_s(tmp_path: Path):
+def test_joints_in_another_order_are_put_into_coco_s(tmp_path):
     content = write_two_splits(tmp_path)
     expected = prepare_images(tmp_path)[0].joint_NK2
     joints = content["categories"][0]["keypoints"]
@@ -216,7 +214,7 @@ def test_joints_in_another_order_are_put_into_coco_s(tmp_path: Path):
         (lambda joints: [1, 2], r"keypoints: found \[1, 2\], expected a list of names"),
     ],
 )
-def test_other_joints_are_refused_whatever_is_assumed(tmp_path: Path, change, message: str):
+def test_other_joints_are_refused_whatever_is_assumed(tmp_path, change, message):
     content = write_two_splits(tmp_path)
     content["categories"][0]["keypoints"] = change(content["categories"][0]["keypoints"])
     rewrite_train(tmp_path, content)
@@ -224,7 +222,7 @@ def test_other_joints_are_refused_whatever_is_assumed(tmp_path: Path, change, me
         prepare_images(tmp_path, coco_params(assume_joints=True))
 
 
-def test_people_have_one_category_in_both_files(tmp_path: Path):
+def test_people_have_one_category_in_both_files(tmp_path):
     content = write_two_splits(tmp_path)
     content["categories"][0]["id"] = 5
     for annotation in content["annotations"]:
@@ -246,7 +244,7 @@ def write_clash(root: Path, name: str = "other.jpg") -> None:
     write_annotations(root, "val2017", content)
 
 
-def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path: Path):
+def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path):
     write_clash(tmp_path)
     images, summary = prepare_images(tmp_path)
     assert images.id_I.tolist() == [1, 2, 4]
@@ -258,7 +256,7 @@ def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path: Path):
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
-def test_an_image_in_both_files_is_refused(tmp_path: Path, is_listed: bool):
+def test_an_image_in_both_files_is_refused(tmp_path, is_listed):
     write_clash(tmp_path, "other.jpg" if is_listed else "000000000001.jpg")
     if is_listed:
         (tmp_path / "coco" / "valid_id").write_text("1\n")
@@ -270,7 +268,7 @@ def test_an_image_in_both_files_is_refused(tmp_path: Path, is_listed: bool):
         prepare_images(tmp_path)
 
 
-def test_a_file_that_both_files_name_is_refused(tmp_path: Path):
+def test_a_file_that_both_files_name_is_refused(tmp_path):
     write_two_splits(tmp_path)
     content = annotation_file_content([image_entry(3, "../train2017/000000000001.jpg")], [person_entry(3, 3)])
     path = tmp_path / "coco" / TRAIN_FILE.replace("train", "val")

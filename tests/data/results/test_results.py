@@ -55,7 +55,7 @@ def written(results: Results, path: Path, format: str | None = None) -> Results:
 
 
 @pytest.mark.parametrize("skeleton", [COCO, OWN], ids=["coco", "own"])
-def test_json_holds_everything_of_images_with_any_number_of_people(skeleton: Skeleton, tmp_path: Path):
+def test_json_holds_everything_of_images_with_any_number_of_people(skeleton, tmp_path):
     results = people_of(skeleton, 2, 0, 1)
     back = written(results, tmp_path / "joints.json")
     assert (back.task, back.skeleton.name, back.skeleton.joints) == ("hgpose", skeleton.name, skeleton.joints)
@@ -65,7 +65,7 @@ def test_json_holds_everything_of_images_with_any_number_of_people(skeleton: Ske
             np.testing.assert_array_equal(getattr(other.people, name), values)
 
 
-def test_csv_holds_people_frames_and_times_but_no_image_without_people(tmp_path: Path):
+def test_csv_holds_people_frames_and_times_but_no_image_without_people(tmp_path):
     results = people_of(MPII, 2, 0, 1)
     frames = [replace(one, frame=number, seconds=number / 8) for number, one in enumerate(results.images)]
     for images in (results.images, frames):
@@ -81,7 +81,7 @@ def test_csv_holds_people_frames_and_times_but_no_image_without_people(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["joints.json", "joints.csv"])
-def test_ids_of_people_over_a_film_are_kept(name: str, tmp_path: Path):
+def test_ids_of_people_over_a_film_are_kept(name, tmp_path):
     results = people_of(COCO, 2, 1)
     tracks = [[4, 7], [7]]
     images = [
@@ -93,13 +93,13 @@ def test_ids_of_people_over_a_film_are_kept(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["joints.json", "joints.csv"])
-def test_a_byte_order_mark_is_no_content(name: str, tmp_path: Path):
+def test_a_byte_order_mark_is_no_content(name, tmp_path):
     write_results(tmp_path / name, people_of(COCO, 2), format_of(tmp_path / name, None))
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
     assert len(read_results(tmp_path / name)) == 2
 
 
-def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path: Path):
+def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path):
     results = people_of(COCO, 2, 0, 1)
     back = written(replace(results, category=3), tmp_path / "results.json", "coco")
     assert (back.skeleton, back.joints, back.category) == (None, 17, 3)
@@ -111,7 +111,7 @@ def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path
     np.testing.assert_array_equal(other.score_PK, first.score_PK)
 
 
-def test_rows_hold_one_person_each_with_the_names_of_their_joints(tmp_path: Path):
+def test_rows_hold_one_person_each_with_the_names_of_their_joints(tmp_path):
     for skeleton in (MPII, OWN):
         results = rows_of(skeleton, 7, 2, 9)
         back = written(results, tmp_path / "hgpose.h5")
@@ -126,7 +126,7 @@ def test_rows_hold_one_person_each_with_the_names_of_their_joints(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "scores"), [("a.mat", False), ("a.h5", False), ("a.npy", True), ("a.npz", True)]
 )
-def test_arrays_hold_one_person_a_row_in_order(name: str, scores: bool, tmp_path: Path):
+def test_arrays_hold_one_person_a_row_in_order(name, scores, tmp_path):
     results = people_of(MPII, 1, 1, 1)
     back = written(results, tmp_path / name, "preds" if name == "a.h5" else None)
     assert (back.has_scores, back.skeleton) == (scores, None if scores else MPII)
@@ -137,7 +137,7 @@ def test_arrays_hold_one_person_a_row_in_order(name: str, scores: bool, tmp_path
         )
 
 
-def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(tmp_path: Path):
+def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(tmp_path):
     preds_NK2 = RNG.uniform(1, 300, (3, 16, 2))
     scipy.io.savemat(tmp_path / "pred.mat", {"preds": preds_NK2})
     with h5py.File(tmp_path / "valid.h5", "w") as file:  # as MATLAB writes it
@@ -147,7 +147,7 @@ def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(tmp_path:
         np.testing.assert_allclose(found, preds_NK2 - 1)
 
 
-def test_the_prediction_of_a_single_person_is_read(tmp_path: Path):
+def test_the_prediction_of_a_single_person_is_read(tmp_path):
     preds_NK2 = RNG.uniform(1, 300, (1, 16, 2))
     scipy.io.savemat(tmp_path / "pred.mat", {"preds": preds_NK2})
     [one] = read_results(tmp_path / "pred.mat").images
@@ -174,7 +174,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_holds_no_predictions_is_named_in_one_line(name: str, tmp_path: Path):
+def test_what_holds_no_predictions_is_named_in_one_line(name, tmp_path):
     content, message = DAMAGED[name]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with pytest.raises(UserError, match=f"{name}: {message}") as error:
@@ -183,7 +183,7 @@ def test_what_holds_no_predictions_is_named_in_one_line(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("shape", [(3, 16), (3, 16, 4), (3, 0, 2)])
-def test_arrays_of_another_shape_are_refused(shape: tuple[int, ...], tmp_path: Path):
+def test_arrays_of_another_shape_are_refused(shape, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(shape))
     with pytest.raises(
         UserError, match=r"a\.npy: found float64 of shape .*, expected numbers of shape \(N, K, 2 or 3\)"

@@ -28,7 +28,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("kind", "joints"), [("hand", 5), ("mouse", 9), ("insect", 30), ("wholebody", 133)])
 def test_a_set_is_what_an_annotation_tool_writes_and_the_same_for_the_same_seed(
-    example: ModuleType, tmp_path: Path, kind: str, joints: int
+    example, tmp_path, kind, joints
 ):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         example.draw_dataset(kind, tmp_path / name, images=3, seed=seed)
@@ -61,9 +61,7 @@ def test_a_set_is_what_an_annotation_tool_writes_and_the_same_for_the_same_seed(
         assert 0 < one["area"] < 1.05 * w * h
 
 
-def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_not_labelled(
-    example: ModuleType,
-):
+def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_not_labelled(example):
     from drawn_subjects import Subject, ball
 
     places = {"front": (0, 0, 1), "within": (0, 0, 0.9), "behind": (0, 0, -1), "outside": (9, 0, 0)}
@@ -76,6 +74,6 @@ def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_no
     assert found["area"] == pytest.approx(np.pi * 8**2, rel=0.05)
 
 
-def test_a_folder_that_exists_is_left_alone(example: ModuleType, tmp_path: Path):
+def test_a_folder_that_exists_is_left_alone(example, tmp_path):
     with pytest.raises(UserError, match="found a file or folder of this name, expected none"):
         example.draw_dataset("hand", tmp_path, images=1, seed=1)

@@ -87,7 +87,7 @@ def ten_numbers(folder: Path) -> TenNumbers:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_with_every_image_once_they_are_pycocotools_own(seed: int, tmp_path: Path):
+def test_with_every_image_once_they_are_pycocotools_own(seed, tmp_path):
     people, results = random_people(np.random.default_rng(seed))
     for one in results[::3]:
         one["score"] = 0.5
@@ -99,9 +99,7 @@ def test_with_every_image_once_they_are_pycocotools_own(seed: int, tmp_path: Pat
     assert 0.02 < expected["AP"] < 0.9
 
 
-def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_not_as_if_none(
-    tmp_path: Path,
-):
+def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_not_as_if_none(tmp_path):
     rng = np.random.default_rng(9)
     people, results = random_people(rng)
     times_I = rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES))
@@ -121,7 +119,7 @@ def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_
     assert numbers == pytest.approx(by_pycocotools(copied, again[1], len(copies), tmp_path), abs=1e-12)
 
 
-def test_where_nobody_can_be_found_there_is_no_number_and_where_nobody_is_found_it_is_0(tmp_path: Path):
+def test_where_nobody_can_be_found_there_is_no_number_and_where_nobody_is_found_it_is_0(tmp_path):
     person = person_entry(1, 1, area=2000.0)
     strangers = [result(2, np.zeros((17, 2)), np.random.default_rng(0))]
     by_pycocotools([person], strangers, IMAGES, tmp_path)

@@ -14,7 +14,6 @@ from coco_files import annotation_file_content, image_entry, person_entry, write
 from helpers import COCO
 from raw_sets import near
 
-from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.dataset import prepare_dataset
@@ -24,7 +23,7 @@ from pose.keypoints.people import People
 from pose.metrics.scoring.files import score_files
 from pose.metrics.scoring.read_truth import read_truth
 from pose.metrics.scoring.score import Score
-from pose.params import DatasetParams, Params
+from pose.params import DatasetParams
 from pose.tasks.single import SingleData
 
 Write = Callable[..., Path]
@@ -59,7 +58,7 @@ def mpii_files(people: PersonSet, tmp_path: Path) -> Path:
     return path
 
 
-def test_mpiis_people_give_the_same_pckh_in_all_their_files(people: PersonSet, mpii_files: Path):
+def test_mpiis_people_give_the_same_pckh_in_all_their_files(people, mpii_files):
     scores = {
         truth.name: score_files([mpii_files], truth, resamples=20)
         for truth in (people.path, mpii_files.with_name("gt_valid.mat"), mpii_files.with_name("valid.h5"))
@@ -74,7 +73,7 @@ def test_mpiis_people_give_the_same_pckh_in_all_their_files(people: PersonSet, m
     assert images["valid.h5"] == images["lsp_mpii.h5"] <= images["gt_valid.mat"] == len(mpii_rows(people))
 
 
-def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people: PersonSet, mpii_files: Path):
+def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people, mpii_files):
     rows = mpii_rows(people)
     flagged = np.concatenate(
         [np.nan_to_num(people.joint_NK2[rows]), people.labelled_NK[rows][..., None]], axis=2
@@ -89,7 +88,7 @@ def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people: PersonSe
         assert found.counts[0]["images"] == expected.counts[0]["images"]
 
 
-def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(people: PersonSet, tmp_path: Path):
+def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(people, tmp_path):
     rows = people.rows("test")
     images = [
         {
@@ -119,7 +118,7 @@ def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(peopl
         score_files([path], people.path)
 
 
-def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images: ImageSet, tmp_path: Path):
+def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images, tmp_path):
     annotations = images.annotations("validation")
     truth = read_truth(annotations, UNSAID)
     joint_NK2 = np.nan_to_num(truth.people.joint_NK2)
@@ -135,7 +134,7 @@ def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images: Ima
     assert [one.values[0].value for one in sure.rows if one.metric == "AP"] == [pytest.approx(1)]
 
 
-def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(params: Params, tmp_path: Path):
+def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(params, tmp_path):
     entries = [image_entry(number) for number in range(1, 13)]
     people = [person_entry(number, (number + 2) // 2, area=2000.0 + number) for number in range(1, 21)]
     write_annotations(tmp_path, "train2017", annotation_file_content(entries, people))
@@ -155,7 +154,7 @@ def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(pa
         assert found_row == pytest.approx(expected[table], abs=0.01)
 
 
-def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_images(images: ImageSet):
+def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_images(images):
     for path in (images.path.parent, images.path, images.annotations("validation")):
         truth = read_truth(path, UNSAID)
         assert [image.image_id for image in truth.images] == images.id_I[images.rows("validation")].tolist()
@@ -163,9 +162,7 @@ def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_ima
     assert len(read_truth(images.annotations("train"), UNSAID).images) == len(images.rows("train"))
 
 
-def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(
-    images: ImageSet, coco_file: Write, tmp_path
-):
+def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(images, coco_file, tmp_path):
     content = json.loads(images.annotations("validation").read_text())
     path = coco_file("results.json", 2.0)
     (tmp_path / "truth.json").write_text(json.dumps(content))
@@ -197,14 +194,14 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(
         ({"joints": np.zeros((3, 16, 2))}, "nothing to measure .* by, found no head sizes"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path):
+def test_arrays_that_do_not_fit_are_refused(arrays, message, tmp_path):
     np.savez(tmp_path / "truth.npz", **arrays)
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 2)))
     with pytest.raises(UserError, match=rf"truth\.npz: {message}"):
         score_files([tmp_path / "a.npy"], tmp_path / "truth.npz", "mpii")
 
 
-def test_files_of_mpii_that_lack_something_are_refused(mpii_files: Path):
+def test_files_of_mpii_that_lack_something_are_refused(mpii_files):
     scipy.io.savemat(mpii_files.with_name("gt_valid.mat"), {"pos_gt_src": np.zeros((16, 2, 3))})
     with pytest.raises(UserError, match=r"gt_valid\.mat: found pos_gt_src, expected pos_gt_src"):
         score_files([mpii_files], mpii_files.with_name("gt_valid.mat"))

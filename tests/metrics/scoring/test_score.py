@@ -51,7 +51,7 @@ def row(score: Score, table: str, metric: str) -> Row:
 # What evaluate writes is what score says
 
 
-def test_people_by_row_have_the_scores_of_their_evaluation(people: PersonSet, rows_file: Write):
+def test_people_by_row_have_the_scores_of_their_evaluation(people, rows_file):
     path = rows_file("hgpose.h5", 4.0)
     results = read_results(path)
     rows = np.array([one.row for one in results.images])
@@ -68,9 +68,7 @@ def test_people_by_row_have_the_scores_of_their_evaluation(people: PersonSet, ro
         assert low <= one.values[0].value <= high
 
 
-def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(
-    images: ImageSet, coco_file: Write
-):
+def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(images, coco_file):
     ids = images.id_I[images.rows("validation")].tolist()
     truth = CocoTruth(images.annotations("validation"), COCO)
     for path in (coco_file("all.json", 2.0), coco_file("some.json", 2.0, count=3)):
@@ -83,9 +81,7 @@ def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(
     assert score.counts[0]["with predictions"] <= 3
 
 
-def test_joint_by_joint_the_means_are_those_of_the_groups(
-    people: PersonSet, images: ImageSet, rows_file, coco_file
-):
+def test_joint_by_joint_the_means_are_those_of_the_groups(people, images, rows_file, coco_file):
     by_joint = values(score_files([rows_file("a.h5", 4.0)], people.path, resamples=0, by_joint=True))
     knees = [by_joint["PCKh@0.5 by joint"][joint] for joint in ("l_knee", "r_knee")]
     assert by_joint["PCKh"]["Knee"] == pytest.approx(np.mean(knees))
@@ -103,7 +99,7 @@ def test_joint_by_joint_the_means_are_those_of_the_groups(
 # Two files
 
 
-def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people: PersonSet, rows_file: Write):
+def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people, rows_file):
     files = [rows_file("worse.h5", 6.0), rows_file("better.h5", 5.5)]  # the same errors, a bit smaller
     score = score_files(files, people.path, resamples=200)
     pckh = row(score, "PCKh", "AUC")
@@ -114,13 +110,13 @@ def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people:
     assert high - low < min(widths) / 2
 
 
-def test_a_file_differs_from_itself_by_nothing(people: PersonSet, rows_file: Write):
+def test_a_file_differs_from_itself_by_nothing(people, rows_file):
     path = rows_file("a.h5", 4.0)
     score = score_files([path, path], people.path, resamples=20)
     assert {(one.difference.value, one.difference.interval) for one in score.rows} == {(0, (0, 0))}
 
 
-def test_the_samples_are_of_the_seed(images: ImageSet, coco_file: Write):
+def test_the_samples_are_of_the_seed(images, coco_file):
     path = coco_file("a.json", 2.0)
     one, same, other = (
         row(score_files([path], images.path.parent, resamples=50, seed=seed), "COCO", "AP")
@@ -145,14 +141,14 @@ def by_name(images: ImageSet, path: Path, order: Sequence[int], names: Sequence[
     return path.with_suffix(".names.json")
 
 
-def test_images_are_matched_by_name_and_joints_too_in_any_order(images: ImageSet, coco_file: Write):
+def test_images_are_matched_by_name_and_joints_too_in_any_order(images, coco_file):
     path, order = coco_file("a.json", 2.0), np.random.default_rng(0).permutation(17)
     other = by_name(images, path, order, [COCO.joints[k].title().replace("_", " ") for k in order])
     score = score_files([path, other], images.path.parent, resamples=0)
     assert values(score, 1)["COCO"] == pytest.approx(values(score, 0)["COCO"], abs=1e-3)
 
 
-def test_images_of_two_folders_are_not_taken_for_those_of_one(images: ImageSet, coco_file: Write, tmp_path):
+def test_images_of_two_folders_are_not_taken_for_those_of_one(images, coco_file, tmp_path):
     """The same names in the folder of other images: their predictions are nobody's here."""
     names = {int(images.id_I[row]): images.name(row) for row in images.rows("validation")}
     found = [
@@ -170,7 +166,7 @@ def test_images_of_two_folders_are_not_taken_for_those_of_one(images: ImageSet, 
             assert values(score_files([path], images.path.parent, resamples=0))["COCO"]["AP"] > 0.5
 
 
-def test_ids_that_are_of_other_images_by_name_are_refused(images: ImageSet, coco_file: Write):
+def test_ids_that_are_of_other_images_by_name_are_refused(images, coco_file):
     """As of `pose predict --format coco` of images whose names are no numbers, which it counts."""
     path = coco_file("a.json", 2.0)
     entries = json.loads(path.read_text())
@@ -182,7 +178,7 @@ def test_ids_that_are_of_other_images_by_name_are_refused(images: ImageSet, coco
         score_files([path], images.path.parent, resamples=0)
 
 
-def test_people_of_images_are_scored_by_their_rows(images: ImageSet, tmp_path: Path):
+def test_people_of_images_are_scored_by_their_rows(images, tmp_path):
     """As of a single-person task on COCO: `predictions/hgpose-coco.h5`."""
     people = PersonSet(images.path.parent)
     rows = people.rows("validation")
@@ -202,14 +198,14 @@ def test_people_of_images_are_scored_by_their_rows(images: ImageSet, tmp_path: P
         locate(read_results(tmp_path / "by_id.json"), truth)
 
 
-def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images: ImageSet, coco_file: Write):
+def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images, coco_file):
     order = np.arange(16)  # no right ankle
     path = by_name(images, coco_file("a.json", 2.0), order, COCO.joints[:16])
     with pytest.raises(UserError, match=r"names\.json: found no joint 'right_ankle' among those of other"):
         score_files([path], images.path.parent)
 
 
-def test_lsps_14_joints_are_scored_against_people_in_mpiis_order(people: PersonSet, tmp_path: Path):
+def test_lsps_14_joints_are_scored_against_people_in_mpiis_order(people, tmp_path):
     rows = people.rows("test")  # of LSP, which has neither pelvis nor thorax
     np.save(tmp_path / "a.npy", np.nan_to_num(people.joint_NK2[rows][:, LSP_TO_MPII]))
     joints, lengths = people.joint_NK2[rows], np.full(len(rows), 40.0)
@@ -304,11 +300,11 @@ def near_nobody() -> People:
         ("results.json --truth results.json", "results.json: cannot be read as images, annotations"),
     ],
 )
-def test_what_does_not_belong_together_is_one_line(arguments: str, message: str, wrong_files):
+def test_what_does_not_belong_together_is_one_line(arguments, message, wrong_files):
     assert re.search(message, refused(arguments))
 
 
-def test_people_in_another_order_than_the_truths_are_warned_of(people: PersonSet, tmp_path: Path, caplog):
+def test_people_in_another_order_than_the_truths_are_warned_of(people, tmp_path, caplog):
     rows = np.sort(np.concatenate([people.rows("validation"), people.rows("test")]))
     np.save(tmp_path / "a.npy", np.roll(np.nan_to_num(people.joint_NK2[rows]), 1, axis=0))
     score_files([tmp_path / "a.npy"], people.path, resamples=0)
