@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -23,6 +24,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from pose.io.errors import UserError
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import Skeleton, built_in
 from pose.models.published import EXTERNAL_FORMATS
@@ -190,6 +192,14 @@ def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in variables:
         monkeypatch.setenv(name, "")  # so that what MLflow sets there is undone too
         monkeypatch.delenv(name)
+
+
+@contextmanager
+def user_error(message: str) -> Iterator[None]:
+    """Expects what a user is told of a mistake: one line, in which this pattern is found."""
+    with pytest.raises(UserError, match=message) as error:
+        yield
+    assert "\n" not in str(error.value)
 
 
 def only_error(result: tuple[int, str, str]) -> str:

@@ -16,9 +16,9 @@ from coco_files import (
     prepare_images,
     write_annotations,
 )
+from helpers import user_error
 
 from pose.data.image_set import ImageSet
-from pose.io.errors import UserError
 from pose.io.images import decode_image
 
 
@@ -66,8 +66,8 @@ def test_a_pickled_reader_reads(root):
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"coco.h5: no such file"):
+    with user_error(r"coco.h5: no such file"):
         ImageSet(tmp_path)
     (tmp_path / "coco.h5").write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"coco.h5: cannot be read as HDF5"):
+    with user_error(r"coco.h5: cannot be read as HDF5"):
         ImageSet(tmp_path)

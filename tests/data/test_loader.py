@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from helpers import ROOT, wait_until
+from helpers import ROOT, user_error, wait_until
 from torch.utils.data import Dataset
 
 from pose.data import loader as loader_module
@@ -92,7 +92,7 @@ class Tensors(Dataset):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_the_data_is_raised_as_it_is(workers):
     batches = Loader(Tensors(), [[(0, 1)], [(0, 13)]], workers=workers)
-    with pytest.raises(UserError, match=r"^file: found 13, expected another number"):
+    with user_error(r"^file: found 13, expected another number"):
         list(batches)
 
 
@@ -130,7 +130,7 @@ def failing(error: Exception) -> Loader:
 @pytest.mark.parametrize(("error", "line"), REPORTS.items())
 def test_a_dead_worker_is_one_line_however_torch_reports_it(monkeypatch, error, line):
     monkeypatch.setattr(loader_module, "SIGNAL_SECONDS", 0.0)
-    with pytest.raises(UserError, match=f"^{line}.*: {DEAD}"), raise_on_dead_worker():
+    with user_error(f"^{line}.*: {DEAD}"), raise_on_dead_worker():
         list(failing(error))
 
 
@@ -153,7 +153,7 @@ def test_what_the_signal_handler_says_a_moment_later_is_what_is_raised(monkeypat
 
     monkeypatch.setattr(loader_module.time, "sleep", handler)
     with (
-        pytest.raises(UserError, match=r"^DataLoader worker \(pid 7\) is killed"),
+        user_error(r"^DataLoader worker \(pid 7\) is killed"),
         raise_on_dead_worker(),
     ):
         list(failing(ConnectionResetError(104, "Connection reset by peer")))
@@ -169,7 +169,7 @@ def kill_a_worker(after: int) -> None:
 
 def test_a_worker_killed_at_any_moment_is_one_line(capfd):
     for after in range(0, 24, 3):
-        with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
+        with user_error(rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
             kill_a_worker(after)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -183,7 +183,7 @@ def test_a_worker_that_is_stopped_is_killed_after_a_while_and_named(caplog):
                 [worker] = {child.pid for child in psutil.Process().children()} - others
                 os.kill(worker, signal.SIGSTOP)
 
-    with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
+    with user_error(rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
         steps()
     assert caplog.messages == ["no batch in 2 s (train.timeout): killing the loader workers"]
     wait_until(lambda: {child.pid for child in psutil.Process().children()} <= others)

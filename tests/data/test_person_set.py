@@ -8,12 +8,11 @@ import h5py
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import noise
+from helpers import noise, user_error
 
 from pose.data.formats.lsp import LSP_TO_MPII
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.io.errors import UserError
 from pose.keypoints.geometry import transform
 
 
@@ -85,5 +84,5 @@ def test_a_prepared_file_that_lacks_a_dataset_is_named(tmp_path):
     people, _ = raw.prepare_people(tmp_path)
     with h5py.File(people.path, "a") as file:
         del file["part"]
-    with pytest.raises(UserError, match=r"lsp_mpii.h5: cannot be read as a prepared set .*'part'"):
+    with user_error(r"lsp_mpii.h5: cannot be read as a prepared set .*'part'"):
         PersonSet(people.path)

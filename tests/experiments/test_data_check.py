@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from coco_files import image_entry
-from helpers import ROOT
+from helpers import ROOT, user_error
 from raw_sets import HAND, own_person, write_own_set
 
 from pose.cli import run
-from pose.io.errors import UserError
 from pose.io.schema import read_yaml, write_yaml
 
 
@@ -112,6 +111,6 @@ def test_a_set_of_params_yaml_is_checked_by_its_name(workspace, capsys):
     ],
 )
 def test_what_cannot_be_checked_is_one_line_and_writes_no_page(words, message, workspace):
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         run(["data", "check", *words])
     assert not (workspace / "data-check").exists()

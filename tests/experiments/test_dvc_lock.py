@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import clean_environment
+from helpers import clean_environment, user_error
 
 from pose.experiments.dvc_lock import dvc_temp_folder, remove_broken_lock
-from pose.io.errors import UserError
 
 
 def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +53,6 @@ def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path):
     path.parent.mkdir(parents=True)
     path.touch()
     another = make_lock(str(path.with_name("lock")), str(path.parent))
-    with another, pytest.raises(UserError, match="found no JSON while another DVC runs here"):
+    with another, user_error("found no JSON while another DVC runs here"):
         remove_broken_lock(tmp_path)
     assert path.exists()

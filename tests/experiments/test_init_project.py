@@ -15,6 +15,7 @@ from helpers import (
     ROOT,
     clean_environment,
     noise,
+    user_error,
     write_fast_compiler,
     write_initial_weights,
     write_params_file,
@@ -22,7 +23,6 @@ from helpers import (
 
 from pose.cli import run
 from pose.experiments.init_project import init_project
-from pose.io.errors import UserError
 
 # What `pose[train]` brings is not installed, nor is there what Windows lacks and ours imports.
 SLIM = """
@@ -112,7 +112,7 @@ def test_only_a_new_or_empty_folder_is_laid_out(tmp_path, capsys):
     run(["init", str(tmp_path / "new")])
     assert "dvc repro" in capsys.readouterr().out
     assert not [line for line in (tmp_path / "new/dvc.yaml").read_text().splitlines() if "- pose/" in line]
-    with pytest.raises(UserError, match=r"new: found a file or a folder with files, expected a new or empty"):
+    with user_error(r"new: found a file or a folder with files, expected a new or empty"):
         init_project(tmp_path / "new")
-    with pytest.raises(UserError, match=r"^/proc/project: cannot be written"):
+    with user_error(r"^/proc/project: cannot be written"):
         init_project(Path("/proc/project"))

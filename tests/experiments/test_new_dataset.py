@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
-from helpers import ROOT
+from helpers import ROOT, user_error
 from raw_sets import own_person, write_own_set
 
 from pose.cli import run
 from pose.experiments.new_dataset import default_name
-from pose.io.errors import UserError
 from pose.params import load_params
 
 Stages = dict[str, tuple[str, list[str], list[str]]]
@@ -175,9 +174,8 @@ def test_sets_are_added_one_after_another_with_a_skeleton_and_a_category(workspa
 )
 def test_a_mistake_is_one_line_and_writes_nothing(words, message, workspace):
     before = texts()
-    with pytest.raises(UserError, match=message) as error:
+    with user_error(message):
         run(["new-dataset", *words])
-    assert "\n" not in str(error.value)
     assert texts() == before
 
 
@@ -196,7 +194,7 @@ def test_a_set_is_called_by_the_name_that_its_source_has_here(workspace):
 def test_the_same_set_again_is_refused_and_changes_nothing(workspace):
     run(["new-dataset", "hand"])
     before = texts()
-    with pytest.raises(UserError, match=r"--name: found hand, which params\.yaml or dvc\.yaml has already"):
+    with user_error(r"--name: found hand, which params\.yaml or dvc\.yaml has already"):
         run(["new-dataset", "hand"])
     assert texts() == before
 
@@ -205,7 +203,7 @@ def test_the_same_set_again_is_refused_and_changes_nothing(workspace):
 def test_outside_a_workspace_the_missing_file_is_named(name, workspace):
     (workspace / name).unlink()
     left: dict[str, Any] = {path.name: path.stat().st_mtime_ns for path in workspace.iterdir()}
-    with pytest.raises(UserError, match=f"{name}: no such file"):
+    with user_error(f"{name}: no such file"):
         run(["new-dataset", "hand"])
     assert {path.name: path.stat().st_mtime_ns for path in workspace.iterdir()} == left
 
@@ -213,8 +211,6 @@ def test_outside_a_workspace_the_missing_file_is_named(name, workspace):
 def test_a_dvc_yaml_of_other_stages_is_named_and_nothing_is_written(workspace):
     (workspace / "dvc.yaml").write_text("stages: {mine: {cmd: ls}}\n")
     before = texts()
-    with pytest.raises(
-        UserError, match=r"dvc.yaml: cannot be read as the stages of this project \(missing: "
-    ):
+    with user_error(r"dvc.yaml: cannot be read as the stages of this project \(missing: "):
         run(["new-dataset", "hand"])
     assert texts() == before

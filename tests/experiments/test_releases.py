@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import write_initial_weights
+from helpers import user_error, write_initial_weights
 
 from pose.cli import run
-from pose.io.errors import UserError
 from pose.io.files import read_json, write_json
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
@@ -62,7 +61,7 @@ def test_safetensors_are_released_as_weights_that_can_be_fetched(releases, param
     run(["fetch", "hgpose", "--from", "other", "--out", "out.pt"])
     found, released = (load_weights(path).tensors for path in ("out.pt", releases / "hgpose.pt"))
     assert all(torch.equal(tensor, released[name]) for name, tensor in found.items())
-    with pytest.raises(UserError, match=r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
+    with user_error(r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
         run(["fetch", "hgpose", "--from", "other", "--out", "x.onnx"])
 
 
@@ -88,7 +87,7 @@ def test_a_server_that_sends_too_slowly_is_one_line(releases, monkeypatch):
 
     monkeypatch.setattr("pose.experiments.releases.SECONDS", 1.0)
     monkeypatch.setattr("pose.experiments.releases.SLOWEST", 10**9)
-    refused = pytest.raises(UserError, match=r"^http.*/hgpose\.pt: no answer within 1 s$")
+    refused = user_error(r"^http.*/hgpose\.pt: no answer within 1 s$")
     with serving(partial(Slow, directory=str(releases))) as url, refused:
         run(["fetch", "hgpose", "--from", url, "--out", "out.pt"])
     assert not Path("out.pt").exists()
@@ -96,7 +95,7 @@ def test_a_server_that_sends_too_slowly_is_one_line(releases, monkeypatch):
 
 @pytest.mark.parametrize("task", ["my hand", "../outside"])
 def test_a_name_that_can_be_no_file_is_refused_before_anything_is_written(releases, task):
-    with pytest.raises(UserError, match=f"release: task: found '{task}'"):
+    with user_error(f"release: task: found '{task}'"):
         run(["release", task, "--to", "new", "--licence", "MIT", "--weights", str(releases / "hgpose.pt")])
     assert not Path("new").exists()
 
@@ -110,7 +109,7 @@ def test_the_card_says_what_the_weights_are(releases):
 
 def test_other_weights_than_were_released_are_refused(releases):
     def refused(name: str, expected: str) -> None:
-        with pytest.raises(UserError, match=expected):
+        with user_error(expected):
             run(["fetch", name, "--from", str(releases), "--out", "out.pt"])
         assert not list(Path().glob("*out.pt"))
 
@@ -129,5 +128,5 @@ def test_other_weights_than_were_released_are_refused(releases):
 
 
 def test_a_server_that_is_not_there_ends_in_a_line(tmp_path):
-    with pytest.raises(UserError, match=r"http://127.0.0.1:9/index.json: cannot be read \("):
+    with user_error(r"http://127.0.0.1:9/index.json: cannot be read \("):
         run(["fetch", "hgpose", "--from", "http://127.0.0.1:9", "--out", str(tmp_path / "out.pt")])

@@ -14,13 +14,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers import end_of, noise, only_error, start_process, wait_until, write_active_weights
+from helpers import end_of, noise, only_error, start_process, user_error, wait_until, write_active_weights
 from raw_sets import with_orientation
 
 from pose.inference.app import find, shown, write
 from pose.inference.draw import draw_people
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image
 from pose.io.video import VideoReader, video_writer
 from pose.params import Params
@@ -77,7 +76,7 @@ def test_without_gradio_a_line_says_what_to_install(folder, monkeypatch):
     from pose.cli import run
 
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"gradio: not installed.*pip install 'pose\[app\]'"):
+    with user_error(r"gradio: not installed.*pip install 'pose\[app\]'"):
         run(["app", str(folder / "last.pt")])
 
 

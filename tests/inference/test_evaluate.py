@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from coco_files import annotation_file_content, coco_params, image_entry, person_entry, write_annotations
-from helpers import MPII, build_cpu_task, with_values
+from helpers import MPII, build_cpu_task, user_error, with_values
 
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights
-from pose.io.errors import UserError
 from pose.models.weights import load_weights, save_weights
 from pose.params import SplitCounts
 from pose.tasks.fingerprint import changed_params
@@ -22,14 +20,14 @@ def test_weights_of_another_task_are_refused(params, prepared, tmp_path):
     path = evaluated_weights(params, "advpose", tmp_path)
     assert path == tmp_path / "models" / "advpose" / "last.pt"
     save_weights(path, build_cpu_task(params, "hgpose").weights())
-    with pytest.raises(UserError, match=r"last\.pt: weights of task 'hgpose', expected 'advpose'"):
+    with user_error(r"last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(params, "advpose", folder=tmp_path, prepared=prepared)
 
 
 def test_weights_of_another_problem_are_refused(params, prepared, tmp_path):
     weights = build_cpu_task(params, "hgpose-ae").weights()
     save_weights(evaluated_weights(params, "hgpose", tmp_path), replace(weights, task="hgpose"))
-    with pytest.raises(UserError, match=r"last\.pt: weights of problem multi, expected single"):
+    with user_error(r"last\.pt: weights of problem multi, expected single"):
         evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
 
 
@@ -54,7 +52,7 @@ def test_weights_of_another_skeleton_than_the_data_are_refused(params, prepared,
     task = build_task(params, "hgpose", skeleton=renamed, device=build_cpu_task(params, "hgpose").device)
     save_weights(evaluated_weights(params, "hgpose", tmp_path), task.weights())
     found = "joints of skeleton mpii, expected those of .*last.pt, other"
-    with pytest.raises(UserError, match=f"{prepared.name}: found {found}"):
+    with user_error(f"{prepared.name}: found {found}"):
         evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert not (tmp_path / "metrics").exists()
 
@@ -68,8 +66,6 @@ def test_images_without_anybody_to_score_are_refused(params, tmp_path):
     save_weights(
         evaluated_weights(params, "hgpose-ae", tmp_path), build_cpu_task(params, "hgpose-ae").weights()
     )
-    with pytest.raises(
-        UserError, match=r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"
-    ):
+    with user_error(r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"):
         evaluate(params, "hgpose-ae", folder=tmp_path, prepared=folder)
     assert not (tmp_path / "metrics").exists()

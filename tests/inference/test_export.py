@@ -14,12 +14,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import MPII, ROOT, one_stack, with_values, write_active_weights, write_given_weights
+from helpers import MPII, ROOT, one_stack, user_error, with_values, write_active_weights, write_given_weights
 
 from pose.cli import run
 from pose.inference.export import ExportedNetwork, export
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image
 from pose.keypoints.geometry import STRIDE
 from pose.models.weights import load_weights
@@ -110,20 +109,18 @@ def test_safetensors_are_weights_as_before(multi, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     [found], [wanted] = (Predictor.load(weights).predict([image]) for weights in (path, multi))
     np.testing.assert_array_equal(found.joint_PK2, wanted.joint_PK2)
-    with pytest.raises(UserError, match=r"net\.pt: found '\.pt', expected \.safetensors"):
+    with user_error(r"net\.pt: found '\.pt', expected \.safetensors"):
         export(multi, "safetensors", tmp_path / "net.pt")
 
 
 def test_a_file_that_differs_is_not_kept(multi, tmp_path, monkeypatch):
     monkeypatch.setattr("pose.inference.export.TOLERANCE", -1.0)
-    with pytest.raises(
-        UserError, match=r"net\.pt2: found heatmap of 1 images that differ by .* from PyTorch's"
-    ):
+    with user_error(r"net\.pt2: found heatmap of 1 images that differ by .* from PyTorch's"):
         export(multi, "torch", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_that_is_missing_is_named(multi, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match="onnxscript: not installed, expected it to export"):
+    with user_error("onnxscript: not installed, expected it to export"):
         export(multi, "onnx", tmp_path / "net.onnx")

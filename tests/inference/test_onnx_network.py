@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers import COCO, ROOT
+from helpers import COCO, ROOT, user_error
 
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (40 + 9 * n, 90 - 8 * n, 3), dtype=np.uint8) for n in range(5)]
@@ -79,20 +78,18 @@ def test_what_it_cannot_do_is_named(exported_single, multi_onnx, tmp_path, monke
         ({"device": "abacus"}, "device: found 'abacus', expected cpu"),
         ({"device": "cuda:x"}, "device: found 'cuda:x', expected cpu"),
     ):
-        with pytest.raises(UserError, match=message):
+        with user_error(message):
             Predictor.load(path, **settings)
-    with pytest.raises(UserError, match="box: this network finds all people"):
+    with user_error("box: this network finds all people"):
         Predictor.load(path).predict(IMAGES[0], (1, 2, 3, 4))
     (tmp_path / "damaged.onnx").write_bytes(path.read_bytes()[:900])
-    with pytest.raises(UserError, match=r"damaged\.onnx: cannot be read as an exported network"):
+    with user_error(r"damaged\.onnx: cannot be read as an exported network"):
         Predictor.load(tmp_path / "damaged.onnx")
     other = onnx.load(path)
     onnx.helper.set_model_props(other, {"author": "somebody"})
     onnx.save(other, tmp_path / "other.onnx")
-    with pytest.raises(
-        UserError, match=r"other\.onnx: found 'no description', expected a file of pose export"
-    ):
+    with user_error(r"other\.onnx: found 'no description', expected a file of pose export"):
         Predictor.load(tmp_path / "other.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"onnxruntime: not installed, .* pip install 'pose\[onnx\]'"):
+    with user_error(r"onnxruntime: not installed, .* pip install 'pose\[onnx\]'"):
         Predictor.load(path)

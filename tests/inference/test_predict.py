@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COCO, MPII, write_active_weights, write_initial_weights
+from helpers import COCO, MPII, user_error, write_active_weights, write_initial_weights
 
 from pose.cli import run
 from pose.data.augment import person_affine
 from pose.inference.predict import BATCH
 from pose.inference.predict import predict as predict_files
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
 from pose.keypoints.geometry import invert, transform
@@ -276,7 +275,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     write_image(Path("more/a.jpg"), NOISE_HW3)
     Path("multi.pt").symlink_to(multi_weights)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         run(["predict", "--weights", str(weights), *arguments.split()])
     assert sorted(tmp_path.rglob("*")) == before
 

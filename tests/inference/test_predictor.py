@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import COCO, build_cpu_task, write_active_weights, write_initial_weights
+from helpers import COCO, build_cpu_task, user_error, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
 from pose.inference.batches import predict_dataset, select_device, tta_outputs
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.models.blocks import PoseNetwork
 from pose.params import Params
 from pose.tasks.base import TTAOutput
@@ -126,7 +125,7 @@ def test_a_single_person_network_finds_one_person_in_each_image_or_box(weights):
     ],
 )
 def test_boxes_that_cannot_be_used_are_named(weights, boxes, message):
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         Predictor.load(weights, "cpu").predict([noise(20, 20), noise(20, 20)], boxes)
 
 
@@ -153,10 +152,10 @@ def test_the_batch_size_changes_no_prediction(params, prepared):
     "image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), dtype=np.uint8)]
 )
 def test_an_image_that_is_not_rgb_is_refused(weights, image):
-    with pytest.raises(UserError, match="expected uint8 of shape"):
+    with user_error("expected uint8 of shape"):
         Predictor.load(weights, "cpu").predict([image])
 
 
 def test_an_unknown_device_is_named():
-    with pytest.raises(UserError, match="device: found 'abacus'"):
+    with user_error("device: found 'abacus'"):
         select_device("abacus")

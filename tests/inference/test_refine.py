@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CPU, ROOT, with_values, write_active_weights, write_initial_weights
+from helpers import CPU, ROOT, user_error, with_values, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
 from pose.experiments.provenance import provenance
 from pose.inference.evaluate import evaluate
 from pose.inference.predictor import Predictor
 from pose.inference.refine import MIN_SCORE, SAME_PLACE, Refiner, person_box
-from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton, built_in, same_joints
@@ -149,18 +148,14 @@ def test_weights_that_cannot_refine_are_refused(params, tmp_path):
         write_initial_weights(params, "hgpose", tmp_path / "single"),
         write_active_weights(params, tmp_path / "multi"),
     )
-    with pytest.raises(
-        UserError, match=r"last\.pt: found weights of problem multi, expected single to refine"
-    ):
+    with user_error(r"last\.pt: found weights of problem multi, expected single to refine"):
         Predictor.load(multi, "cpu", refine=multi)
-    with pytest.raises(
-        UserError, match=r"last\.pt: found weights of problem single, expected multi to refine"
-    ):
+    with user_error(r"last\.pt: found weights of problem single, expected multi to refine"):
         Predictor.load(single, "cpu", refine=single)
     expected = "found joints of skeleton mpii, none of them in found, expected some of the same name"
-    with pytest.raises(UserError, match=f"last.pt: {expected}"):
+    with user_error(f"last.pt: {expected}"):
         Refiner.load(single, FOUND, device=CPU, flip=True, batch=1)
-    with pytest.raises(UserError, match=r"nowhere\.pt: no such file"):
+    with user_error(r"nowhere\.pt: no such file"):
         Predictor.load(multi, "cpu", refine=tmp_path / "nowhere.pt")
 
 
@@ -212,7 +207,7 @@ def test_an_evaluation_scores_refined_people_beside_the_others(
 def test_weights_of_another_task_do_not_refine(refining, prepared_coco, tmp_path):
     other = with_values(refining, {"evaluate.refine": {"hgpose-ae": "advpose"}})
     (tmp_path / "models/hgpose").rename(tmp_path / "models/advpose")
-    with pytest.raises(UserError, match=r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
+    with user_error(r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(other, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 
@@ -222,12 +217,12 @@ def test_dvc_must_know_what_refines(refining, prepared_coco, tmp_path, monkeypat
     expected = (
         "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry in"
     )
-    with pytest.raises(UserError, match=rf"^evaluate\.refine: found .*/models/hgpose, {expected} dvc\.yaml$"):
+    with user_error(rf"^evaluate\.refine: found .*/models/hgpose, {expected} dvc\.yaml$"):
         evaluate(refining, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 
 @pytest.mark.parametrize("task", ["hgpose-ae", "nobody"])
 def test_only_a_task_of_single_people_refines(task, params):
     found = f"evaluate.refine: found '{task}', expected a task of problem single: hgpose, advpose"
-    with pytest.raises(UserError, match=found):
+    with user_error(found):
         with_values(params, {"evaluate.refine": {"hgpose-ae": task}})

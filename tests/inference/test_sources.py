@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from helpers import COCO, ROOT, wait_until, write_active_weights, write_initial_weights
+from helpers import COCO, ROOT, user_error, wait_until, write_active_weights, write_initial_weights
 
 from pose.cli import run
 from pose.data.results import read_results
@@ -159,16 +159,16 @@ def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch)
     # Each once, although two of them give it.
     found = plan(["photos/**/*.jpg", "photos/a.jpg", "0"], out=None)
     assert [one.name for one in found] == ["photos/a.jpg", "photos/deep/er/a.jpg", "camera 0"]
-    with pytest.raises(UserError, match=r"photos/\*\.gif: no file fits"):
+    with user_error(r"photos/\*\.gif: no file fits"):
         plan(["photos/*.gif"], out=None)
-    with pytest.raises(UserError, match=r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):
+    with user_error(r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):
         plan(["photos/**/*.jpg"], out=Path("out"))
 
 
 def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
     for name in ("a.jpg", "best/a.jpg"):
         write_image(tmp_path / name, NOISE_HW3)
-    with pytest.raises(UserError, match=r"best/a\.jpg: would be overwritten by the drawn copy of .*/a\.jpg"):
+    with user_error(r"best/a\.jpg: would be overwritten by the drawn copy of .*/a\.jpg"):
         plan([tmp_path], out=tmp_path / "best", recursive=True)
 
 
@@ -182,7 +182,7 @@ def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
     ],
 )
 def test_what_can_be_no_source_is_one_line(given, message):
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         plan([given], out=None)
 
 
@@ -196,7 +196,7 @@ def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(p
 
 
 def test_a_password_follows_no_redirect(server):
-    with pytest.raises(UserError, match="HTTP 404"):
+    with user_error("HTTP 404"):
         load_image(f"{server.replace('//', '//me:secret@')}/moved")
     assert Handler.asked_with == [("/moved", True), ("/gone.jpg", False)]
 
@@ -249,9 +249,9 @@ def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server, single, tmp
             np.testing.assert_allclose(found.joint_PK2, one.joint_PK2, atol=1e-3)
     first, second = single.predict([f"{server}/a.jpg", tmp_path / "a.jpg"])
     np.testing.assert_allclose(first.joint_PK2, second.joint_PK2, atol=1e-3)
-    with pytest.raises(UserError, match=r"/stream: found multipart/x-mixed-replace, expected an image"):
+    with user_error(r"/stream: found multipart/x-mixed-replace, expected an image"):
         single.predict(f"{server}/stream")
-    with pytest.raises(UserError, match=r"images\[1\]: found int, expected uint8"):
+    with user_error(r"images\[1\]: found int, expected uint8"):
         single.predict([NOISE_HW3, 3])
 
 
@@ -310,7 +310,7 @@ def test_a_file_of_results_stays_complete_on_a_full_disk(format, tmp_path):
 
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
-        with pytest.raises(UserError, match="cannot be written"):
+        with user_error("cannot be written"):
             fill()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

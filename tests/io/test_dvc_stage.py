@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import clean_environment, end_of, start_process, wait_until
+from helpers import clean_environment, end_of, start_process, user_error, wait_until
 
 from pose.io.dvc_stage import require_dependency
-from pose.io.errors import UserError
 
 STAGE = """
 import time
@@ -97,7 +96,7 @@ def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project
     for path in ("one.txt", "data/inner/three.txt", project / "data/two.txt"):
         require_dependency(path, "tasks.a.init.weights", "init")
     expected = "found models/a.pt, expected a dependency of work; write `init: models/a.pt` into its entry in"
-    with pytest.raises(UserError, match=f"^tasks.a.init.weights: {expected} dvc.yaml$"):
+    with user_error(f"^tasks.a.init.weights: {expected} dvc.yaml$"):
         require_dependency("models/a.pt", "tasks.a.init.weights", "init")
 
 

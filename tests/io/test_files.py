@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import user_error
 
 from pose.io.errors import UserError
 from pose.io.files import (
@@ -97,7 +98,7 @@ def test_text_keeps_its_line_ends_and_letters(tmp_path):
 def test_an_interrupted_folder_leaves_the_former_one_and_no_rest(tmp_path):
     with atomic_folder(tmp_path / "set") as folder:
         (folder / "old").touch()
-    refused = pytest.raises(UserError, match=r"/set: cannot be written \(Is a directory\)$")
+    refused = user_error(r"/set: cannot be written \(Is a directory\)$")
     with refused, atomic_folder(tmp_path / "set") as folder:
         folder.write_bytes(b"")
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "set"):
@@ -119,7 +120,7 @@ def test_a_folder_that_cannot_take_the_place_of_another_leaves_that_one(tmp_path
     with atomic_folder(tmp_path / "set") as folder:
         (folder / "old").touch()
     monkeypatch.setattr(os, "replace", refuse_unfinished)
-    refused = pytest.raises(UserError, match=r"/set: cannot be written \(Input/output error\)$")
+    refused = user_error(r"/set: cannot be written \(Input/output error\)$")
     with refused, atomic_folder(tmp_path / "set"):
         pass
     assert [inside(tmp_path), inside(tmp_path / "set")] == [["set"], ["old"]]
@@ -127,7 +128,7 @@ def test_a_folder_that_cannot_take_the_place_of_another_leaves_that_one(tmp_path
 
 def test_a_missing_folder_that_cannot_be_made_is_named_by_the_file(tmp_path):
     (tmp_path / "models").touch()
-    with pytest.raises(UserError, match=r"/models/a/b/last\.pt: cannot be written \(Not a directory\)$"):
+    with user_error(r"/models/a/b/last\.pt: cannot be written \(Not a directory\)$"):
         write_text(tmp_path / "models" / "a" / "b" / "last.pt", "")
 
 
@@ -147,9 +148,7 @@ def test_json_of_more_than_any_data_set_is_refused_before_it_is_parsed(tmp_path,
         if readable:
             assert len(read_json(tmp_path / "a.json.gz")) in (1, count + 1)
         else:
-            with pytest.raises(
-                UserError, match=rf"a\.json\.gz: .*found more than .* (bytes|{unit}), expected"
-            ):
+            with user_error(rf"a\.json\.gz: .*found more than .* (bytes|{unit}), expected"):
                 read_json(tmp_path / "a.json.gz")
 
 
@@ -166,6 +165,5 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
         (read_json, "half.json", "half.json: cannot be read as JSON"),
         (read_json, "half.json.gz", "half.json.gz: cannot be read"),
     ):
-        with pytest.raises(UserError, match=message) as caught:
+        with user_error(message):
             read(tmp_path / name)
-        assert "\n" not in str(caught.value)

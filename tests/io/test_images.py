@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from helpers import user_error
 
-from pose.io.errors import UserError
 from pose.io.images import decode_image, encode_jpeg, read_image, relative_name, shrink
 from pose.keypoints.geometry import transform
 
@@ -37,7 +37,7 @@ def test_an_encoded_image_is_decoded_with_its_colours():
 def test_a_jpeg_cut_short_anywhere_is_refused_by_name(tmp_path, image_HW3, share):
     data = encode_jpeg(image_HW3, 90)
     (tmp_path / "cut.jpg").write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(UserError, match=r"cut\.jpg: truncated JPEG"):
+    with user_error(r"cut\.jpg: truncated JPEG"):
         read_image(tmp_path / "cut.jpg")
 
 
@@ -46,7 +46,7 @@ def test_the_end_of_a_thumbnail_does_not_stand_for_the_end_of_the_image(image_HW
         encode_jpeg(image_HW3, 90), 0xE1, b"Exif\0\0 thumbnail " + encode_jpeg(image_HW3[:8, :8], 90)
     )
     assert decode_image(complete, "x").shape == image_HW3.shape
-    with pytest.raises(UserError, match="truncated JPEG"):
+    with user_error("truncated JPEG"):
         decode_image(complete[:-500], "x")
 
 
@@ -54,7 +54,7 @@ def test_a_progressive_jpeg_cut_between_its_scans_is_refused(image_HW3):
     _, data = cv2.imencode(".jpg", image_HW3, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
     complete = data.tobytes()
     assert decode_image(complete, "x").shape == image_HW3.shape
-    with pytest.raises(UserError, match="truncated JPEG"):
+    with user_error("truncated JPEG"):
         decode_image(complete[: complete.rfind(b"\xff\xda")], "x")
 
 
@@ -80,14 +80,14 @@ def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(image_HW3, kind
     plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert np.array_equal(decode_image(data, "x"), plain)
     scan = data.index(b"\xff\xda") + 30
-    with pytest.raises(UserError, match="damaged JPEG, data is missing before its end"):
+    with user_error("damaged JPEG, data is missing before its end"):
         decode_image(data[: scan + int(kept * (len(data) - scan))] + data[-2:], "x")
 
 
 def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(image_HW3):
     data = cv2.imencode(".jpg", image_HW3, JPEGS["progressive"])[1].tobytes()
     last = data.rindex(b"\xff\xda")
-    with pytest.raises(UserError, match="damaged JPEG, data is missing before its end"):
+    with user_error("damaged JPEG, data is missing before its end"):
         decode_image(data[: data.rindex(b"\xff\xc4", 0, last)] + data[-2:], "x")
 
 
@@ -99,7 +99,7 @@ def test_a_jpeg_that_is_grey_to_its_corners_is_not_taken_for_one_that_lacks_data
 def test_a_png_cut_short_is_refused_by_name(tmp_path, image_HW3):
     data = cv2.imencode(".png", image_HW3)[1].tobytes()
     (tmp_path / "cut.png").write_bytes(data[:-100])
-    with pytest.raises(UserError, match=r"cut\.png: truncated PNG"):
+    with user_error(r"cut\.png: truncated PNG"):
         read_image(tmp_path / "cut.png")
 
 
@@ -113,9 +113,8 @@ def test_missing_empty_and_foreign_files_are_refused_by_name(tmp_path):
         "text.jpg": "cannot be decoded",
         "folder.jpg": "is a folder, expected an image",
     }.items():
-        with pytest.raises(UserError, match=f"{name}: .*{what}") as caught:
+        with user_error(f"{name}: .*{what}"):
             read_image(tmp_path / name)
-        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -167,11 +166,8 @@ def test_a_shrunk_image_shows_things_where_its_affine_says(zoom):
     ["../a.jpg", "images/../../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "..\\a.jpg", "a\nb.jpg", "", ".", None, 7],
 )
 def test_the_name_of_an_image_that_leads_elsewhere_is_refused(name):
-    with pytest.raises(
-        UserError, match=r"list.json: name .* is not usable, expected a relative path"
-    ) as caught:
+    with user_error(r"list.json: name .* is not usable, expected a relative path"):
         relative_name(name, "list.json: name")
-    assert "\n" not in str(caught.value)
 
 
 def test_the_name_of_an_image_is_tidied():

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers import user_error
 
 from pose.io.errors import UserError
 from pose.io.video import BATCH, VideoReader, video_writer
@@ -90,6 +91,6 @@ def test_a_failure_while_writing_leaves_no_file(tmp_path):
             append(np.zeros((48, 64, 3), np.uint8), 0.0)
             raise UserError("found no frames")
 
-    with pytest.raises(UserError, match="found no frames"):
+    with user_error("found no frames"):
         fail()
     assert not list(tmp_path.iterdir())

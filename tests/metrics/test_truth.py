@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
-from helpers import COCO
+from helpers import COCO, user_error
 
 from pose.data.formats.coco_json import check_annotations
-from pose.io.errors import UserError
 from pose.metrics.truth import check_truth
 
 SIZE = 640, 480
@@ -53,14 +51,12 @@ def test_more_than_twenty_people_of_an_image_are_noted():
 
 
 def test_people_whom_the_metric_never_counts_are_refused():
-    with pytest.raises(
-        UserError, match=r"truth\.json: .* score AP 0.000: 1 are not counted .*, expected AP 1"
-    ):
+    with user_error(r"truth\.json: .* score AP 0.000: 1 are not counted .*, expected AP 1"):
         notes_on(someone(1, area=1e11))
 
 
 def test_a_split_in_which_nobody_has_a_labelled_joint_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"truth\.json: none of 2 people has a labelled joint, expected some"):
+    with user_error(r"truth\.json: none of 2 people has a labelled joint, expected some"):
         notes_on(person_entry(1, 1, joints=0), person_entry(2, 2, joints=0), images=2)
 
 

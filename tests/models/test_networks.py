@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import user_error
 from torch import Tensor, nn
 
-from pose.io.errors import UserError
 from pose.io.schema import Frozen, parse
 from pose.keypoints.geometry import STRIDE
 from pose.models.ae_hourglass import AEHourglass
@@ -110,12 +110,12 @@ def test_a_network_is_described_in_a_line_and_rebuilt_from_its_parameters(kind):
     ],
 )
 def test_wrong_parameters_of_a_network_are_named(values, message):
-    with pytest.raises(UserError, match=f"^params.yaml: {message}"):
+    with user_error(f"^params.yaml: {message}"):
         params(values)
 
 
 def test_too_few_outputs_are_refused():
-    with pytest.raises(UserError, match=r"^network.outputs: found 7, expected at least the 34 channels"):
+    with user_error(r"^network.outputs: found 7, expected at least the 34 channels"):
         built("ae", outputs=34)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, ROOT, SMALL_EXTERNAL, internal_network
+from helpers import CPU, ROOT, SMALL_EXTERNAL, internal_network, user_error
 from torch import Tensor
 
 from pose.inference.predictor import Predictor
@@ -195,11 +195,11 @@ def test_an_imported_pose_network_finds_people(kind, tmp_path):
 
 def test_only_pose_networks_of_mpiis_joints_become_model_weights(tmp_path):
     kind = "roytseng_discriminator"
-    with pytest.raises(UserError, match=rf"external\.pt: found {kind}, expected a pose network"):
+    with user_error(rf"external\.pt: found {kind}, expected a pose network"):
         import_file(checkpoint(kind, tmp_path / "external.pt"), tmp_path / "x.pt")
     net = StackedHourglass(outputs=14, stacks=1, modules=1, features=8, stem=[4, 4, 4])
     written(tmp_path / "external.pt", export_weights(net.state_dict(), "roytseng_hgpose"))
-    with pytest.raises(UserError, match="found 14 joints, expected the 16 of MPII"):
+    with user_error("found 14 joints, expected the 16 of MPII"):
         import_file(tmp_path / "external.pt", tmp_path / "x.pt")
     assert not (tmp_path / "x.pt").exists()
 
@@ -210,10 +210,10 @@ def test_a_network_is_exported_only_under_names_of_its_own_kind(tmp_path):
     for net, kind in ((strided, "bearpaw_hg"), (discriminator, "bearpaw_hg"), (hourglass, "umich_pose_ae")):
         network = EXTERNAL_FORMATS[kind].network.__name__
         expected = f"expected the tensors of our {network} with a stem of three numbers .{kind}"
-        with pytest.raises(UserError, match=expected):
+        with user_error(expected):
             export_weights(net.state_dict(), kind)
     import_file(checkpoint("bearpaw_hg", tmp_path / "external.pt"), tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"x\.pt: found .*, expected the tensors of our AEHourglass"):
+    with user_error(r"x\.pt: found .*, expected the tensors of our AEHourglass"):
         export_file(tmp_path / "x.pt", tmp_path / "out.pt", "umich_pose_ae")
     assert not (tmp_path / "out.pt").exists()
 

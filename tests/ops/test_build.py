@@ -8,9 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, user_error
 
-from pose.io.errors import UserError
 from pose.ops import build as build_ext
 
 
@@ -75,7 +74,7 @@ def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(built, tmp_
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler"])
 def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler)
-    with pytest.raises(UserError, match=f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
+    with user_error(f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
         build_ext.build(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
@@ -91,7 +90,7 @@ def test_a_compiler_may_have_a_launcher_and_flags(tmp_path, monkeypatch):
     assert build_ext.toolchain()["cxx"] == f"{plain} -pipe -O1"
     assert build_ext.build(tmp_path)["cpu"].endswith(f"with {plain} -pipe -O1")
     monkeypatch.setenv("CXX", "c++ 'unclosed")
-    with pytest.raises(UserError, match=r"^CXX: found .* expected a compiler"):
+    with user_error(r"^CXX: found .* expected a compiler"):
         build_ext.toolchain()
 
 

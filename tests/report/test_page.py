@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import user_error
 
 from pose.data.person_set import PersonSet
-from pose.io.errors import UserError
 from pose.models.networks import SimpleBaselineParams
 from pose.report.published import PUBLISHED
 
@@ -184,7 +184,7 @@ def test_what_a_missing_file_does_not_touch_is_shown(single_copy, params_of, pag
 
 
 def test_without_metrics_of_any_task_there_is_no_report(tmp_path, params_of, page_of):
-    with pytest.raises(UserError, match=r"of no task, expected metrics/hgpose\.json: run `dvc repro` first"):
+    with user_error(r"of no task, expected metrics/hgpose\.json: run `dvc repro` first"):
         page_of(tmp_path, params_of("hgpose"))
     assert not (tmp_path / "report").exists()
 
@@ -194,5 +194,5 @@ def test_without_metrics_of_any_task_there_is_no_report(tmp_path, params_of, pag
 )
 def test_damaged_metrics_stop_the_report_naming_the_file(content, params_of, page_of, bare_root):
     (bare_root / "metrics/hgpose.json").write_text(content)
-    with pytest.raises(UserError, match=r"metrics/hgpose\.json: "):
+    with user_error(r"metrics/hgpose\.json: "):
         page_of(bare_root, params_of("hgpose"))

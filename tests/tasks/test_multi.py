@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
-from helpers import COCO, CPU, build_cpu_task
+from helpers import COCO, CPU, build_cpu_task, user_error
 from raw_sets import synthesize_sets
 from torch import Tensor
 
@@ -21,7 +21,6 @@ from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
 from pose.data.results import write_results
 from pose.inference.batches import predict_dataset
-from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.models.networks import HourglassParams
 from pose.ops.tag_loss import tag_loss
@@ -116,7 +115,7 @@ def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params, tar
 
 
 def test_a_box_is_refused_since_all_people_are_found(params):
-    with pytest.raises(UserError, match="box: this network finds all people"):
+    with user_error("box: this network finds all people"):
         problem(params).preprocess([np.zeros((9, 9, 3), dtype=np.uint8)], [(1, 1, 4, 4)], [])
 
 

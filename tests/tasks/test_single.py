@@ -9,11 +9,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import MPII
+from helpers import MPII, user_error
 
 from pose.data.person_set import PersonSet
 from pose.data.results import write_results
-from pose.io.errors import UserError
 from pose.keypoints.geometry import to_cell, transform
 from pose.keypoints.heatmap import encode
 from pose.keypoints.people import People
@@ -62,7 +61,7 @@ def test_without_a_box_the_crop_shows_the_whole_image_and_with_one_the_box(probl
     np.testing.assert_allclose(height, [-0.5, 63.5])
     height = transform(boxed, np.array([[0, 29.5], [0, 89.5]]))[:, 1]
     np.testing.assert_allclose(np.ptp(height), 64 / problem.params.crop)
-    with pytest.raises(UserError, match="box: found 0 x 4 px, expected a width and a height above 0"):
+    with user_error("box: found 0 x 4 px, expected a width and a height above 0"):
         problem.preprocess([image], [(1, 1, 0, 4)], [])
 
 

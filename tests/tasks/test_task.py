@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import COCO, CPU, MPII, ROOT, build_cpu_task, with_values
+from helpers import COCO, CPU, MPII, ROOT, build_cpu_task, user_error, with_values
 from torch import Tensor, nn
 
 from pose.data.loader import Loader, ResumableBatchSampler
 from pose.experiments.presets import params_with
 from pose.inference.batches import predict_dataset
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.models.weights import save_weights
 from pose.params import MultiParams, SingleParams
 from pose.tasks.task import (
@@ -84,7 +83,7 @@ def test_weights_of_other_terms_than_the_problems_are_refused(params, name, term
     terms = build_cpu_task(params, name).problem.terms
     kind = params.task(name).problem
     expected = f"found the keys {', '.join(weights)}, expected {', '.join(terms)} for problem: {kind}"
-    with pytest.raises(UserError, match=rf"^tasks\.{name}\.weights: {expected}$"):
+    with user_error(rf"^tasks\.{name}\.weights: {expected}$"):
         build_cpu_task(with_values(params, {f"tasks.{name}.weights": weights}), name)
 
 
@@ -184,9 +183,8 @@ def test_a_model_is_loaded_for_inference_or_with_other_parameters_from_elsewhere
 )
 def test_weights_whose_parameters_cannot_be_used_are_one_line(params, changes, message):
     weights = replace(build_cpu_task(params, "hgpose").weights(), **changes)
-    with pytest.raises(UserError, match=f"^{message}") as error:
+    with user_error(f"^{message}"):
         load_model(weights, "last.pt", CPU)
-    assert "\n" not in str(error.value)
 
 
 # The published sizes

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT, with_values
+from helpers import ROOT, user_error, with_values
 
-from pose.io.errors import UserError
 from pose.tasks.fingerprint import fingerprint
 from pose.training import code_version
 from pose.training.checkpoint import CheckpointManager, load_checkpoint
@@ -78,7 +77,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(che
     data = checkpoints.latest.read_bytes()
     checkpoints.latest.unlink()
     checkpoints.latest.mkdir()  # as for a lack of permissions, which root does not know
-    with pytest.raises(UserError, match=r"latest\.pt: is a folder"):
+    with user_error(r"latest\.pt: is a folder"):
         checkpoints.load()
     checkpoints.latest.rmdir()
     checkpoints.latest.write_bytes(data)

@@ -27,6 +27,7 @@ from helpers import (
     set_param,
     start_process,
     start_stage,
+    user_error,
     wait_until,
     with_values,
     write_given_weights,
@@ -37,7 +38,6 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from pose.data.image_set import ImageSet
 from pose.data.loader import ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
-from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.models.weights import load_weights
 from pose.params import Params, load_params
@@ -93,7 +93,7 @@ def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"), process_group(120):
+    with user_error("found process 2 on a machine of 1 GPUs"), process_group(120):
         pass
 
 
@@ -121,7 +121,7 @@ def test_the_process_that_failed_by_itself_is_named_on_a_line_of_its_own(
         raise ChildFailedError("train", failures)
 
     monkeypatch.setattr("torch.distributed.run.run", run)
-    with pytest.raises(UserError, match=f"^pose.cli train x: {message}$"):
+    with user_error(f"^pose.cli train x: {message}$"):
         launch(2, "pose.cli", "train", "x")
     assert capsys.readouterr().err == "\n"  # a killed process leaves its progress bar's line open
 

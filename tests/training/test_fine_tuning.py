@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import latest_checkpoint, with_values, write_given_weights
+from helpers import latest_checkpoint, user_error, with_values, write_given_weights
 
-from pose.io.errors import Interrupted, UserError
+from pose.io.errors import Interrupted
 from pose.io.files import file_hash
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
@@ -100,7 +100,7 @@ def test_a_run_is_not_resumed_from_one_that_began_from_other_weights(
     was = checkpoint.fingerprint["init"]
     assert f"is of another run: init was '{was}', is '{file_hash(given)}'" in caplog.text
     given.unlink()
-    with pytest.raises(UserError, match=r"given\.pt: no such file"):
+    with user_error(r"given\.pt: no such file"):
         train(tuned, "hgpose", **settings)
 
 
@@ -108,5 +108,5 @@ def test_who_starts_several_processes_first_looks_at_the_weights_to_begin_from(t
     assert check_inputs(tuned, "hgpose", processes=1, prepared=prepared).steps_per_epoch
     content = torch.load(given, weights_only=True)
     torch.save(content | {"network": content["network"] | {"features": 16}}, given)
-    with pytest.raises(UserError, match="of another network: features: found 16, expected 8"):
+    with user_error("of another network: features: found 16, expected 8"):
         check_inputs(tuned, "hgpose", processes=1, prepared=prepared)

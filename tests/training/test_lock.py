@@ -13,9 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ROOT, wait_until
+from helpers import ROOT, user_error, wait_until
 
-from pose.io.errors import UserError
 from pose.training.lock import lock_folder
 
 # Stands for a trainer: writes its id and the processes that it would end with, then works for two minutes.
@@ -99,12 +98,12 @@ def has_ended(process: psutil.Process) -> bool:
 def test_a_second_writer_is_refused_by_name_of_folder_and_holder_until_the_first_has_left(tmp_path):
     with lock_folder(tmp_path / "models"):
         holder = rf"{tmp_path}/models: process {os.getpid()} is writing there"
-        with pytest.raises(UserError, match=holder):
+        with user_error(holder):
             lock_folder(tmp_path / "models")
     with lock_folder(tmp_path / "models"):
         pass
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: cannot be written to"):
+    with user_error("file: cannot be written to"):
         lock_folder(tmp_path / "file")
 
 

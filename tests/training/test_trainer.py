@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import enter_folder, latest_checkpoint, only_error, run_stage, set_param, with_values
+from helpers import enter_folder, latest_checkpoint, only_error, run_stage, set_param, user_error, with_values
 
 import pose
 import stages.evaluate
 import stages.train
 from pose.data.formats.person_table import SOURCES, SPLITS
-from pose.io.errors import Interrupted, UserError
+from pose.io.errors import Interrupted
 from pose.models.weights import load_weights
 from pose.tracking.base import NullTracker, RunInfo
 from pose.training import trainer
@@ -111,7 +111,7 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
             train(params, "hgpose", folder=tmp_path, tracker=tracker, on_step=interrupt, **settings)
         assert load_checkpoint(latest_checkpoint(tmp_path, "hgpose")).state["step"] == saved
         assert not (tmp_path / "models").exists()
-    with pytest.raises(UserError, match=r"latest\.pt is at step 13, beyond the 2 of this run; train"):
+    with user_error(r"latest\.pt is at step 13, beyond the 2 of this run; train"):
         train(params, "hgpose", folder=tmp_path, **settings | {"max_steps": 2})
     steps: list[int] = []
     settings["on_step"] = lambda step, _: steps.append(step)
@@ -177,7 +177,7 @@ def test_a_run_that_was_interrupted_is_resumed_after_another_one(params, prepare
 def test_a_second_writer_is_refused(params, prepared, tmp_path):
     with (
         lock_folder(tmp_path / "checkpoints/hgpose"),
-        pytest.raises(UserError, match="is writing there already"),
+        user_error("is writing there already"),
     ):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
 
@@ -185,7 +185,7 @@ def test_a_second_writer_is_refused(params, prepared, tmp_path):
 def test_an_image_too_small_to_be_normalised_alone_is_refused(params, prepared, tmp_path):
     params = with_values(params, {"tasks.hgpose.batch": 1})
     expected = r"^tasks.hgpose.batch: found 1 for 1 processes, expected 2 images for each or a larger input"
-    with pytest.raises(UserError, match=expected):
+    with user_error(expected):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
 
 
@@ -196,12 +196,12 @@ def test_mistakes_in_params_are_one_line(workspace, monkeypatch):
     assert line == "error: params.yaml: lr: found 'fast', input should be a valid number"
     enter_folder(workspace, monkeypatch)
     set_param(workspace, "lr", 0.001)
-    with pytest.raises(UserError, match="no task 'dance'"):
+    with user_error("no task 'dance'"):
         stages.train.main("dance")
     set_param(workspace, "tasks.hgpose.batch", 1000)
-    with pytest.raises(UserError, match=r"expected at least tasks.hgpose.batch = 1000"):
+    with user_error(r"expected at least tasks.hgpose.batch = 1000"):
         stages.train.main("hgpose")
-    with pytest.raises(UserError, match=r"models/hgpose/last.pt: no such file"):
+    with user_error(r"models/hgpose/last.pt: no such file"):
         stages.evaluate.main("hgpose")
 
 
@@ -230,7 +230,7 @@ def test_people_that_cannot_be_validated_on_are_named_before_training(
     assert len(TrainingData.load(params, "hgpose", processes=1, prepared=path).val)
     with h5py.File(path, "r+") as file:
         file[column][:] = value
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         TrainingData.load(params, "hgpose", processes=1, prepared=path)
 
 

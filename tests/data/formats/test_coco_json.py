@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_files import annotation_file_content, crowd_entry, image_entry, person_entry
-from helpers import COCO, SIZE, noise
+from helpers import COCO, SIZE, noise, user_error
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids, region
 from pose.io.errors import UserError
@@ -129,7 +129,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path, change, message):
 def test_a_file_that_is_no_annotation_file_is_named(tmp_path, text):
     path = tmp_path / "person_keypoints_train2017.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"person_keypoints_train2017.json: cannot be read as"):
+    with user_error(r"person_keypoints_train2017.json: cannot be read as"):
         read_annotations(path, COCO)
 
 
@@ -148,5 +148,5 @@ def test_a_word_among_the_ids_is_named_with_its_line(tmp_path):
     path.write_text("262145\r\n\n393223\n")
     assert read_valid_ids(path) == {262145, 393223}
     path.write_text("262145\n393223\ncat\n")
-    with pytest.raises(UserError, match=r"valid_id: line 3: cannot be read as an image id .*'cat'"):
+    with user_error(r"valid_id: line 3: cannot be read as an image id .*'cat'"):
         read_valid_ids(path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import raw_sets as raw
+from helpers import user_error
 
 from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
-from pose.io.errors import UserError
 
 NOT_IN_LSP = [6, 7]  # pelvis and thorax
 
@@ -54,7 +54,7 @@ def test_centre_and_scale_come_from_the_box_of_the_labelled_joints(tmp_path):
 )
 def test_joints_of_another_layout_are_refused(tmp_path, read, variables, message):
     raw.write_mat(tmp_path / "joints.mat", **variables)
-    with pytest.raises(UserError, match=rf"joints\.mat: .*{message}"):
+    with user_error(rf"joints\.mat: .*{message}"):
         read(tmp_path)
 
 

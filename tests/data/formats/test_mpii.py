@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_sets as raw
+from helpers import user_error
 
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.io.errors import UserError
@@ -71,7 +72,7 @@ MISTAKES_OF_THE_MAT: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_mat_of_another_layout_is_refused(tmp_path, damage, message):
     path = tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat"
     damage(path)
-    with pytest.raises(UserError, match=rf"u12_1\.mat: {message}"):
+    with user_error(rf"u12_1\.mat: {message}"):
         read_mpii_mat(path)
 
 

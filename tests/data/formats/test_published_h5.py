@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 import raw_sets as raw
+from helpers import user_error
 
 from pose.data.formats.published_h5 import encode_name, read_published
-from pose.io.errors import UserError
 
 ROW = ("LSP/images/im0001.jpg", 1)
 
@@ -51,7 +51,7 @@ def test_the_prepared_file_can_be_read_as_a_published_one(tmp_path):
 )
 def test_a_file_of_another_layout_is_refused(tmp_path, rows, replaced, message):
     path = raw.write_published(tmp_path, rows, **replaced)
-    with pytest.raises(UserError, match=rf"lsp_mpii\.h5: .*{message}"):
+    with user_error(rf"lsp_mpii\.h5: .*{message}"):
         read_published(path)
 
 
@@ -59,10 +59,10 @@ def test_data_that_lies_in_another_file_is_refused(tmp_path):
     path = raw.write_published(tmp_path, [ROW], part=None)
     with h5py.File(path, "a") as file:
         file["part"] = h5py.ExternalLink("other.h5", "part")
-    with pytest.raises(UserError, match=r"lsp_mpii\.h5: dataset 'part' is a link"):
+    with user_error(r"lsp_mpii\.h5: dataset 'part' is a link"):
         read_published(path)
 
 
 def test_a_name_that_the_layout_has_no_room_for_is_refused():
-    with pytest.raises(UserError, match="has 56 characters, expected at most 50"):
+    with user_error("has 56 characters, expected at most 50"):
         encode_name("mpii/images/" + "a" * 40 + ".jpg")

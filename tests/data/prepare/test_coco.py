@@ -19,11 +19,10 @@ from coco_files import (
     prepare_images,
     write_annotations,
 )
-from helpers import COCO, SIZE
+from helpers import COCO, SIZE, user_error
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
 from pose.data.image_set import ImageSet
-from pose.io.errors import UserError
 from pose.params import SplitCounts
 
 
@@ -137,7 +136,7 @@ def test_the_2014_set_is_read_too_unless_there_is_a_newer_one(tmp_path):
 
 def test_annotations_that_cannot_be_used_leave_no_folder(tmp_path):
     def refused(message: str) -> None:
-        with pytest.raises(UserError, match=message):
+        with user_error(message):
             prepare_images(tmp_path)
         assert not (tmp_path / "prepared").exists()
 
@@ -176,7 +175,7 @@ def test_a_split_without_usable_images_is_refused(tmp_path):
     for path in (tmp_path / "coco" / "val2017").iterdir():
         path.write_bytes(b"no image")
     message = r"none of 2 validation images can be used \(image unreadable 2\); .*11.jpg: cannot be decoded"
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         prepare_images(tmp_path)
     assert list((tmp_path / "prepared").rglob("*.*")) == []
 

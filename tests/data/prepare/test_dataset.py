@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import COCO, ROOT, noise
+from helpers import COCO, ROOT, noise, user_error
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
@@ -117,9 +117,7 @@ def test_one_of_several_categories_is_chosen_by_its_name(tmp_path):
         {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
     )
     source = write(tmp_path / "mice", content)
-    with pytest.raises(
-        UserError, match=r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"
-    ):
+    with user_error(r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"):
         prepare(tmp_path, source)
     out, _ = prepare(tmp_path, source, category="mouse")
     assert len(PersonSet(out / "people.h5")) == 6
@@ -174,7 +172,7 @@ def test_a_skeleton_of_no_name_and_a_folder_with_nothing_in_it_are_one_line(tmp_
     assert "found 'dog', expected one of aic, " in refused(tmp_path, mice(tmp_path / "mice"), skeleton="dog")
     (tmp_path / "empty").mkdir()
     for source, message in (("empty", "no annotations in it"), ("none", "no such file or folder")):
-        with pytest.raises(UserError, match=f"{source}: {message}, expected annotations/"):
+        with user_error(f"{source}: {message}, expected annotations/"):
             prepare(tmp_path, tmp_path / source)
 
 
@@ -201,7 +199,7 @@ def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_t
     assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
     assert "ids that another source has too, all numbered anew: 3" in str(summary)
     write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
-    with pytest.raises(UserError, match=r"annotations.json: image .*1.jpg is in .*again.json too"):
+    with user_error(r"annotations.json: image .*1.jpg is in .*again.json too"):
         prepare(tmp_path, tmp_path / "a")
 
 
@@ -233,15 +231,13 @@ def test_sources_of_other_names_are_joined_by_a_table(tmp_path):
     write(tmp_path / "mice", mice(tmp_path / "mice"))
     rats = mice(tmp_path / "rats", name="rat", keypoints=["snout", "ear_left", "ear_right", "whisker"])
     sources = [tmp_path / "mice", write(tmp_path / "rats", rats)]
-    with pytest.raises(
-        UserError, match=r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"
-    ):
+    with user_error(r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"):
         prepare(tmp_path, *sources)
     out, summary = prepare(tmp_path, *sources, joints={"snout": "nose"})
     people = PersonSet(out / "people.h5")
     assert people.labelled_NK.all(axis=0).tolist() == [True, True, True, False]
     assert "joints that mouse lacks, left out: 1 (first: whisker)" in str(summary)
-    with pytest.raises(UserError, match=r"datasets.own.joints: found 'beak', expected a joint of mouse"):
+    with user_error(r"datasets.own.joints: found 'beak', expected a joint of mouse"):
         prepare(tmp_path, *sources, joints={"snout": "beak"})
 
 

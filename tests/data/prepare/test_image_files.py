@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_files import annotation_file_content, coco_params, image_entry, person_entry, prepare_images
-from helpers import SIZE, noise
+from helpers import SIZE, noise, user_error
 from raw_sets import rewrite_train, with_orientation, write_two_splits
 
 from pose.data.image_set import ImageSet
 from pose.data.prepare.packing import AHEAD, map_ahead
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
 
 # ---- names of images ----
@@ -82,7 +81,7 @@ def test_a_split_whose_images_are_missing_names_the_first(tmp_path):
     found = (
         r"none of 1 validation images can be used \(image missing 1\); validation: the first image missing"
     )
-    with pytest.raises(UserError, match=f"{found}: '000000000003.jpg' is in none of the folders .*val2017"):
+    with user_error(f"{found}: '000000000003.jpg' is in none of the folders .*val2017"):
         prepare_images(tmp_path)
 
 
@@ -96,9 +95,7 @@ def test_what_is_no_name_is_refused(tmp_path, name):
     content = write_two_splits(tmp_path)
     content["images"][0]["file_name"] = name
     rewrite_train(tmp_path, content)
-    with pytest.raises(
-        UserError, match=r"train2017.json: image 1: file_name .* is not usable, expected a rel"
-    ):
+    with user_error(r"train2017.json: image 1: file_name .* is not usable, expected a rel"):
         prepare_images(tmp_path)
 
 

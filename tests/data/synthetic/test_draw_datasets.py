@@ -10,10 +10,9 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, user_error
 
 from pose.data.synthetic.canvas import Canvas, draw_parts
-from pose.io.errors import UserError
 
 
 @pytest.fixture
@@ -75,5 +74,5 @@ def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_no
 
 
 def test_a_folder_that_exists_is_left_alone(example, tmp_path):
-    with pytest.raises(UserError, match="found a file or folder of this name, expected none"):
+    with user_error("found a file or folder of this name, expected none"):
         example.draw_dataset("hand", tmp_path, images=1, seed=1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import raw_sets as raw
 import scipy.io
-from helpers import COCO, MPII
+from helpers import COCO, MPII, user_error
 from pycocotools.coco import COCO as Scorer
 from pycocotools.cocoeval import COCOeval
 
@@ -20,7 +20,6 @@ from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.data.formats.person_table import INCOMPLETE, MPII_TEST, TRAIN
 from pose.data.synthetic import synthesize
-from pose.io.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def test_the_same_seed_draws_the_same_files_however_many_processes_draw(tmp_path
 
 def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path, params):
     halves = params.synthetic.lsp.model_copy(update={"train": 3, "test": 2})
-    with pytest.raises(UserError, match=r"synthetic\.lsp: found train 3 and test 2"):
+    with user_error(r"synthetic\.lsp: found train 3 and test 2"):
         synthesize(params.synthetic.model_copy(update={"lsp": halves}), seed=1, root=tmp_path)
     assert not list(tmp_path.iterdir())
 

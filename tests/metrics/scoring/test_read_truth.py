@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import scipy.io
 from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
-from helpers import COCO
+from helpers import COCO, user_error
 from raw_sets import near
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.dataset import prepare_dataset
 from pose.data.results import read_results, write_results
-from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.metrics.scoring.files import score_files
 from pose.metrics.scoring.read_truth import read_truth
@@ -114,7 +113,7 @@ def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(peopl
     assert score.counts[0]["people"] == len(rows)
     images[0]["people"] *= 2
     path.write_text(json.dumps({"images": images}))
-    with pytest.raises(UserError, match=r"joints\.json: found 2 people in .*, expected one, whom"):
+    with user_error(r"joints\.json: found 2 people in .*, expected one, whom"):
         score_files([path], people.path)
 
 
@@ -178,7 +177,7 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(images, coco
     )
     assert strict < plain
     (tmp_path / "short.yaml").write_text("sigmas: [0.01]\n")
-    with pytest.raises(UserError, match="found 1 sigmas, expected 17"):
+    with user_error("found 1 sigmas, expected 17"):
         score_files([path], tmp_path / "truth.json", str(tmp_path / "short.yaml"))
 
 
@@ -197,12 +196,12 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(images, coco
 def test_arrays_that_do_not_fit_are_refused(arrays, message, tmp_path):
     np.savez(tmp_path / "truth.npz", **arrays)
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 2)))
-    with pytest.raises(UserError, match=rf"truth\.npz: {message}"):
+    with user_error(rf"truth\.npz: {message}"):
         score_files([tmp_path / "a.npy"], tmp_path / "truth.npz", "mpii")
 
 
 def test_files_of_mpii_that_lack_something_are_refused(mpii_files):
     scipy.io.savemat(mpii_files.with_name("gt_valid.mat"), {"pos_gt_src": np.zeros((16, 2, 3))})
-    with pytest.raises(UserError, match=r"gt_valid\.mat: found pos_gt_src, expected pos_gt_src"):
+    with user_error(r"gt_valid\.mat: found pos_gt_src, expected pos_gt_src"):
         score_files([mpii_files], mpii_files.with_name("gt_valid.mat"))
     assert len(read_results(mpii_files).images) > 0

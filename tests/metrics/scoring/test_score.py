@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import COCO, LSP
+from helpers import COCO, LSP, user_error
 from raw_sets import near
 
 from pose.cli import run
@@ -160,7 +160,7 @@ def test_images_of_two_folders_are_not_taken_for_those_of_one(images, coco_file,
         path = tmp_path / "named.json"
         write_results(path, Results([replace(one, image_id=None) for one in some], COCO, 17), "json")
         if wrong:
-            with pytest.raises(UserError, match=r"named\.json: found image .* twice, expected it once"):
+            with user_error(r"named\.json: found image .* twice, expected it once"):
                 score_files([path], images.path.parent)
         else:
             assert values(score_files([path], images.path.parent, resamples=0))["COCO"]["AP"] > 0.5
@@ -174,7 +174,7 @@ def test_ids_that_are_of_other_images_by_name_are_refused(images, coco_file):
     path.write_text(json.dumps([one | {"file": names[one["image_id"]]} for one in entries]))
     score_files([path], images.path.parent, resamples=0)
     path.write_text(json.dumps([one | {"file": "photos/b.jpg"} for one in entries]))
-    with pytest.raises(UserError, match=r"a\.json: found image_id \d+ of photos/b\.jpg, expected ids of"):
+    with user_error(r"a\.json: found image_id \d+ of photos/b\.jpg, expected ids of"):
         score_files([path], images.path.parent, resamples=0)
 
 
@@ -194,14 +194,14 @@ def test_people_of_images_are_scored_by_their_rows(images, tmp_path):
     train = int(people.image_id_N[people.rows("train")[0]])
     write_results(tmp_path / "by_id.json", Results([replace(one_each[0], image_id=train)], COCO, 17), "coco")
     truth = read_truth(images.path, Joints("", skeleton=None), people=True)
-    with pytest.raises(UserError, match=r"by_id\.json: found image \d+ of 1, expected those of"):
+    with user_error(r"by_id\.json: found image \d+ of 1, expected those of"):
         locate(read_results(tmp_path / "by_id.json"), truth)
 
 
 def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images, coco_file):
     order = np.arange(16)  # no right ankle
     path = by_name(images, coco_file("a.json", 2.0), order, COCO.joints[:16])
-    with pytest.raises(UserError, match=r"names\.json: found no joint 'right_ankle' among those of other"):
+    with user_error(r"names\.json: found no joint 'right_ankle' among those of other"):
         score_files([path], images.path.parent)
 
 
