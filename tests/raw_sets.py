@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
+from coco_files import image_entry, person_entry, write_annotations
 from helpers import ROOT, noise
 
 from pose.data.person_set import PersonSet
@@ -84,10 +84,8 @@ def write_own_set(
 def write_two_splits(root: Path, **person: Any) -> dict[str, Any]:
     """Train: images 1 and 2, val: 3, a person each; `person` changes the first. Returns train's content."""
     people = [person_entry(1, 1, **person), person_entry(2, 2)]
-    content = annotation_file_content([image_entry(1), image_entry(2)], people)
-    write_annotations(root, "train2017", content)
-    write_annotations(root, "val2017", annotation_file_content([image_entry(3)], [person_entry(3, 3)]))
-    return content
+    write_annotations(root, "val2017", [image_entry(3)], [person_entry(3, 3)])
+    return write_annotations(root, "train2017", [image_entry(1), image_entry(2)], people)
 
 
 def rewrite_train(root: Path, content: dict[str, Any]) -> None:

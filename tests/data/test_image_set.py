@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coco_files import (
-    annotation_file_content,
     coco_params,
     crowd_entry,
     image_entry,
@@ -26,11 +25,8 @@ from pose.io.images import decode_image
 def root(tmp_path: Path) -> Path:
     """Rows: 0 two people, 1 a person and a crowd, 2 a validation image."""
     train = [person_entry(101, 1), person_entry(102, 1, joints=5), person_entry(103, 2), crowd_entry(104, 2)]
-    content = annotation_file_content([image_entry(1), image_entry(2)], train)
-    write_annotations(tmp_path, "train2017", content)
-    write_annotations(
-        tmp_path, "val2017", annotation_file_content([image_entry(11)], [person_entry(111, 11)])
-    )
+    write_annotations(tmp_path, "train2017", [image_entry(1), image_entry(2)], train)
+    write_annotations(tmp_path, "val2017", [image_entry(11)], [person_entry(111, 11)])
     return tmp_path
 
 

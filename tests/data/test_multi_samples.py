@@ -8,7 +8,6 @@ import pytest
 import torch
 from coco_files import (
     ALL,
-    annotation_file_content,
     coco_params,
     crowd_entry,
     image_entry,
@@ -41,11 +40,7 @@ TURNED = MultiAugment(
     angle=25, widen=1.1, shift=(0.05, -0.1), flip=True, hue=40, saturation=0.7, brightness=0.1, contrast=1.2
 )
 UPRIGHT = MultiAugment()
-AUGMENTS = {
-    "upright": UPRIGHT,
-    "turned": MultiAugment(angle=-20, widen=0.9),
-    "turned and flipped": TURNED,
-}
+AUGMENTS = {"upright": UPRIGHT, "turned": MultiAugment(angle=-20, widen=0.9), "turned and flipped": TURNED}
 WIDTH, HEIGHT = SIZE = 200, 150
 CROWD_X = 100, 140  # columns of the crowd in image 1
 
@@ -65,9 +60,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     crowd = crowd_entry(3, 1, CROWD_X[0] * HEIGHT, (CROWD_X[1] - CROWD_X[0]) * HEIGHT, SIZE)
     people = [person_entry(number, image, **spread(number)) for number, image in ((1, 1), (2, 1), (4, 2))]
     train = [image_entry(number, size=SIZE) for number in (1, 2, 3)]
-    write_annotations(root, "train2017", annotation_file_content(train, [*people, crowd]))
-    val = annotation_file_content([image_entry(9, size=SIZE)], [person_entry(9, 9, **spread(9))])
-    write_annotations(root, "val2017", val)
+    write_annotations(root, "train2017", train, [*people, crowd])
+    write_annotations(root, "val2017", [image_entry(9, size=SIZE)], [person_entry(9, 9, **spread(9))])
     image = np.full((HEIGHT, WIDTH, 3), (200, 40, 40), dtype=np.uint8)
     image[:, slice(*CROWD_X)] = (40, 200, 40)
     (root / "coco" / "train2017" / f"{1:012d}.jpg").write_bytes(encode_jpeg(image, 100))

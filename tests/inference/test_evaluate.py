@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from coco_files import annotation_file_content, coco_params, image_entry, person_entry, write_annotations
+from coco_files import coco_params, image_entry, person_entry, write_annotations
 from helpers import MPII, build_cpu_task, user_error, with_values
 
 from pose.data.prepare.coco import prepare_coco
@@ -60,7 +60,7 @@ def test_weights_of_another_skeleton_than_the_data_are_refused(params, prepared,
 def test_images_without_anybody_to_score_are_refused(params, tmp_path):
     for number, name in ((1, "train2017"), (2, "val2017")):
         people = [person_entry(number, number, joints=0)]
-        write_annotations(tmp_path, name, annotation_file_content([image_entry(number)], people))
+        write_annotations(tmp_path, name, [image_entry(number)], people)
     folder, anybody = tmp_path / "prepared", coco_params(min_people=SplitCounts(train=0, validation=0))
     prepare_coco(tmp_path, folder, params=anybody, seed=1, workers=1)
     save_weights(

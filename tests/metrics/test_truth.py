@@ -62,8 +62,8 @@ def test_a_split_in_which_nobody_has_a_labelled_joint_is_refused(tmp_path):
 
 def test_a_preparation_ends_with_the_notes_on_each_split(tmp_path):
     people = [someone(number) for number in range(1, 23)]
-    write_annotations(tmp_path, "train2017", annotation_file_content([image_entry(1, size=SIZE)], people))
-    write_annotations(tmp_path, "val2017", annotation_file_content([image_entry(2)], [person_entry(99, 2)]))
+    write_annotations(tmp_path, "train2017", [image_entry(1, size=SIZE)], people)
+    write_annotations(tmp_path, "val2017", [image_entry(2)], [person_entry(99, 2)])
     _, summary = prepare_images(tmp_path)
     assert "train: found exactly as annotated, people score AP 0.9" in str(summary)
     assert "validation: found" not in str(summary)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
+from coco_files import image_entry, person_entry, prepare_images, write_annotations
 from helpers import COCO, CPU, build_cpu_task, user_error
 from raw_sets import synthesize_sets
 from torch import Tensor
@@ -160,7 +160,7 @@ def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params, tm
     def raw_set(name: str, numbers: list[int]) -> MultiData:
         for file, some in (("train2017", numbers), ("val2017", [1000])):
             content = [image_entry(n) for n in some], [person_entry(n, n) for n in some]
-            write_annotations(tmp_path / name, file, annotation_file_content(*content))
+            write_annotations(tmp_path / name, file, *content)
         images, _ = prepare_images(tmp_path / name)
         return MultiData(images, params.multi.model_copy(update={"held_out": 2}), max_val=0)
 

@@ -19,6 +19,7 @@ from coco_files import (
 from helpers import user_error
 from raw_sets import TRAIN_FILE, rewrite_train, write_two_splits
 
+from pose.data.image_set import ImageSet
 from pose.data.prepare.summary import Summary
 
 Entry = dict[str, Any]
@@ -30,33 +31,31 @@ def prepared_person(root: Path) -> tuple[Entry, Summary]:
     return json.loads(images.annotations("train").read_text())["annotations"][0], summary
 
 
+def prepared_with(root: Path, *more: Entry) -> tuple[ImageSet, Summary]:
+    """What two people and further annotations are prepared to."""
+    content = write_two_splits(root)
+    content["annotations"] += more
+    rewrite_train(root, content)
+    return prepare_images(root)
+
+
 # ---- people ----
 
+RLE = {"size": [60, 80], "counts": [600, 700, 3500]}
 OUTLINE = [[10, 8, 58, 8, 58, 40, 10, 8]]
 
 
 @pytest.mark.parametrize(
     ("written", "area", "note"),
     [
-        ({"area": 0, "segmentation": []}, 0.53 * 2000, "area not that of a person, 0.53 of the box taken: 1"),
-        (
-            {"area": -1, "segmentation": []},
-            0.53 * 2000,
-            "area not that of a person, 0.53 of the box taken: 1",
-        ),
+        ({"area": 0, "segmentation": []}, 0.53 * 2000, "not that of a person, 0.53 of the box taken: 1"),
+        ({"area": -1, "segmentation": []}, 0.53 * 2000, "not that of a person, 0.53 of the box taken: 1"),
         ({"area": 1.0}, 0.53 * 2000, "0.53 of the box taken: 1 (first: annotation 1)"),  # outline: the box
         ({"area": None, "segmentation": OUTLINE}, 768, "area missing, the outline taken: 1"),
         ({"area": 50, "segmentation": OUTLINE}, 768, "area not that of a person, the outline taken: 1"),
-        (
-            {"area": 0, "segmentation": {"size": [60, 80], "counts": [600, 700, 3500]}},
-            700,
-            "the outline taken: 1",
-        ),
-        (
-            {"area": 30, "segmentation": [[10, 8, 18, 8, 18, 12]]},
-            30,
-            "",
-        ),  # of somebody hardly seen, as in COCO
+        ({"area": 0, "segmentation": RLE}, 700, "the outline taken: 1"),
+        # Of somebody hardly seen, as in COCO.
+        ({"area": 30, "segmentation": [[10, 8, 18, 8, 18, 12]]}, 30, ""),
         ({"area": 1.0, "segmentation": [[10, 8, 11, 8, 11, 9, 10, 9]]}, 0.53 * 2000, "0.53 of the box taken"),
         ({"area": 300, "segmentation": []}, 300, ""),
     ],
@@ -85,13 +84,9 @@ def test_a_box_that_is_missing_is_put_around_joints_and_outline(tmp_path):
 
 
 def test_a_crowd_without_a_region_is_masked_by_its_box(tmp_path):
-    content = write_two_splits(tmp_path)
     box = {"bbox": [60, 40, 10, 12], "area": 120, "iscrowd": True}
-    content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1} | box)
-    rewrite_train(tmp_path, content)
-    images, summary = prepare_images(tmp_path)
+    images, summary = prepared_with(tmp_path, {"id": 4, "image_id": 1, "category_id": 1} | box)
     mask_HW = images.mask(0)
-    assert mask_HW is not None
     assert not mask_HW[40:52, 60:70].any()
     assert (~mask_HW).sum() == 120
     assert "crowd without its region, its box taken: 1 (first: annotation 4)" in str(summary)
@@ -106,45 +101,31 @@ def test_flags_are_counted_whatever_num_keypoints_says(tmp_path):
 
 def test_one_joint_without_any_size_cannot_be_scored(tmp_path):
     keypoints = person_entry(1, 1, joints=1)["keypoints"]
-    content = write_two_splits(tmp_path)
-    content["annotations"].append({"id": 4, "image_id": 1, "category_id": 1, "keypoints": keypoints})
-    rewrite_train(tmp_path, content)
-    images, summary = prepare_images(tmp_path)
+    bare = {"id": 4, "image_id": 1, "category_id": 1, "keypoints": keypoints}
+    images, summary = prepared_with(tmp_path, bare)
     assert images.annotation_N.tolist() == [1, 2, 3]
-    assert "without any size to score by: people without labelled joints: 1 (first: annotation 4)" in str(
-        summary
-    )
+    note = "without any size to score by: people without labelled joints: 1 (first: annotation 4)"
+    assert note in str(summary)
 
 
 def test_a_person_without_joints_and_region_is_masked_by_the_box(tmp_path):
-    content = write_two_splits(tmp_path)
-    content["annotations"].append(person_entry(4, 1, joints=0, segmentation=[], bbox=[50, 10, 20, 30]))
-    rewrite_train(tmp_path, content)
-    images, summary = prepare_images(tmp_path)
-    mask_HW = images.mask(images.rows("train")[0])
-    assert mask_HW is not None
+    person = person_entry(4, 1, joints=0, segmentation=[], bbox=[50, 10, 20, 30])
+    images, summary = prepared_with(tmp_path, person)
+    assert not images.mask(images.rows("train")[0])[10:40, 50:70].any()
     assert "person without joints and without its region, its box taken: 1" in str(summary)
 
 
 def test_a_person_whose_joints_lie_in_one_pixel_costs_no_other(tmp_path):
-    content = write_two_splits(tmp_path)
-    content["annotations"] += [person_entry(4, 1), person_entry(5, 2, keypoints=[0, 0, 2] * 17)]
-    rewrite_train(tmp_path, content)
-    _, summary = prepare_images(tmp_path)
+    point = person_entry(5, 2, keypoints=[0, 0, 2] * 17)
+    _, summary = prepared_with(tmp_path, person_entry(4, 1), point)
     assert "all joints between 0 and 1, taken for unlabelled: 1 (first: annotation 5)" in str(summary)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"keypoints": [1, 1, 2] * 5 + [float("nan"), 1, 2] + [1, 1, 2] * 11},
-            "left_shoulder has x nan, expected",
-        ),
-        (
-            {"keypoints": [[1, 1, 2]] * 17},
-            "keypoints: found 17 entries, expected 51: x, y and flag of 17 joints",
-        ),
+        ({"keypoints": [1] * 15 + [float("nan")] + [1] * 35}, "left_shoulder has x nan, expected"),
+        ({"keypoints": [[1, 1, 2]] * 17}, "found 17 entries, expected 51: x, y and flag of 17 joints"),
         ({"keypoints": [0.2, 0.31, 2] * 17}, "all joints lie between 0 and 1, expected px, not shares of"),
         ({"keypoints": [10, 12, 2]}, "keypoints: found 3 entries, expected 51"),
         ({"category_id": 1, "iscrowd": 0.5}, "iscrowd: found 0.5, .*0 or 1"),
@@ -178,9 +159,8 @@ def test_categories_of_the_same_joints_are_one_unless_they_have_one_name(tmp_pat
 def test_people_of_a_category_without_joints_are_people_without_labelled_joints(tmp_path):
     content = write_two_splits(tmp_path)
     content["categories"].append({"id": 2, "name": "people"})
-    content["annotations"].append(
-        {"id": 7, "image_id": 1, "category_id": 2, "bbox": [60, 40, 9, 9], "area": 81}
-    )
+    person = {"id": 7, "image_id": 1, "category_id": 2, "bbox": [60, 40, 9, 9], "area": 81}
+    content["annotations"].append(person)
     rewrite_train(tmp_path, content)
     images, summary = prepare_images(tmp_path)
     assert "of a second category of people: 1 (first: annotation 7)" in str(summary)
@@ -237,8 +217,7 @@ def test_people_have_one_category_in_both_files(tmp_path):
 def write_clash(root: Path, name: str = "other.jpg") -> None:
     """The val file begins its ids anew."""
     write_two_splits(root)
-    content = annotation_file_content([image_entry(1, name)], [person_entry(1, 1)])
-    write_annotations(root, "val2017", content)
+    write_annotations(root, "val2017", [image_entry(1, name)], [person_entry(1, 1)])
 
 
 def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path):
@@ -247,9 +226,8 @@ def test_ids_that_begin_anew_in_the_val_file_are_numbered_on(tmp_path):
     assert images.id_I.tolist() == [1, 2, 4]
     assert images.annotation_N.tolist() == [1, 2, 3]
     assert [images.name(row) for row in images.rows("validation")] == ["val2017/other.jpg"]
-    assert "image ids that person_keypoints_train2017.json has too, 3 added to all: 1 (first: 1)" in str(
-        summary
-    )
+    note = "image ids that person_keypoints_train2017.json has too, 3 added to all: 1 (first: 1)"
+    assert note in str(summary)
 
 
 @pytest.mark.parametrize("is_listed", [False, True])
@@ -257,9 +235,7 @@ def test_an_image_in_both_files_is_refused(tmp_path, is_listed):
     write_clash(tmp_path, "other.jpg" if is_listed else "000000000001.jpg")
     if is_listed:
         (tmp_path / "coco" / "valid_id").write_text("1\n")
-    expected = (
-        "expected an id in one file, since .*valid_id" if is_listed else "expected an image and an id in"
-    )
+    expected = "expected an id in one file, since .*valid_id" if is_listed else "expected an image and an id"
     found = "val2017.json: image 1 is in person_keypoints_train2017.json too"
     with user_error(f"{found}, {expected}"):
         prepare_images(tmp_path)
