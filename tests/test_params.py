@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_rates_in_exponent_notation_are_numbers(text, rate, tmp_path):
     assert load_params(tmp_path / "params.yaml").lr == rate
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\x00"])
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "\x00"])
 def test_a_file_that_is_no_mapping_is_one_line(text, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     with user_error(r"params\.yaml"):
@@ -55,49 +56,28 @@ def test_a_file_that_is_no_mapping_is_one_line(text, tmp_path):
         ("lr", float("nan"), "lr: found nan, input should be "),
         ("seed", True, "seed: found True"),
         ("learning_rate", 1, "unknown key learning_rate"),
-        (
-            "tasks.hgpose.dataset",
-            "coca",
-            r"tasks.hgpose.dataset: found 'coca', expected one prepared for problem",
-        ),
+        ("tasks.hgpose.dataset", "coca", r"hgpose.dataset: found 'coca', expected one prepared for problem"),
         ("tasks.hgpose-ae.dataset", "lsp_mpii", r"expected one prepared for problem multi: coco"),
         ("tasks.hgpose.network.stacks", MISSING, r"missing key tasks\.hgpose\.network\.stacks"),
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
-        (
-            "tasks.hgpose.optimizer.name",
-            "lion",
-            r"hgpose\.optimizer\.name: found 'lion', expected one of 'rmsprop', 'adam', 'adamw', 'muon'",
-        ),
+        ("tasks.hgpose.optimizer.name", "lion", r"name: found 'lion', expected one of 'rmsprop', 'adam', 'a"),
         ("tasks.hgpose.network.kind", "hour", r"network\.kind: found 'hour', expected one of 'hourglass', "),
-        (
-            "tasks.hgpose.override",
-            {"augment": {"flap": 1}},
-            r"tasks\.hgpose\.override: unknown key augment\.flap",
-        ),
+        ("tasks.hgpose.override", {"augment": {"flap": 1}}, r"hgpose\.override: unknown key augment\.flap"),
         ("tasks.hgpose.override", {"augment": 1}, r"tasks\.hgpose\.override: augment: "),
-        (
-            "tasks.hgpose.override",
-            {"input_size": 100},
-            r"override: input_size: found 100, input should be a mult",
-        ),
+        ("tasks.hgpose.override", {"input_size": 100}, r"input_size: found 100, input should be a mult"),
         ("tasks.hgpose.override", [], r"tasks\.hgpose\.override: found \[\], input should be a valid dict"),
         ("tasks.hgpose-ae.override", {"tag_gain": "x"}, r"tasks\.hgpose-ae\.override: tag_gain: found 'x'"),
         ("tasks.hgpose.optimizer.betas", [0.9], r"tasks\.hgpose\.optimizer\.betas: found \[0\.9\]"),
         ("tasks.hgpose.optimizer.name", "adam", r"unknown key tasks\.hgpose\.optimizer\.momentum"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
-        (
-            "evaluate.scales",
-            [1.0, 0.0],
-            r"evaluate\.scales\.1: found 0\.0, input should be greater than or equal to 0\.1",
-        ),
+        ("evaluate.scales", [1.0, 0.0], r"scales\.1: found 0\.0, input should be greater than .* 0\.1"),
         ("multi.focal_gamma", 0.5, r"multi\.focal_gamma: found 0\.5, expected 0 or at least 1"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
         ("lr", 1e300, r"lr: found 1e\+300, input should be less than or equal to 100"),
         ("multi.sigma", 100.0, r"multi\.sigma: found 100, expected at most 8, a quarter of .* 32 cells"),
         ("single.sigma", 1e-200, r"single\.sigma: found 1e-200, input should be greater than .* 0\.25"),
         ("single.augment.scale.spread", 1.0, r"spread: found 1, expected at most 0\.9 with kind: linear"),
-        ("evaluate.scales", [1e-9], r"evaluate\.scales\.0: found 1e-09, input should be greater than"),
         ("tasks.hgpose.schedule.gamma", 1e300, r"schedule\.gamma: found 1e\+300, input should be less"),
         ("synthetic.coco.train", 10**12, r"coco\.train: found 10{12}, input should be less than"),
         ("data.root", "a\0b", r"data\.root: found 'a\\x00b', string should match"),
@@ -112,18 +92,18 @@ def test_a_wrong_value_is_one_line_that_names_its_key(key, value, message):
         parse_params(changed(key, value))
 
 
-def test_the_largest_input_of_an_evaluation_is_limited():
-    values = changed("multi.input_size", 1024)
+@pytest.mark.parametrize(
+    ("key", "value", "size"),
+    [
+        ("multi.input_size", 1024, "multi.input_size 1024"),
+        ("tasks.hgpose-ae.override", {"input_size": 1024}, "tasks.hgpose-ae.override.input_size 1024"),
+    ],
+)
+def test_the_largest_input_of_an_evaluation_is_limited(key, value, size):
+    values = changed(key, value)
     values["evaluate"]["scales"] = [1.0, 6.0]
-    expected = "found 6 of multi.input_size 1024, expected at most 4, so that the input has at most 4096 px"
+    expected = f"found 6 of {size}, expected at most 4, so that the input has at most 4096 px"
     with user_error(rf"evaluate\.scales: {expected}$"):
-        parse_params(values)
-
-
-def test_the_largest_input_of_a_task_of_its_own_is_limited_too():
-    values = changed("tasks.hgpose-ae.override", {"input_size": 1024})
-    values["evaluate"]["scales"] = [1.0, 6.0]
-    with user_error(r"found 6 of tasks\.hgpose-ae\.override\.input_size 1024, expected at most 4"):
         parse_params(values)
 
 
@@ -145,10 +125,11 @@ def test_a_task_that_extends_another_has_its_override():
     assert params.problem("advpose-ae").sigma == 2.0
 
 
-def test_the_name_of_a_task_is_one_for_files():
+@pytest.mark.parametrize("name", ["../../other", "a.b"])  # no file; two keys to DVC
+def test_the_name_of_a_task_is_one_for_files_and_for_dvc(name):
     values = changed("lr", 0.1)
-    values["tasks"]["../../other"] = values["tasks"]["hgpose"]
-    with user_error(r"params\.yaml: tasks\.\.\./\.\./other.*: found '\.\./\.\./other'"):
+    values["tasks"][name] = {"extends": "hgpose"}
+    with user_error(rf"params\.yaml: tasks\.{re.escape(name)}.*: found '{re.escape(name)}'"):
         parse_params(values)
 
 
@@ -194,10 +175,3 @@ def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path):
     with pytest.raises(UserError, match=r"params\.yaml: cannot be read as YAML .* at line 1") as error:
         read_yaml(tmp_path / "params.yaml")
     assert "unicode string" not in str(error.value)
-
-
-def test_a_name_with_a_dot_would_be_two_keys_to_dvc():
-    values = read_yaml(ROOT / "params.yaml")
-    values["tasks"]["a.b"] = {"extends": "hgpose"}
-    with user_error(r"tasks\.a\.b"):
-        parse_params(values)

@@ -92,13 +92,14 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
     assert "1 of 1 sources" in capsys.readouterr().out
 
 
-def test_the_people_of_an_image_are_kept_if_its_copy_cannot_be_written(weights, photos, caplog):
+def test_the_people_of_an_image_are_kept_if_its_copy_cannot_be_written(weights, photos, caplog, capsys):
     out = photos.parent / "out"
     (out / "a.jpg").mkdir(parents=True)  # in the place of the copy
     files = [str(photos / name) for name in ("a.jpg", "b.png")]
     with pytest.raises(SystemExit, match="1"):
         run(["predict", *files, "--weights", str(weights), "--out", str(out)])
     assert f"{out / 'a.jpg'}: cannot be written" in caplog.text
+    assert "1 of 2 sources" in capsys.readouterr().out
     [a, b] = json.loads((out / "joints.json").read_text())["images"]
     assert (Path(a["file"]).name, Path(b["file"]).name) == ("a.jpg", "b.png")
     assert a["people"]
@@ -152,17 +153,8 @@ def test_a_folder_stands_for_its_images_and_videos(task, weights, multi_weights,
     assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
     assert sum(len(frames) for frames in VideoReader(out / "clip.mp4").read_frames()) == 9
     table = pd.read_csv(out / "joints.csv")
-    assert list(table.columns) == [
-        "file",
-        "frame",
-        "seconds",
-        "person",
-        "score",
-        "joint",
-        "x",
-        "y",
-        "confidence",
-    ]
+    columns = ["file", "frame", "seconds", "person", "score", "joint", "x", "y", "confidence"]
+    assert list(table.columns) == columns
     assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
     np.testing.assert_allclose(table["seconds"], table["frame"] / 10, atol=0.001)
     for _, one in table.groupby(["file", "frame"], dropna=False):
@@ -233,23 +225,12 @@ def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other
         np.testing.assert_allclose(places(image["people"]), people.joint_PK2, atol=0.01)
 
 
-def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, capsys):
-    (photos / "broken.mp4").write_bytes(b"not a video")
-    with pytest.raises(SystemExit) as status:
-        predict(weights, photos / "a.jpg", photos / "broken.mp4")
-    assert status.value.code == 1
-    assert "1 of 2 sources" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("missing.jpg", "missing.jpg: no such file or folder"),
         (".", r"\.: found no images or videos in this folder"),
-        (
-            "photos/a.jpg --out photos",
-            "photos/a.jpg: would be overwritten by its drawn copy, expected another",
-        ),
+        ("photos/a.jpg --out photos", "photos/a.jpg: would be overwritten by its drawn copy"),
         ("photos/a.jpg more/a.jpg", "more/a.jpg: photos/a.jpg would be drawn as drawn/a.jpg too"),
         ("photos/a.jpg --weights photos/b.png", "photos/b.png: cannot be read as model weights"),
         ("photos/a.jpg --weights none.pt", "none.pt: no such file"),
@@ -262,10 +243,7 @@ def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, 
         ("photos/a.jpg --device hpu", "device: found 'hpu', expected cpu, cuda"),
         ("photos/a.jpg --device warp", "device: found 'warp', expected cpu, cuda"),
         ("photos/a.jpg --device cuda:99", "device: found 'cuda:99', expected cpu, cuda"),
-        (
-            "photos/a.jpg --box 1,2,3,4 --weights multi.pt",
-            "box: weights of hgpose-ae find all people themselves",
-        ),
+        ("photos/a.jpg --box 1,2,3,4 --weights multi.pt", "box: weights of hgpose-ae find all people"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -280,18 +258,17 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""])
-def test_scales_that_make_no_sense_are_refused_by_the_parser(scales, capsys):
-    with pytest.raises(SystemExit) as error:
-        run(["predict", "a.jpg", "--weights", "a.pt", f"--scales={scales}"])
-    assert error.value.code == 2
-    message = f"argument --scales: found {scales!r}, expected numbers from 0.1 to 8"
-    assert message in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_box_of_words_is_refused_by_the_parser(capsys):
-    with pytest.raises(SystemExit) as error:
-        run(["predict", "a.jpg", "--weights", "a.pt", "--box", "1,2,wide,4"])
-    assert error.value.code == 2
-    message = "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them"
-    assert message in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("option", "expected", "values"),
+    [
+        ("scales", "numbers from 0.1 to 8", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""]),
+        ("box", "4 numbers with commas between them", ["1,2,wide,4"]),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_the_parser(option, expected, values, capsys):
+    for value in values:
+        with pytest.raises(SystemExit) as error:
+            run(["predict", "a.jpg", "--weights", "a.pt", f"--{option}={value}"])
+        assert error.value.code == 2
+        message = f"argument --{option}: found {value!r}, expected {expected}"
+        assert message in capsys.readouterr().err.splitlines()[-1]

@@ -11,7 +11,7 @@ import torch
 from helpers import COCO, build_cpu_task, user_error, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
-from pose.inference.batches import predict_dataset, select_device, tta_outputs
+from pose.inference.batches import predict_dataset, tta_outputs
 from pose.inference.predictor import Predictor
 from pose.models.blocks import PoseNetwork
 from pose.params import Params
@@ -154,8 +154,3 @@ def test_the_batch_size_changes_no_prediction(params, prepared):
 def test_an_image_that_is_not_rgb_is_refused(weights, image):
     with user_error("expected uint8 of shape"):
         Predictor.load(weights, "cpu").predict([image])
-
-
-def test_an_unknown_device_is_named():
-    with user_error("device: found 'abacus'"):
-        select_device("abacus")

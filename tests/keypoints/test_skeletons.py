@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pose.keypoints.skeleton import Skeleton, built_in, same_joints
+from pose.keypoints.skeleton import Skeleton, built_in, read_skeleton, same_joints
 
 SIZES = {
     "mpii": 16, "lsp": 14, "coco": 17, "crowdpose": 14, "aic": 14,
@@ -25,6 +25,10 @@ def skeleton(request: pytest.FixtureRequest) -> Skeleton:
 def test_each_set_has_its_number_of_joints_and_a_sigma_for_each_but_lsp(skeleton):
     assert len(skeleton) == SIZES[skeleton.name]
     assert len(skeleton.sigmas) == (0 if skeleton.name == "lsp" else len(skeleton))
+
+
+def test_a_skeleton_survives_the_way_to_json_and_back(skeleton):
+    assert read_skeleton(skeleton.model_dump_json(), "file") == skeleton
 
 
 def test_mirroring_twice_changes_nothing_and_keeps_limbs_groups_and_scored_joints(skeleton):

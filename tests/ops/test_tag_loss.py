@@ -95,12 +95,7 @@ def test_losses_and_gradients_equal_the_formula(size, device):
     assert_equal_formula(ops.tag_loss_formula, *double, 1e-9)
 
 
-PRECISION = {
-    torch.float64: 1e-9,
-    torch.float32: 1e-5,
-    torch.float16: 2e-3,
-    torch.bfloat16: 1e-2,
-}
+PRECISION = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 @pytest.mark.parametrize("dtype", PRECISION, ids=str)
@@ -116,7 +111,11 @@ def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(seed, dtype, devi
     cell_BPK = edge_BPK.where(torch.rand(cell_BPK.shape, generator=rng) < 0.2, cell_BPK).to(device)
     output_BChw = torch.zeros(B, 2 * K, h, w, dtype=dtype).contiguous(memory_format=torch.channels_last)
     output_BChw[:, K:] = tag_BKhw.detach()
-    found = with_gradient(ops.tag_loss, output_BChw.to(device)[:, K:].requires_grad_(), cell_BPK)
+    maps_BKhw = output_BChw.to(device)[:, K:].requires_grad_()
+    assert {loss_B.dtype for loss_B in ops.tag_loss(maps_BKhw, cell_BPK)} == {
+        torch.promote_types(dtype, torch.float32)
+    }
+    found = with_gradient(ops.tag_loss, maps_BKhw, cell_BPK)
     double_BKhw = tag_BKhw.detach().double().requires_grad_()
     exact = with_gradient(ops.tag_loss_formula, double_BKhw, cell_BPK.cpu())
     torch.testing.assert_close(found[:2], exact[:2], rtol=min(PRECISION[dtype], 1e-5), atol=1e-12)
@@ -172,16 +171,6 @@ def test_maps_may_lie_in_memory_in_any_way(device):
     for maps_BKhw in (sliced, turned, cropped):
         found = with_gradient(ops.tag_loss, maps_BKhw.requires_grad_(), turned_cell_BPK)
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_maps_lose_nothing_but_the_last_rounding(dtype, device):
-    tag_BKhw, cell_BPK = draw(2, 17, 5, 8, 8, dtype=dtype, device=device)
-    assert {loss_B.dtype for loss_B in ops.tag_loss(tag_BKhw, cell_BPK)} == {torch.float32}
-    found = with_gradient(ops.tag_loss, tag_BKhw, cell_BPK)
-    exact = with_gradient(ops.tag_loss, tag_BKhw.detach().double().requires_grad_(), cell_BPK)
-    torch.testing.assert_close(found[:2], exact[:2], rtol=1e-6, atol=0)
-    torch.testing.assert_close(found[2], exact[2], rtol=1e-2, atol=1e-6)
 
 
 def test_under_autocast_half_maps_are_trained(device):

@@ -14,11 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 from helpers import latest_checkpoint, user_error, wait_until, with_values
-from torch.utils.data import Dataset
 
 from pose.data.batch import Batch
 from pose.data.image_set import annotation_file
-from pose.data.loader import Loader, raise_on_dead_worker
 from pose.io.errors import UserError
 from pose.params import Params
 from pose.tasks.base import Terms
@@ -73,13 +71,6 @@ def test_weights_that_are_not_finite_are_never_saved(eager, prepared, tmp_path):
     assert not list(tmp_path.rglob("latest.pt"))
 
 
-class Endless(Dataset):
-    """Whose batches are numbers, and come at once."""
-
-    def __getitems__(self, keys: list) -> list:
-        return keys
-
-
 def kill_new_child(before: set[int]) -> None:
     [worker] = [child for child in psutil.Process().children() if child.pid not in before]
     worker.send_signal(signal.SIGKILL)
@@ -88,16 +79,6 @@ def kill_new_child(before: set[int]) -> None:
 
 def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
-
-
-def test_a_worker_that_dies_while_a_step_is_computed_is_named():
-    def steps() -> None:
-        before = children()
-        for _ in Loader(Endless(), [[(0, number)] for number in range(1000)], workers=1):
-            kill_new_child(before)
-
-    with user_error(r"^DataLoader worker \(pid"), raise_on_dead_worker():
-        steps()
 
 
 def test_a_run_whose_loader_worker_died_is_resumed(eager, prepared, tmp_path, caplog):

@@ -108,7 +108,7 @@ def test_a_second_writer_is_refused_by_name_of_folder_and_holder_until_the_first
 
 
 @pytest.mark.parametrize(
-    ("kind", "waited_for"), [("obedient", True), ("stubborn", True), ("obedient", False)]
+    ("kind", "waited_for"), [("obedient", True), ("stubborn", True), ("obedient", False), ("direct", True)]
 )
 def test_a_trainer_ends_when_make_is_killed(workshop, kind, waited_for):
     (workshop / "Makefile").write_text(f"repro:\n\t@sh -c 'python trainer.py {kind}; true'\n")
@@ -138,16 +138,6 @@ def test_a_trainer_ends_with_whatever_started_it_if_asked_to(workshop):
     assert launcher.pid in parents
     launcher.kill()
     launcher.wait()
-    wait_until(lambda: has_ended(process))
-
-
-def test_a_trainer_ends_if_its_launcher_outlives_make(workshop):
-    (workshop / "Makefile").write_text("repro:\n\t@sh -c 'python trainer.py direct; true'\n")
-    make = start("make", "repro", folder=workshop)
-    process, parents = trainer(workshop)
-    assert make.pid in parents
-    make.kill()
-    make.wait()
     wait_until(lambda: has_ended(process))
 
 

@@ -136,21 +136,15 @@ def test_arrays_hold_one_person_a_row_in_order(name, scores, tmp_path):
         )
 
 
-def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(tmp_path):
-    preds_NK2 = RNG.uniform(1, 300, (3, 16, 2))
+@pytest.mark.parametrize("people", [1, 3])
+def test_mpiis_predictions_count_pixels_from_1_in_either_order_of_axes(people, tmp_path):
+    preds_NK2 = RNG.uniform(1, 300, (people, 16, 2))
     scipy.io.savemat(tmp_path / "pred.mat", {"preds": preds_NK2})
     with h5py.File(tmp_path / "valid.h5", "w") as file:  # as MATLAB writes it
         file["preds"] = preds_NK2.transpose(2, 1, 0)
     for name in ("pred.mat", "valid.h5"):
         found = [one.people.joint_PK2[0] for one in read_results(tmp_path / name).images]
         np.testing.assert_allclose(found, preds_NK2 - 1)
-
-
-def test_the_prediction_of_a_single_person_is_read(tmp_path):
-    preds_NK2 = RNG.uniform(1, 300, (1, 16, 2))
-    scipy.io.savemat(tmp_path / "pred.mat", {"preds": preds_NK2})
-    [one] = read_results(tmp_path / "pred.mat").images
-    np.testing.assert_allclose(one.people.joint_PK2, preds_NK2 - 1)
 
 
 RESULT = {"image_id": 1, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5}
@@ -164,7 +158,7 @@ DAMAGED = {
     "truth.json": ({"images": [{"id": 1}], "annotations": []}, "cannot be read as images of people"),
     "joints.json": (
         {"images": [{"file": "a", "people": [{"score": 1, "joints": [{"joint": "nose", "x": 1}]}]}]},
-        "image 1: cannot be read as people with their joints .*'y'",
+        "image 1: cannot be read as people .*'y'",
     ),
     "a.csv": (b"file,x\nb,1\n", "no column frame, seconds, person, .*, found file, x"),
     "a.npy": (b"\x93NUMPY", "cannot be read as arrays of numpy"),
