@@ -19,14 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    COCO,
-    MPII,
-    build_cpu_task,
-    internal_network,
-    write_initial_weights,
-    write_params_file,
-)
+from helpers import COCO, MPII, build_cpu_task, internal_network, write_initial_weights, write_params_file
 from ruamel.yaml import YAML
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids

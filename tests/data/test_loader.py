@@ -99,20 +99,17 @@ def test_an_error_of_the_data_is_raised_as_it_is(workers):
 DEAD = r"found a loader worker dead, perhaps out of memory \(train\.workers\)$"
 
 
-REPORTS = {  # of torch, and how the line begins
-    RuntimeError(
-        "DataLoader worker (pid 7) is killed by signal: Killed. "
-    ): r"DataLoader worker \(pid 7\) is",
-    RuntimeError(
-        "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
-    ): r"DataLoader worker \(pid\(s\) 7, 8\)",
-    RuntimeError("Pin memory thread exited unexpectedly"): "Pin memory thread exited",
-    RuntimeError("DataLoader timed out after 5 seconds"): "DataLoader timed out",
-    ConnectionResetError(104, "Connection reset by peer"): ".* is gone: ConnectionResetError",
-    BrokenPipeError(32, "Broken pipe"): ".* is gone: BrokenPipeError",
-    EOFError(): r"DataLoader worker \(pid unknown\) is gone: EOFError",
-    queue.Empty(): ".* is gone: Empty",
-}
+KILLED = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+REPORTS = [  # of torch, and how the line begins
+    (KILLED, r"DataLoader worker \(pid 7\) is"),
+    (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), r"DataLoader worker \(pid\(s\) 7"),
+    (RuntimeError("Pin memory thread exited unexpectedly"), "Pin memory thread exited"),
+    (RuntimeError("DataLoader timed out after 5 seconds"), "DataLoader timed out"),
+    (ConnectionResetError(104, "Connection reset by peer"), ".* is gone: ConnectionResetError"),
+    (BrokenPipeError(32, "Broken pipe"), ".* is gone: BrokenPipeError"),
+    (EOFError(), r"DataLoader worker \(pid unknown\) is gone: EOFError"),
+    (queue.Empty(), ".* is gone: Empty"),
+]
 
 
 def failing(error: Exception) -> Loader:
@@ -127,7 +124,7 @@ def failing(error: Exception) -> Loader:
     return loader
 
 
-@pytest.mark.parametrize(("error", "line"), REPORTS.items())
+@pytest.mark.parametrize(("error", "line"), REPORTS)
 def test_a_dead_worker_is_one_line_however_torch_reports_it(monkeypatch, error, line):
     monkeypatch.setattr(loader_module, "SIGNAL_SECONDS", 0.0)
     with user_error(f"^{line}.*: {DEAD}"), raise_on_dead_worker():
@@ -135,8 +132,7 @@ def test_a_dead_worker_is_one_line_however_torch_reports_it(monkeypatch, error, 
 
 
 @pytest.mark.parametrize(
-    "error",
-    [RuntimeError("out of range"), EOFError("Caught EOFError in DataLoader worker process 0.")],
+    "error", [RuntimeError("out of range"), EOFError("Caught EOFError in DataLoader worker process 0.")]
 )
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, raise_on_dead_worker():
@@ -149,13 +145,10 @@ def test_what_the_signal_handler_says_a_moment_later_is_what_is_raised(monkeypat
 
     def handler(_: float) -> None:
         assert any(frame.name == "next" for frame in traceback.extract_stack())
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        raise KILLED
 
     monkeypatch.setattr(loader_module.time, "sleep", handler)
-    with (
-        user_error(r"^DataLoader worker \(pid 7\) is killed"),
-        raise_on_dead_worker(),
-    ):
+    with user_error(r"^DataLoader worker \(pid 7\) is killed"), raise_on_dead_worker():
         list(failing(ConnectionResetError(104, "Connection reset by peer")))
 
 

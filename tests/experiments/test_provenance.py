@@ -266,10 +266,7 @@ for what in ("metrics/hgpose.json", "models/hgpose/best.pt"):
         ("models/hgpose", "models/hgpose: is a folder, expected metrics/TASK.json"),
         ("none.pt", "none.pt: no such file or task, expected"),
         ("", ": no such file or task, expected"),
-        (
-            "metrics/other.json",
-            "metrics/other.json: found hgpose, advpose, expected the metrics of one",
-        ),
+        ("metrics/other.json", "metrics/other.json: found hgpose, advpose, expected the metrics"),
         ("notes.txt", "notes.txt: cannot be read as model weights"),
         ("cut.json", "cut.json: cannot be read as JSON"),
     ],

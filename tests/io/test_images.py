@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers import user_error
+from raw_sets import with_orientation
 
 from pose.io.images import decode_image, encode_jpeg, read_image, relative_name, shrink
 from pose.keypoints.geometry import transform
@@ -14,11 +15,6 @@ from pose.keypoints.geometry import transform
 @pytest.fixture
 def image_HW3() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-
-
-def with_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
-    """The JPEG with one more segment right after its start."""
-    return jpeg[:2] + bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
 
 
 def test_colours_come_as_red_green_blue(tmp_path):
@@ -42,9 +38,8 @@ def test_a_jpeg_cut_short_anywhere_is_refused_by_name(tmp_path, image_HW3, share
 
 
 def test_the_end_of_a_thumbnail_does_not_stand_for_the_end_of_the_image(image_HW3):
-    complete = with_segment(
-        encode_jpeg(image_HW3, 90), 0xE1, b"Exif\0\0 thumbnail " + encode_jpeg(image_HW3[:8, :8], 90)
-    )
+    jpeg, thumbnail = encode_jpeg(image_HW3, 90), b"Exif\0\0 thumbnail " + encode_jpeg(image_HW3[:8, :8], 90)
+    complete = jpeg[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + jpeg[2:]
     assert decode_image(complete, "x").shape == image_HW3.shape
     with user_error("truncated JPEG"):
         decode_image(complete[:-500], "x")
@@ -140,11 +135,7 @@ def test_pixels_of_any_depth_span_the_whole_range(bits):
 
 
 def test_pixels_lie_as_stored_and_are_turned_only_on_request(image_HW3):
-    # A TIFF header and one entry: tag 0x0112 (orientation), SHORT, one value: 6, to be turned by 90 degrees.
-    orientation = (
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + bytes.fromhex("0112 0003 00000001 0006 0000") + b"\0\0\0\0"
-    )
-    data = with_segment(encode_jpeg(image_HW3, 90), 0xE1, orientation)
+    data = with_orientation(encode_jpeg(image_HW3, 90), 6)
     assert decode_image(data, "x").shape == (60, 90, 3)
     assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
 

@@ -19,14 +19,7 @@ from pose.inference.batches import predict_dataset
 from pose.inference.predictor import Predictor
 from pose.models.weights import save_weights
 from pose.params import MultiParams, SingleParams
-from pose.tasks.task import (
-    Task,
-    build_problem,
-    build_task,
-    load_model,
-    open_data,
-    uses_bfloat16,
-)
+from pose.tasks.task import Task, build_problem, build_task, load_model, open_data, uses_bfloat16
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "hourglass": {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]},

@@ -19,6 +19,8 @@ from pose.tasks.task import Task
 
 HOURGLASS = {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]}
 
+BASELINE = {"kind": "simple_baseline", "stem": 8, "widths": [8, 8], "blocks": 1, "upsampled": 8}
+
 
 def begun_from(path: Path, params: Params, name: str = "hgpose", **settings: Any) -> Task:
     """A task that begins from the weights of a file."""
@@ -104,28 +106,13 @@ def test_the_mean_that_given_weights_subtract_goes_with_them(params, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"features": 16},
-            r"given\.pt: of another network: features: found 8, expected 16 \(tasks.hgpose.net",
-        ),
-        (
-            {"stacks": 3},
-            r"given\.pt: of another network: stacks: found 2, expected 3 \(tasks.hgpose.network\)",
-        ),
-        (
-            {"kind": "simple_baseline", "stem": 8, "widths": [8, 8], "blocks": 1, "upsampled": 8},
-            r"given\.pt: of another network: kind: found 'hourglass', expected 'simple_baseline'",
-        ),
+        ({"features": 16}, r"given\.pt: of another network: features: found 8, expected 16"),
+        ({"stacks": 3}, r"another network: stacks: found 2, expected 3 \(tasks.hgpose.network\)"),
+        (BASELINE, r"another network: kind: found 'hourglass', expected 'simple_baseline'"),
         ({"frozen": 0.5}, r"^tasks\.hgpose\.init\.frozen: found 0\.5, but .*given\.pt has all tensors"),
         ({"weights": "nowhere.pt"}, r"^nowhere\.pt: no such file, expected model weights"),
-        (
-            {"weights": "models/hgpose/best.pt"},
-            r"tasks\.hgpose\.init\.weights: found models/hgpose/best\.pt, ",
-        ),
-        (
-            {"frozen": 1.5},
-            r"tasks\.hgpose\.init\.frozen: found 1\.5, input should be less than or equal to 1",
-        ),
+        ({"weights": "models/hgpose/best.pt"}, r"hgpose\.init\.weights: found models/hgpose/best\.pt, "),
+        ({"frozen": 1.5}, r"hgpose\.init\.frozen: found 1\.5, input should be less than or equal to 1"),
     ],
 )
 def test_what_cannot_be_begun_from_is_one_line(params, tmp_path, changes, message):

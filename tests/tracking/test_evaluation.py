@@ -45,14 +45,8 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     metrics = evaluated(params, prepared_coco, tmp_path)
     images = ImageSet(prepared_coco)
     rows = images.rows("validation")
-    assert list(metrics) == [
-        "COCO",
-        "COCO with people",
-        "images",
-        "COCO without tags",
-        "COCO train",
-        "grouping",
-    ]
+    tables = ["COCO", "COCO with people", "images", "COCO without tags", "COCO train", "grouping"]
+    assert list(metrics) == tables
     for table in ("COCO", "COCO with people", "COCO without tags", "COCO train"):
         assert {"AP", "AP50", "AP75", "AR", "AR50", "AR75"} <= metrics[table].keys()
         assert all(0 <= value <= 1 and value == round(value, 4) for value in metrics[table].values())

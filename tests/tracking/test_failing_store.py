@@ -180,14 +180,8 @@ def test_a_store_that_does_not_answer_costs_an_evaluation_one_line(runs, store, 
 def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers, with all its processes in a group of their own."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    words += [
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    words += ["--artifacts-destination", str(folder / "artifacts")]
+    words += ["--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", *words]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder)

@@ -41,11 +41,7 @@ def test_the_prepared_file_can_be_read_as_a_published_one(tmp_path):
         ([ROW], {"part": np.ones((1, 14, 2))}, r"'part' holds .*shape \(1, 14, 2\), expected .*\(1, 16, 2\)"),
         ([ROW], {"imgname": np.full((1, 50), -5.0)}, "'imgname': cannot be read as codes of characters"),
         ([ROW], {"imgname": np.full((1, 50), np.nan)}, "'imgname': cannot be read as codes of characters"),
-        (
-            [("flic/images/a.jpg", 1)],
-            {},
-            "image name 'flic/images/a.jpg', expected one that begins with LSP/",
-        ),
+        ([("flic/images/a.jpg", 1)], {}, "'flic/images/a.jpg', expected one that begins with LSP/"),
         ([("LSP/../../etc/a.jpg", 1)], {}, "is not usable"),
     ],
 )

@@ -69,18 +69,9 @@ def test_people_of_one_image_stand_together_under_its_name(people):
     ("arguments", "message"),
     [
         ("results.json joints.csv", r"results.json: found no file of image \d+, .* --truth may tell it"),
-        (
-            "results.json all.npy",
-            r"results.json: found \d people in image \d+, expected one: format numpy has",
-        ),
-        (
-            "results.json rows.h5 --truth coco",
-            r"results.json: found no row of .*, expected one for format rows",
-        ),
-        (
-            "rows.h5 results.json --format coco",
-            "rows.h5: found no image_id of number 1, expected one for format",
-        ),
+        ("results.json all.npy", r"results.json: found \d people in image \d+, expected one: format numpy"),
+        ("results.json rows.h5 --truth coco", r"found no row of .*, expected one for format rows"),
+        ("rows.h5 results.json --format coco", "rows.h5: found no image_id of number 1, expected one"),
         ("rows.h5 results.json --format coco --truth people.h5", "found no image_id of LSP.*, expected one"),
         ("rows.h5 out.mat --format coco", "--format: found coco for out.mat, expected preds"),
         ("rows.h5 out.txt", r"out.txt: found suffix '.txt', expected one of .csv"),

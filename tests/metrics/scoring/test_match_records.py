@@ -52,12 +52,7 @@ def random_people(rng: np.random.Generator) -> tuple[list[Entry], list[Entry]]:
 
 def result(image_id: int, joint_K2: np.ndarray, rng: np.random.Generator) -> Entry:
     keypoints = np.column_stack([joint_K2, rng.random(17)]).ravel().tolist()
-    return {
-        "image_id": image_id,
-        "category_id": 1,
-        "keypoints": keypoints,
-        "score": rng.random(),
-    }
+    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": rng.random()}
 
 
 def by_pycocotools(people: list[Entry], results: list[Entry], images: int, folder: Path) -> dict[str, float]:
