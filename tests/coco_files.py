@@ -1,7 +1,5 @@
 """Annotation files in COCO's format and images for them, made and prepared in a line."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

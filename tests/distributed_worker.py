@@ -4,8 +4,6 @@
 another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
 """
 
-from __future__ import annotations
-
 import copy
 import os
 import sys

@@ -1,7 +1,5 @@
 """What several test files use: small inputs, workspaces, stages run as a user would run them."""
 
-from __future__ import annotations
-
 import ast
 import os
 import shutil

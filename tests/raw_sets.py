@@ -1,7 +1,5 @@
 """Small LSP, LSPET and MPII sets as published, what is prepared from them, synthetic sets, predictions."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Sequence

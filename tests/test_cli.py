@@ -1,7 +1,5 @@
 """The command `pose`: help, arguments, published weights; other commands are tested beside what they call."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Damaged files of every kind that the project reads: each is refused in one line that names it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

@@ -1,7 +1,5 @@
 """README and docs: every command in them works, every path exists, and the site builds without a warning."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

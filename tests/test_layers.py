@@ -1,7 +1,5 @@
 """How the sources lie: layers, names and sizes. Read from the sources themselves."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Reading params.yaml."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The contract of each DVC stage: what its code imports is among what it depends on."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from contextlib import chdir

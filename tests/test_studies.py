@@ -1,7 +1,5 @@
 """Studies: what may be listed, what becomes of it."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

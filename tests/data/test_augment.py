@@ -1,7 +1,5 @@
 """Random draws of augmentation, and colours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

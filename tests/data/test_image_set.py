@@ -1,7 +1,5 @@
 """The reader of the prepared folder of a COCO set."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Real data sets linked into a folder of the project, by the command and by `make real-data`."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

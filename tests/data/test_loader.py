@@ -1,7 +1,5 @@
 """The order of samples, loading ahead, and loader workers that die."""
 
-from __future__ import annotations
-
 import os
 import queue
 import signal

@@ -1,7 +1,5 @@
 """Samples of several people: the one affine for pixels, joints and mask; batches."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The reader of the prepared person file."""
 
-from __future__ import annotations
-
 import pickle
 
 import h5py

@@ -1,7 +1,5 @@
 """Run lengths of regions, beside those of pycocotools."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pycocotools import mask

@@ -1,7 +1,5 @@
 """Samples of one person: the one affine, targets, colours."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """`pose data check`: what is said of a data set before it is trained on, and the page of samples."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path

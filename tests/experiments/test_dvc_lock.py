@@ -1,7 +1,5 @@
 """A lock file that a killed DVC left broken is removed, and only such a one. Real DVC."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The gate of a pull request: `pose gate`."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`pose init` lays out a project that runs with the package as a wheel installs it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

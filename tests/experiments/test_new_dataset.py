@@ -1,7 +1,5 @@
 """`pose new-dataset` adds a data set, its stage and its tasks to params.yaml and dvc.yaml."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

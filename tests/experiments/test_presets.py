@@ -1,7 +1,5 @@
 """Presets change values in `params.yaml` and nothing else of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

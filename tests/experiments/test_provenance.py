@@ -1,7 +1,5 @@
 """Back from metrics, weights and runs to what made them: `pose show`. Real weights, repositories, stores."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

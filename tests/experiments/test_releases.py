@@ -1,7 +1,5 @@
 """Weights in a folder of releases are what was released, or are refused."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

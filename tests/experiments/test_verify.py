@@ -1,7 +1,5 @@
 """Killed anywhere, nothing lost: real processes, real SIGKILL, all bits those of an undisturbed run."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from dataclasses import replace

@@ -3,8 +3,6 @@
 `make soak` sets FUZZ_DRAWS to some hundreds.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import random

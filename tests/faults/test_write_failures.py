@@ -5,8 +5,6 @@ Then it can be run again, which leaves the files of an undisturbed run.
 A few calls of some stages; all of them in `make soak`, which sets EVERY_WRITE.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -5,8 +5,6 @@ of it, once for each call that changes a file (or a few), which then fails. Prin
 as it should be, and a summary of each stage.
 """
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 import os

@@ -1,7 +1,5 @@
 """Exported networks, which take a while to make."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """`pose app`: the page in a real browser, and what it writes without one."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

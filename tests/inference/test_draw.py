@@ -1,7 +1,5 @@
 """What is drawn can be counted: pixels that changed, and their colours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers import COCO, LSP, MPII

@@ -1,7 +1,5 @@
 """What an evaluation refuses; what it writes is tested with a trained task."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from coco_files import coco_params, image_entry, person_entry, write_annotations

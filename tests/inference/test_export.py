@@ -1,7 +1,5 @@
 """`pose export`: ONNX and torch.export files that give PyTorch's outputs, and say how they are used."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

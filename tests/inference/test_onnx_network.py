@@ -1,7 +1,5 @@
 """Exported files as `Predictor` runs them: what weights find, without PyTorch."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

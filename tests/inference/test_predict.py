@@ -1,7 +1,5 @@
 """`pose predict`: what it draws, writes and refuses, with untrained weights."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable

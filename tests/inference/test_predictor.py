@@ -1,7 +1,5 @@
 """Images in, people out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

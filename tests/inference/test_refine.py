@@ -1,7 +1,5 @@
 """A second look at each person, by a network that sees joints as blobs of three colours."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`pose predict` of URLs, streams, globs and folders of folders, and what an interrupted run leaves."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """A stage fails if what it has read changes before it ends: DVC would record what is there by then."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable

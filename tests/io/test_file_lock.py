@@ -1,7 +1,5 @@
 """Locks on files end with the process that took them."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Files that appear complete or not at all, and those that cannot be read."""
 
-from __future__ import annotations
-
 import errno
 import gzip
 import os

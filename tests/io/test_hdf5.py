@@ -1,7 +1,5 @@
 """HDF5 files: written whole, or not at all."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Images: decoded completely, or refused by name."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

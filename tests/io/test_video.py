@@ -1,7 +1,5 @@
 """Videos: frames in their order, a few at a time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Frames and affines."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Grouping: known answers, and agreement with a plain, slow reading of the definition."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

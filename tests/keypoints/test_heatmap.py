@@ -1,7 +1,5 @@
 """Joints to heatmaps and back."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

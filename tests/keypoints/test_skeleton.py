@@ -1,7 +1,5 @@
 """Skeletons: pairs and orders (MPII, LSP, COCO), and as data from a file."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

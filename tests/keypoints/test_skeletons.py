@@ -1,7 +1,5 @@
 """The built-in skeletons: facts of the published sets."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.sparse import coo_array

@@ -1,7 +1,5 @@
 """Ids of people over a film, given by true poses of drawn people."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers import COCO

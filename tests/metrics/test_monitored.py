@@ -1,7 +1,5 @@
 """The table of monitored metrics."""
 
-from __future__ import annotations
-
 import pytest
 
 from pose.io.schema import flatten

@@ -1,7 +1,5 @@
 """COCO's metrics of known people, and its result format."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

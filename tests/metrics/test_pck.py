@@ -1,7 +1,5 @@
 """PCKh and PCK: people whose distances can be worked out in the head."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

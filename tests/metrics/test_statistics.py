@@ -1,7 +1,5 @@
 """What a data set holds, in numbers, and what looks wrong in it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

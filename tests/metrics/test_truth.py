@@ -1,7 +1,5 @@
 """Whether people who are found exactly as annotated score an AP of 1."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

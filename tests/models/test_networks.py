@@ -1,7 +1,5 @@
 """The networks: what they share, what makes each of them that network, and their parameters."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

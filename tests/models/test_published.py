@@ -1,7 +1,5 @@
 """Published weights read into our networks and written back."""
 
-from __future__ import annotations
-
 import json
 import os
 from argparse import Namespace

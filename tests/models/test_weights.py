@@ -1,7 +1,5 @@
 """Model weights: what is written comes back, and nothing that differs between equal runs."""
 
-from __future__ import annotations
-
 import json
 import sys
 import zipfile

@@ -1,7 +1,5 @@
 """A build of the operator for the tests; its CUDA source executed on a CPU (`emulated/cuda_runtime.h`)."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

@@ -1,7 +1,5 @@
 """Building and loading the operator."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The operator's tests once more, on its CUDA source: emulated, in the place of the CPU's library."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The tag-loss operator and its pure PyTorch formula, against the formula written out plainly in float64."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable

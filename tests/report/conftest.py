@@ -1,7 +1,5 @@
 """Workspaces as the stages leave them, of which it is known who is best and worst, and their pages."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What is shown of adversarial training, and of tasks with an adversary beside tasks without."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Reading what the stages wrote."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

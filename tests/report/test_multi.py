@@ -1,7 +1,5 @@
 """What is shown of a multi-person task: everybody is found in half of the images, nobody in the others."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

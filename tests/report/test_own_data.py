@@ -1,7 +1,5 @@
 """What is shown of tasks on a data set of one's own: nobody has published anything on it."""
 
-from __future__ import annotations
-
 import raw_sets as raw
 
 from pose.report.published import PUBLISHED

@@ -1,7 +1,5 @@
 """The page as a whole: what every task has, what may be missing, and the files beside it."""
 
-from __future__ import annotations
-
 import base64
 import json
 import re

@@ -1,7 +1,5 @@
 """What is shown of a single-person task, on people each further off than the one before."""
 
-from __future__ import annotations
-
 import json
 
 import h5py

@@ -1,7 +1,5 @@
 """The study of the adversary: its runs as tables, and the mean difference with its interval."""
 
-from __future__ import annotations
-
 import pytest
 
 from pose.report.study import study_blocks

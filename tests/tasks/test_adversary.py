@@ -1,7 +1,5 @@
 """The adversary: what each side minimises, what stays untouched, what moves k_t."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Steps on a device without numbers (`meta`): what a GPU would wait for, or find on the host, is an error."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import nullcontext
 from typing import Any

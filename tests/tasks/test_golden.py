@@ -7,8 +7,6 @@ arithmetic or of params.yaml, write them anew:
     POSE_WRITE_GOLDEN=1 python -m pytest tests/tasks/test_golden.py
 """
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """The kinds of heatmap loss: their formulas written out, what they ignore and what they are least for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """The multi-person problem: tags and maps, the subsets of the data, and that it learns images by heart."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Nothing is lost between the annotations and COCO's metrics: a network without fault scores nearly 1."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The single-person problem: crops of a user's images, decoding, and the people of a prepared file."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

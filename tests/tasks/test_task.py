@@ -1,7 +1,5 @@
 """Building a task, its one step, and loading a model or problem from weights."""
 
-from __future__ import annotations
-
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Tuning thresholds: on known scores, and on maps of which it is known what is best."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

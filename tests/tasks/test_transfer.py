@@ -1,7 +1,5 @@
 """Beginning from given weights: what is taken, what is refused, and what does not move at first."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`pose evaluate`: what the evaluation of a task writes."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A store that is away, broken, locked or slow: training does not notice, nothing is lost. Real stores."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os

@@ -1,7 +1,5 @@
 """Runs in MLflow: what is kept of training and evaluation, and what a restart continues. Real stores."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import threading

@@ -1,7 +1,5 @@
 """Model weights behind MLflow's interface find what they find by themselves."""
 
-from __future__ import annotations
-
 import base64
 from pathlib import Path
 

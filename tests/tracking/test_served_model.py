@@ -1,7 +1,5 @@
 """A logged model behind `mlflow models serve`: one real server for all tests, far from this repository."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """Checkpoints: the latest undamaged one of the same run, or a reason why there is none."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Several processes that train one network learn what one would, and end together. Real torchrun, gloo."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """What goes wrong while training: one line says what, and no checkpoint is lost. Real disks and signals."""
 
-from __future__ import annotations
-
 import math
 import os
 import resource

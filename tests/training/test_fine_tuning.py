@@ -1,7 +1,5 @@
 """A training that begins from given weights: resumed exactly, never mixed with another, and on record."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A process that waits for another one that shows no sign of life ends, and says for whom it waited."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,7 +1,5 @@
 """One writer per folder; no trainer outlives the make or dvc that started it. Real processes and signals."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Training: what it writes, how it is resumed, what it refuses, and that a library may call it."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """COCO's annotation files, with mistakes in them."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

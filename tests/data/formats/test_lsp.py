@@ -1,7 +1,5 @@
 """The annotations of LSP and LSPET, with their quirks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import raw_sets as raw

@@ -1,7 +1,5 @@
 """MPII's annotations: the published `.mat` and the `.json` that several projects ship."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

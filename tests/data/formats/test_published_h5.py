@@ -1,7 +1,5 @@
 """The published `lsp_mpii.h5`."""
 
-from __future__ import annotations
-
 import h5py
 import numpy as np
 import pytest

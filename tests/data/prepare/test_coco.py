@@ -1,7 +1,5 @@
 """From COCO to the prepared folder."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Data sets of one's own: sources of any format, joints of any skeleton, either problem."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

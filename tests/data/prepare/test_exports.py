@@ -1,7 +1,5 @@
 """Exports as annotation tools write them: prepared with notes, or refused in a line that says what to do."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which file an annotated image is, and how it is turned."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """From LSP, LSPET and MPII to the prepared person file."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

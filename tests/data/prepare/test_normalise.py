@@ -1,7 +1,5 @@
 """Annotation files that differ from COCO's own: what is derived, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Files of predictions: what each format holds comes back, and what is no such file is named."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """examples/draw_datasets.py: small sets of hands, mice, insects and whole bodies in COCO format."""
 
-from __future__ import annotations
-
 import importlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Synthetic people: solids on a canvas, bodies, clothes, scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -1,7 +1,5 @@
 """Synthetic sets as files: the same for a seed, read by the readers of the real ones, and hard enough."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path

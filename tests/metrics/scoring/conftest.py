@@ -1,7 +1,5 @@
 """Predictions near the truth of drawn people, as files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`pose convert`: predictions from any format to any other that can hold them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

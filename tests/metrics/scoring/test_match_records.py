@@ -1,7 +1,5 @@
 """COCO's ten numbers from match records: pycocotools' own, for images that count any number of times."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

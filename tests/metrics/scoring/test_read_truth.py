@@ -1,7 +1,5 @@
 """What predictions are scored against, in all its formats; the same people give the same metrics."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`pose score`: metrics of predictions in any file, intervals, differences, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Sequence
