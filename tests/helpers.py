@@ -143,6 +143,39 @@ def clean_environment() -> dict[str, str]:
     return cleaned | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **NO_GPU}
 
 
+def run_python(
+    code: str, *words: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """This code in a process of its own, where nothing is loaded yet. variables: of the environment."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def without_packages(*names: str) -> str:
+    """Code after which these packages cannot be imported, though they may be installed."""
+    return f"""
+import sys
+class Absent:  # asked before any installed package is looked for
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def git(*words: str, folder: Path = Path()) -> str:
+    """What git prints in a repository, for somebody of a name."""
+    command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@example.org", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit_all(message: str, folder: Path = Path()) -> None:
+    """A commit of all files of the folder, as the first of a new repository if it is none yet."""
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message]):
+        git(*words, folder=folder)
+
+
 def start_process(*words: str, folder: Path) -> subprocess.Popen:
     """`python -m` with these words, in a folder."""
     command, pipe = [sys.executable, "-m", *words], subprocess.PIPE

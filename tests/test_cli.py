@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import ROOT, user_error, with_values, write_initial_weights, write_params_file
+from helpers import ROOT, run_python, user_error, with_values, write_initial_weights, write_params_file
 
 from pose.cli import NEED_ARGUMENTS, parser, run
 from pose.io.command import run_stage
@@ -19,7 +19,7 @@ from pose.models.weights import load_weights, save_weights
 def test_help_names_every_command_and_loads_nothing_heavy():
     heavy = "print([name for name in ('torch', 'cv2', 'mlflow', 'pandas', 'dvc') if name in sys.modules])"
     code = f"import sys, pose.cli; pose.cli.run([]); {heavy}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = run_python(code)
     assert done.returncode == 0, done.stderr
     *printed, loaded = done.stdout.splitlines()
     named = {line.split()[0] for line in printed if line.startswith("    ")}

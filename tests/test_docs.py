@@ -46,9 +46,8 @@ def commands(program: str) -> list[list[str]]:
     """Every call of a program in the docs, as words, each once."""
     lines = [line for block in blocks("sh") for line in re.split(r"\n|&&|;", block)]
     words = [shlex.split(" ".join(line.split()), comments=True) for line in lines]
-    words = [
-        [word for word in line if "=" not in word or line.index(word) > 0] for line in words
-    ]  # FOO=bar before it
+    # Without FOO=bar before it.
+    words = [[word for word in line if "=" not in word or line.index(word) > 0] for line in words]
     return sorted({tuple(line) for line in words if line[:1] == [program]})
 
 

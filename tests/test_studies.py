@@ -48,9 +48,8 @@ def test_every_row_of_the_committed_table_is_of_an_experiment_in_the_list_and_ha
     for row in pd.read_csv(LIST.with_suffix(".csv")).to_dict("records"):
         experiment, adversary = listed[row["experiment"]], params.task(row["task"]).adversary
         settings = adversary.model_dump() if adversary else {}
-        settings |= {"seed": params.seed} | {
-            key.rpartition(".")[2]: one for key, one in experiment.set.items()
-        }
+        settings |= {"seed": params.seed}
+        settings |= {key.rpartition(".")[2]: one for key, one in experiment.set.items()}
         settings["start"] = settings.get("start_fraction")
         columns = ("seed", *(("weight", "start", "gamma", "balance_rate") if adversary else ()))
         assert {name: row[name] for name in columns} == {name: settings[name] for name in columns}

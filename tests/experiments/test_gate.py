@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, user_error
+from helpers import ROOT, commit_all, git, user_error
 
 from pose.cli import run
 from pose.experiments.gate import judge, read_tolerance
@@ -50,10 +50,9 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path, monkeypatch, 
     metrics.parent.mkdir()
     metrics.write_text(json.dumps({"PCKh": {"0.5": 70.0}}))
     Path("tolerance.yaml").write_text("metrics/hgpose.json: {PCKh.0.5: 3.0}\n")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    dvc = [sys.executable, "-m", "dvc", "init", "-q"]
-    for command in ([*git, "init", "-q"], dvc, [*git, "add", "-A"], [*git, "commit", "-qm", "base"]):
-        subprocess.run(command, check=True)
+    git("init", "-q")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    commit_all("base")
     metrics.write_text(json.dumps({"PCKh": {"0.5": 60.0}}))
     with pytest.raises(SystemExit) as error:
         run(["gate", "--tolerance", "tolerance.yaml", "--base", "HEAD"])

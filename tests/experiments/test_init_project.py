@@ -14,6 +14,7 @@ from helpers import (
     clean_environment,
     noise,
     user_error,
+    without_packages,
     write_fast_compiler,
     write_initial_weights,
     write_params_file,
@@ -23,16 +24,7 @@ from pose.cli import run
 from pose.experiments.init_project import init_project
 
 # What `pose[train]` brings is not installed, nor is there what Windows lacks and ours imports.
-SLIM = """
-import sys
-TRAIN = "dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools"
-POSIX = ("fcntl",)
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in TRAIN + POSIX:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
-"""
+SLIM = without_packages("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools", "fcntl")
 POSE = "from pose.cli import main; main()"
 
 

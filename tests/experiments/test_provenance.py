@@ -1,20 +1,21 @@
 """Back from metrics, weights and runs to what made them: `pose show`. Real weights, repositories, stores."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import (
     ROOT,
+    commit_all,
     empty_store,
     enter_folder,
+    git,
+    run_python,
     user_error,
     with_values,
+    without_packages,
     write_initial_weights,
     write_params_file,
 )
@@ -39,7 +40,6 @@ ENVIRONMENT = {
     **{"device": "cpu AVX512", "processes": 2, "epochs": 1, "steps": 40},
 }
 TRAINED = PARAMETERS | ENVIRONMENT
-GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +50,7 @@ def project(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         enter_folder(folder, patch)
         shutil.copy(empty_store(), "mlflow.db")
         Path(".gitignore").write_text("models/\ncheckpoints/\nmlflow.db*\nmlruns/\n")
-        for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "code"]):
-            subprocess.run([*GIT, *words], check=True)
+        commit_all("code")
         weights = load_weights(write_initial_weights(params, "hgpose", folder))
         Path("last.pt").unlink()
         save_weights("models/hgpose/last.pt", replace(weights, provenance=TRAINED))
@@ -73,9 +72,8 @@ def track(task: str) -> str:
     tracker.start(RunInfo(task, PARAMETERS | {"processes": 2}, tags, False, [], Path("checkpoints", task)))
     for step in (20, 40):
         tracker.log({"step": step, "loss": 1 / step})
-    tracker.set_tags(
-        {f"weights_{which}": file_hash(f"models/{task}/{which}.pt") for which in ("last", "best")}
-    )
+    for which in ("last", "best"):
+        tracker.set_tags({f"weights_{which}": file_hash(f"models/{task}/{which}.pt")})
     tracker.finish("FINISHED")
     log_evaluation(SCORES, weights=file_hash(f"models/{task}/last.pt"))
     return str(tracker.run_id)
@@ -98,8 +96,7 @@ def values(what: str) -> dict[str, object]:
 
 
 def head() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return git("rev-parse", "HEAD")
 
 
 def own_run(task: str = "hgpose") -> str:
@@ -238,19 +235,12 @@ def test_a_server_that_is_away_is_named_without_its_password(workspace, monkeypa
 
 def test_where_mlflow_is_not_installed_files_are_still_shown(workspace):
     code = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("mlflow", "dvc"):
-            raise ModuleNotFoundError(name, name=name)
-sys.meta_path.insert(0, Absent())
 from pose.cli import main
 for what in ("metrics/hgpose.json", "models/hgpose/best.pt"):
     sys.argv[1:] = ["show", what]
     main()
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    shown = run_python(without_packages("mlflow", "dvc") + code)
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
     for line in ("run unknown: mlflow is not installed", "steps 40", "lr 0.00025"):

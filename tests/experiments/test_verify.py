@@ -150,9 +150,8 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     [k_t] = [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")]
     assert k_t == ["k_t", "1", *["equal"] * 3]
     assert "differ" not in printed
-    assert (
-        "5 interruptions (1 of all processes, 1 while a checkpoint was written, 1 of DVC alone, " in printed
-    )
+    kills = "5 interruptions (1 of all processes, 1 while a checkpoint was written, 1 of DVC alone, "
+    assert kills in printed
     assert "Traceback" not in (tmp_path / "kept/interrupted/log.txt").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "kept"}
 
@@ -165,9 +164,8 @@ def test_verify_finds_equal_bits_of_a_run_that_begins_from_given_weights(
     monkeypatch.setattr("pose.experiments.verify.WORKERS", ())
     given = write_given_weights(params, "hgpose", tmp_path, joints=("r_knee", "tail"))
     init = {"weights": given.name, "frozen": 0.5, "lr_scale": 0.5}
-    params = with_values(
-        params, {"train.processes": 1, "tasks.hgpose.epochs": 100, "tasks.hgpose.init": init}
-    )
+    changes = {"train.processes": 1, "tasks.hgpose.epochs": 100, "tasks.hgpose.init": init}
+    params = with_values(params, changes)
     write_params_file(tmp_path, params.model_dump())
     assert verify("hgpose", steps=12, kills=1, prepared=prepared)
     assert "differ" not in capsys.readouterr().out

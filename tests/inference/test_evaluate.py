@@ -31,11 +31,8 @@ def test_weights_of_another_problem_are_refused(params, prepared, tmp_path):
 
 def test_a_tasks_override_is_trained_stored_and_evaluated(params, prepared, tmp_path):
     size = 2 * params.single.input_size
-    changes = {
-        "tasks.hgpose.override": {"input_size": size, "augment": {"flip": 0.0}},
-        "tasks.hgpose.epochs": 1,
-    }
-    params = with_values(params, changes)
+    override = {"input_size": size, "augment": {"flip": 0.0}}
+    params = with_values(params, {"tasks.hgpose.override": override, "tasks.hgpose.epochs": 1})
     train(params, "hgpose", folder=tmp_path, prepared=prepared)
     weights = load_weights(evaluated_weights(params, "hgpose", tmp_path))
     assert weights.inference["input_size"] == size
@@ -61,9 +58,8 @@ def test_images_without_anybody_to_score_are_refused(params, tmp_path):
         write_annotations(tmp_path, name, [image_entry(number)], people)
     folder, anybody = tmp_path / "prepared", coco_params(min_people=SplitCounts(train=0, validation=0))
     prepare_coco(tmp_path, folder, params=anybody, seed=1, workers=1)
-    save_weights(
-        evaluated_weights(params, "hgpose-ae", tmp_path), build_cpu_task(params, "hgpose-ae").weights()
-    )
+    weights = build_cpu_task(params, "hgpose-ae").weights()
+    save_weights(evaluated_weights(params, "hgpose-ae", tmp_path), weights)
     with user_error(r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"):
         evaluate(params, "hgpose-ae", folder=tmp_path, prepared=folder)
     assert not (tmp_path / "metrics").exists()

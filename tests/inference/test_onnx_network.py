@@ -1,15 +1,13 @@
 """Exported files as `Predictor` runs them: what weights find, without PyTorch."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from helpers import COCO, ROOT, user_error
+from helpers import COCO, run_python, user_error
 
 from pose.inference.predictor import Predictor
 
@@ -51,7 +49,7 @@ def test_an_exported_file_finds_the_people_that_the_weights_find(exported_multi,
         assert (distance_PK < 0.1).mean() > 0.98
 
 
-def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx, tmp_path):
+def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx, tmp_path, monkeypatch):
     code = f"""
 import sys
 import numpy as np
@@ -60,9 +58,8 @@ from pose import Predictor
 assert people.joint_PK2.shape[1:] == (17, 2)
 print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.modules])
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    environment.pop("ORT_DISABLE_TELEMETRY", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    done = run_python(code, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
     assert list(tmp_path.rglob("*onnxruntime*")) == []

@@ -129,9 +129,8 @@ def test_all_people_of_an_image_are_written_but_the_unlikely_ones(multi_weights,
 def test_people_are_looked_at_again_by_single_person_weights(weights, multi_weights, photos, predict):
     plain = predict(multi_weights, photos / "a.jpg")
     refined = predict(multi_weights, photos / "a.jpg", "--refine", weights)
-    [people] = Predictor.load(multi_weights, refine=weights).predict(
-        [read_image(photos / "a.jpg")], min_score=0.1
-    )
+    predictor = Predictor.load(multi_weights, refine=weights)
+    [people] = predictor.predict([read_image(photos / "a.jpg")], min_score=0.1)
     np.testing.assert_allclose(places(people_in(refined)), people.joint_PK2, atol=0.005)
     assert len(people_in(plain)) == len(people_in(refined))
     assert people_in(plain) != people_in(refined)

@@ -142,10 +142,8 @@ def test_the_box_is_that_of_the_confident_joints_if_there_are_two():
 
 
 def test_weights_that_cannot_refine_are_refused(params, tmp_path):
-    single, multi = (
-        write_initial_weights(params, "hgpose", tmp_path / "single"),
-        write_active_weights(params, tmp_path / "multi"),
-    )
+    single = write_initial_weights(params, "hgpose", tmp_path / "single")
+    multi = write_active_weights(params, tmp_path / "multi")
     with user_error(r"last\.pt: found weights of problem multi, expected single to refine"):
         Predictor.load(multi, "cpu", refine=multi)
     with user_error(r"last\.pt: found weights of problem single, expected multi to refine"):
@@ -177,9 +175,8 @@ def test_a_predictor_refines_whom_it_finds(params, tmp_path):
 def refining(params: Params, tmp_path: Path) -> Params:
     """Parameters by which hgpose refines, and weights of both tasks in a folder."""
     few = {"multi.thresholds.tune": False, "multi.thresholds.detection": 0.8}
-    params = with_values(
-        params, {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0} | few
-    )
+    few |= {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0}
+    params = with_values(params, few)
     write_initial_weights(params, "hgpose", tmp_path / "models/hgpose")
     write_active_weights(params, tmp_path / "models/hgpose-ae")
     return params
@@ -195,11 +192,8 @@ def test_an_evaluation_scores_refined_people_beside_the_others(
     assert " images refined by hgpose: " in caplog.text
     assert " ms an image" in caplog.text
     [fact] = [fact for fact in provenance("metrics/hgpose-ae.json") if fact.name == "refined by"]
-    assert fact.value == {
-        "md5": file_hash(fact.value["file"]),
-        "file": "models/hgpose/last.pt",
-        "there": True,
-    }
+    file = "models/hgpose/last.pt"
+    assert fact.value == {"md5": file_hash(file), "file": file, "there": True}
 
 
 def test_weights_of_another_task_do_not_refine(refining, prepared_coco, tmp_path):
@@ -212,10 +206,8 @@ def test_weights_of_another_task_do_not_refine(refining, prepared_coco, tmp_path
 def test_dvc_must_know_what_refines(refining, prepared_coco, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DVC_STAGE", "evaluate@hgpose-ae")
-    expected = (
-        "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry in"
-    )
-    with user_error(rf"^evaluate\.refine: found .*/models/hgpose, {expected} dvc\.yaml$"):
+    expected = "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry"
+    with user_error(rf"^evaluate\.refine: found .*/models/hgpose, {expected} in dvc\.yaml$"):
         evaluate(refining, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 

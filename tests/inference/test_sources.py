@@ -336,7 +336,5 @@ def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(ser
         assert [one.frame for one in found.images] == list(range(len(found.images)))
         assert len(found) > 0
         if not killed:
-            assert names(out) == [
-                f"{server.removeprefix('http://').replace(':', '_')}_endless.mp4",
-                "joints.json",
-            ]
+            host = server.removeprefix("http://").replace(":", "_")
+            assert names(out) == [f"{host}_endless.mp4", "joints.json"]

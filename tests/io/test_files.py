@@ -4,12 +4,10 @@ import errno
 import gzip
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from helpers import user_error
+from helpers import run_python, user_error
 
 from pose.io.errors import UserError
 from pose.io.files import (
@@ -73,8 +71,7 @@ with atomic_write({str(path)!r}) as temporary:
     temporary.write_text("{{")
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False)
-    assert done.returncode == -signal.SIGKILL
+    assert run_python(code).returncode == -signal.SIGKILL
     assert read_json(path) == {"AP": 0.5}
 
 

@@ -1,9 +1,7 @@
 """HDF5 files: written whole, or not at all."""
 
-import subprocess
-import sys
-
 import pytest
+from helpers import run_python
 
 # A limit of this process stands for a full disk: either way the system refuses to write.
 WRITE = """
@@ -27,8 +25,7 @@ run_command(main)
 
 @pytest.mark.parametrize("room", [0, 100, 8192, 50_000])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, room):
-    words = [sys.executable, "-c", WRITE, str(room)]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_python(WRITE, str(room), folder=tmp_path)
     assert done.stderr == "error: set.h5: cannot be written (File too large)\n"
     assert done.returncode == 1
     assert not list(tmp_path.iterdir())

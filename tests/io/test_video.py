@@ -68,9 +68,8 @@ def test_frames_at_uneven_times_are_shown_when_they_are_due(tmp_path):
         for frame_HW3, seconds in (frames := timed(film)):
             append(frame_HW3, seconds)
     np.testing.assert_allclose([seconds for _, seconds in frames], np.array(times) / 1000, atol=1e-6)
-    shown = [
-        (seconds, frame_HW3.mean() / 12) for frame_HW3, seconds in timed(VideoReader(tmp_path / "copy.mp4"))
-    ]
+    copy = VideoReader(tmp_path / "copy.mp4")
+    shown = [(seconds, frame_HW3.mean() / 12) for frame_HW3, seconds in timed(copy)]
     assert shown[-1][0] == pytest.approx(times[-1] / 1000, abs=1 / film.fps)
     for seconds, number in shown:  # each time a frame is encoded, it grows darker by a quarter of a step
         assert times[round(number + 0.5)] / 1000 == pytest.approx(seconds, abs=1.1 / film.fps)

@@ -13,9 +13,8 @@ def test_a_crop_of_its_own_size_leaves_pixels_where_they_are():
 
 def test_the_crops_edge_pixels_cover_its_first_and_last_stretch():
     affine = crop_affine(np.array([99.5, 99.5]), 100, 50)  # covers 49.5 .. 149.5 px, two px to one
-    assert np.allclose(
-        transform(affine, np.array([[49.5, 49.5], [149.5, 149.5]])), [[-0.5, -0.5], [49.5, 49.5]]
-    )
+    corners = transform(affine, np.array([[49.5, 49.5], [149.5, 149.5]]))
+    assert np.allclose(corners, [[-0.5, -0.5], [49.5, 49.5]])
 
 
 def test_a_positive_angle_turns_the_image_counter_clockwise_as_seen():
@@ -25,10 +24,8 @@ def test_a_positive_angle_turns_the_image_counter_clockwise_as_seen():
 
 
 def test_flipping_mirrors_about_the_middle_of_the_crop():
-    plain = transform(crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17), np.array([25.0, 28.0]))
-    mirrored = transform(
-        crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17, flip=True), np.array([25.0, 28.0])
-    )
+    affines = (crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17, flip=flip) for flip in (False, True))
+    plain, mirrored = (transform(affine, np.array([25.0, 28.0])) for affine in affines)
     assert np.allclose(mirrored, [63 - plain[0], plain[1]])
 
 

@@ -169,17 +169,15 @@ def test_encoded_people_come_back(target, error):
     for seed in range(3):
         joint_PK2 = scattered(np.random.default_rng(seed), 4, joints=17, size=64, apart=8)
         joint_PK2[0] = np.floor(joint_PK2[0]) + 0.5 * (target == "subcell")  # halfway between cells
-        found = group(
-            *maps(joint_PK2, np.arange(4) * 3, size=64, dims=2), GroupingParams(target=target), skeleton=COCO
-        )
+        heatmap, tag = maps(joint_PK2, np.arange(4) * 3, size=64, dims=2)
+        found = group(heatmap, tag, GroupingParams(target=target), skeleton=COCO)
         assert np.abs(paired(found.joint_PK2, joint_PK2) - joint_PK2).max() <= error
         assert found.score_P.min() > 0.75
 
 
 def test_an_empty_image_has_no_people():
-    found = group(
-        np.zeros((17, 16, 16), dtype=np.float32), np.zeros((17, 16, 16, 2), dtype=np.float32), skeleton=COCO
-    )
+    empty = np.zeros((17, 16, 16), dtype=np.float32)
+    found = group(empty, np.stack([empty, empty], axis=3), skeleton=COCO)
     shapes = found.joint_PK2.shape, found.score_PK.shape, found.score_P.shape
     assert shapes == ((0, 17, 2), (0, 17), (0,))
 

@@ -105,9 +105,7 @@ def test_arrays_and_tensors_are_read_alike(target):
     rng = np.random.default_rng(0)
     heatmap = rng.normal(0.2, 1, (3, 7, 5)).astype(np.float32)
     maps, cells = rng.integers(0, 3, 60), rng.integers(0, 35, 60)
-    found = peak_positions(
-        torch.from_numpy(heatmap), torch.from_numpy(maps), torch.from_numpy(cells), target=target
-    )
+    found = peak_positions(*map(torch.from_numpy, (heatmap, maps, cells)), target=target)
     np.testing.assert_allclose(found.numpy(), peak_positions(heatmap, maps, cells, target=target), atol=1e-5)
 
 
@@ -135,9 +133,7 @@ def test_one_persons_target_is_that_of_the_single_person_problem_without_its_tai
 def test_where_two_people_meet_the_larger_value_stands():
     joint_PK2 = np.array([[[10.0, 10.2]], [[12.3, 10.0]]])
     together_Khw, _ = encode_people(joint_PK2, np.ones((2, 1), bool), size=24, sigma=1.0)
-    alone = [
-        encode_people(joint_PK2[p : p + 1], np.ones((1, 1), bool), size=24, sigma=1.0)[0] for p in (0, 1)
-    ]
+    alone = [encode_people(one[None], np.ones((1, 1), bool), size=24, sigma=1.0)[0] for one in joint_PK2]
     np.testing.assert_array_equal(together_Khw, np.maximum(*alone))
 
 

@@ -14,17 +14,14 @@ SIZE = 640, 480
 
 def notes_on(*people: dict[str, Any], images: int = 1) -> list[str]:
     entries = [image_entry(number, size=SIZE) for number in range(1, images + 1)]
-    return check_truth(
-        check_annotations(Path("truth.json"), annotation_file_content(entries, list(people)), COCO)
-    )
+    content = annotation_file_content(entries, list(people))
+    return check_truth(check_annotations(Path("truth.json"), content, COCO))
 
 
 def someone(number: int, image: int = 1, **changes: Any) -> dict[str, Any]:
     """A person who stands apart from those of other numbers."""
     person = person_entry(number, image)
-    person["keypoints"] = [
-        value + (22 * number if k % 3 == 0 else 0) for k, value in enumerate(person["keypoints"])
-    ]
+    person["keypoints"][::3] = [x + 22 * number for x in person["keypoints"][::3]]
     return person | changes
 
 
@@ -42,10 +39,7 @@ def test_the_annotations_stay_as_they_are():
 def test_more_than_twenty_people_of_an_image_are_noted():
     [note] = notes_on(*[someone(number) for number in range(1, 24)])
     assert "found exactly as annotated, people score AP 0.8" in note
-    assert (
-        "3 are not counted (first: annotation 21 of image 1); 3 stand in images of more than 20 people"
-        in note
-    )
+    assert "3 are not counted (first: annotation 21 of image 1); 3 stand in images of more than 20" in note
 
 
 def test_people_whom_the_metric_never_counts_are_refused():

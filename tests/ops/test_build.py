@@ -1,24 +1,12 @@
 """Building and loading the operator."""
 
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
-from helpers import ROOT, user_error
+from helpers import run_python, user_error
 
 from pose.ops import build as build_ext
-
-
-def python(code: str, *arguments: str, **environment: str) -> str:
-    """Standard output and error of that code in a process of its own, where nothing is loaded yet."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
 
 USE = """
 import sys, torch
@@ -44,7 +32,9 @@ def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(tmp_pa
     (tmp_path / "outdated" / "operator.json").write_text('{"sources": "others"}')
     assert build_ext.is_current(tmp_path / "damaged")
     folders = [str(tmp_path / name) for name in ("damaged", "outdated")]
-    warnings = python(USE, *folders, POSE_BUILD=str(tmp_path / "missing")).splitlines()
+    done = run_python(USE, *folders, POSE_BUILD=str(tmp_path / "missing"))
+    assert done.returncode == 0, done.stderr
+    warnings = done.stderr.splitlines()
     reasons = ("does not exist (`dvc repro", "cannot be loaded: ", "was built from other sources (`dvc repro")
     for warning, reason in zip(warnings, reasons, strict=True):
         assert warning.startswith("falling back to pure PyTorch on cpu: ")
@@ -61,11 +51,11 @@ def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(built, tmp_
         if not build_ext.library_path(folder, "cuda").is_file():
             pytest.skip(lines["cuda"])
     paths = [str(build_ext.library_path(built, "cpu")), str(build_ext.library_path(folder, "cuda"))]
-    dump = python(
+    dump = run_python(
         f"import torch\nfor path in {paths}: torch.ops.load_library(path)\n"
         "for name in ('tag_loss', 'tag_loss_backward'): print(torch._C._dispatch_dump('pose::' + name))"
     )
-    registered = [line.split(":")[0] for line in dump.splitlines()]
+    registered = [line.split(":")[0] for line in dump.stdout.splitlines()]
     assert registered.count("CPU") == registered.count("CUDA") == 2
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_python
 
 Compile = Callable[..., None]
 SANITIZERS = {
@@ -31,14 +31,8 @@ def test_the_cuda_source_passes_the_operators_tests_whatever_the_threads_order(e
     chosen = ["-k", others if order == "forward" else "drawn or share_a_cell"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
     environment = {"POSE_BUILD": str(emulated), "POSE_TEST_DEVICES": "emulated", "POSE_EMULATED_ORDER": order}
-    done = subprocess.run(
-        [*command, "tests/ops/test_tag_loss.py"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {"cwd": ROOT, "env": os.environ | environment, "capture_output": True, "text": True}
+    done = subprocess.run([*command, "tests/ops/test_tag_loss.py"], **settings)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= (40 if order == "forward" else 15)
 
@@ -56,11 +50,8 @@ assert "cpu" not in ops.load() and not ops.is_usable("cpu")
 
 @pytest.mark.slow
 def test_kernels_that_the_device_refuses_are_replaced_by_the_formula_in_one_line(emulated):
-    environment = {"POSE_BUILD": str(emulated), "POSE_EMULATED_REFUSED": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", REFUSED]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
+    done = run_python(REFUSED, POSE_BUILD=str(emulated), POSE_EMULATED_REFUSED="1")
+    assert done.returncode == 0, done.stderr
     [line] = done.stderr.splitlines()
     assert line.startswith("falling back to pure PyTorch on cpu: its kernels do not run here: ")
     assert line.endswith("tag_loss: no kernel image is available for execution on the device")

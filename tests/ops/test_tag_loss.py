@@ -110,9 +110,8 @@ def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(seed, dtype, devi
     output_BChw = torch.zeros(B, 2 * K, h, w, dtype=dtype).contiguous(memory_format=torch.channels_last)
     output_BChw[:, K:] = tag_BKhw.detach()
     maps_BKhw = output_BChw.to(device)[:, K:].requires_grad_()
-    assert {loss_B.dtype for loss_B in ops.tag_loss(maps_BKhw, cell_BPK)} == {
-        torch.promote_types(dtype, torch.float32)
-    }
+    loss_type = torch.promote_types(dtype, torch.float32)
+    assert {loss_B.dtype for loss_B in ops.tag_loss(maps_BKhw, cell_BPK)} == {loss_type}
     found = with_gradient(ops.tag_loss, maps_BKhw, cell_BPK)
     double_BKhw = tag_BKhw.detach().double().requires_grad_()
     exact = with_gradient(ops.tag_loss_formula, double_BKhw, cell_BPK.cpu())

@@ -186,9 +186,8 @@ def test_people_at_their_annotated_joints_score_one_in_every_subset(data, subset
     scores = data.score([annotated(data.images, row) for row in rows.tolist()], rows)
     assert scores["COCO"]["AP"] > 0.95  # unlabelled joints are predicted in the middle
     people = [len(data.images.joints(row)[0]) for row in rows.tolist()]
-    assert scores["images"] == {
-        **{"all": len(rows), "with people": np.count_nonzero(people), "people": sum(people)}
-    }
+    counts = {"all": len(rows), "with people": np.count_nonzero(people), "people": sum(people)}
+    assert scores["images"] == counts
 
 
 def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data):

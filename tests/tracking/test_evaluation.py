@@ -99,6 +99,5 @@ def test_the_weights_tell_how_people_are_grouped_and_the_command_prints_the_scor
     run(["evaluate", "hgpose-ae"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("COCO: AP ")
-    assert printed[-1].startswith(
-        "grouping: by_tags 1, detection_threshold 0.125, tag_threshold 0.5, max_distance "
-    )
+    grouping = "by_tags 1, detection_threshold 0.125, tag_threshold 0.5, max_distance "
+    assert printed[-1].startswith(f"grouping: {grouping}")

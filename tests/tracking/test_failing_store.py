@@ -18,7 +18,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from helpers import ROOT, empty_store, wait_until, write_initial_weights
+from helpers import empty_store, run_python, wait_until, write_initial_weights
 
 import pose.tracking.mlflow
 from pose.io.files import file_hash
@@ -216,9 +216,8 @@ def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has
         os.killpg(process.pid, signal.SIGSTOP)
         runs.log(tracker, 71, 90)
         wait_until(lambda: len(runs.lines()) == 3)
-        os.killpg(
-            process.pid, signal.SIGCONT
-        )  # it does what it was asked, though nobody waits for the answer
+        # It does what it was asked, though nobody waits for the answer.
+        os.killpg(process.pid, signal.SIGCONT)
         wait_until(lambda: len(runs.lines()) == 4)
         assert runs.curve(tracker.run_id, uri=file) == runs.losses(90)
         tracker.set_tags({"weights_last": WEIGHTS})
@@ -266,10 +265,8 @@ tracker.finish("FINISHED")
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_after_its_checkpoint_has_each_step_once(runs):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for stop in (33, 0):
-        command = [sys.executable, "-c", TRAINING, str(stop)]
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=300)
+        done = run_python(TRAINING, str(stop))
         assert done.returncode == (-signal.SIGKILL if stop else 0), done.stderr
     run_id = Path("run_id").read_text()
     assert runs.curve(run_id) == runs.losses(50)

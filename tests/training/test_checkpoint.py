@@ -226,7 +226,5 @@ SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"
 def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params, key, value, restarted):
     params = with_values(params, {"train.precision": "float32", "multi.thresholds.tune": True})
     other = with_values(params, {key: value})
-    tasks = params.tasks
-    assert {
-        name for name in tasks if fingerprint(params, name, "x") != fingerprint(other, name, "x")
-    } == restarted
+    before, after = ({name: fingerprint(one, name, "x") for name in params.tasks} for one in (params, other))
+    assert {name for name in before if before[name] != after[name]} == restarted

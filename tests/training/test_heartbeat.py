@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_python
 from torch.distributed import PrefixStore, TCPStore
 
 SECONDS = 5
@@ -77,6 +77,5 @@ def test_a_process_that_leaves_says_so(waiting):
     _, store = waiting
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.underlying_store.port)}
     code = "from pose.training.heartbeat import Heartbeat; Heartbeat(0, 2, seconds=5, status=75).leave()"
-    environment = os.environ | place | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+    assert run_python(code, **place).returncode == 0
     assert store.get("0") == b"left"

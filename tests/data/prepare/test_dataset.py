@@ -48,10 +48,8 @@ def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]
     defaults = {"problems": ["single", "multi"], "skeleton": None, "category": None, "joints": {}}
     defaults |= {"assume_joints": False, "validation": 0.5, "sources": [str(source) for source in sources]}
     spec = DatasetParams.model_validate(defaults | values)
-    summary = prepare_dataset(
-        "own", spec, folder / "out", params=PREPARE, seed=1, check=check_truth, workers=1
-    )
-    return folder / "out", summary
+    out = folder / "out"
+    return out, prepare_dataset("own", spec, out, params=PREPARE, seed=1, check=check_truth, workers=1)
 
 
 def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
@@ -111,9 +109,8 @@ def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path):
 def test_one_of_several_categories_is_chosen_by_its_name(tmp_path):
     content = mice(tmp_path / "mice")
     content["categories"].append({"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []})
-    content["annotations"].append(
-        {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
-    )
+    rat = {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+    content["annotations"].append(rat)
     source = write(tmp_path / "mice", content)
     with user_error(r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"):
         prepare(tmp_path, source)

@@ -26,24 +26,19 @@ def someone(joints: int, people: int = 1) -> People:
 
 def people_of(skeleton: Skeleton, *counts: int) -> Results:
     """Images of so many people, with everything that any format holds; a joint was not found."""
+    size, joints = {"width": 320, "height": 240}, len(skeleton)
     images = [
-        ImageResult(
-            someone(len(skeleton), count), f"a/{number}.jpg", width=320, height=240, image_id=10 + number
-        )
+        ImageResult(someone(joints, count), f"a/{number}.jpg", image_id=10 + number, **size)
         for number, count in enumerate(counts)
     ]
     images[0].people.joint_PK2[0, 1], images[0].people.score_PK[0, 1] = np.nan, 0
-    return Results(images, skeleton, len(skeleton), task="hgpose")
+    return Results(images, skeleton, joints, task="hgpose")
 
 
 def rows_of(skeleton: Skeleton, *rows: int) -> Results:
-    images = people_of(skeleton, *[1] * len(rows)).images
-    return Results(
-        [replace(one, row=row) for one, row in zip(images, rows, strict=True)],
-        skeleton,
-        len(skeleton),
-        task="hgpose",
-    )
+    results = people_of(skeleton, *[1] * len(rows))
+    images = [replace(one, row=row) for one, row in zip(results.images, rows, strict=True)]
+    return replace(results, images=images)
 
 
 def written(results: Results, path: Path, format: str | None = None) -> Results:
@@ -129,9 +124,8 @@ def test_arrays_hold_one_person_a_row_in_order(name, scores, tmp_path):
     assert (back.has_scores, back.skeleton) == (scores, None if scores else MPII)
     for one, other in zip(results.images, back.images, strict=True):
         np.testing.assert_allclose(other.people.joint_PK2, one.people.joint_PK2, rtol=1e-12)
-        np.testing.assert_array_equal(
-            other.people.score_PK, one.people.score_PK if scores else np.ones((1, 16))
-        )
+        expected_PK = one.people.score_PK if scores else np.ones((1, 16))
+        np.testing.assert_array_equal(other.people.score_PK, expected_PK)
 
 
 @pytest.mark.parametrize("people", [1, 3])

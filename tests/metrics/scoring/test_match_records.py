@@ -32,12 +32,9 @@ def random_people(rng: np.random.Generator) -> tuple[list[Entry], list[Entry]]:
             joint_K2 = rng.uniform(0, side, (17, 2)) + rng.uniform(0, 300, 2)
             flag_K = rng.choice([0, 1, 2], 17)
             keypoints = np.column_stack([joint_K2, flag_K]).ravel().tolist()
-            size = {"area": 0.6 * side**2, "bbox": [*joint_K2.min(axis=0).tolist(), side, side]}
-            number = int((flag_K > 0).sum())
-            person = person_entry(
-                len(people) + 1, image_id, keypoints=keypoints, num_keypoints=number, **size
-            )
-            people.append(person)
+            person = {"area": 0.6 * side**2, "bbox": [*joint_K2.min(axis=0).tolist(), side, side]}
+            person |= {"keypoints": keypoints, "num_keypoints": int((flag_K > 0).sum())}
+            people.append(person_entry(len(people) + 1, image_id, **person))
             for _ in range(rng.integers(0, 3)):
                 found_K2 = joint_K2 + rng.normal(0, side * rng.choice([0.01, 0.05, 0.2]), (17, 2))
                 results.append(result(image_id, found_K2, rng))
@@ -58,9 +55,8 @@ def by_pycocotools(people: list[Entry], results: list[Entry], images: int, folde
     from pycocotools.coco import COCO as Tools
     from pycocotools.cocoeval import COCOeval
 
-    content = annotation_file_content(
-        [image_entry(number, size=SIZE) for number in range(1, images + 1)], people
-    )
+    entries = [image_entry(number, size=SIZE) for number in range(1, images + 1)]
+    content = annotation_file_content(entries, people)
     (folder / "truth.json").write_text(json.dumps(content))
     (folder / "results.json").write_text(json.dumps(results))
     with contextlib.redirect_stdout(io.StringIO()):

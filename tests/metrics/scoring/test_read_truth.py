@@ -72,9 +72,8 @@ def test_mpiis_people_give_the_same_pckh_in_all_their_files(people, mpii_files):
 
 def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people, mpii_files):
     rows = mpii_rows(people)
-    flagged = np.concatenate(
-        [np.nan_to_num(people.joint_NK2[rows]), people.labelled_NK[rows][..., None]], axis=2
-    )
+    joint_NK2 = np.nan_to_num(people.joint_NK2[rows])
+    flagged = np.concatenate([joint_NK2, people.labelled_NK[rows][..., None]], axis=2)
     names = np.array([people.name(row) for row in rows])
     sizes = {"head_size": people.head_size_N[rows], "image": names}
     expected = score_files([mpii_files], people.path, resamples=20)
@@ -122,9 +121,8 @@ def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images, tmp
     ones = np.ones((*joint_NK2.shape[:2], 1))
     np.save(tmp_path / "bare.npy", joint_NK2)
     np.save(tmp_path / "sure.npy", np.concatenate([joint_NK2, ones], axis=2))
-    bare, sure = (
-        score_files([tmp_path / name], annotations, resamples=0) for name in ("bare.npy", "sure.npy")
-    )
+    files = tmp_path / "bare.npy", tmp_path / "sure.npy"
+    bare, sure = (score_files([path], annotations, resamples=0) for path in files)
     assert {one.table for one in bare.rows} == {"PCK"}
     assert {one.table for one in sure.rows} == {"PCK", "COCO"}
     assert {one.values[0].value for one in sure.rows if one.table == "PCK"} == {100}

@@ -88,9 +88,8 @@ def test_joint_by_joint_the_means_are_those_of_the_groups(people, images, rows_f
     entries = coco_results(read_results(path).images, rounded=False)
     ids = images.id_I[images.rows("validation")].tolist()
     table = CocoTruth(images.annotations("validation"), COCO).evaluate_results(entries, ids).joints()
-    assert similarity["OKS similarity by joint"] == pytest.approx(
-        dict(zip(table["joint"], table["similarity"], strict=True))
-    )
+    expected = dict(zip(table["joint"], table["similarity"], strict=True))
+    assert similarity["OKS similarity by joint"] == pytest.approx(expected)
     assert {"Head", "Knee"} <= set(similarity["OKS similarity"])
 
 
@@ -149,10 +148,8 @@ def test_images_are_matched_by_name_and_joints_too_in_any_order(images, coco_fil
 def test_images_of_two_folders_are_not_taken_for_those_of_one(images, coco_file, tmp_path):
     """The same names in the folder of other images: their predictions are nobody's here."""
     names = {int(images.id_I[row]): images.name(row) for row in images.rows("validation")}
-    found = [
-        replace(one, file=f"val/{names[one.image_id]}")
-        for one in read_results(coco_file("a.json", 2.0)).images
-    ]
+    results = read_results(coco_file("a.json", 2.0)).images
+    found = [replace(one, file=f"val/{names[one.image_id]}") for one in results]
     both = [*found, *(replace(one, file=one.file.replace("val/", "train/")) for one in found)]
     for some, wrong in ((found, False), (both, True)):
         path = tmp_path / "named.json"
@@ -229,9 +226,8 @@ def refused(arguments: str) -> str:
 def wrong_files(files: None, images: ImageSet) -> None:
     """Beside the files of the fixture `files`, some that do not belong to their truth."""
     entries = json.loads(Path("results.json").read_text())
-    Path("other.json").write_text(
-        json.dumps([one | {"image_id": 10**6 + one["image_id"]} for one in entries])
-    )
+    others = [one | {"image_id": 10**6 + one["image_id"]} for one in entries]
+    Path("other.json").write_text(json.dumps(others))
     few = read_results(Path("rows.h5"))
     write_results(Path("few.h5"), replace(few, images=few.images[:5]), "rows")
     far = [replace(one, row=10**6 + number) for number, one in enumerate(few.images)]
