@@ -5,7 +5,8 @@ Its stem, the batch of a process, the optimizer's form. Images per second of one
     python benchmarks/small_step.py [--rounds 9]
 
 Of `hgpose-ae` as the demo has it, beside the same with the published stem (three numbers), with half of the
-batch, and with other optimizers: RMSprop, and torch's own Muon, which takes one matrix after the other.
+batch, with other optimizers: RMSprop, and torch's own Muon, which takes one matrix after the other; and with
+`train.compile`, whose minutes of compiling, before the first round, are not in the table.
 Pictures are noise: their content makes no difference to the time.
 """
 
@@ -45,6 +46,8 @@ def main() -> None:
     assert isinstance(params.train.processes, int)
     share = params.task(TASK).batch // params.train.processes
     one_by_one = build(params)
+    compiled = build(params.model_copy(update={"train": params.train.model_copy(update={"compile": True})}))
+    steps(params, compiled, share)()
     groups = one_by_one.optimizer.param_groups
     one_by_one.optimizer = OneByOne(groups, **{key: groups[0][key] for key in MUON_SETTINGS})
     tasks = {
@@ -54,6 +57,7 @@ def main() -> None:
         "both, as it was": (build(params, stem=PUBLISHED_STEM), share // 2),
         "RMSprop": (build(params, optimizer=RMSpropParams(name="rmsprop", weight_decay=0.0)), share),
         "torch.optim.Muon": (one_by_one, share),
+        "torch.compile": (compiled, share),
     }
     seconds = in_turns(
         {name: steps(params, task, batch) for name, (task, batch) in tasks.items()}, options.rounds

@@ -136,14 +136,22 @@ def image_affine(size_wh: np.ndarray, size: int, augment: MultiAugment = UNCHANG
 
 
 def warp(
-    image_HW3: np.ndarray, affine: np.ndarray, size: int, augment: MultiAugment = UNCHANGED
+    image_HW3: np.ndarray,
+    affine: np.ndarray,
+    size: int,
+    augment: MultiAugment = UNCHANGED,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The square of `size` px that `affine` (image px -> input px) shows, in the colours of `augment`."""
+    """The square of `size` px that `affine` (image px -> input px) shows, in the colours of `augment`.
+
+    Where it becomes much smaller, pixels are averaged first. out: an array to put it in.
+    """
     zoom = np.sqrt(abs(np.linalg.det(affine[:, :2])))
     small_HW3, small_affine = shrink(image_HW3, OVERSAMPLING * zoom)
     # Before the crop adds black around the image, which keeps its colour.
     small_HW3 = augment.recolour(small_HW3)
-    return crop(small_HW3, compose(affine, invert(small_affine)), size)
+    return crop(small_HW3, compose(affine, invert(small_affine)), size, out=out)
 
 
 def _clip(value: float, limit: float) -> float:

@@ -82,12 +82,20 @@ class MultiTargets(TensorFields):
 
     mask_Bhw: 0 where the loss must not look (uint8 as loaded, float after `to`). cell_BPK: int64, the
     flattened cell (y * w + x) of each joint that has a target, -1 for none; P is that of the image with most
-    people, at least 1.
+    people, at least 1. has_joint_BK: uint8, 0 for the joints that the image's source does not label, where an
+    empty map would be wrong; None if there are none such.
     """
 
     heatmap_BKhw: Tensor
     mask_Bhw: Tensor
     cell_BPK: Tensor
+    has_joint_BK: Tensor | None = None
+
+    @property
+    def mask_BKhw(self) -> Tensor:
+        """mask_Bhw of each joint; (B, 1, h, w) if it is the same for all of them."""
+        mask_B1hw = self.mask_Bhw[:, None]
+        return mask_B1hw if self.has_joint_BK is None else mask_B1hw * self.has_joint_BK[..., None, None]
 
     def to(self, device: torch.device) -> Self:
         """On the device, the mask as floats."""

@@ -27,7 +27,8 @@ class ImageSet(PreparedSet):
     path: the folder, or its `coco.h5`. id_I: COCO's image ids. split_I: str, of SPLITS. image_size_I2: width,
     height. joint_NK2: zero-based image px, NaN where unlabelled. labelled_NK: bool, COCO's flag above 0.
     visible_NK: bool, flag 2. annotation_N: COCO's annotation id. row_N: the image of each person; people of
-    an image lie together.
+    an image lie together. has_joint_IK: bool, False for the joints that the image's source does not label, in
+    nobody; None if all sources label the same joints.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -43,6 +44,7 @@ class ImageSet(PreparedSet):
         self.visible_NK: np.ndarray = flag_NK[..., 0] > 1
         self.joint_NK2 = np.where(self.labelled_NK[..., None], joint_NK2, np.nan)
         self.annotation_N: np.ndarray = file["annotation"][()]
+        self.has_joint_IK = file["has_joint"][()] > 0 if "has_joint" in file else None
         people_I = file["people"][()]
         self.row_N: np.ndarray = np.repeat(np.arange(len(people_I)), people_I)
         self._people_I = np.concatenate([[0], np.cumsum(people_I)])

@@ -8,6 +8,7 @@ Legend: B images, P people, K joints, H W input px, h w heatmap cells.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -133,7 +134,13 @@ def image_targets(
         places.append(cell_PK[(cell_PK >= 0).any(axis=1)][: params.people])  # people with a joint inside
     most = max(1, *map(len, places))
     padded = [np.pad(cell_PK, ((0, most - len(cell_PK)), (0, 0)), constant_values=-1) for cell_PK in places]
-    return MultiTargets(*(torch.from_numpy(np.stack(arrays)) for arrays in (heatmaps, masks, padded)))
+    targets = MultiTargets(*(torch.from_numpy(np.stack(arrays)) for arrays in (heatmaps, masks, padded)))
+    if people.has_joint_IK is None:
+        return targets
+    has_joint_BK = people.has_joint_IK[row_B].astype(np.uint8)
+    flipped_B = np.array([augment.flip for augment in augments])
+    has_joint_BK[flipped_B] = has_joint_BK[flipped_B][:, flip_index]
+    return replace(targets, has_joint_BK=torch.from_numpy(has_joint_BK))
 
 
 def _mask(mask_HW: np.ndarray | None, affine: np.ndarray, cells: int) -> np.ndarray:

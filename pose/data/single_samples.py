@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pose.data.augment import Augment, crop, person_affine
+from pose.data.augment import Augment, person_affine, warp
 from pose.data.batch import Batch, Inputs, SingleTargets
 from pose.data.person_set import PersonSet
 from pose.data.samples import SampleDataset
@@ -57,7 +57,7 @@ def person_inputs(
     size = params.input_size
     image_BHW3 = np.empty((len(row_B), size, size, 3), dtype=np.uint8)
     for (image, packed_affine), affine, out in zip(people.images(row_B), affines, image_BHW3, strict=True):
-        crop(image, compose(affine, invert(packed_affine)), size, out=out)
+        warp(image, compose(affine, invert(packed_affine)), size, out=out)
     return Inputs(
         images=(torch.from_numpy(image_BHW3),),
         affine_B23=torch.from_numpy(np.stack(affines)),

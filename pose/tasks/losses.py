@@ -41,7 +41,7 @@ class HeatmapLoss(ABC):
         """The heatmap term. mask: 0 for what is left out of the loss, else 1.
 
         Of one person a crop, mask_BK: the mean over people and joints, summed over the stacks. Of all people
-        of an image, mask_Bhw: the mean over images and stacks. Both as in the published codes.
+        of an image, mask_BKhw (K may be 1): the mean over images and stacks. Both as in the published codes.
         """
 
     def counts(self, target_BKhw: Tensor, mask_BK: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class MultiMSE(HeatmapLoss):
 
     def loss(self, output_BSKhw: Tensor, target_BKhw: Tensor, mask: Tensor) -> Tensor:
         target = target_BKhw[:, None].expand_as(output_BSKhw)
-        weight = mask[:, None, None] * (1 + self.foreground * target)
+        weight = mask[:, None] * (1 + self.foreground * target)
         return (weight * (output_BSKhw - target).square()).mean()
 
 
@@ -121,7 +121,7 @@ class MultiFocal(HeatmapLoss):
         target = target_BKhw[:, None].expand_as(output_BSKhw)
         entropy = F.binary_cross_entropy_with_logits(output_BSKhw, target, reduction="none")
         error = (target - output_BSKhw.sigmoid()).abs().pow(self.gamma) * entropy
-        return (mask[:, None, None] * (1 + self.foreground * target) * error).sum(dim=(3, 4)).mean()
+        return (mask[:, None] * (1 + self.foreground * target) * error).sum(dim=(3, 4)).mean()
 
     def activate(self, output_BKhw: Tensor) -> Tensor:
         return output_BKhw.sigmoid()

@@ -68,7 +68,7 @@ class MultiPerson(Problem):
     def losses(self, output_BSChw: Tensor, targets: MultiTargets) -> Terms:
         """heatmap; pull and push as in `pose.ops.tag_loss`, means over images and stacks."""
         heatmap_BSKhw, tag_BSKhw = self._split(output_BSChw)
-        heatmap = self.loss.loss(heatmap_BSKhw, targets.heatmap_BKhw, targets.mask_Bhw)
+        heatmap = self.loss.loss(heatmap_BSKhw, targets.heatmap_BKhw, targets.mask_BKhw)
         stacks = output_BSChw.shape[1]
         pull, push = tag_loss(tag_BSKhw.flatten(0, 1), targets.cell_BPK.repeat_interleave(stacks, dim=0))
         return {"heatmap": heatmap, "pull": pull.mean(), "push": push.mean()}
@@ -81,8 +81,8 @@ class MultiPerson(Problem):
         return self._split(output_BSChw)[1][:, -1]
 
     def adversarial_inputs(self, output_BSChw: Tensor, targets: MultiTargets) -> tuple[Tensor, Tensor]:
-        mask_B1hw = targets.mask_Bhw[:, None]
-        return mask_B1hw * targets.heatmap_BKhw, mask_B1hw * self.heatmaps(output_BSChw)
+        mask_BKhw = targets.mask_BKhw
+        return mask_BKhw * targets.heatmap_BKhw, mask_BKhw * self.heatmaps(output_BSChw)
 
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]

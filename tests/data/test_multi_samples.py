@@ -1,5 +1,7 @@
 """Samples of several people: the one affine for pixels, joints and mask; batches."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -186,6 +188,17 @@ def test_people_are_padded_to_the_most_of_the_batch(images):
     cell_PK2 = np.round(to_cell(transform(batch.inputs.affine_B23[1].numpy(), true_PK2)))
     expected_PK = np.where(labelled_PK, np.nan_to_num(cell_PK2[..., 1] * 32 + cell_PK2[..., 0]), -1)
     np.testing.assert_array_equal(targets.cell_BPK[1], expected_PK)
+
+
+def test_joints_that_a_source_lacks_are_flipped_with_the_image(images):
+    assert batch_of(images, 0).targets.has_joint_BK is None
+    joined = copy.copy(images)
+    joined.has_joint_IK = np.ones((len(images), len(COCO)), dtype=bool)
+    left, right = (COCO.joints.index(f"{side}_ankle") for side in ("left", "right"))
+    joined.has_joint_IK[1, left] = False
+    for augment, lacking in ((UPRIGHT, left), (TURNED, right)):
+        found = batch_of(joined, 0, 1, augment=augment).targets.has_joint_BK
+        assert np.argwhere(found.numpy() == 0).tolist() == [[1, lacking]]
 
 
 def test_no_more_people_than_asked_have_tags_but_all_have_heatmaps(images):

@@ -1,5 +1,7 @@
 """Samples of one person: the one affine, targets, colours."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
@@ -51,6 +53,17 @@ def test_the_crop_shows_the_pixels_that_the_affine_says(people, params):
     expected = cv2.remap(blurred, np.float32([[place[0]]]), np.float32([[place[1]]]), cv2.INTER_LINEAR)[0, 0]
     found = cv2.GaussianBlur(inputs.images[0][0].numpy(), (0, 0), 3 * zoom)[40, 20]
     assert np.abs(found.astype(float) - expected).max() < 12
+
+
+def test_a_person_much_larger_than_the_crop_loses_no_pixels(people, params):
+    lines = np.zeros((1024, 1024, 3), dtype=np.uint8)
+    lines[:, ::8] = 255  # none of which a warp alone may see
+    large = copy.copy(people)
+    large.images = lambda rows: iter([(lines, np.eye(2, 3))])
+    large.centre_N2, large.scale_N = np.full((1, 2), 511.5), np.array([1024 / 200 / params.single.crop])
+    image_HW3 = person_inputs(large, np.array([0]), params.single, [Augment()]).images[0][0].numpy()
+    assert abs(image_HW3[8:-8, 8:-8].mean() - 255 / 8) < 2
+    assert image_HW3[8:-8, 8:-8].std() < 12
 
 
 @pytest.mark.parametrize("unlabelled", ["ignore", "zero"])

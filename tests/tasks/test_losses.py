@@ -21,7 +21,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 OUTPUT = 4 * drawn(B, S, K, SIDE, SIDE) - 2
 TARGET = drawn(B, K, SIDE, SIDE, seed=1)
-ALL_JOINTS, ALL_CELLS = torch.ones(B, K), torch.ones(B, SIDE, SIDE)
+ALL_JOINTS, ALL_CELLS = torch.ones(B, K), torch.ones(B, 1, SIDE, SIDE)
 
 # Of each kind a loss of one cell or map, and what the sum over all of them is divided by.
 
@@ -65,13 +65,13 @@ def test_single_cross_entropy_is_that_of_the_softmax_summed_over_stacks():
     "gamma", [None, 0.0, 1.0, 2.0], ids=lambda gamma: f"focal {gamma}" if gamma else "mse"
 )
 def test_multi_losses_are_means_over_images_stacks_and_joints(gamma, foreground):
-    mask = (drawn(B, SIDE, SIDE) < 0.7).float()
+    mask = (drawn(B, K, SIDE, SIDE) < 0.7).float()
     kind = MultiMSE(foreground) if gamma is None else MultiFocal(gamma, foreground)
     cell_loss, cells = (squared, SIDE**2) if gamma is None else (focal(gamma), 1)  # focal: summed over cells
     total = 0.0
     for b, s, k, y, x in np.ndindex(B, S, K, SIDE, SIDE):
         target = float(TARGET[b, k, y, x])
-        weight = float(mask[b, y, x]) * (1 + foreground * target)
+        weight = float(mask[b, k, y, x]) * (1 + foreground * target)
         total += weight * cell_loss(target, float(OUTPUT[b, s, k, y, x])) / (B * S * K * cells)
     assert float(kind.loss(OUTPUT, TARGET, mask)) == pytest.approx(total, rel=1e-5)
 
@@ -105,9 +105,9 @@ def test_a_loss_is_least_where_the_activated_output_is_the_target(kind, mask, id
 @EVERY
 def test_what_is_masked_has_no_gradient_and_everything_else_has_one(kind, mask, ideal):
     mask, output = mask.clone(), OUTPUT.clone().requires_grad_()
-    mask[0, 0] = 0  # a joint, or a row of cells
+    mask[0, 0] = 0  # a joint, or an image
     kind.loss(output, TARGET, mask).backward()
-    expected = (mask[:, :, None, None] if mask.ndim == 2 else mask[:, None]).expand(B, K, SIDE, SIDE) > 0
+    expected = (mask[:, :, None, None] if mask.ndim == 2 else mask).expand(B, K, SIDE, SIDE) > 0
     assert torch.equal(output.grad.ne(0), expected[:, None].expand_as(output))
 
 

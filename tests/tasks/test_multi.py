@@ -60,6 +60,17 @@ def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(p
     assert rest.max() == 0
 
 
+@LOSSES
+def test_joints_that_an_image_s_source_does_not_label_are_not_trained_as_absent(params, targets, loss):
+    has_joint_BK = torch.ones(len(targets.heatmap_BKhw), JOINTS, dtype=torch.uint8)
+    has_joint_BK[0, 3:5] = 0
+    output = output_for(targets)
+    lacking = replace(targets, has_joint_BK=has_joint_BK)
+    problem(params, loss=loss).losses(output, lacking)["heatmap"].backward()
+    largest_BK = output.grad[:, :, :JOINTS].abs().amax(dim=(1, 3, 4))
+    assert ((largest_BK > 0) == (has_joint_BK > 0)).all()
+
+
 @pytest.mark.parametrize("gain", [1.0, 4.0])
 def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(params, targets, gain):
     output = output_for(targets, stacks=3)

@@ -34,7 +34,7 @@ class RawCoco:
 
     category: of people. images: in the file's order. people_of: annotations of people and crowds by image
     id. rest: what else the file holds, to be copied (info, licenses, categories). num_others: annotations of
-    other categories, left out.
+    other categories, left out. lacking: places of the joints that the file does not list.
     """
 
     path: Path
@@ -44,6 +44,7 @@ class RawCoco:
     people_of: dict[int, list[Entry]]
     rest: Entry
     num_others: int
+    lacking: tuple[int, ...] = ()
 
 
 def read_annotations(path: str | Path, skeleton: Skeleton) -> RawCoco:

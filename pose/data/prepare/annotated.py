@@ -36,12 +36,16 @@ Check = Callable[[RawCoco], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An annotated image in its split. annotations: of people and crowds."""
+    """An annotated image in its split. annotations: of people and crowds.
+
+    lacking: places of joints that its file does not list, though another file of the set does.
+    """
 
     entry: Entry
     annotations: list[Entry]
     split: str
     file: ImageFile
+    lacking: tuple[int, ...] = ()
 
     @property
     def size_wh(self) -> tuple[int, int]:

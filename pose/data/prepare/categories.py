@@ -47,6 +47,11 @@ class Category:
     joints: tuple[str, ...]
     source_K: tuple[int, ...]
 
+    @property
+    def lacking(self) -> tuple[int, ...]:
+        """Places of the skeleton's joints that the file lacks."""
+        return tuple(place for place, k in enumerate(self.source_K) if k < 0)
+
     def keypoints(self, numbers: list[Any]) -> list[Any]:
         """x, y, flag of the skeleton's joints from those of the file's; zeros for joints that it lacks."""
         return [n for k in self.source_K for n in (numbers[3 * k : 3 * k + 3] if k >= 0 else [0, 0, 0])]

@@ -156,13 +156,16 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
+    raws = [source.file.raw for source in sources]
+    lacking_in_all = set.intersection(*(set(raw.lacking) for raw in raws))
     listed = [
-        (entry, source.file.raw.people_of[entry["id"]], file, source.validates)
-        for source in sources
-        for entry, file in zip(source.file.raw.images, source.file.files, strict=True)
+        (entry, raw.people_of[entry["id"]], file, source.validates, lacking)
+        for raw, source in zip(raws, sources, strict=True)
+        for lacking in [tuple(place for place in raw.lacking if place not in lacking_in_all)]
+        for entry, file in zip(raw.images, source.file.files, strict=True)
     ]
-    said = [None if ids is None else entry["id"] in ids for entry, _, _, ids in listed]
-    present = [k for k, (_, _, file, _) in enumerate(listed) if not file.missing]
+    said = [None if ids is None else entry["id"] in ids for entry, _, _, ids, _ in listed]
+    present = [k for k, (_, _, file, *_) in enumerate(listed) if not file.missing]
 
     def draw(undecided: set[int]) -> list[bool]:
         some = [k for k in present if k in undecided]
@@ -182,8 +185,8 @@ def split_images(sources: Sequence[Source], spec: DatasetParams, seed: int) -> t
     elif len(undecided) < len(listed):
         rule = f"split as the sources say; of those that do not, {rule}"
     images = [
-        Image(entry, people, SPLITS[int(one)], file)
-        for (entry, people, file, _), one in zip(listed, validates, strict=True)
+        Image(entry, people, SPLITS[int(one)], file, lacking)
+        for (entry, people, file, _, lacking), one in zip(listed, validates, strict=True)
     ]
     return images, rule
 

@@ -96,5 +96,10 @@ def _write_columns(
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
         "name": np.array(names, dtype=h5py.string_dtype()),
     }
+    if any(image.lacking for image in images):
+        has_joint_IK = np.ones((len(images), len(skeleton)), dtype=np.uint8)
+        for row, image in enumerate(images):
+            has_joint_IK[row, [*image.lacking]] = 0
+        columns["has_joint"] = has_joint_IK
     file.attrs["skeleton"] = skeleton.model_dump_json()
     write_columns(file, columns, names={"split": SPLITS})

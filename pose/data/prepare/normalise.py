@@ -84,7 +84,8 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
             _number_from(1, annotations)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
-    return Normalised(check_annotations(path, content, category.skeleton), files, changes)
+    raw = check_annotations(path, content, category.skeleton)
+    return Normalised(replace(raw, lacking=category.lacking), files, changes)
 
 
 def with_own_ids(second: Normalised, first: Normalised, valid_id: Path) -> Normalised:

@@ -229,9 +229,15 @@ def test_sources_of_other_names_are_joined_by_a_table(tmp_path):
     with user_error(r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"):
         prepare(tmp_path, *sources)
     out, summary = prepare(tmp_path, *sources, joints={"snout": "nose"})
-    people = PersonSet(out / "people.h5")
+    people, images = PersonSet(out / "people.h5"), ImageSet(out)
     assert people.labelled_NK.all(axis=0).tolist() == [True, True, True, False]
+    has_tail = ["mice" in images.name(row) for row in range(len(images))]
+    assert images.has_joint_IK.tolist() == [[True, True, True, tail] for tail in has_tail]
     assert "joints that mouse lacks, left out: 1 (first: whisker)" in str(summary)
+    mouse = tmp_path / "mouse.yaml"
+    mouse.write_text(f"name: mouse\njoints: [{', '.join(MOUSE)}]\n")
+    out, _ = prepare(tmp_path, sources[1], skeleton=str(mouse), joints={"snout": "nose"})
+    assert ImageSet(out).has_joint_IK is None  # a joint of no source may as well be learnt as absent
     with user_error(r"datasets.own.joints: found 'beak', expected a joint of mouse"):
         prepare(tmp_path, *sources, joints={"snout": "beak"})
 
