@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -204,6 +205,17 @@ def latest_checkpoint(folder: Path, task: str) -> Path:
     runs = folder / "checkpoints" / task
     [path] = [*runs.glob("*/latest.pt")] or [runs / "none"]
     return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The content of every file below a folder but git's own, by its path from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:

@@ -11,6 +11,7 @@ from helpers import (
     commit_all,
     empty_store,
     enter_folder,
+    files_of,
     git,
     run_python,
     user_error,
@@ -103,13 +104,8 @@ def own_run(task: str = "hgpose") -> str:
     return Path("checkpoints", task, "run_id").read_text()
 
 
-def content(folder: Path) -> dict[Path, bytes]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts)
-    return {path: path.read_bytes() for path in paths}
-
-
 def test_a_metrics_file_is_led_back_to_revision_parameters_data_torch_and_device(workspace):
-    before = content(workspace)
+    before = files_of(workspace)
     names = ("metrics/hgpose.json", "metrics/provenance/hgpose.json", "hgpose")
     for what in (*names, str(workspace / "metrics/hgpose.json")):
         found = values(what)
@@ -121,7 +117,7 @@ def test_a_metrics_file_is_led_back_to_revision_parameters_data_torch_and_device
         assert found["run"].items() >= run.items()
         file = "models/hgpose/best.pt"
         assert found["weights"] == {"md5": file_hash(file), "file": file, "there": True}
-    assert content(workspace) == before
+    assert files_of(workspace) == before
 
 
 def test_weights_that_changed_since_the_evaluation_are_named(workspace):
@@ -207,14 +203,14 @@ def test_metrics_without_provenance_are_still_shown(workspace):
 
 def test_without_a_store_the_rest_is_shown_and_none_is_made(workspace, monkeypatch):
     Path("mlflow.db").unlink()
-    before = content(workspace)
+    before = files_of(workspace)
     own = f"sqlite:///{workspace}/mlflow.db"
     for address in ("", f"sqlite:///{workspace}/other/mlflow.db", f"file://{workspace}/folder"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         found = facts("hgpose")
         assert found["run"].text == found["revision"].text == f"unknown: there is no store {address or own}"
         assert found["parameters"].value == PARAMETERS
-    assert content(workspace) == before
+    assert files_of(workspace) == before
 
 
 @pytest.mark.parametrize("damaged", [b"", b"not a database" * 100, b"SQLite format 3\0" + bytes(2000)])

@@ -12,7 +12,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers import end_of, noise, only_error, start_process, user_error, wait_until, write_active_weights
+from helpers import (
+    end_of,
+    free_port,
+    noise,
+    only_error,
+    start_process,
+    user_error,
+    wait_until,
+    write_active_weights,
+)
 from raw_sets import with_orientation
 
 from pose.inference.app import find, shown, write
@@ -82,9 +91,7 @@ def test_without_gradio_a_line_says_what_to_install(folder, monkeypatch):
 def address(folder: Path) -> Iterator[str]:
     """The address of a page that `pose app` serves."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'pose[app]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = start_process("pose.cli", "app", "last.pt", "--port", str(port), folder=folder)
 
     def is_up() -> bool:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COCO, MPII, user_error, write_active_weights, write_initial_weights
+from helpers import COCO, MPII, files_of, user_error
 
 from pose.cli import run
 from pose.data.augment import person_affine
@@ -19,20 +19,9 @@ from pose.inference.predictor import Predictor
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
 from pose.keypoints.geometry import invert, transform
-from pose.params import Params
 
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
 Predict = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="session")
-def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -69,10 +58,6 @@ def people_in(folder: Path) -> list[dict]:
 def places(people: list[dict]) -> np.ndarray:
     """Joints as written, (P, K, 2) px."""
     return np.array([[(joint["x"], joint["y"]) for joint in one["joints"]] for one in people], dtype=float)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, photos, predict, capsys):
@@ -147,7 +132,7 @@ def test_an_image_of_nobody_is_written_as_it_is(multi_weights, photos, predict, 
 def test_a_folder_stands_for_its_images_and_videos(task, weights, multi_weights, photos, predict):
     single = task == "hgpose"
     out = predict(weights if single else multi_weights, photos, "--format", "csv")
-    assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
+    assert [*files_of(out)] == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
     assert sum(len(frames) for frames in VideoReader(out / "clip.mp4").read_frames()) == 9
     table = pd.read_csv(out / "joints.csv")
     columns = ["file", "frame", "seconds", "person", "score", "joint", "x", "y", "confidence"]
@@ -169,7 +154,7 @@ def test_what_is_left_out_of_a_folder_is_counted_by_kind(weights, photos, predic
         (photos / name).write_text("no image")
     with caplog.at_level("WARNING"):
         out = predict(weights, photos)
-    assert names(out) == ["a.jfif", "b.png", "clip.mp4", "joints.json"]
+    assert [*files_of(out)] == ["a.jfif", "b.png", "clip.mp4", "joints.json"]
     assert f"{photos}: left out: 2 .heic, 1 .txt, 1 folder, 1 without suffix" in caplog.text
 
 
@@ -200,7 +185,7 @@ def test_what_cannot_be_read_or_written_is_named_and_the_others_are_done(weights
     assert "cut.jpg: truncated JPEG" in cut
     assert "wide.webp: an image of 20000 x 1 px cannot be written as .webp" in wide
     assert [one.copy.name for one in done] == ["a.jpg", "b.png", "clip.avi"]
-    assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
+    assert [*files_of(out)] == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
 
 
 def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other(weights, tmp_path):

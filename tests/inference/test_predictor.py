@@ -1,30 +1,18 @@
 """Images in, people out."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import COCO, build_cpu_task, user_error, write_active_weights, write_initial_weights
+from helpers import COCO, build_cpu_task, user_error
 from torch import Tensor, nn
 
 from pose.inference.batches import predict_dataset, tta_outputs
 from pose.inference.predictor import Predictor
 from pose.models.blocks import PoseNetwork
-from pose.params import Params
 from pose.tasks.base import TTAOutput
 from pose.tasks.task import open_data
-
-
-@pytest.fixture(scope="module")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("single"))
-
-
-@pytest.fixture(scope="module")
-def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("multi"))
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from helpers import COCO, ROOT, user_error, wait_until, write_active_weights, write_initial_weights
+from helpers import COCO, ROOT, files_of, user_error, wait_until
 
 from pose.cli import run
 from pose.data.results import read_results
@@ -33,7 +33,6 @@ from pose.io.images import decode_image, encode_jpeg, write_image
 from pose.io.video import VideoReader, video_writer
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult
-from pose.params import Params
 
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
 JPEG = encode_jpeg(NOISE_HW3, 95)
@@ -92,23 +91,14 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("models"))
+def predictor(multi_weights: Path) -> Predictor:
+    return Predictor.load(multi_weights, "cpu", flip=False)
 
 
 @pytest.fixture(scope="module")
-def predictor(weights: Path) -> Predictor:
-    return Predictor.load(weights, "cpu", flip=False)
-
-
-@pytest.fixture(scope="module")
-def single(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def single(weights: Path) -> Predictor:
     """Of one person an image: whom untrained tags belong to depends on the last bits, and so on the batch."""
-    return Predictor.load(write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("single")), "cpu")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return Predictor.load(weights, "cpu")
 
 
 def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server, single, tmp_path):
@@ -130,7 +120,7 @@ def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server, single
     assert stream == f"{bad[4]}: cannot be read as a video"
     host = server.removeprefix("http://").replace(":", "_")
     drawn = [f"{host}_a.jpg", f"{host}_photo.jpg", f"{host}_stream.mp4"]
-    assert names(out) == [*drawn, "joints.json"]
+    assert [*files_of(out)] == [*drawn, "joints.json"]
     images = read_results(out / "joints.json").images
     assert [one.frame for one in images if one.file == good[2]] == list(range(FRAMES))
     expected = single.predict(decode_image(JPEG, "a.jpg"))
@@ -190,7 +180,7 @@ def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(p
     (tmp_path / "photo").write_bytes(JPEG)
     done, errors = predict([tmp_path / "photo"], predictor=predictor, out=tmp_path)
     assert (len(done), errors) == (1, [])
-    assert names(tmp_path) == [".2999999.notes.md", "joints.json", "photo", "photo.jpg"]
+    assert [*files_of(tmp_path)] == [".2999999.notes.md", "joints.json", "photo", "photo.jpg"]
 
 
 def test_a_password_follows_no_redirect(server):
@@ -204,14 +194,14 @@ def test_a_camera_that_is_not_there_is_named(predictor, tmp_path):
     assert (done, error) == ([], "camera 97: cannot be read as a video")
 
 
-def test_the_command_tracks_people_and_draws_nothing_if_asked_to(weights, tmp_path):
+def test_the_command_tracks_people_and_draws_nothing_if_asked_to(multi_weights, tmp_path):
     with video_writer(tmp_path / "clip.mp4", 10) as write:
         for number in range(6):
             write(np.roll(NOISE_HW3, number, axis=1), number / 10)
     out = tmp_path / "out"
-    given = [str(weights), str(tmp_path / "clip.mp4"), "--track", "--min-score=0.4", "--out", str(out)]
+    given = [str(multi_weights), str(tmp_path / "clip.mp4"), "--track", "--min-score=0.4", "--out", str(out)]
     run(["predict", *given, "--no-draw", "--format=csv"])
-    assert names(out) == ["joints.csv"]
+    assert [*files_of(out)] == ["joints.csv"]
     table = pd.read_csv(out / "joints.csv")
     assert table["frame"].unique().tolist() == list(range(6))
     people = table.drop_duplicates(["frame", "person"])
@@ -283,14 +273,14 @@ def test_a_file_of_results_is_complete_after_each_image(format, tmp_path):
             written += people
             assert len(read_results(partial_path)) == written
         raise KeyboardInterrupt
-    assert names(tmp_path) == [partial_path.name]
+    assert [*files_of(tmp_path)] == [partial_path.name]
     with ResultsStream(path, format, COCO, "t") as results:
         results.append(image(0, 1))
-    assert names(tmp_path) == [path.name]
+    assert [*files_of(tmp_path)] == [path.name]
     assert len(read_results(path)) == 1
     with ResultsStream(path.with_name("none.json"), "json", COCO, "t"):
         pass
-    assert names(tmp_path) == [path.name]
+    assert [*files_of(tmp_path)] == [path.name]
 
 
 @pytest.mark.parametrize("format", STREAMED)
@@ -317,8 +307,8 @@ def test_a_file_of_results_stays_complete_on_a_full_disk(format, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, weights, tmp_path):
-    onnx = export(weights, "onnx", tmp_path / "net.onnx")
+def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, multi_weights, tmp_path):
+    onnx = export(multi_weights, "onnx", tmp_path / "net.onnx")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
     # A shell without a terminal starts what stands before `&` deaf to Ctrl-C, perhaps these tests.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -337,4 +327,4 @@ def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(ser
         assert len(found) > 0
         if not killed:
             host = server.removeprefix("http://").replace(":", "_")
-            assert names(out) == [f"{host}_endless.mp4", "joints.json"]
+            assert [*files_of(out)] == [f"{host}_endless.mp4", "joints.json"]

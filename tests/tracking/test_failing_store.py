@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from helpers import empty_store, run_python, wait_until, write_initial_weights
+from helpers import empty_store, free_port, run_python, wait_until, write_initial_weights
 
 import pose.tracking.mlflow
 from pose.io.files import file_hash
@@ -202,8 +201,7 @@ def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has_each_step_once(
     runs, tmp_path, monkeypatch
 ):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     uri, file = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")

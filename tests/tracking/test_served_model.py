@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, wait_until, write_active_weights
+from helpers import ROOT, free_port, wait_until, write_active_weights
 from raw_sets import with_orientation
 
 from pose.cli import run
@@ -78,9 +77,7 @@ Answer = tuple[int, Any]
 @pytest.fixture(scope="module")
 def address(logged: Path) -> Iterator[str]:
     """The address of the server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     words = ["models", "serve", "--model-uri", str(logged), "--port", str(port), "--env-manager", "local"]
     found = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # MLflow calls uvicorn

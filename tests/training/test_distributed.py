@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from helpers import (
     ROOT,
     end_of,
     enter_folder,
+    free_port,
     latest_checkpoint,
     make_workspace,
     only_error,
@@ -52,11 +52,8 @@ def torchrun(*words: str, folder: Path) -> subprocess.Popen:
 
 def machines(folders: list[Path], *command: str, processes: int = 1) -> list[subprocess.Popen]:
     """A torchrun in each folder, as on machines with disks of their own that know one address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = [f"--nproc-per-node={processes}", f"--nnodes={len(folders)}", "--master-addr=127.0.0.1"]
-    words.append(f"--master-port={port}")
+    words.append(f"--master-port={free_port()}")
     return [
         torchrun(*words, f"--node-rank={rank}", *command, folder=folder)
         for rank, folder in enumerate(folders)

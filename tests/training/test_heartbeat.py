@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from helpers import ROOT, run_python
+from helpers import ROOT, free_port, run_python
 from torch.distributed import PrefixStore, TCPStore
 
 SECONDS = 5
@@ -28,8 +27,7 @@ time.sleep(100)
 @pytest.fixture
 def waiting() -> Iterator[tuple[subprocess.Popen[str], PrefixStore]]:
     """Process 1, and the store in which this one is process 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     server = TCPStore("127.0.0.1", port, is_master=True, timeout=timedelta(seconds=30))
     store = PrefixStore("heartbeat 0", server)
     store.set("0", "0")

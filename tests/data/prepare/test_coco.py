@@ -14,7 +14,7 @@ from coco_files import (
     prepare_images,
     write_annotations,
 )
-from helpers import COCO, SIZE, user_error
+from helpers import COCO, SIZE, files_of, user_error
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
 from pose.data.image_set import ImageSet
@@ -207,13 +207,9 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
     of_a_killed_process.parent.mkdir(parents=True)
     of_a_killed_process.touch()
 
-    def prepare() -> dict[Path, bytes]:
-        prepare_images(tmp_path)
-        files = (path for path in (tmp_path / "prepared").rglob("*") if path.is_file())
-        return {path: path.read_bytes() for path in files}
-
-    assert prepare() == prepare()
-    assert {path.name for path in prepare()} == {"coco.h5", "train.json", "validation.json"}
+    first, second = (files_of(prepare_images(tmp_path)[0].path.parent) for _ in range(2))
+    assert first == second
+    assert first.keys() == {"coco.h5", "annotations/train.json", "annotations/validation.json"}
 
 
 def test_annotations_are_kept_as_they_were_for_the_scorer(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import COCO, ROOT, noise, user_error
+from helpers import COCO, ROOT, files_of, noise, user_error
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
@@ -332,9 +332,7 @@ def test_a_published_file_is_a_source_too(tmp_path):
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
-    source, files = write(tmp_path / "mice", mice(tmp_path / "mice")), []
-    for _ in range(2):
-        out, _ = prepare(tmp_path, source)
-        files.append({path.name: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
-    assert len(files[0]) == 4
-    assert files[0] == files[1]
+    source = write(tmp_path / "mice", mice(tmp_path / "mice"))
+    first, second = (files_of(prepare(tmp_path, source)[0]) for _ in range(2))
+    assert len(first) == 4
+    assert first == second

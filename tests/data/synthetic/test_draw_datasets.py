@@ -2,13 +2,12 @@
 
 import importlib
 import json
-from pathlib import Path
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT, user_error
+from helpers import ROOT, files_of, user_error
 
 from pose.data.synthetic.canvas import Canvas, draw_parts
 
@@ -17,10 +16,6 @@ from pose.data.synthetic.canvas import Canvas, draw_parts
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "examples")
     return importlib.import_module("draw_datasets")
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("kind", "joints"), [("hand", 5), ("mouse", 9), ("insect", 30), ("wholebody", 133)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import raw_sets as raw
 import scipy.io
-from helpers import COCO, MPII, user_error
+from helpers import COCO, MPII, files_of, user_error
 from pycocotools.coco import COCO as Scorer
 from pycocotools.cocoeval import COCOeval
 
@@ -34,10 +34,6 @@ def mpii(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def coco(root: Path) -> Path:
     return root / "coco"
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_the_same_seed_draws_the_same_files_however_many_processes_draw(tmp_path):
