@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from coco_files import image_entry
 from helpers import ROOT, user_error
-from raw_sets import HAND, own_person, write_own_set
+from raw_sets import HAND, own_person, own_spec, write_own_set
 
 from pose.cli import run
 from pose.io.schema import read_yaml, write_yaml
@@ -88,8 +88,7 @@ def test_a_split_in_which_nobody_is_annotated_is_named(workspace, capsys):
 
 def test_a_set_of_params_yaml_is_checked_by_its_name(workspace, capsys):
     values = read_yaml("params.yaml")
-    own = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
-    values["datasets"] = {"hands": own | {"sources": ["<b>hand"], "problems": ["single"]}}
+    values["datasets"] = {"hands": own_spec("<b>hand", problems=["single"])}
     write_yaml("params.yaml", values)
     run(["data", "check", "--name", "hands"])
     assert "0.5 of the images validate" in capsys.readouterr().out

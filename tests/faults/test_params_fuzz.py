@@ -102,16 +102,8 @@ class Draw:
         """Evenly distributed on a logarithmic scale, and often the lowest or highest value."""
         low = schema.get("minimum", schema.get("exclusiveMinimum"))
         high = schema.get("maximum") or math.nextafter(schema["exclusiveMaximum"], low)
-        high = min(
-            [
-                high,
-                *(
-                    some[path[-1]]
-                    for name, some in LARGEST.items()
-                    if path[-1] in some and name in ("", *path)
-                ),
-            ]
-        )
+        limits = [some for name, some in LARGEST.items() if path[-1] in some and name in ("", *path)]
+        high = min([high, *(some[path[-1]] for some in limits)])
         lowest = math.nextafter(low, math.inf) if "exclusiveMinimum" in schema else low
         if (kind := self.random.random()) < 0.2 or low == high:
             return lowest

@@ -177,9 +177,7 @@ def own_page(params_of, page_of, tmp_path_factory) -> Page:
     """`hand` and `hand-ae` on an own data set, all found as annotated; `top-down` on people of COCO."""
     root, given = tmp_path_factory.mktemp("own"), params_of("hgpose", "hgpose-ae")
     raw.write_own_set(root / "hand", 12)
-    values = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
-    values |= {"sources": [str(root / "hand")], "problems": ["single", "multi"]}
-    spec = DatasetParams.model_validate(values)
+    spec = DatasetParams.model_validate(raw.own_spec(root / "hand"))
     prepare_dataset("hand", spec, root / prepared_folder("hand"), params=raw.PREPARE, seed=1, workers=1)
     tasks = {
         name: given.tasks[base].model_copy(update={"dataset": dataset})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import ROOT, user_error, with_values
+from raw_sets import own_spec
 
 from pose.tasks.fingerprint import fingerprint
 from pose.training import code_version
@@ -196,8 +197,6 @@ def test_a_machine_whose_instructions_are_limited_is_another_environment():
         assert {name for name in whole if found[name] != whole[name]} == {key}, variable
 
 
-OWN_SET = {"sources": ["hand"], "problems": ["single"], "skeleton": None, "category": None, "joints": {}}
-OWN_SET |= {"assume_joints": False, "validation": 0.2}
 SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"}
 
 
@@ -220,7 +219,7 @@ SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"
         ("tasks.hgpose-ae.epochs", 9, set()),
         ("evaluate.flip_test", False, set()),
         ("train.workers", 1, set()),
-        ("datasets", {"hand": OWN_SET}, set()),  # as `pose new-dataset` adds
+        ("datasets", {"hand": own_spec("hand")}, set()),  # as `pose new-dataset` adds
     ],
 )
 def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params, key, value, restarted):

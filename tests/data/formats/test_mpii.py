@@ -1,16 +1,11 @@
 """MPII's annotations: the published `.mat` and the `.json` that several projects ship."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import raw_sets as raw
 from helpers import user_error
 
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
-from pose.io.errors import UserError
 
 
 def test_the_mat_is_read_with_all_its_quirks(tmp_path):
@@ -43,33 +38,41 @@ def test_the_json_tells_who_validates(tmp_path):
     assert np.isnan(table.head_size_N).all()
 
 
-MISTAKES_OF_THE_MAT: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "another variable": (lambda path: raw.write_mat(path, x=1.0), "found x, expected a structure RELEASE"),
-    "no annolist": (
-        lambda path: raw.write_mat(path, RELEASE=raw.struct({"version": "12"})),
-        "cannot be read as MPII's annotations .missing: 'annolist'",
-    ),
-    **{
-        f"a joint id of {joint}": (
-            lambda path, joint=joint: raw.write_mpii_mat(
-                path.parents[1],
-                [("a.jpg", True, raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((joint, 1, 1, 1))))],
-            ),
-            f"image 1: cannot be read as an annotated image .found joint id {joint}, expected 0 to 15",
-        )
-        for joint in (16, -1)
-    },
-    "nobody": (
-        lambda path: raw.write_mpii_mat(path.parents[1], [("a.jpg", True, np.zeros((0, 0)))]),
-        "cannot be read as MPII's annotations",
-    ),
-}
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"x": 1.0}, "found x, expected a structure RELEASE"),
+        ({"RELEASE": raw.struct({"version": "12"})}, "cannot be read as MPII's .* .missing: 'annolist'"),
+    ],
+)
+def test_a_mat_of_another_layout_is_refused(tmp_path, variables, message):
+    path = raw.write_mat(tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat", **variables)
+    with user_error(rf"u12_1\.mat: {message}"):
+        read_mpii_mat(path)
 
 
-@pytest.mark.parametrize(("damage", "message"), MISTAKES_OF_THE_MAT.values(), ids=MISTAKES_OF_THE_MAT)
-def test_a_mat_of_another_layout_is_refused(tmp_path, damage, message):
-    path = tmp_path / "mpii" / "mpii_human_pose_v1_u12_1.mat"
-    damage(path)
+def with_joint(number: int) -> np.ndarray:
+    """A person of this joint alone."""
+    return raw.struct(raw.mpii_place(1.0, 1, 1) | raw.mpii_points((number, 1, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("people", "message"),
+    [
+        (
+            with_joint(16),
+            "image 1: cannot be read as .* .found joint id 16, expected 0 to 15",
+        ),
+        (
+            with_joint(-1),
+            "image 1: cannot be read as .* .found joint id -1, expected 0 to 15",
+        ),
+        (np.zeros((0, 0)), "cannot be read as MPII's annotations"),
+    ],
+    ids=["16", "-1", "nobody"],
+)
+def test_a_mat_of_other_people_is_refused(tmp_path, people, message):
+    path = raw.write_mpii_mat(tmp_path, [("a.jpg", True, people)])
     with user_error(rf"u12_1\.mat: {message}"):
         read_mpii_mat(path)
 
@@ -87,7 +90,5 @@ def test_a_mat_of_another_layout_is_refused(tmp_path, damage, message):
 )
 def test_people_of_another_layout_are_refused(tmp_path, monkeypatch, people, message):
     monkeypatch.setattr("pose.data.formats.mpii.read_json", lambda path: people)
-    with pytest.raises(UserError, match=message) as caught:
+    with user_error(f"^mpii_annotations.json: .*{message}"):
         read_mpii_json("mpii_annotations.json")
-    assert str(caught.value).startswith("mpii_annotations.json: ")
-    assert "\n" not in str(caught.value)

@@ -45,9 +45,7 @@ def write(folder: Path, content: dict[str, Any], name: str = "annotations.json")
 
 def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
     """The prepared folder of a data set named `own`."""
-    defaults = {"problems": ["single", "multi"], "skeleton": None, "category": None, "joints": {}}
-    defaults |= {"assume_joints": False, "validation": 0.5, "sources": [str(source) for source in sources]}
-    spec = DatasetParams.model_validate(defaults | values)
+    spec = DatasetParams.model_validate(raw.own_spec(*sources, **values))
     out = folder / "out"
     return out, prepare_dataset("own", spec, out, params=PREPARE, seed=1, check=check_truth, workers=1)
 
@@ -255,21 +253,14 @@ def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(
     assert set(images.id_I[images.rows("validation")].tolist()) == validates
 
 
-def test_mpii_s_images_are_prepared_for_many_people(tmp_path):
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
-    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
-    images = ImageSet(out)
-    assert [images.name(row) for row in range(2)] == ["a.jpg", "b.jpg"]
-    assert images.split_I.tolist() == ["train", "validation"]
-
-
 def test_images_of_mpii_in_which_nobody_is_placed_are_not_taken_for_empty(tmp_path):
     """As its test images, whose people are secret: whoever was found there would count as wrong."""
     unknown = raw.listed_person("c.jpg", scale_provided=0.0)
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, raw.listed_person("b.jpg"))
-    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
-    assert sorted(ImageSet(out).name(row) for row in range(2)) == ["a.jpg", "b.jpg"]
-    assert len(ImageSet(out).id_I) == 2
+    validates = raw.listed_person("b.jpg", validates=True)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, validates)
+    images = ImageSet(prepare(tmp_path, tmp_path / "mpii", problems=["multi"])[0])
+    assert [images.name(row) for row in range(len(images))] == ["a.jpg", "b.jpg"]
+    assert images.split_I.tolist() == ["train", "validation"]
 
 
 def test_an_image_that_is_listed_twice_is_refused(tmp_path):

@@ -10,13 +10,14 @@ import pytest
 import scipy.io
 from coco_files import image_entry, person_entry, write_annotations
 from helpers import COCO, user_error
-from raw_sets import near
+from raw_sets import near, one_each, own_spec
 
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.dataset import prepare_dataset
 from pose.data.results import read_results, write_results
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
 from pose.metrics.scoring.files import score_files
 from pose.metrics.scoring.read_truth import read_truth
 from pose.metrics.scoring.score import Score
@@ -85,31 +86,16 @@ def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people, mpii_fil
 
 
 def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(people, tmp_path):
-    rows = people.rows("test")
-    images = [
-        {
-            "file": f"/elsewhere/{people.name(row)}",
-            "people": [
-                {
-                    "score": 1,
-                    "joints": [
-                        {"joint": joint, "x": x, "y": y, "confidence": 1}
-                        for joint, (x, y) in zip(
-                            people.skeleton.joints, np.nan_to_num(joint_K2).tolist(), strict=True
-                        )
-                    ],
-                }
-            ],
-        }
-        for row, joint_K2 in zip(rows, people.joint_NK2[rows], strict=True)
-    ]
-    path = tmp_path / "joints.json"
-    path.write_text(json.dumps({"images": images}))
+    rows, path = people.rows("test"), tmp_path / "joints.json"
+    found = near(people.joint_NK2[rows], 0.0)
+    files = [f"/elsewhere/{people.name(row)}" for row in rows]
+    images = [ImageResult(one, file) for one, file in zip(one_each(found), files, strict=True)]
+    write_results(path, Results(images, people.skeleton, 16), "json")
     score = score_files([path], people.path, resamples=0)
     assert {one.values[0].value for one in score.rows} == {100}
     assert score.counts[0]["people"] == len(rows)
-    images[0]["people"] *= 2
-    path.write_text(json.dumps({"images": images}))
+    two = People(*(column[:2] for column in vars(found).values()))
+    write_results(path, Results([ImageResult(two, files[0])], people.skeleton, 16), "json")
     with user_error(r"joints\.json: found 2 people in .*, expected one, whom"):
         score_files([path], people.path)
 
@@ -133,14 +119,11 @@ def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(pa
     entries = [image_entry(number) for number in range(1, 13)]
     people = [person_entry(number, (number + 2) // 2, area=2000.0 + number) for number in range(1, 21)]
     write_annotations(tmp_path, "train2017", entries, people)
-    source = str(tmp_path / "coco")
-    own = {"sources": [source], "problems": ["single"], "skeleton": None, "category": None, "joints": {}}
-    spec = DatasetParams(**own, assume_joints=False, validation=0.5)
+    spec = DatasetParams.model_validate(own_spec(tmp_path / "coco", problems=["single"]))
     prepare_dataset("own", spec, tmp_path / "own", params=params.prepare, seed=1, workers=1)
     data = SingleData(PersonSet(tmp_path / "own" / "people.h5"), params.single, max_val=0)
     rows = data.rows("evaluation")
-    found = near(data.people.joint_NK2[rows], 3.0)
-    each = [People(*(column[[n]] for column in vars(found).values())) for n in range(len(rows))]
+    each = one_each(near(data.people.joint_NK2[rows], 3.0))
     write_results(tmp_path / "own.h5", data.results("hgpose", each, rows), "rows")
     score = score_files([tmp_path / "own.h5"], data.people.path, resamples=10)
     expected = data.score(each, rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import COCO, LSP, user_error
-from raw_sets import near
+from raw_sets import near, one_each
 
 from pose.cli import run
 from pose.data.formats.lsp import LSP_TO_MPII
@@ -178,16 +178,13 @@ def test_people_of_images_are_scored_by_their_rows(images, tmp_path):
     people = PersonSet(images.path.parent)
     rows = people.rows("validation")
     found = near(people.joint_NK2[rows], 1.0, 0)
-    one_each = [
-        ImageResult(People(*(column[[n]] for column in vars(found).values())), row=int(row))
-        for n, row in enumerate(rows)
-    ]
-    write_results(tmp_path / "rows.h5", Results(one_each, people.skeleton, 17, task="t"), "rows")
+    each = [ImageResult(one, row=int(row)) for one, row in zip(one_each(found), rows, strict=True)]
+    write_results(tmp_path / "rows.h5", Results(each, people.skeleton, 17, task="t"), "rows")
     for truth in (images.path.parent, images.path):
         score = values(score_files([tmp_path / "rows.h5"], truth, resamples=0))
         assert score["COCO"]["AP"] > 0.8
     train = int(people.image_id_N[people.rows("train")[0]])
-    write_results(tmp_path / "by_id.json", Results([replace(one_each[0], image_id=train)], COCO, 17), "coco")
+    write_results(tmp_path / "by_id.json", Results([replace(each[0], image_id=train)], COCO, 17), "coco")
     truth = read_truth(images.path, Joints("", skeleton=None), people=True)
     with user_error(r"by_id\.json: found image \d+ of 1, expected those of"):
         locate(read_results(tmp_path / "by_id.json"), truth)
