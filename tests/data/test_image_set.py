@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_files import (
-    coco_params,
-    crowd_entry,
-    image_entry,
-    person_entry,
-    prepare_images,
-    write_annotations,
-)
+from coco_files import coco_params, crowd_entry, image_entry, person_entry, prepare_images, write_annotations
 from helpers import user_error
 
 from pose.data.image_set import ImageSet

@@ -231,17 +231,6 @@ def test_results_are_what_cocos_server_takes():
     np.testing.assert_allclose(keypoint_PK3[..., 2], 0.8)
 
 
-def test_a_joint_that_was_not_found_lies_in_the_middle_of_the_others_with_score_0():
-    place_K2 = joints(annotated(1))
-    place_K2[[0, 9]] = np.nan
-    nowhere_K2 = np.full((17, 2), np.nan)
-    [result] = coco_results([ImageResult(found(nowhere_K2, place_K2), image_id=1)])
-    keypoint_K3 = np.reshape(result["keypoints"], (17, 3))
-    middle_2 = np.delete(place_K2, [0, 9], axis=0).mean(axis=0)
-    np.testing.assert_allclose(keypoint_K3[[0, 9]], [[*middle_2, 0]] * 2, atol=0.006)
-    np.testing.assert_allclose(np.delete(keypoint_K3, [0, 9], axis=0)[:, 2], 0.8)
-
-
 def test_missing_joints_cost_no_more_than_themselves(tmp_path):
     place_K2 = joints(annotated(1, height=3 * LARGE))
     place_K2[:3] = np.nan

@@ -179,12 +179,9 @@ def own_page(params_of, page_of, tmp_path_factory) -> Page:
     raw.write_own_set(root / "hand", 12)
     spec = DatasetParams.model_validate(raw.own_spec(root / "hand"))
     prepare_dataset("hand", spec, root / prepared_folder("hand"), params=raw.PREPARE, seed=1, workers=1)
+    extended = ("hand", "hgpose", "hand"), ("hand-ae", "hgpose-ae", "hand"), ("top-down", "hgpose", "coco")
     tasks = {
-        name: given.tasks[base].model_copy(update={"dataset": dataset})
-        for name, base, dataset in (
-            *(("hand", "hgpose", "hand"), ("hand-ae", "hgpose-ae", "hand")),
-            ("top-down", "hgpose", "coco"),
-        )
+        name: given.tasks[base].model_copy(update={"dataset": dataset}) for name, base, dataset in extended
     }
     params = given.model_copy(update={"tasks": tasks, "datasets": {"hand": spec}})
     for task, reached in (("hand", {"PCK@0.2": 70.0}), ("hand-ae", {"AP": 0.4, "AP50": 0.6, "AR": 0.5})):

@@ -53,10 +53,8 @@ def test_an_output_channel_is_taken_from_the_joint_of_the_same_name_and_others_s
     given, drawn = load_weights(path).tensors, state_of(build_cpu_task(params, name))
     task = begun_from(path, params, name)
     found, dims = state_of(task), task.net.output_dims()
-    assert set(dims) == {
-        *(f"heads.{stack}.{kind}" for stack in (0, 1) for kind in ("weight", "bias")),
-        "remap_heatmaps.0.weight",
-    }
+    heads = {f"heads.{stack}.{kind}" for stack in (0, 1) for kind in ("weight", "bias")}
+    assert set(dims) == heads | {"remap_heatmaps.0.weight"}
     for key, dim in dims.items():
         own, source, before = (tensors[key].movedim(dim, 0) for tensors in (found, given, drawn))
         for channel in range(len(own)):
@@ -65,10 +63,8 @@ def test_an_output_channel_is_taken_from_the_joint_of_the_same_name_and_others_s
     assert all(equal(found, given, found.keys() - dims.keys()))
     assert task.transfer.whole == found.keys() - dims.keys()
     kept = [joint for joint in task.problem.skeleton.joints if joint in joints]
-    line = f"begins from {path}: {len(found) - 5} of {len(found)} tensors taken whole; "
-    assert task.transfer.lines[0].startswith(
-        f"{line}joints that keep their channels: {', '.join(kept)}; new: "
-    )
+    line = f"begins from {path}: {len(found) - 5} of {len(found)} tensors taken whole; joints that keep their"
+    assert task.transfer.lines[0].startswith(f"{line} channels: {', '.join(kept)}; new: ")
 
 
 def test_of_the_same_joints_in_the_same_order_everything_is_taken(params, tmp_path):

@@ -59,14 +59,8 @@ def with_joint(number: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("people", "message"),
     [
-        (
-            with_joint(16),
-            "image 1: cannot be read as .* .found joint id 16, expected 0 to 15",
-        ),
-        (
-            with_joint(-1),
-            "image 1: cannot be read as .* .found joint id -1, expected 0 to 15",
-        ),
+        (with_joint(16), "image 1: cannot be read as .* .found joint id 16, expected 0 to 15"),
+        (with_joint(-1), "image 1: cannot be read as .* .found joint id -1, expected 0 to 15"),
         (np.zeros((0, 0)), "cannot be read as MPII's annotations"),
     ],
     ids=["16", "-1", "nobody"],

@@ -6,14 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_files import (
-    coco_params,
-    crowd_entry,
-    image_entry,
-    person_entry,
-    prepare_images,
-    write_annotations,
-)
+from coco_files import coco_params, crowd_entry, image_entry, person_entry, prepare_images, write_annotations
 from helpers import COCO, SIZE, files_of, user_error
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids

@@ -92,7 +92,8 @@ def test_a_byte_order_mark_is_no_content(name, tmp_path):
 
 
 def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path):
-    results = people_of(COCO, 2, 0, 1)
+    results = people_of(COCO, 2, 0, 1, 1)
+    results.images[3].people.joint_PK2[:] = np.nan  # somebody without any place is left out
     back = written(replace(results, category=3), tmp_path / "results.json", "coco")
     assert (back.skeleton, back.joints, back.category) == (None, 17, 3)
     assert [(one.image_id, len(one.people)) for one in back.images] == [(10, 2), (12, 1)]
