@@ -1,7 +1,5 @@
 """Annotation files in COCO's format and images for them, made and prepared in a line."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from pose.io.images import encode_jpeg
 from pose.metrics.truth import check_truth
 from pose.params import CocoParams, SplitCounts
 
+Entry = dict[str, Any]
 ALL = SplitCounts(train=0, validation=0)
 COCO_PARAMS = CocoParams(
     images=ALL,
@@ -27,7 +26,7 @@ COCO_PARAMS = CocoParams(
 )
 
 
-def image_entry(image_id: int, file_name: str = "", size: tuple[int, int] = SIZE) -> dict[str, Any]:
+def image_entry(image_id: int, file_name: str = "", size: tuple[int, int] = SIZE) -> Entry:
     return {
         "id": image_id,
         "file_name": file_name or f"{image_id:012d}.jpg",
@@ -36,7 +35,7 @@ def image_entry(image_id: int, file_name: str = "", size: tuple[int, int] = SIZE
     }
 
 
-def person_entry(annotation_id: int, image_id: int, joints: int = 17, **replaced: Any) -> dict[str, Any]:
+def person_entry(annotation_id: int, image_id: int, joints: int = 17, **replaced: Any) -> Entry:
     """A person whose first joints are labelled, at places that differ from joint to joint."""
     keypoints = [
         number
@@ -58,7 +57,7 @@ def person_entry(annotation_id: int, image_id: int, joints: int = 17, **replaced
 
 def crowd_entry(
     annotation_id: int, image_id: int, low: int = 600, length: int = 700, size: tuple[int, int] = SIZE
-) -> dict[str, Any]:
+) -> Entry:
     counts = [low, length, size[0] * size[1] - low - length]
     return person_entry(
         annotation_id,
@@ -69,29 +68,27 @@ def crowd_entry(
     )
 
 
-def annotation_file_content(images: list[dict[str, Any]], people: list[dict[str, Any]]) -> dict[str, Any]:
-    categories = [
-        {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(COCO.joints), "skeleton": []}
-    ]
-    return {
-        "info": {"year": 2017},
-        "licenses": [],
-        "images": images,
-        "annotations": people,
-        "categories": categories,
-    }
+def annotation_file_content(images: list[Entry], people: list[Entry], *categories: Entry) -> Entry:
+    """What such a file holds. categories: further ones than that of people."""
+    person = {"id": 1, "name": "person", "supercategory": "person"}
+    person |= {"keypoints": list(COCO.joints), "skeleton": []}
+    content = {"images": images, "annotations": people, "categories": [person, *categories]}
+    return {"info": {"year": 2017}, "licenses": []} | content
 
 
-def write_annotations(root: Path, name: str, content: dict[str, Any]) -> Path:
-    """An annotation file such as `train2017`, and a file for each of its images."""
+def write_annotations(
+    root: Path, name: str, images: list[Entry], people: list[Entry], *categories: Entry
+) -> Entry:
+    """Writes an annotation file such as `train2017`, and a file for each of its images; its content."""
     path = root / "coco" / "annotations" / f"person_keypoints_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = annotation_file_content(images, people, *categories)
     path.write_text(json.dumps(content))
     (root / "coco" / name).mkdir(exist_ok=True)
-    for entry in content["images"]:
+    for entry in images:
         image = noise(entry["id"], entry["width"], entry["height"])
         (root / "coco" / name / entry["file_name"]).write_bytes(encode_jpeg(image, 90))
-    return path
+    return content
 
 
 def coco_params(**values: Any) -> CocoParams:

@@ -1,7 +1,5 @@
 """Shared by all tests: where real data is, and small things made in a line."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

@@ -4,8 +4,6 @@
 another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
 """
 
-from __future__ import annotations
-
 import copy
 import os
 import sys
@@ -102,7 +100,7 @@ def arrive_late() -> None:
         time.sleep(draw.exponential(0.02) * (draw.random() < 0.5))
         return load(self, keys)
 
-    ImageDataset.__getitems__ = late  # type: ignore[method-assign]
+    ImageDataset.__getitems__ = late
 
 
 def record_hashed_files() -> list[str]:
@@ -143,7 +141,6 @@ def repeat(folder: Path) -> dict[str, bool]:
         def gradients(*steps: int) -> list[Tensor]:
             own = copy.deepcopy(net)
             run = ranks.wrap(own)
-            assert run
             for step in steps:
                 own.zero_grad()
                 draw = torch.Generator().manual_seed(100 * step + ranks.rank)

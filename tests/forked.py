@@ -1,7 +1,5 @@
 """A function in a process of its own, with limits, from everything that this one has imported."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

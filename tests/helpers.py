@@ -1,15 +1,15 @@
 """What several test files use: small inputs, workspaces, stages run as a user would run them."""
 
-from __future__ import annotations
-
 import ast
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from filelock import FileLock
 from torch import nn
 
 from pose.data.prepared_set import PreparedSet
+from pose.io.errors import UserError
 from pose.io.schema import read_yaml, write_yaml
 from pose.keypoints.skeleton import Skeleton, built_in
 from pose.models.published import EXTERNAL_FORMATS
@@ -151,6 +152,39 @@ def clean_environment() -> dict[str, str]:
     return cleaned | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", **NO_GPU}
 
 
+def run_python(
+    code: str, *words: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """This code in a process of its own, where nothing is loaded yet. variables: of the environment."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def without_packages(*names: str) -> str:
+    """Code after which these packages cannot be imported, though they may be installed."""
+    return f"""
+import sys
+class Absent:  # asked before any installed package is looked for
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def git(*words: str, folder: Path = Path()) -> str:
+    """What git prints in a repository, for somebody of a name."""
+    command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@example.org", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit_all(message: str, folder: Path = Path()) -> None:
+    """A commit of all files of the folder, as the first of a new repository if it is none yet."""
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message]):
+        git(*words, folder=folder)
+
+
 def start_process(*words: str, folder: Path) -> subprocess.Popen:
     """`python -m` with these words, in a folder."""
     command, pipe = [sys.executable, "-m", *words], subprocess.PIPE
@@ -181,6 +215,17 @@ def latest_checkpoint(folder: Path, task: str) -> Path:
     return path
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The content of every file below a folder but git's own, by its path from there."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
     """Deadlines are generous, for a busy machine; what comes sooner is not waited for."""
     deadline = time.monotonic() + seconds
@@ -198,6 +243,16 @@ def enter_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in variables:
         monkeypatch.setenv(name, "")  # so that what MLflow sets there is undone too
         monkeypatch.delenv(name)
+
+
+@contextmanager
+def user_error(message: str) -> Iterator[None]:
+    """Expects what a user is told of a mistake: one line, in which this pattern is found."""
+    with pytest.raises(UserError, match=message) as error:
+        yield
+    text = str(error.value)
+    del error  # else it keeps itself alive, and with it all that failed
+    assert "\n" not in text
 
 
 def only_error(result: tuple[int, str, str]) -> str:

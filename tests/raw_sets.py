@@ -1,7 +1,5 @@
 """Small LSP, LSPET and MPII sets as published, what is prepared from them, synthetic sets, predictions."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
+from coco_files import image_entry, person_entry, write_annotations
 from helpers import ROOT, noise
 
 from pose.data.person_set import PersonSet
@@ -81,13 +79,18 @@ def write_own_set(
     return content
 
 
+def own_spec(*sources: object, **values: Any) -> dict[str, Any]:
+    """Parameters of a data set of one's own. values: others than `pose new-dataset` would write."""
+    spec = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
+    spec |= {"sources": [str(source) for source in sources], "problems": ["single", "multi"]}
+    return spec | values
+
+
 def write_two_splits(root: Path, **person: Any) -> dict[str, Any]:
     """Train: images 1 and 2, val: 3, a person each; `person` changes the first. Returns train's content."""
     people = [person_entry(1, 1, **person), person_entry(2, 2)]
-    content = annotation_file_content([image_entry(1), image_entry(2)], people)
-    write_annotations(root, "train2017", content)
-    write_annotations(root, "val2017", annotation_file_content([image_entry(3)], [person_entry(3, 3)]))
-    return content
+    write_annotations(root, "val2017", [image_entry(3)], [person_entry(3, 3)])
+    return write_annotations(root, "train2017", [image_entry(1), image_entry(2)], people)
 
 
 def rewrite_train(root: Path, content: dict[str, Any]) -> None:
@@ -285,6 +288,11 @@ def perfect_output(heatmap_Khw: np.ndarray, cell_PK: np.ndarray, *, gap: float =
         inside_hw = heatmap_Khw[joint] > 0
         tag_Khw[joint, inside_hw] = nearest(np.flatnonzero(joint_N == joint))[inside_hw]
     return np.concatenate([heatmap_Khw, tag_Khw])
+
+
+def one_each(people: People) -> list[People]:
+    """Each of these people alone."""
+    return [People(*(column[[n]] for column in vars(people).values())) for n in range(len(people))]
 
 
 def near(joint_NK2: np.ndarray, spread: float, seed: int = 0) -> People:

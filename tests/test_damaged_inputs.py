@@ -1,7 +1,5 @@
 """Damaged files of every kind that the project reads: each is refused in one line that names it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
@@ -19,14 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import (
-    COCO,
-    MPII,
-    build_cpu_task,
-    internal_network,
-    write_initial_weights,
-    write_params_file,
-)
+from helpers import COCO, MPII, build_cpu_task, internal_network, write_initial_weights, write_params_file
 from ruamel.yaml import YAML
 
 from pose.data.formats.coco_json import read_annotations, read_valid_ids
@@ -241,15 +232,13 @@ def damages(file: Path) -> Iterator[tuple[str, Damage, bool]]:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_sound_file_is_read(sound: Path, name: str):
+def test_a_sound_file_is_read(sound, name):
     assert READERS[name](sound / name) is not None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_refused_in_one_line_that_names_it(
-    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
+def test_a_damaged_file_is_refused_in_one_line_that_names_it(sound, tmp_path, monkeypatch, name):
     for number, (damage_name, damage, refused) in enumerate(damages(sound / name)):
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -1,13 +1,10 @@
 """README and docs: every command in them works, every path exists, and the site builds without a warning."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,14 +46,13 @@ def commands(program: str) -> list[list[str]]:
     """Every call of a program in the docs, as words, each once."""
     lines = [line for block in blocks("sh") for line in re.split(r"\n|&&|;", block)]
     words = [shlex.split(" ".join(line.split()), comments=True) for line in lines]
-    words = [
-        [word for word in line if "=" not in word or line.index(word) > 0] for line in words
-    ]  # FOO=bar before it
+    # Without FOO=bar before it.
+    words = [[word for word in line if "=" not in word or line.index(word) > 0] for line in words]
     return sorted({tuple(line) for line in words if line[:1] == [program]})
 
 
 @pytest.mark.parametrize("words", commands("pose"), ids=" ".join)
-def test_a_pose_command_in_the_docs_is_understood(words: tuple[str, ...]):
+def test_a_pose_command_in_the_docs_is_understood(words):
     if len(words) == 2:  # `pose predict`, named in the text
         assert words[1] == "--help" or words[1] in parser().format_help()
     else:
@@ -64,13 +60,13 @@ def test_a_pose_command_in_the_docs_is_understood(words: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("words", commands("make"), ids=" ".join)
-def test_a_make_target_in_the_docs_exists(words: tuple[str, ...]):
+def test_a_make_target_in_the_docs_exists(words):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {word for word in words[1:] if "=" not in word} <= set(targets)
 
 
 @pytest.mark.parametrize("words", commands("dvc"), ids=" ".join)
-def test_stages_and_parameters_of_a_dvc_command_in_the_docs_exist(words: tuple[str, ...]):
+def test_stages_and_parameters_of_a_dvc_command_in_the_docs_exist(words):
     changes = [words[n + 1] for n, word in enumerate(words) if word == "-S"]
     known = flatten(load_params(ROOT / "params.yaml").model_dump())
     assert {change.partition("=")[0].removeprefix("+") for change in changes} <= set(known)
@@ -115,7 +111,7 @@ def test_the_readme_has_at_most_a_thousand_words():
 
 
 @pytest.mark.slow
-def test_the_site_builds_without_a_warning(tmp_path: Path):
+def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,15 +1,12 @@
 """How the sources lie: layers, names and sizes. Read from the sources themselves."""
 
-from __future__ import annotations
-
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from helpers import ROOT, SOURCES, imported_modules, imported_sources
+from helpers import ROOT, SOURCES, imported_modules, imported_sources, run_python, without_packages
 
 # Folders and files of `pose/`; each imports only from itself and from those before it.
 ORDER = [
@@ -65,18 +62,13 @@ def test_stages_are_thin_and_the_package_does_not_know_them():
 def test_the_core_is_imported_without_what_training_does_not_need():
     names = [name for name in SOURCES if name.startswith("pose.") and layer(name) in CORE]
     code = f"""
-import importlib, sys
-class Absent:  # asked before any installed package is looked for
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {OPTIONAL!r}:
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
+import importlib
 import pose.training.launch
 assert not {SLOW!r} & {{name.split(".")[0] for name in sys.modules}}
 for name in {names!r}:
     importlib.import_module(name)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = run_python(without_packages(*OPTIONAL) + code)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,12 +1,10 @@
 """Reading params.yaml."""
 
-from __future__ import annotations
-
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, user_error
 
 from pose.io.errors import UserError
 from pose.io.schema import read_yaml
@@ -35,19 +33,18 @@ def test_the_committed_file_is_complete():
 
 
 @pytest.mark.parametrize(("text", "rate"), [("2e-4", 2e-4), ("2e-05", 2e-5), ("1e-5", 1e-5), ("0.001", 1e-3)])
-def test_rates_in_exponent_notation_are_numbers(text: str, rate: float, tmp_path: Path):
+def test_rates_in_exponent_notation_are_numbers(text, rate, tmp_path):
     lines = (ROOT / "params.yaml").read_text().splitlines()
     lines = [f"lr: {text}" if line.startswith("lr:") else line for line in lines]
     (tmp_path / "params.yaml").write_text("\n".join(lines))
     assert load_params(tmp_path / "params.yaml").lr == rate
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\x00"])
-def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "\x00"])
+def test_a_file_that_is_no_mapping_is_one_line(text, tmp_path):
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"params\.yaml") as error:
+    with user_error(r"params\.yaml"):
         load_params(tmp_path / "params.yaml")
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -57,49 +54,28 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("lr", float("nan"), "lr: found nan, input should be "),
         ("seed", True, "seed: found True"),
         ("learning_rate", 1, "unknown key learning_rate"),
-        (
-            "tasks.hgpose.dataset",
-            "coca",
-            r"tasks.hgpose.dataset: found 'coca', expected one prepared for problem",
-        ),
+        ("tasks.hgpose.dataset", "coca", r"hgpose.dataset: found 'coca', expected one prepared for problem"),
         ("tasks.hgpose-ae.dataset", "lsp_mpii", r"expected one prepared for problem multi: coco"),
         ("tasks.hgpose.network.stacks", MISSING, r"missing key tasks\.hgpose\.network\.stacks"),
         ("tasks.advpose.adversary.network.stem", [4, 8], r"tasks\.advpose\.adversary\.network\.stem"),
-        (
-            "tasks.hgpose.optimizer.name",
-            "lion",
-            r"hgpose\.optimizer\.name: found 'lion', expected one of 'rmsprop', 'adam', 'adamw', 'muon'",
-        ),
+        ("tasks.hgpose.optimizer.name", "lion", r"name: found 'lion', expected one of 'rmsprop', 'adam', 'a"),
         ("tasks.hgpose.network.kind", "hour", r"network\.kind: found 'hour', expected one of 'hourglass', "),
-        (
-            "tasks.hgpose.override",
-            {"augment": {"flap": 1}},
-            r"tasks\.hgpose\.override: unknown key augment\.flap",
-        ),
+        ("tasks.hgpose.override", {"augment": {"flap": 1}}, r"hgpose\.override: unknown key augment\.flap"),
         ("tasks.hgpose.override", {"augment": 1}, r"tasks\.hgpose\.override: augment: "),
-        (
-            "tasks.hgpose.override",
-            {"input_size": 100},
-            r"override: input_size: found 100, input should be a mult",
-        ),
+        ("tasks.hgpose.override", {"input_size": 100}, r"input_size: found 100, input should be a mult"),
         ("tasks.hgpose.override", [], r"tasks\.hgpose\.override: found \[\], input should be a valid dict"),
         ("tasks.hgpose-ae.override", {"tag_gain": "x"}, r"tasks\.hgpose-ae\.override: tag_gain: found 'x'"),
         ("tasks.hgpose.optimizer.betas", [0.9], r"tasks\.hgpose\.optimizer\.betas: found \[0\.9\]"),
         ("tasks.hgpose.optimizer.name", "adam", r"unknown key tasks\.hgpose\.optimizer\.momentum"),
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
-        (
-            "evaluate.scales",
-            [1.0, 0.0],
-            r"evaluate\.scales\.1: found 0\.0, input should be greater than or equal to 0\.1",
-        ),
+        ("evaluate.scales", [1.0, 0.0], r"scales\.1: found 0\.0, input should be greater than .* 0\.1"),
         ("multi.focal_gamma", 0.5, r"multi\.focal_gamma: found 0\.5, expected 0 or at least 1"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
         ("lr", 1e300, r"lr: found 1e\+300, input should be less than or equal to 100"),
         ("multi.sigma", 100.0, r"multi\.sigma: found 100, expected at most 8, a quarter of .* 32 cells"),
         ("single.sigma", 1e-200, r"single\.sigma: found 1e-200, input should be greater than .* 0\.25"),
         ("single.augment.scale.spread", 1.0, r"spread: found 1, expected at most 0\.9 with kind: linear"),
-        ("evaluate.scales", [1e-9], r"evaluate\.scales\.0: found 1e-09, input should be greater than"),
         ("tasks.hgpose.schedule.gamma", 1e300, r"schedule\.gamma: found 1e\+300, input should be less"),
         ("synthetic.coco.train", 10**12, r"coco\.train: found 10{12}, input should be less than"),
         ("data.root", "a\0b", r"data\.root: found 'a\\x00b', string should match"),
@@ -109,26 +85,23 @@ def test_a_file_that_is_no_mapping_is_one_line(text: str, tmp_path: Path):
         ("multi.thresholds.detection", 1.5, r"found 1\.5, input should be less than or equal to 1"),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_its_key(key: str, value: object, message: str):
-    with pytest.raises(UserError, match=f"^params.yaml: .*{message}") as error:
+def test_a_wrong_value_is_one_line_that_names_its_key(key, value, message):
+    with user_error(f"^params.yaml: .*{message}"):
         parse_params(changed(key, value))
-    assert "\n" not in str(error.value)
 
 
-def test_the_largest_input_of_an_evaluation_is_limited():
-    values = changed("multi.input_size", 1024)
+@pytest.mark.parametrize(
+    ("key", "value", "size"),
+    [
+        ("multi.input_size", 1024, "multi.input_size 1024"),
+        ("tasks.hgpose-ae.override", {"input_size": 1024}, "tasks.hgpose-ae.override.input_size 1024"),
+    ],
+)
+def test_the_largest_input_of_an_evaluation_is_limited(key, value, size):
+    values = changed(key, value)
     values["evaluate"]["scales"] = [1.0, 6.0]
-    expected = "found 6 of multi.input_size 1024, expected at most 4, so that the input has at most 4096 px"
-    with pytest.raises(UserError, match=rf"evaluate\.scales: {expected}$"):
-        parse_params(values)
-
-
-def test_the_largest_input_of_a_task_of_its_own_is_limited_too():
-    values = changed("tasks.hgpose-ae.override", {"input_size": 1024})
-    values["evaluate"]["scales"] = [1.0, 6.0]
-    with pytest.raises(
-        UserError, match=r"found 6 of tasks\.hgpose-ae\.override\.input_size 1024, expected at most 4"
-    ):
+    expected = f"found 6 of {size}, expected at most 4, so that the input has at most 4096 px"
+    with user_error(rf"evaluate\.scales: {expected}$"):
         parse_params(values)
 
 
@@ -150,23 +123,24 @@ def test_a_task_that_extends_another_has_its_override():
     assert params.problem("advpose-ae").sigma == 2.0
 
 
-def test_the_name_of_a_task_is_one_for_files():
+@pytest.mark.parametrize("name", ["../../other", "a.b"])  # no file; two keys to DVC
+def test_the_name_of_a_task_is_one_for_files_and_for_dvc(name):
     values = changed("lr", 0.1)
-    values["tasks"]["../../other"] = values["tasks"]["hgpose"]
-    with pytest.raises(UserError, match=r"params\.yaml: tasks\.\.\./\.\./other.*: found '\.\./\.\./other'"):
+    values["tasks"][name] = {"extends": "hgpose"}
+    with user_error(rf"params\.yaml: tasks\.{re.escape(name)}.*: found '{re.escape(name)}'"):
         parse_params(values)
 
 
 @pytest.mark.timeout(20)
-def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path: Path):
+def test_values_that_yaml_repeats_without_end_are_looked_at_once(tmp_path):
     doubled = [f"a{level}: &a{level} {{l: *a{level - 1}, r: *a{level - 1}}}\n" for level in range(1, 60)]
     (tmp_path / "params.yaml").write_text("a0: &a0 {kind: x}\n" + "".join(doubled))
-    with pytest.raises(UserError, match=r"params\.yaml: unknown key a0; unknown key a1"):
+    with user_error(r"params\.yaml: unknown key a0; unknown key a1"):
         load_params(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])
-def test_any_network_goes_with_either_problem(task: str):
+def test_any_network_goes_with_either_problem(task):
     baseline = {"kind": "simple_baseline", "stem": 8, "widths": [8, 16], "blocks": 1, "upsampled": 8}
     for network in (AE, baseline, changed("lr", 0.1)["tasks"]["hgpose"]["network"]):
         params = parse_params(changed(f"tasks.{task}.network", network))
@@ -183,26 +157,19 @@ def test_a_task_that_extends_another_differs_in_what_it_names_alone():
 
 
 @pytest.mark.parametrize("extends", ["advpose-ae", "dance", 3])
-def test_a_task_extends_one_that_extends_none(extends: object):
+def test_a_task_extends_one_that_extends_none(extends):
     expected = f"found {extends!r}, expected a task that extends none: hgpose, hgpose-ae"
-    with pytest.raises(UserError, match=rf"tasks: advpose\.extends: {expected}$"):
+    with user_error(rf"tasks: advpose\.extends: {expected}$"):
         parse_params(changed("tasks.advpose.extends", extends))
 
 
 def test_an_unknown_task_lists_those_there_are():
-    with pytest.raises(UserError, match="no task 'dance', expected one of: hgpose"):
+    with user_error("no task 'dance', expected one of: hgpose"):
         load_params(ROOT / "params.yaml").task("dance")
 
 
-def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path):
+def test_a_file_that_is_no_yaml_is_named_with_the_place(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1,\nb: 2\n")
     with pytest.raises(UserError, match=r"params\.yaml: cannot be read as YAML .* at line 1") as error:
         read_yaml(tmp_path / "params.yaml")
     assert "unicode string" not in str(error.value)
-
-
-def test_a_name_with_a_dot_would_be_two_keys_to_dvc():
-    values = read_yaml(ROOT / "params.yaml")
-    values["tasks"]["a.b"] = {"extends": "hgpose"}
-    with pytest.raises(UserError, match=r"tasks\.a\.b"):
-        parse_params(values)

@@ -1,7 +1,5 @@
 """The contract of each DVC stage: what its code imports is among what it depends on."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from contextlib import chdir
@@ -84,7 +82,7 @@ def missing(module: str, deps: set[str]) -> list[str]:
 @pytest.mark.parametrize(
     "stage", ["synthesize", "prepare_lsp_mpii", "prepare_coco", "prepare_own", "build_ext", "report"]
 )
-def test_a_stage_depends_on_all_code_that_it_imports(stage: str, deps: dict[str, set[str]]):
+def test_a_stage_depends_on_all_code_that_it_imports(stage, deps):
     assert missing(f"stages.{stage.removesuffix('_own')}", deps[stage]) == []
 
 
@@ -92,13 +90,11 @@ def test_a_stage_depends_on_all_code_that_it_imports(stage: str, deps: dict[str,
 @pytest.mark.parametrize(
     ("task", "other"), [("hgpose", "multi"), ("hgpose-ae", "single"), ("own", "multi"), ("own-ae", "single")]
 )
-def test_a_task_depends_on_all_code_of_its_problem(
-    stage: str, task: str, other: str, deps: dict[str, set[str]]
-):
+def test_a_task_depends_on_all_code_of_its_problem(stage, task, other, deps):
     of_other = {path.relative_to(ROOT).as_posix() for path in counted_sources(other)}
     assert set(missing(f"stages.{stage}", deps[f"{stage}@{task}"])) <= of_other
 
 
-def test_tasks_of_a_problem_depend_on_the_same_code(deps: dict[str, set[str]]):
+def test_tasks_of_a_problem_depend_on_the_same_code(deps):
     for plain, adversarial in (("hgpose", "advpose"), ("hgpose-ae", "advpose-ae")):
         assert deps[f"train@{plain}"] == deps[f"train@{adversarial}"]

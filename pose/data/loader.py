@@ -125,13 +125,14 @@ class _Watchdog:
     def __init__(self, workers: Sequence[BaseProcess], seconds: float):
         """seconds: 0 for any."""
         self._workers, self._seconds = workers, seconds
-        self._waited, self._is_waiting, self._stopped = 0.0, False, threading.Event()
+        self._waits, self._is_waiting, self._stopped = 0, False, threading.Event()
         if workers and seconds:
             threading.Thread(target=self._run, name="loader watchdog", daemon=True).start()
 
     def next(self, batches: Iterator[Any]) -> Any:
         """The next batch, or END. RuntimeError if a worker died as it handed one over."""
-        self._waited, self._is_waiting = 0.0, True
+        self._waits += 1
+        self._is_waiting = True
         try:
             return next(batches, END)
         except (ConnectionError, EOFError, queue.Empty) as error:
@@ -149,9 +150,11 @@ class _Watchdog:
         self._stopped.set()
 
     def _run(self) -> None:
+        last, waited = 0, 0.0
         while not self._stopped.wait(POLL):
-            self._waited += POLL
-            if self._is_waiting and self._waited >= self._seconds:
+            goes_on = self._is_waiting and self._waits == last
+            last, waited = self._waits, waited + POLL if goes_on else 0.0
+            if waited >= self._seconds:
                 log.warning("no batch in %g s (train.timeout): killing the loader workers", self._seconds)
                 for worker in self._workers:
                     worker.kill()

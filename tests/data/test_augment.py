@@ -1,7 +1,5 @@
 """Random draws of augmentation, and colours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -21,7 +19,7 @@ MULTI = MultiAugmentParams(
 )
 
 
-def test_single_person_draws_stay_within_their_bounds() -> None:
+def test_single_person_draws_stay_within_their_bounds():
     rng = np.random.default_rng(0)
     draws = [Augment.draw(rng, SINGLE) for _ in range(2000)]
     angles, widen = np.array([draw.angle for draw in draws]), np.array([draw.widen for draw in draws])
@@ -34,14 +32,14 @@ def test_single_person_draws_stay_within_their_bounds() -> None:
     assert 1.39 < gains.max() <= 1.4
 
 
-def test_a_log2_scale_is_clipped_at_two_sigma() -> None:
+def test_a_log2_scale_is_clipped_at_two_sigma():
     params = SINGLE.model_copy(update={"scale": SINGLE.scale.model_copy(update={"kind": "log2"})})
     rng = np.random.default_rng(0)
     widen = [Augment.draw(rng, params).widen for _ in range(2000)]
     assert (min(widen), max(widen)) == pytest.approx((2**-0.5, 2**0.5))
 
 
-def test_multi_person_draws_are_uniform_within_their_bounds() -> None:
+def test_multi_person_draws_are_uniform_within_their_bounds():
     rng = np.random.default_rng(0)
     draws = [MultiAugment.draw(rng, MULTI) for _ in range(3000)]
     bounds = {"angle": (-30, 30), "widen": (0.75, 1.25), "hue": (-72, 72), "brightness": (-0.3, 0.3)}
@@ -68,7 +66,7 @@ def test_multi_person_draws_are_uniform_within_their_bounds() -> None:
         (MultiAugment(contrast=0.5), (80, 100, 120), (90, 100, 110)),
     ],
 )
-def test_colours_change_as_asked(augment: MultiAugment, colour: tuple, expected: tuple) -> None:
+def test_colours_change_as_asked(augment, colour, expected):
     found = augment.recolour(np.full((2, 3, 3), colour, dtype=np.uint8))
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected).max() <= 1

@@ -1,7 +1,5 @@
 """The order of samples, loading ahead, and loader workers that die."""
 
-from __future__ import annotations
-
 import os
 import queue
 import signal
@@ -11,14 +9,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import cv2
 import numpy as np
 import psutil
 import pytest
 import torch
-from helpers import ROOT, wait_until
+from helpers import ROOT, user_error, wait_until
 from torch.utils.data import Dataset
 
 from pose.data import loader as loader_module
@@ -33,14 +30,14 @@ from pose.io.errors import UserError
 from pose.params import Params
 
 
-def test_starting_in_the_middle_gives_the_rest_of_the_same_order() -> None:
+def test_starting_in_the_middle_gives_the_rest_of_the_same_order():
     all_batches = list(ResumableBatchSampler(10, 3, seed=1, start=0, stop=9))
     assert list(ResumableBatchSampler(10, 3, seed=1, start=4, stop=9)) == all_batches[4:]
     assert len({position for batch in all_batches[:3] for _, position in batch}) == 9  # nobody twice an epoch
     assert all_batches[:3] != all_batches[3:6]
 
 
-def test_processes_share_every_batch_without_overlap() -> None:
+def test_processes_share_every_batch_without_overlap():
     def batches(**options: int) -> list:
         return list(ResumableBatchSampler(10, 4, seed=1, start=0, stop=5, **options))
 
@@ -48,14 +45,14 @@ def test_processes_share_every_batch_without_overlap() -> None:
     assert [sorted(first + second) for first, second in shares] == [sorted(batch) for batch in batches()]
 
 
-def test_workers_of_a_program_that_uses_opencvs_threads_are_not_stuck(dataset: SampleDataset) -> None:
+def test_workers_of_a_program_that_uses_opencvs_threads_are_not_stuck(dataset):
     cv2.setNumThreads(4)
     cv2.warpAffine(np.zeros((3000, 3000, 3), np.uint8), np.eye(2, 3), (3000, 3000))  # the threads begin here
     assert len(list(Loader(dataset, sequential_batches(8, 4), workers=1, timeout=30))) == 2
     assert cv2.getNumThreads() == 4
 
 
-def test_sequential_batches_have_everyone_once() -> None:
+def test_sequential_batches_have_everyone_once():
     assert [key for batch in sequential_batches(7, 3) for key in batch] == [(0, k) for k in range(7)]
 
 
@@ -73,7 +70,7 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
     return found
 
 
-def test_workers_do_not_change_what_is_loaded(dataset: SampleDataset) -> None:
+def test_workers_do_not_change_what_is_loaded(dataset):
     batches = ResumableBatchSampler(len(dataset), 4, seed=1, start=0, stop=6)
     alone, shared = (list(Loader(dataset, batches, workers=workers)) for workers in (0, 2))
     assert len(alone) == len(shared) == 6
@@ -91,29 +88,26 @@ class Tensors(Dataset):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_error_of_the_data_is_raised_as_it_is(workers: int) -> None:
+def test_an_error_of_the_data_is_raised_as_it_is(workers):
     batches = Loader(Tensors(), [[(0, 1)], [(0, 13)]], workers=workers)
-    with pytest.raises(UserError, match=r"^file: found 13, expected another number"):
+    with user_error(r"^file: found 13, expected another number"):
         list(batches)
 
 
 DEAD = r"found a loader worker dead, perhaps out of memory \(train\.workers\)$"
 
 
-REPORTS = {  # of torch, and how the line begins
-    RuntimeError(
-        "DataLoader worker (pid 7) is killed by signal: Killed. "
-    ): r"DataLoader worker \(pid 7\) is",
-    RuntimeError(
-        "DataLoader worker (pid(s) 7, 8) exited unexpectedly"
-    ): r"DataLoader worker \(pid\(s\) 7, 8\)",
-    RuntimeError("Pin memory thread exited unexpectedly"): "Pin memory thread exited",
-    RuntimeError("DataLoader timed out after 5 seconds"): "DataLoader timed out",
-    ConnectionResetError(104, "Connection reset by peer"): ".* is gone: ConnectionResetError",
-    BrokenPipeError(32, "Broken pipe"): ".* is gone: BrokenPipeError",
-    EOFError(): r"DataLoader worker \(pid unknown\) is gone: EOFError",
-    queue.Empty(): ".* is gone: Empty",
-}
+KILLED = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+REPORTS = [  # of torch, and how the line begins
+    (KILLED, r"DataLoader worker \(pid 7\) is"),
+    (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), r"DataLoader worker \(pid\(s\) 7"),
+    (RuntimeError("Pin memory thread exited unexpectedly"), "Pin memory thread exited"),
+    (RuntimeError("DataLoader timed out after 5 seconds"), "DataLoader timed out"),
+    (ConnectionResetError(104, "Connection reset by peer"), ".* is gone: ConnectionResetError"),
+    (BrokenPipeError(32, "Broken pipe"), ".* is gone: BrokenPipeError"),
+    (EOFError(), r"DataLoader worker \(pid unknown\) is gone: EOFError"),
+    (queue.Empty(), ".* is gone: Empty"),
+]
 
 
 def failing(error: Exception) -> Loader:
@@ -124,43 +118,35 @@ def failing(error: Exception) -> Loader:
         yield
 
     loader = Loader(Tensors(), [[(0, 1)]], workers=0)
-    loader._loader = batches()  # type: ignore[assignment]
+    loader._loader = batches()
     return loader
 
 
-@pytest.mark.parametrize(("error", "line"), REPORTS.items())
-def test_a_dead_worker_is_one_line_however_torch_reports_it(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
-) -> None:
+@pytest.mark.parametrize(("error", "line"), REPORTS)
+def test_a_dead_worker_is_one_line_however_torch_reports_it(monkeypatch, error, line):
     monkeypatch.setattr(loader_module, "SIGNAL_SECONDS", 0.0)
-    with pytest.raises(UserError, match=f"^{line}.*: {DEAD}"), raise_on_dead_worker():
+    with user_error(f"^{line}.*: {DEAD}"), raise_on_dead_worker():
         list(failing(error))
 
 
 @pytest.mark.parametrize(
-    "error",
-    [RuntimeError("out of range"), EOFError("Caught EOFError in DataLoader worker process 0.")],
+    "error", [RuntimeError("out of range"), EOFError("Caught EOFError in DataLoader worker process 0.")]
 )
-def test_other_errors_stay_what_they_are(error: Exception) -> None:
+def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, raise_on_dead_worker():
         list(failing(error))
     assert caught.value is error
 
 
-def test_what_the_signal_handler_says_a_moment_later_is_what_is_raised(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_the_signal_handler_says_a_moment_later_is_what_is_raised(monkeypatch):
     """The wait that it interrupts is the loader's, so that the whole context is still around it."""
 
     def handler(_: float) -> None:
         assert any(frame.name == "next" for frame in traceback.extract_stack())
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        raise KILLED
 
     monkeypatch.setattr(loader_module.time, "sleep", handler)
-    with (
-        pytest.raises(UserError, match=r"^DataLoader worker \(pid 7\) is killed"),
-        raise_on_dead_worker(),
-    ):
+    with user_error(r"^DataLoader worker \(pid 7\) is killed"), raise_on_dead_worker():
         list(failing(ConnectionResetError(104, "Connection reset by peer")))
 
 
@@ -172,14 +158,14 @@ def kill_a_worker(after: int) -> None:
             os.kill(max(pids), signal.SIGKILL)
 
 
-def test_a_worker_killed_at_any_moment_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_killed_at_any_moment_is_one_line(capfd):
     for after in range(0, 24, 3):
-        with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
+        with user_error(rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
             kill_a_worker(after)
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_worker_that_is_stopped_is_killed_after_a_while_and_named(caplog) -> None:
+def test_a_worker_that_is_stopped_is_killed_after_a_while_and_named(caplog):
     others = {child.pid for child in psutil.Process().children()}
 
     def steps() -> None:
@@ -188,7 +174,7 @@ def test_a_worker_that_is_stopped_is_killed_after_a_while_and_named(caplog) -> N
                 [worker] = {child.pid for child in psutil.Process().children()} - others
                 os.kill(worker, signal.SIGSTOP)
 
-    with pytest.raises(UserError, match=rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
+    with user_error(rf"^DataLoader worker \(pid.*: {DEAD}"), raise_on_dead_worker():
         steps()
     assert caplog.messages == ["no batch in 2 s (train.timeout): killing the loader workers"]
     wait_until(lambda: {child.pid for child in psutil.Process().children()} <= others)
@@ -210,7 +196,7 @@ for number, _ in enumerate(Loader(Slow(), [[(0, number)] for number in range(8)]
 
 
 @pytest.mark.slow
-def test_a_process_that_was_suspended_itself_does_not_kill_its_workers(tmp_path: Path) -> None:
+def test_a_process_that_was_suspended_itself_does_not_kill_its_workers(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SLOW_WORKER]
     pipe = subprocess.PIPE
@@ -244,7 +230,7 @@ except UserError as error:
 """
 
 
-def test_too_little_shared_memory_is_one_line() -> None:
+def test_too_little_shared_memory_is_one_line():
     mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
     if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
         pytest.skip("no small /dev/shm can be made here (unshare, mount)")

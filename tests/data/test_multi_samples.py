@@ -1,7 +1,5 @@
 """Samples of several people: the one affine for pixels, joints and mask; batches."""
 
-from __future__ import annotations
-
 import copy
 
 import cv2
@@ -10,7 +8,6 @@ import pytest
 import torch
 from coco_files import (
     ALL,
-    annotation_file_content,
     coco_params,
     crowd_entry,
     image_entry,
@@ -43,11 +40,7 @@ TURNED = MultiAugment(
     angle=25, widen=1.1, shift=(0.05, -0.1), flip=True, hue=40, saturation=0.7, brightness=0.1, contrast=1.2
 )
 UPRIGHT = MultiAugment()
-AUGMENTS = {
-    "upright": UPRIGHT,
-    "turned": MultiAugment(angle=-20, widen=0.9),
-    "turned and flipped": TURNED,
-}
+AUGMENTS = {"upright": UPRIGHT, "turned": MultiAugment(angle=-20, widen=0.9), "turned and flipped": TURNED}
 WIDTH, HEIGHT = SIZE = 200, 150
 CROWD_X = 100, 140  # columns of the crowd in image 1
 
@@ -67,9 +60,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     crowd = crowd_entry(3, 1, CROWD_X[0] * HEIGHT, (CROWD_X[1] - CROWD_X[0]) * HEIGHT, SIZE)
     people = [person_entry(number, image, **spread(number)) for number, image in ((1, 1), (2, 1), (4, 2))]
     train = [image_entry(number, size=SIZE) for number in (1, 2, 3)]
-    write_annotations(root, "train2017", annotation_file_content(train, [*people, crowd]))
-    val = annotation_file_content([image_entry(9, size=SIZE)], [person_entry(9, 9, **spread(9))])
-    write_annotations(root, "val2017", val)
+    write_annotations(root, "train2017", train, [*people, crowd])
+    write_annotations(root, "val2017", [image_entry(9, size=SIZE)], [person_entry(9, 9, **spread(9))])
     image = np.full((HEIGHT, WIDTH, 3), (200, 40, 40), dtype=np.uint8)
     image[:, slice(*CROWD_X)] = (40, 200, 40)
     (root / "coco" / "train2017" / f"{1:012d}.jpg").write_bytes(encode_jpeg(image, 100))
@@ -90,9 +82,7 @@ def shown(batch: Batch) -> np.ndarray:
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
-def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(
-    images: ImageSet, augment: MultiAugment
-) -> None:
+def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(images, augment):
     batch = batch_of(images, 1, augment=augment)
     joint_cell, score = decode(batch.targets.heatmap_BKhw)
     joint_K2 = transform(invert(batch.inputs.affine_B23[0].numpy()), to_px(joint_cell[0].numpy()))
@@ -106,7 +96,7 @@ def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(
 
 
 @pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
-def test_the_mask_hides_the_crowd_wherever_the_image_goes(images: ImageSet, augment: MultiAugment) -> None:
+def test_the_mask_hides_the_crowd_wherever_the_image_goes(images, augment):
     # Without changes of colour, which would hide red and green.
     augment = MultiAugment(augment.angle, augment.widen, augment.shift, augment.flip)
     assert batch_of(images, 1, augment=augment).targets.mask_Bhw.all()  # an image without a crowd
@@ -128,7 +118,7 @@ def test_the_mask_hides_the_crowd_wherever_the_image_goes(images: ImageSet, augm
     assert (blurred_hw3[rest_hw, 0] > 150).all()
 
 
-def test_an_image_stands_in_the_middle_of_a_black_square(images: ImageSet) -> None:
+def test_an_image_stands_in_the_middle_of_a_black_square(images):
     batch = batch_of(images, 0)
     corners = transform(batch.inputs.affine_B23[0].numpy(), np.array([[-0.5, -0.5], [199.5, 149.5]]))
     np.testing.assert_allclose(corners, [[-0.5, 15.5], [127.5, 111.5]])
@@ -137,7 +127,7 @@ def test_an_image_stands_in_the_middle_of_a_black_square(images: ImageSet) -> No
     assert image_HW3[17:111].max(axis=2).min() > 100
 
 
-def test_a_users_image_is_shown_as_one_of_a_prepared_set(images: ImageSet) -> None:
+def test_a_users_image_is_shown_as_one_of_a_prepared_set(images):
     image_HW3, packed_affine = images.image(0)
     own = letterbox_inputs([image_HW3], PARAMS, scales=(0.5,))
     np.testing.assert_allclose(shown(Batch(own)), shown(batch_of(images, 0)), atol=2)
@@ -147,26 +137,26 @@ def test_a_users_image_is_shown_as_one_of_a_prepared_set(images: ImageSet) -> No
     np.testing.assert_allclose(places, [[-0.5, 15.5], [127.5, 111.5]], atol=1e-6)
 
 
-def test_a_large_image_loses_no_pixels_when_it_is_made_small() -> None:
+def test_a_large_image_loses_no_pixels_when_it_is_made_small():
     stripes = np.zeros((512, 512, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     own = letterbox_inputs([stripes], PARAMS.model_copy(update={"input_size": 64}), ())
     assert abs(shown(Batch(own)) - 127).max() <= 12  # a warp alone would show some stripes and skip others
 
 
-def test_an_image_of_one_pixel_can_be_shown() -> None:
+def test_an_image_of_one_pixel_can_be_shown():
     own = letterbox_inputs([np.full((1, 1, 3), 90, dtype=np.uint8)], PARAMS, ())
     assert own.images[0].shape == (1, 128, 128, 3)
     np.testing.assert_allclose(transform(own.affine_B23[0].numpy(), np.zeros(2)), [63.5, 63.5])
 
 
-def test_colours_change_but_not_the_black_around_the_image(images: ImageSet) -> None:
+def test_colours_change_but_not_the_black_around_the_image(images):
     changed = shown(batch_of(images, 0, augment=MultiAugment(brightness=0.3, contrast=0.5, hue=50)))
     assert changed[:15].max() == 0
     assert np.abs(changed - shown(batch_of(images, 0)))[30:100].mean() > 20
 
 
-def test_shift_moves_by_a_share_of_the_square_shown() -> None:
+def test_shift_moves_by_a_share_of_the_square_shown():
     still, moved = (
         image_affine(np.array(SIZE), 128, MultiAugment(widen=1.2, shift=shift))
         for shift in ((0.0, 0.0), (0.2, -0.1))
@@ -179,13 +169,11 @@ def test_shift_moves_by_a_share_of_the_square_shown() -> None:
     ("size", "scales", "sizes"),
     [(512, (0.5, 1, 2), [256, 1024]), (512, (1.1,), [576]), (640, (0.7,), [448]), (64, (1, 0.9), [])],
 )
-def test_further_sizes_are_rounded_up_to_what_the_network_takes(
-    size: int, scales: tuple, sizes: list
-) -> None:
+def test_further_sizes_are_rounded_up_to_what_the_network_takes(size, scales, sizes):
     assert further_sizes(size, scales) == sizes
 
 
-def test_people_are_padded_to_the_most_of_the_batch(images: ImageSet) -> None:
+def test_people_are_padded_to_the_most_of_the_batch(images):
     batch = batch_of(images, 1, 0, 2).to(CPU)
     targets = batch.targets
     assert len(batch) == 3
@@ -202,7 +190,7 @@ def test_people_are_padded_to_the_most_of_the_batch(images: ImageSet) -> None:
     np.testing.assert_array_equal(targets.cell_BPK[1], expected_PK)
 
 
-def test_joints_that_a_source_lacks_are_flipped_with_the_image(images: ImageSet) -> None:
+def test_joints_that_a_source_lacks_are_flipped_with_the_image(images):
     assert batch_of(images, 0).targets.has_joint_BK is None
     joined = copy.copy(images)
     joined.has_joint_IK = np.ones((len(images), len(COCO)), dtype=bool)
@@ -213,14 +201,14 @@ def test_joints_that_a_source_lacks_are_flipped_with_the_image(images: ImageSet)
         assert np.argwhere(found.numpy() == 0).tolist() == [[1, lacking]]
 
 
-def test_no_more_people_than_asked_have_tags_but_all_have_heatmaps(images: ImageSet) -> None:
+def test_no_more_people_than_asked_have_tags_but_all_have_heatmaps(images):
     few = batch_of(images, 0, params=PARAMS.model_copy(update={"people": 1})).targets
     everyone = batch_of(images, 0).targets
     assert (few.cell_BPK.shape[1], everyone.cell_BPK.shape[1]) == (1, 2)
     assert torch.equal(few.heatmap_BKhw, everyone.heatmap_BKhw)
 
 
-def test_a_batch_without_people_has_room_for_one(images: ImageSet) -> None:
+def test_a_batch_without_people_has_room_for_one(images):
     assert batch_of(images, 2).targets.cell_BPK.tolist() == [[[-1] * 17]]
     beside = batch_of(images, 1, augment=MultiAugment(shift=(3.0, 0.0)))  # the person is outside the square
     assert beside.targets.cell_BPK.tolist() == [[[-1] * 17]]
@@ -228,7 +216,7 @@ def test_a_batch_without_people_has_room_for_one(images: ImageSet) -> None:
     assert not shown(beside).any()
 
 
-def test_without_a_seed_images_are_unaltered_at_every_scale(images: ImageSet) -> None:
+def test_without_a_seed_images_are_unaltered_at_every_scale(images):
     batch = ImageDataset(images, images.rows("train"), PARAMS, scales=(0.5, 2)).__getitems__([(0, 0)])
     assert batch.targets is None
     assert [image.shape[1] for image in batch.inputs.images] == [128, 64, 256]

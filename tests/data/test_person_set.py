@@ -1,24 +1,20 @@
 """The reader of the prepared person file."""
 
-from __future__ import annotations
-
 import pickle
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import noise
+from helpers import noise, user_error
 
 from pose.data.formats.lsp import LSP_TO_MPII
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.io.errors import UserError
 from pose.keypoints.geometry import transform
 
 
-def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path: Path) -> None:
+def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path):
     joint_NJ3 = raw.write_lsp(tmp_path)
     raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"))
     people, _ = raw.prepare_people(tmp_path)
@@ -33,7 +29,7 @@ def test_mpii_is_made_zero_based_once_and_lsp_not_at_all(tmp_path: Path) -> None
         assert file["center"][6].tolist() == [60, 50]
 
 
-def test_images_have_the_pixels_of_the_raw_ones(tmp_path: Path) -> None:
+def test_images_have_the_pixels_of_the_raw_ones(tmp_path):
     raw.write_lspet(tmp_path, 3)
     people, _ = raw.prepare_people(tmp_path)
     place_N2 = np.array([[50, 40], [60, 55], [45, 60]])
@@ -45,7 +41,7 @@ def test_images_have_the_pixels_of_the_raw_ones(tmp_path: Path) -> None:
     assert people.image_size_N2.tolist() == [[120, 100]] * 3
 
 
-def test_rows_of_a_split_have_joints(tmp_path: Path) -> None:
+def test_rows_of_a_split_have_joints(tmp_path):
     raw.write_lsp(tmp_path)
     people, _ = raw.prepare_people(tmp_path)
     assert people.rows("train").tolist() == [0, 1, 2]
@@ -55,7 +51,7 @@ def test_rows_of_a_split_have_joints(tmp_path: Path) -> None:
         people.rows("valid")
 
 
-def test_people_of_whole_images_have_the_box_of_their_joints(prepared_coco: Path) -> None:
+def test_people_of_whole_images_have_the_box_of_their_joints(prepared_coco):
     people, images = PersonSet(prepared_coco), ImageSet(prepared_coco)
     assert {*people.rows("train"), *people.rows("validation")} <= {*range(len(images.row_N))}
     assert len(people.rows("test")) == 0
@@ -73,7 +69,7 @@ def test_people_of_whole_images_have_the_box_of_their_joints(prepared_coco: Path
     assert np.array_equal(affine, expected_affine)
 
 
-def test_a_pickled_reader_reads(tmp_path: Path) -> None:
+def test_a_pickled_reader_reads(tmp_path):
     raw.write_lsp(tmp_path)
     people, _ = raw.prepare_people(tmp_path)
     again: PersonSet = pickle.loads(pickle.dumps(people))
@@ -81,10 +77,10 @@ def test_a_pickled_reader_reads(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.joint_NK2, people.joint_NK2)
 
 
-def test_a_prepared_file_that_lacks_a_dataset_is_named(tmp_path: Path) -> None:
+def test_a_prepared_file_that_lacks_a_dataset_is_named(tmp_path):
     raw.write_lsp(tmp_path)
     people, _ = raw.prepare_people(tmp_path)
     with h5py.File(people.path, "a") as file:
         del file["part"]
-    with pytest.raises(UserError, match=r"lsp_mpii.h5: cannot be read as a prepared set .*'part'"):
+    with user_error(r"lsp_mpii.h5: cannot be read as a prepared set .*'part'"):
         PersonSet(people.path)

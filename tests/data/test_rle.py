@@ -1,7 +1,5 @@
 """Run lengths of regions, beside those of pycocotools."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from pycocotools import mask
@@ -17,7 +15,7 @@ REGIONS = {
 
 
 @pytest.mark.parametrize("region_HW", REGIONS.values(), ids=REGIONS)
-def test_run_lengths_are_those_of_pycocotools_and_give_the_region_back(region_HW: np.ndarray) -> None:
+def test_run_lengths_are_those_of_pycocotools_and_give_the_region_back(region_HW):
     run_R = runs_of(region_HW)
     np.testing.assert_array_equal(region_of(run_R, *region_HW.shape), region_HW)
     size = list(region_HW.shape)

@@ -1,7 +1,5 @@
 """Samples of one person: the one affine, targets, colours."""
 
-from __future__ import annotations
-
 import copy
 
 import cv2
@@ -16,7 +14,7 @@ from pose.data.person_set import PersonSet
 from pose.data.single_samples import PersonDataset, person_inputs, person_targets
 from pose.keypoints.geometry import invert, to_px, transform
 from pose.keypoints.heatmap import decode
-from pose.params import Params, SingleParams
+from pose.params import SingleParams
 
 TURNED = Augment(angle=25.0, widen=1.2, flip=True, gain=(1.0, 0.7, 1.3))
 
@@ -30,9 +28,7 @@ def sample(
 
 
 @pytest.mark.parametrize("augment", [Augment(), TURNED], ids=["upright", "turned and flipped"])
-def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(
-    people: PersonSet, params: Params, augment: Augment
-) -> None:
+def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(people, params, augment):
     row = people.rows("train")[3]
     inputs, targets = sample(people, row, params.single, augment)
     joint_cell, score = decode(targets.heatmap_BKhw)
@@ -46,7 +42,7 @@ def test_decoding_a_samples_target_gives_the_annotated_joints_in_image_pixels(
     assert np.abs(joint_K2 - people.joint_NK2[row])[shown_K].max() <= 0.26 * cell_px * np.sqrt(2)
 
 
-def test_the_crop_shows_the_pixels_that_the_affine_says(people: PersonSet, params: Params) -> None:
+def test_the_crop_shows_the_pixels_that_the_affine_says(people, params):
     row = people.rows("train")[0]
     inputs, _ = sample(people, row, params.single, TURNED)
     image, packed_affine = people.image(row)
@@ -59,7 +55,7 @@ def test_the_crop_shows_the_pixels_that_the_affine_says(people: PersonSet, param
     assert np.abs(found.astype(float) - expected).max() < 12
 
 
-def test_a_person_much_larger_than_the_crop_loses_no_pixels(people: PersonSet, params: Params) -> None:
+def test_a_person_much_larger_than_the_crop_loses_no_pixels(people, params):
     lines = np.zeros((1024, 1024, 3), dtype=np.uint8)
     lines[:, ::8] = 255  # none of which a warp alone may see
     large = copy.copy(people)
@@ -71,9 +67,7 @@ def test_a_person_much_larger_than_the_crop_loses_no_pixels(people: PersonSet, p
 
 
 @pytest.mark.parametrize("unlabelled", ["ignore", "zero"])
-def test_unlabelled_joints_are_masked_or_taught_as_empty_maps(
-    people: PersonSet, params: Params, unlabelled: str
-) -> None:
+def test_unlabelled_joints_are_masked_or_taught_as_empty_maps(people, params, unlabelled):
     row = int(np.flatnonzero((people.split_N == "train") & (people.labelled_NK.sum(axis=1) < 14))[0])
     single = params.single.model_copy(update={"unlabelled": unlabelled})
     _, targets = sample(people, row, single, Augment())
@@ -82,7 +76,7 @@ def test_unlabelled_joints_are_masked_or_taught_as_empty_maps(
     assert not targets.heatmap_BKhw[0][~labelled_K].any()
 
 
-def test_a_sample_depends_on_seed_epoch_and_row_alone(people: PersonSet, params: Params) -> None:
+def test_a_sample_depends_on_seed_epoch_and_row_alone(people, params):
     rows = people.rows("train")
 
     def affine(rows: np.ndarray, epoch: int, position: int, seed: int = 1) -> list:
@@ -94,7 +88,7 @@ def test_a_sample_depends_on_seed_epoch_and_row_alone(people: PersonSet, params:
     assert affine(rows, 2, 1) not in others
 
 
-def test_without_a_seed_there_are_no_targets_and_no_augmentation(people: PersonSet, params: Params) -> None:
+def test_without_a_seed_there_are_no_targets_and_no_augmentation(people, params):
     dataset = PersonDataset(people, people.rows("test"), params.single)
     batch = dataset.__getitems__([(0, 0), (0, 1)])
     assert batch.targets is None
@@ -103,7 +97,7 @@ def test_without_a_seed_there_are_no_targets_and_no_augmentation(people: PersonS
     assert torch.equal(batch.inputs.images[0], expected.images[0])
 
 
-def test_colour_gain_is_applied_on_the_device_and_clipped(people: PersonSet, params: Params) -> None:
+def test_colour_gain_is_applied_on_the_device_and_clipped(people, params):
     inputs, _ = sample(people, people.rows("train")[0], params.single, Augment(gain=(1.0, 0.5, 2.0)))
     image_3HW = inputs.to(CPU).image_B3HW[0]
     plain_HW3 = inputs.images[0][0].float() / 255

@@ -1,18 +1,15 @@
 """`pose data check`: what is said of a data set before it is trained on, and the page of samples."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from coco_files import image_entry
-from helpers import ROOT
-from raw_sets import HAND, own_person, write_own_set
+from helpers import ROOT, user_error
+from raw_sets import HAND, own_person, own_spec, write_own_set
 
 from pose.cli import run
-from pose.io.errors import UserError
 from pose.io.schema import read_yaml, write_yaml
 
 
@@ -25,7 +22,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_set_is_described_and_its_page_shows_samples_of_the_users_own_images(workspace: Path, capsys):
+def test_a_set_is_described_and_its_page_shows_samples_of_the_users_own_images(workspace, capsys):
     run(["data", "check", "<b>hand", "--out", "page"])
     printed = capsys.readouterr().out
     page = (workspace / "page/index.html").read_text()
@@ -41,7 +38,7 @@ def test_a_set_is_described_and_its_page_shows_samples_of_the_users_own_images(w
     assert {path.name for path in workspace.iterdir()} == {"params.yaml", "<b>hand", "page"}
 
 
-def test_what_will_be_left_out_and_what_is_there_twice_is_said(workspace: Path, capsys):
+def test_what_will_be_left_out_and_what_is_there_twice_is_said(workspace, capsys):
     folder = workspace / "hands"
     images = [image_entry(k, f"{k}.jpg") for k in range(1, 13)] + [image_entry(13, "13.jpg", (90, 60))]
     write_own_set(folder, images=images, annotations=[own_person(k, k) for k in range(1, 14)])
@@ -63,7 +60,7 @@ def test_what_will_be_left_out_and_what_is_there_twice_is_said(workspace: Path, 
         assert words in printed
 
 
-def test_people_whom_the_metric_does_not_count_are_a_warning(workspace: Path, capsys):
+def test_people_whom_the_metric_does_not_count_are_a_warning(workspace, capsys):
     crowd = [own_person(k, 1 + k // 30) for k in range(1, 60)]
     write_own_set(workspace / "crowd", 2, annotations=crowd)
     run(["data", "check", "crowd"])
@@ -72,7 +69,7 @@ def test_people_whom_the_metric_does_not_count_are_a_warning(workspace: Path, ca
     assert "all count" not in printed
 
 
-def test_a_set_of_which_people_lie_off_their_images_is_described(workspace: Path, capsys):
+def test_a_set_of_which_people_lie_off_their_images_is_described(workspace, capsys):
     """As of annotations made at another size: the page does without the picture of one of them."""
     far = {"bbox": [400, 400, 50, 50], "keypoints": [410 + k for _ in HAND for k in (0, 9, -408)]}
     write_own_set(workspace / "far", 10, annotations=[own_person(k, k) | far for k in range(1, 11)])
@@ -80,7 +77,7 @@ def test_a_set_of_which_people_lie_off_their_images_is_described(workspace: Path
     assert re.search("warning: .*outside", capsys.readouterr().out)
 
 
-def test_a_split_in_which_nobody_is_annotated_is_named(workspace: Path, capsys):
+def test_a_split_in_which_nobody_is_annotated_is_named(workspace, capsys):
     write_own_set(workspace / "half", 6, "train")
     write_own_set(workspace / "half", 3, "val", annotations=[])
     run(["data", "check", "half"])
@@ -89,10 +86,9 @@ def test_a_split_in_which_nobody_is_annotated_is_named(workspace: Path, capsys):
     assert re.search("warning: validation: .*none of 0 people has a labelled joint", printed)
 
 
-def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
+def test_a_set_of_params_yaml_is_checked_by_its_name(workspace, capsys):
     values = read_yaml("params.yaml")
-    own = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
-    values["datasets"] = {"hands": own | {"sources": ["<b>hand"], "problems": ["single"]}}
+    values["datasets"] = {"hands": own_spec("<b>hand", problems=["single"])}
     write_yaml("params.yaml", values)
     run(["data", "check", "--name", "hands"])
     assert "0.5 of the images validate" in capsys.readouterr().out
@@ -103,15 +99,12 @@ def test_a_set_of_params_yaml_is_checked_by_its_name(workspace: Path, capsys):
     [
         ([], "expected sources, or --name and one of datasets in params.yaml"),
         (["hand", "--name", "hand"], "expected sources, or --name and one of datasets in params.yaml"),
-        (
-            ["--name", "hand", "--category", "paw"],
-            "found --name with --category, expected datasets.hand",
-        ),
+        (["--name", "hand", "--category", "paw"], "found --name with --category, expected datasets.hand"),
         (["--name", "hand"], "no data set 'hand', expected one of datasets: none"),
         (["nothing"], "nothing: no such file or folder, expected annotations/"),
     ],
 )
-def test_what_cannot_be_checked_is_one_line_and_writes_no_page(words, message, workspace: Path):
-    with pytest.raises(UserError, match=message):
+def test_what_cannot_be_checked_is_one_line_and_writes_no_page(words, message, workspace):
+    with user_error(message):
         run(["data", "check", *words])
     assert not (workspace / "data-check").exists()

@@ -1,16 +1,13 @@
 """A lock file that a killed DVC left broken is removed, and only such a one. Real DVC."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import clean_environment
+from helpers import clean_environment, user_error
 
 from pose.experiments.dvc_lock import dvc_temp_folder, remove_broken_lock
-from pose.io.errors import UserError
 
 
 def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +24,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", '{"write": {"/a', '{"other": 1}'])
-def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, content: str):
+def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository, content):
     path = dvc_temp_folder(repository) / "rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
@@ -38,7 +35,7 @@ def test_a_broken_lock_file_stops_dvc_until_it_is_removed(repository: Path, cont
     assert dvc(repository, "repro").returncode == 0
 
 
-def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path: Path):
+def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path):
     assert remove_broken_lock(tmp_path) == ""
     path = dvc_temp_folder(tmp_path) / "rwlock"
     path.parent.mkdir(parents=True)
@@ -47,13 +44,13 @@ def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path:
     assert path.exists()
 
 
-def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path: Path):
+def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path):
     from dvc.lock import make_lock
 
     path = dvc_temp_folder(tmp_path) / "rwlock"
     path.parent.mkdir(parents=True)
     path.touch()
     another = make_lock(str(path.with_name("lock")), str(path.parent))
-    with another, pytest.raises(UserError, match="found no JSON while another DVC runs here"):
+    with another, user_error("found no JSON while another DVC runs here"):
         remove_broken_lock(tmp_path)
     assert path.exists()

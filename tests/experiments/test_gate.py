@@ -1,18 +1,15 @@
 """The gate of a pull request: `pose gate`."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, commit_all, git, user_error
 
 from pose.cli import run
 from pose.experiments.gate import judge, read_tolerance
-from pose.io.errors import UserError
 
 TOLERANCE = {"metrics/hgpose.json": {"PCKh.0.5": 3.0}}
 
@@ -37,7 +34,7 @@ def test_a_drop_beyond_the_tolerance_fails_and_nothing_else_does():
 @pytest.mark.parametrize("value", ["3", "{PCKh: -1}", "{PCKh: wide}", "{PCKh: true}", "{}"])
 def test_a_tolerance_that_makes_no_sense_is_refused(value, tmp_path):
     (tmp_path / "tolerance.yaml").write_text(f"metrics/hgpose.json: {value}")
-    with pytest.raises(UserError, match=r"tolerance.yaml: metrics/hgpose.json: .*expected"):
+    with user_error(r"tolerance.yaml: metrics/hgpose.json: .*expected"):
         read_tolerance(tmp_path / "tolerance.yaml")
 
 
@@ -53,10 +50,9 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path, monkeypatch, 
     metrics.parent.mkdir()
     metrics.write_text(json.dumps({"PCKh": {"0.5": 70.0}}))
     Path("tolerance.yaml").write_text("metrics/hgpose.json: {PCKh.0.5: 3.0}\n")
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    dvc = [sys.executable, "-m", "dvc", "init", "-q"]
-    for command in ([*git, "init", "-q"], dvc, [*git, "add", "-A"], [*git, "commit", "-qm", "base"]):
-        subprocess.run(command, check=True)
+    git("init", "-q")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    commit_all("base")
     metrics.write_text(json.dumps({"PCKh": {"0.5": 60.0}}))
     with pytest.raises(SystemExit) as error:
         run(["gate", "--tolerance", "tolerance.yaml", "--base", "HEAD"])
@@ -64,8 +60,8 @@ def test_the_gate_compares_the_workspace_with_a_revision(tmp_path, monkeypatch, 
     line = "FAIL  metrics/hgpose.json PCKh.0.5: 70 -> 60 (-10, allowed -3)\n"
     assert capsys.readouterr().out == line
     metrics.write_text("{")  # which DVC takes for a missing one
-    with pytest.raises(UserError, match=r"^metrics/hgpose\.json: cannot be read as JSON"):
+    with user_error(r"^metrics/hgpose\.json: cannot be read as JSON"):
         run(["gate", "--tolerance", "tolerance.yaml", "--base", "HEAD"])
     metrics.unlink()
-    with pytest.raises(UserError, match=r"^dvc metrics diff nowhere: unknown Git revision 'nowhere'$"):
+    with user_error(r"^dvc metrics diff nowhere: unknown Git revision 'nowhere'$"):
         run(["gate", "--tolerance", "tolerance.yaml", "--base", "nowhere"])

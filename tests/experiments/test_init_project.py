@@ -1,7 +1,5 @@
 """`pose init` lays out a project that runs with the package as a wheel installs it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -15,6 +13,8 @@ from helpers import (
     ROOT,
     clean_environment,
     noise,
+    user_error,
+    without_packages,
     write_fast_compiler,
     write_initial_weights,
     write_params_file,
@@ -22,20 +22,9 @@ from helpers import (
 
 from pose.cli import run
 from pose.experiments.init_project import init_project
-from pose.io.errors import UserError
-from pose.params import Params
 
 # What `pose[train]` brings is not installed, nor is there what Windows lacks and ours imports.
-SLIM = """
-import sys
-TRAIN = "dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools"
-POSIX = ("fcntl",)
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in TRAIN + POSIX:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Missing())
-"""
+SLIM = without_packages("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools", "fcntl")
 POSE = "from pose.cli import main; main()"
 
 
@@ -68,9 +57,7 @@ def python(program: str, *words: str, site: Path, folder: Path) -> subprocess.Co
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(2000)  # six stages of a machine that may be busy
-def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
-    installed: Path, params: Params, tmp_path: Path
-):
+def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(installed, params, tmp_path):
     folder = tmp_path / "project"
     done = python(POSE, "init", "project", site=installed, folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -99,9 +86,7 @@ def test_a_project_of_an_installed_package_runs_and_runs_again_for_a_newer_one(
 
 
 @pytest.mark.slow
-def test_an_installed_package_predicts_without_what_only_training_needs(
-    installed: Path, params: Params, tmp_path: Path
-):
+def test_an_installed_package_predicts_without_what_only_training_needs(installed, params, tmp_path):
     weights = write_initial_weights(params, "hgpose", tmp_path)
     cv2.imwrite(str(tmp_path / "photo.png"), noise(1))
     words = ["predict", "photo.png", "--weights", str(weights)]
@@ -113,11 +98,11 @@ def test_an_installed_package_predicts_without_what_only_training_needs(
     assert done.stderr == "error: jinja2: not installed; what trains needs pip install 'pose[train]'\n"
 
 
-def test_only_a_new_or_empty_folder_is_laid_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_only_a_new_or_empty_folder_is_laid_out(tmp_path, capsys):
     run(["init", str(tmp_path / "new")])
     assert "dvc repro" in capsys.readouterr().out
     assert not [line for line in (tmp_path / "new/dvc.yaml").read_text().splitlines() if "- pose/" in line]
-    with pytest.raises(UserError, match=r"new: found a file or a folder with files, expected a new or empty"):
+    with user_error(r"new: found a file or a folder with files, expected a new or empty"):
         init_project(tmp_path / "new")
-    with pytest.raises(UserError, match=r"^/proc/project: cannot be written"):
+    with user_error(r"^/proc/project: cannot be written"):
         init_project(Path("/proc/project"))

@@ -1,15 +1,12 @@
 """Presets change values in `params.yaml` and nothing else of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, user_error
 
 from pose.cli import run
 from pose.experiments.presets import apply_preset, describe, preset_names
-from pose.io.errors import UserError
 from pose.io.schema import flatten, read_yaml
 from pose.params import load_params
 
@@ -99,16 +96,16 @@ def test_a_value_is_written_as_the_preset_writes_it(text, line, params, tmp_path
 )
 def test_a_preset_that_makes_no_sense_changes_nothing(text, message, params, tmp_path):
     before = params.read_bytes()
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         apply_preset("mine", params, preset(tmp_path, text))
     assert params.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "presets"]
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are(params):
-    with pytest.raises(UserError, match=f"preset: found 'papre', expected one of: {', '.join(NAMES)}"):
+    with user_error(f"preset: found 'papre', expected one of: {', '.join(NAMES)}"):
         apply_preset("papre", params, PRESETS)
-    with pytest.raises(UserError, match=r"presets: no such folder"):
+    with user_error(r"presets: no such folder"):
         run(["preset", "--params", str(params)])
 
 

@@ -1,7 +1,5 @@
 """Weights in a folder of releases are what was released, or are refused."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import write_initial_weights
+from helpers import user_error, write_initial_weights
 
 from pose.cli import run
-from pose.io.errors import UserError
 from pose.io.files import read_json, write_json
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
@@ -47,7 +44,7 @@ def url(releases: Path) -> Iterator[str]:
         yield f"{url}/releases"
 
 
-def test_weights_are_fetched_from_a_folder_and_from_a_server(releases: Path, url: str, capsys):
+def test_weights_are_fetched_from_a_folder_and_from_a_server(releases, url, capsys):
     for source, out in ((str(releases), "one.pt"), (f"{url}/", "two.pt")):
         run(["fetch", "hgpose-ae", "--from", source, "--out", out])
         assert Path(out).read_bytes() == (releases / "hgpose-ae.pt").read_bytes()
@@ -56,23 +53,23 @@ def test_weights_are_fetched_from_a_folder_and_from_a_server(releases: Path, url
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["hgpose", "hgpose-ae"]
 
 
-def test_safetensors_are_released_as_weights_that_can_be_fetched(releases: Path, params: Params):
+def test_safetensors_are_released_as_weights_that_can_be_fetched(releases, params):
     save_weights("one.safetensors", load_weights(releases / "hgpose.pt"))
     run(["release", "hgpose", "--to", "other", "--licence", "MIT", "--weights", "one.safetensors"])
     run(["fetch", "hgpose", "--from", "other", "--out", "out.pt"])
     found, released = (load_weights(path).tensors for path in ("out.pt", releases / "hgpose.pt"))
     assert all(torch.equal(tensor, released[name]) for name, tensor in found.items())
-    with pytest.raises(UserError, match=r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
+    with user_error(r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
         run(["fetch", "hgpose", "--from", "other", "--out", "x.onnx"])
 
 
-def test_a_name_in_any_letters_is_fetched_from_a_server(releases: Path, url: str):
+def test_a_name_in_any_letters_is_fetched_from_a_server(releases, url):
     run(["release", "hände", "--to", "releases", "--licence", "MIT", "--weights", "releases/hgpose.pt"])
     run(["fetch", "hände", "--from", url, "--out", "out.pt"])
     assert Path("out.pt").read_bytes() == (releases / "hände.pt").read_bytes()
 
 
-def test_a_server_that_sends_too_slowly_is_one_line(releases: Path, monkeypatch):
+def test_a_server_that_sends_too_slowly_is_one_line(releases, monkeypatch):
     """A byte now and then, so that no single wait is long."""
 
     class Slow(SimpleHTTPRequestHandler):
@@ -88,29 +85,29 @@ def test_a_server_that_sends_too_slowly_is_one_line(releases: Path, monkeypatch)
 
     monkeypatch.setattr("pose.experiments.releases.SECONDS", 1.0)
     monkeypatch.setattr("pose.experiments.releases.SLOWEST", 10**9)
-    refused = pytest.raises(UserError, match=r"^http.*/hgpose\.pt: no answer within 1 s$")
+    refused = user_error(r"^http.*/hgpose\.pt: no answer within 1 s$")
     with serving(partial(Slow, directory=str(releases))) as url, refused:
         run(["fetch", "hgpose", "--from", url, "--out", "out.pt"])
     assert not Path("out.pt").exists()
 
 
 @pytest.mark.parametrize("task", ["my hand", "../outside"])
-def test_a_name_that_can_be_no_file_is_refused_before_anything_is_written(releases: Path, task: str):
-    with pytest.raises(UserError, match=f"release: task: found '{task}'"):
+def test_a_name_that_can_be_no_file_is_refused_before_anything_is_written(releases, task):
+    with user_error(f"release: task: found '{task}'"):
         run(["release", task, "--to", "new", "--licence", "MIT", "--weights", str(releases / "hgpose.pt")])
     assert not Path("new").exists()
 
 
-def test_the_card_says_what_the_weights_are(releases: Path):
+def test_the_card_says_what_the_weights_are(releases):
     card = (releases / "hgpose.md").read_text()
     assert "2D pose of one person per crop: hourglass network at 64 px, 16 joints." in card
     assert "| licence | MIT |" in card
     assert "| revision | unknown: " in card
 
 
-def test_other_weights_than_were_released_are_refused(releases: Path):
+def test_other_weights_than_were_released_are_refused(releases):
     def refused(name: str, expected: str) -> None:
-        with pytest.raises(UserError, match=expected):
+        with user_error(expected):
             run(["fetch", name, "--from", str(releases), "--out", "out.pt"])
         assert not list(Path().glob("*out.pt"))
 
@@ -128,6 +125,6 @@ def test_other_weights_than_were_released_are_refused(releases: Path):
     refused("hgpose", "index.json: cannot be read as an index of releases")
 
 
-def test_a_server_that_is_not_there_ends_in_a_line(tmp_path: Path):
-    with pytest.raises(UserError, match=r"http://127.0.0.1:9/index.json: cannot be read \("):
+def test_a_server_that_is_not_there_ends_in_a_line(tmp_path):
+    with user_error(r"http://127.0.0.1:9/index.json: cannot be read \("):
         run(["fetch", "hgpose", "--from", "http://127.0.0.1:9", "--out", str(tmp_path / "out.pt")])

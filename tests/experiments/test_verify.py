@@ -1,7 +1,5 @@
 """Killed anywhere, nothing lost: real processes, real SIGKILL, all bits those of an undisturbed run."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from dataclasses import replace
@@ -12,6 +10,7 @@ import torch
 from helpers import (
     ROOT,
     latest_checkpoint,
+    user_error,
     wait_until,
     with_values,
     write_given_weights,
@@ -57,7 +56,7 @@ def undisturbed(params: Params, prepared: Path, tmp_path_factory: pytest.TempPat
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["hgpose", "hgpose-ae"])  # the others: below
 def test_a_run_that_is_killed_ends_with_the_bits_of_one_that_is_not(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, task: str
+    params, prepared, prepared_coco, tmp_path, task
 ):
     source = prepared_coco if task == "hgpose-ae" else prepared
     one, killed = (create(tmp_path / name, params, task, source) for name in ("one", "killed"))
@@ -100,7 +99,7 @@ os.replace = deadly
     ids=["before the old checkpoint is put aside", "before the new checkpoint gets its name"],
 )
 def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_interval(
-    params: Params, prepared: Path, undisturbed: SubprocessRun, tmp_path: Path, monkeypatch, condition: str
+    params, prepared, undisturbed, tmp_path, monkeypatch, condition
 ):
     killed = create(tmp_path / "killed", params, "advpose", prepared)
     (tmp_path / "deadly").mkdir()
@@ -118,7 +117,7 @@ def test_a_kill_between_the_writing_and_the_naming_of_a_checkpoint_costs_one_int
 
 
 @pytest.mark.slow
-def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: Path, capsys):
+def test_a_difference_of_one_bit_is_found(undisturbed, tmp_path, capsys):
     other = replace(undisturbed, folder=tmp_path / "other")
     shutil.copytree(undisturbed.folder, other.folder)
     assert compare(undisturbed, {"other": other})
@@ -139,7 +138,7 @@ def test_a_difference_of_one_bit_is_found(undisturbed: SubprocessRun, tmp_path: 
 @pytest.mark.slow
 @pytest.mark.soak
 def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
-    params: Params, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared_coco, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pose.experiments.verify.WORKERS", (0, 2))
@@ -151,30 +150,28 @@ def test_verify_finds_equal_bits_for_other_workers_and_after_five_kills(
     [k_t] = [line.split() for line in printed.splitlines() if line.strip().startswith("k_t")]
     assert k_t == ["k_t", "1", *["equal"] * 3]
     assert "differ" not in printed
-    assert (
-        "5 interruptions (1 of all processes, 1 while a checkpoint was written, 1 of DVC alone, " in printed
-    )
+    kills = "5 interruptions (1 of all processes, 1 while a checkpoint was written, 1 of DVC alone, "
+    assert kills in printed
     assert "Traceback" not in (tmp_path / "kept/interrupted/log.txt").read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "kept"}
 
 
 @pytest.mark.slow
 def test_verify_finds_equal_bits_of_a_run_that_begins_from_given_weights(
-    params: Params, prepared: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pose.experiments.verify.WORKERS", ())
     given = write_given_weights(params, "hgpose", tmp_path, joints=("r_knee", "tail"))
     init = {"weights": given.name, "frozen": 0.5, "lr_scale": 0.5}
-    params = with_values(
-        params, {"train.processes": 1, "tasks.hgpose.epochs": 100, "tasks.hgpose.init": init}
-    )
+    changes = {"train.processes": 1, "tasks.hgpose.epochs": 100, "tasks.hgpose.init": init}
+    params = with_values(params, changes)
     write_params_file(tmp_path, params.model_dump())
     assert verify("hgpose", steps=12, kills=1, prepared=prepared)
     assert "differ" not in capsys.readouterr().out
 
 
-def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monkeypatch, capsys):
+def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_params_file(tmp_path, load_params(ROOT / "params.yaml").model_dump())
     cases = {
@@ -185,17 +182,9 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monke
         ("hgpose", "--set", "lr=["): "--set: lr=[: not valid YAML",
         ("hgpose", "--set", "lr"): "argument --set: found 'lr', expected KEY=VALUE",
         ("hgpose", "--set", "=1"): "argument --set: found '=1', expected KEY=VALUE",
-        (
-            "hgpose",
-            "--set",
-            "train.checkpoint_every=3",
-        ): "--set: found train.checkpoint_every, expected another",
+        ("hgpose", "--set", "train.checkpoint_every=3"): "--set: found train.checkpoint_every, expected",
         ("hgpose", "--steps", "0"): "argument --steps: found '0', expected a whole number of at least 1",
-        (
-            "hgpose",
-            "--batch",
-            "many",
-        ): "argument --batch: found 'many', expected a whole number of at least 1",
+        ("hgpose", "--batch", "many"): "argument --batch: found 'many', expected a whole number of at",
     }
     for words, message in cases.items():
         with pytest.raises((UserError, SystemExit)) as refused:
@@ -205,18 +194,18 @@ def test_verify_refuses_what_cannot_be_trained_in_one_line(tmp_path: Path, monke
         assert {path.name for path in tmp_path.iterdir()} == {"params.yaml"}
 
 
-def test_a_stage_of_dvc_runs_what_was_to_be_run_whatever_the_paths_hold(params: Params, tmp_path: Path):
+def test_a_stage_of_dvc_runs_what_was_to_be_run_whatever_the_paths_hold(params, tmp_path):
     prepared = tmp_path / "a: 'set' – ünï.h5"
     run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params, under_dvc=True)
     stage = read_yaml(run.folder / "dvc.yaml")["stages"]["train"]
     assert shlex.split(stage["cmd"]) == run._command
 
 
-def test_what_ended_an_attempt_is_not_taken_for_what_ended_the_next(params: Params, prepared: Path, tmp_path):
+def test_what_ended_an_attempt_is_not_taken_for_what_ended_the_next(params, prepared, tmp_path):
     run = SubprocessRun.create(tmp_path / "r", "hgpose", STEPS, prepared, params)
     (run.folder / "log.txt").write_text("error: process 1 of 2 was ended by SIGKILL\n")
     (run.folder / "params.yaml").write_text("lr: fast")
-    with pytest.raises(UserError, match=r"training ended with status 1: params\.yaml"):
+    with user_error(r"training ended with status 1: params\.yaml"):
         run.run()
 
 

@@ -3,8 +3,6 @@
 `make soak` sets FUZZ_DRAWS to some hundreds.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import random
@@ -104,16 +102,8 @@ class Draw:
         """Evenly distributed on a logarithmic scale, and often the lowest or highest value."""
         low = schema.get("minimum", schema.get("exclusiveMinimum"))
         high = schema.get("maximum") or math.nextafter(schema["exclusiveMaximum"], low)
-        high = min(
-            [
-                high,
-                *(
-                    some[path[-1]]
-                    for name, some in LARGEST.items()
-                    if path[-1] in some and name in ("", *path)
-                ),
-            ]
-        )
+        limits = [some for name, some in LARGEST.items() if path[-1] in some and name in ("", *path)]
+        high = min([high, *(some[path[-1]] for some in limits)])
         lowest = math.nextafter(low, math.inf) if "exclusiveMinimum" in schema else low
         if (kind := self.random.random()) < 0.2 or low == high:
             return lowest
@@ -145,7 +135,7 @@ def draw_values(draw: Draw, params: Params) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(DRAWS))
 def test_random_parameters_run_or_are_refused_in_one_line(
-    seed: int, params: Params, drawn_root: Path, prepared: Path, prepared_coco: Path, tmp_path: Path
+    seed, params, drawn_root, prepared, prepared_coco, tmp_path
 ):
     draw = Draw(seed, Params.model_json_schema()["$defs"])
     folder = make_workspace(tmp_path, params, prepared, prepared_coco, store=False)

@@ -5,8 +5,6 @@ Then it can be run again, which leaves the files of an undisturbed run.
 A few calls of some stages; all of them in `make soak`, which sets EVERY_WRITE.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -41,7 +39,7 @@ def tiny(params: Params) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
-def test_a_stage_whose_writes_fail_ends_in_one_line_and_can_be_run_again(params: Params, tmp_path: Path):
+def test_a_stage_whose_writes_fail_ends_in_one_line_and_can_be_run_again(params, tmp_path):
     compiler = shutil.which("cc")
     if sys.platform != "linux" or not compiler or not shutil.which("c++"):
         pytest.skip("needs Linux and a C compiler")

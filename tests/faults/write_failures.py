@@ -5,8 +5,6 @@ of it, once for each call that changes a file (or a few), which then fails. Prin
 as it should be, and a summary of each stage.
 """
 
-from __future__ import annotations
-
 import hashlib
 import mmap
 import os
@@ -126,7 +124,7 @@ def run(stage: Callable[[], object], folder: Path, replaced: Path | None = None)
         os.chdir(folder)
         cv2.setNumThreads(0)
         # Equal runs differ in the seconds that they took.
-        pose.training.loop.time = SimpleNamespace(monotonic=lambda: 0.0)  # type: ignore[assignment]
+        pose.training.loop.time = SimpleNamespace(monotonic=lambda: 0.0)
         if replaced:
             note_replaced(replaced)
         run_command(stage)
@@ -143,7 +141,7 @@ def note_replaced(path: Path) -> None:
             found = snapshot(Path(target).absolute(), Path.cwd())
             notes.writelines(f"{digest} {name}\n" for name, digest in found.items())
 
-    os.replace = noting  # type: ignore[assignment]
+    os.replace = noting
 
 
 def snapshot(path: Path, root: Path) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """`pose app`: the page in a real browser, and what it writes without one."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -14,13 +12,21 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from helpers import end_of, noise, only_error, start_process, wait_until, write_active_weights
+from helpers import (
+    end_of,
+    free_port,
+    noise,
+    only_error,
+    start_process,
+    user_error,
+    wait_until,
+    write_active_weights,
+)
 from raw_sets import with_orientation
 
 from pose.inference.app import find, shown, write
 from pose.inference.draw import draw_people
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image
 from pose.io.video import VideoReader, video_writer
 from pose.params import Params
@@ -46,7 +52,7 @@ def predictor(folder: Path) -> Predictor:
     return Predictor.load(folder / "last.pt")
 
 
-def test_thresholds_leave_out_people_and_joints(folder: Path, predictor: Predictor):
+def test_thresholds_leave_out_people_and_joints(folder, predictor):
     [found] = find(folder / "photo.jpg", predictor)
     assert (found.width, found.height) == (80, 120)
     score, confidence = np.median(found.people.score_P), np.median(found.people.score_PK)
@@ -58,7 +64,7 @@ def test_thresholds_leave_out_people_and_joints(folder: Path, predictor: Predict
     np.testing.assert_array_equal(np.isnan(people.joint_PK2).all(axis=2), is_left_out_PK)
 
 
-def test_a_video_is_drawn_frame_by_frame_for_browsers(folder: Path, predictor: Predictor, tmp_path: Path):
+def test_a_video_is_drawn_frame_by_frame_for_browsers(folder, predictor, tmp_path):
     results = find(folder / "walk.mp4", predictor)
     drawn, joints, line = write(folder / "walk.mp4", results, tmp_path, predictor, 0.0, 0.0)
     people = sum(len(one.people) for one in results)
@@ -73,11 +79,11 @@ def test_a_video_is_drawn_frame_by_frame_for_browsers(folder: Path, predictor: P
         assert np.abs(frame.astype(int) - expected).mean() < np.abs(frame.astype(int) - image).mean() / 2
 
 
-def test_without_gradio_a_line_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_gradio_a_line_says_what_to_install(folder, monkeypatch):
     from pose.cli import run
 
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"gradio: not installed.*pip install 'pose\[app\]'"):
+    with user_error(r"gradio: not installed.*pip install 'pose\[app\]'"):
         run(["app", str(folder / "last.pt")])
 
 
@@ -85,9 +91,7 @@ def test_without_gradio_a_line_says_what_to_install(folder: Path, monkeypatch: p
 def address(folder: Path) -> Iterator[str]:
     """The address of a page that `pose app` serves."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'pose[app]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = start_process("pose.cli", "app", "last.pt", "--port", str(port), folder=folder)
 
     def is_up() -> bool:
@@ -143,9 +147,7 @@ def downloaded(page: Any, name: str, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_dropped_photo_is_drawn_and_a_moved_threshold_draws_it_again(
-    page: Any, folder: Path, predictor: Predictor, tmp_path: Path
-):
+def test_a_dropped_photo_is_drawn_and_a_moved_threshold_draws_it_again(page, folder, predictor, tmp_path):
     drop(page, folder / "photo.jpg")
     [found] = find(folder / "photo.jpg", predictor)
     people = shown(found.people, 0.1, 0.0)
@@ -166,7 +168,7 @@ def test_a_dropped_photo_is_drawn_and_a_moved_threshold_draws_it_again(
 
 
 @pytest.mark.slow
-def test_a_dropped_video_is_drawn_and_played(page: Any, folder: Path, tmp_path: Path):
+def test_a_dropped_video_is_drawn_and_played(page, folder, tmp_path):
     drop(page, folder / "walk.mp4", "Video")
     assert said(page)[-1] == FRAMES
     page.wait_for_function(
@@ -176,7 +178,7 @@ def test_a_dropped_video_is_drawn_and_played(page: Any, folder: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_picture_of_the_camera_is_drawn(page: Any):
+def test_a_picture_of_the_camera_is_drawn(page):
     panel = page.get_by_role("tabpanel").filter(visible=True)
     panel.get_by_label("Capture from camera").click()
     panel.get_by_text("Click to Access Webcam").click()
@@ -185,13 +187,13 @@ def test_a_picture_of_the_camera_is_drawn(page: Any):
 
 
 @pytest.mark.slow
-def test_a_damaged_image_is_refused_in_one_line(page: Any, folder: Path):
+def test_a_damaged_image_is_refused_in_one_line(page, folder):
     drop(page, folder / "cut.jpg")
     page.get_by_text("cut.jpg: truncated JPEG, its end is missing (900 bytes found)", exact=True).wait_for()
 
 
 @pytest.mark.slow
-def test_the_page_is_served_to_this_machine_alone_and_a_taken_port_is_named(address: str, folder: Path):
+def test_the_page_is_served_to_this_machine_alone_and_a_taken_port_is_named(address, folder):
     port = address.rpartition(":")[2]
     host = socket.gethostbyname(socket.gethostname())
     if not host.startswith("127."):

@@ -1,7 +1,5 @@
 """What is drawn can be counted: pixels that changed, and their colours."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers import COCO, LSP, MPII
@@ -25,12 +23,8 @@ def person(places: dict[int, tuple[float, float]], *, score: float = 1.0, skelet
 
 
 def together(*people: People) -> People:
-    return People(
-        *(
-            np.concatenate([getattr(one, name) for one in people])
-            for name in ("joint_PK2", "score_PK", "score_P")
-        )
-    )
+    columns = zip(*(vars(one).values() for one in people), strict=True)
+    return People(*map(np.concatenate, columns))
 
 
 def changed(image: np.ndarray) -> np.ndarray:
@@ -71,10 +65,8 @@ def test_joints_that_were_not_found_are_left_out_with_their_limbs():
 
 
 def test_the_less_confident_the_fainter():
-    shades = [
-        int(draw_people(grey(), person(LEFT_SHIN, score=score), MPII)[100, 40, 2])
-        for score in (0.1, 0.4, 0.7, 1.0)
-    ]
+    people = [person(LEFT_SHIN, score=score) for score in (0.1, 0.4, 0.7, 1.0)]
+    shades = [int(draw_people(grey(), one, MPII)[100, 40, 2]) for one in people]
     assert shades == sorted(set(shades))
     assert shades[-1] == ALONE[LEFT][2]
 
@@ -91,9 +83,8 @@ def test_limbs_below_the_threshold_are_dashed():
 def test_confidence_that_is_not_a_number_counts_as_none():
     people = person(LEFT_SHIN)
     unknown = People(people.joint_PK2, np.full((1, 16), np.nan), people.score_P)
-    np.testing.assert_array_equal(
-        draw_people(grey(), unknown, MPII), draw_people(grey(), person(LEFT_SHIN, score=0.0), MPII)
-    )
+    none = person(LEFT_SHIN, score=0.0)
+    np.testing.assert_array_equal(*(draw_people(grey(), one, MPII) for one in (unknown, none)))
 
 
 def test_zoom_enlarges_the_image_and_keeps_joints_on_their_pixels():
@@ -109,22 +100,16 @@ def test_zoom_enlarges_the_image_and_keeps_joints_on_their_pixels():
 
 def test_lines_grow_with_the_image_and_are_finer_on_smaller_people():
     def width(image: np.ndarray, length: float) -> int:
-        return int(
-            changed(draw_people(image, person({L_ANKLE: (100, 20), L_KNEE: (100, 20 + length)}), MPII))[
-                20 + int(length / 2)
-            ].sum()
-        )
+        shin = person({L_ANKLE: (100, 20), L_KNEE: (100, 20 + length)})
+        return int(changed(draw_people(image, shin, MPII))[20 + int(length / 2)].sum())
 
     assert width(grey(1600, 1600), 1400) > 2 * width(grey(400, 400), 300)
     assert width(grey(1600, 1600), 1400) > 2 * width(grey(1600, 1600), 150)
 
 
 def test_several_people_differ_and_each_has_two_shades():
-    first, second = (
-        person(LEFT_SHIN | RIGHT_SHIN),
-        person({L_ANKLE: (80, 20), L_KNEE: (80, 180), R_ANKLE: (120, 20), R_KNEE: (120, 180)}),
-    )
-    drawn = draw_people(grey(), together(first, second), MPII)
+    second = {L_ANKLE: (80, 20), L_KNEE: (80, 180), R_ANKLE: (120, 20), R_KNEE: (120, 180)}
+    drawn = draw_people(grey(), together(person(LEFT_SHIN | RIGHT_SHIN), person(second)), MPII)
     colours = [tuple(int(channel) for channel in drawn[100, x]) for x in (40, 160, 80, 120)]
     assert len(set(colours)) == 4
     for left, right in (colours[:2], colours[2:]):
@@ -132,14 +117,10 @@ def test_several_people_differ_and_each_has_two_shades():
 
 
 def test_more_people_than_colours_are_drawn_all_the_same():
-    crowd = together(
-        *[
-            person({L_ANKLE: (10 * number + 5, 20), L_KNEE: (10 * number + 5, 180)})
-            for number in range(3 * len(HUES))
-        ]
-    )
+    columns = [10 * number + 5 for number in range(3 * len(HUES))]
+    crowd = together(*(person({L_ANKLE: (x, 20), L_KNEE: (x, 180)}) for x in columns))
     drawn = changed(draw_people(grey(), crowd, MPII))
-    assert all(drawn[100, 10 * number + 5] for number in range(3 * len(HUES)))
+    assert drawn[100, columns].all()
 
 
 def test_the_truth_is_thinner_than_a_prediction_and_lies_below_it():
@@ -159,11 +140,8 @@ def test_joints_far_outside_do_no_harm(far):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 5)])
 def test_the_smallest_images_can_be_drawn_on(size):
-    assert draw_people(grey(*size), person(LEFT_SHIN), MPII, truth=person(LEFT_SHIN), zoom=2).shape == (
-        2 * size[0],
-        2 * size[1],
-        3,
-    )
+    drawn = draw_people(grey(*size), person(LEFT_SHIN), MPII, truth=person(LEFT_SHIN), zoom=2)
+    assert drawn.shape == (2 * size[0], 2 * size[1], 3)
 
 
 @pytest.mark.parametrize("skeleton", [MPII, LSP, COCO], ids=lambda skeleton: skeleton.name)

@@ -1,46 +1,38 @@
 """What an evaluation refuses; what it writes is tested with a trained task."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-from coco_files import annotation_file_content, coco_params, image_entry, person_entry, write_annotations
-from helpers import MPII, build_cpu_task, with_values
+from coco_files import coco_params, image_entry, person_entry, write_annotations
+from helpers import MPII, build_cpu_task, user_error, with_values
 
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.evaluate import evaluate, evaluated_weights
-from pose.io.errors import UserError
 from pose.models.weights import load_weights, save_weights
-from pose.params import Params, SplitCounts
+from pose.params import SplitCounts
 from pose.tasks.fingerprint import changed_params
 from pose.tasks.task import build_task
 from pose.training.trainer import train
 
 
-def test_weights_of_another_task_are_refused(params: Params, prepared: Path, tmp_path: Path):
+def test_weights_of_another_task_are_refused(params, prepared, tmp_path):
     path = evaluated_weights(params, "advpose", tmp_path)
     assert path == tmp_path / "models" / "advpose" / "last.pt"
     save_weights(path, build_cpu_task(params, "hgpose").weights())
-    with pytest.raises(UserError, match=r"last\.pt: weights of task 'hgpose', expected 'advpose'"):
+    with user_error(r"last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(params, "advpose", folder=tmp_path, prepared=prepared)
 
 
-def test_weights_of_another_problem_are_refused(params: Params, prepared: Path, tmp_path: Path):
+def test_weights_of_another_problem_are_refused(params, prepared, tmp_path):
     weights = build_cpu_task(params, "hgpose-ae").weights()
     save_weights(evaluated_weights(params, "hgpose", tmp_path), replace(weights, task="hgpose"))
-    with pytest.raises(UserError, match=r"last\.pt: weights of problem multi, expected single"):
+    with user_error(r"last\.pt: weights of problem multi, expected single"):
         evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
 
 
-def test_a_tasks_override_is_trained_stored_and_evaluated(params: Params, prepared: Path, tmp_path: Path):
+def test_a_tasks_override_is_trained_stored_and_evaluated(params, prepared, tmp_path):
     size = 2 * params.single.input_size
-    changes = {
-        "tasks.hgpose.override": {"input_size": size, "augment": {"flip": 0.0}},
-        "tasks.hgpose.epochs": 1,
-    }
-    params = with_values(params, changes)
+    override = {"input_size": size, "augment": {"flip": 0.0}}
+    params = with_values(params, {"tasks.hgpose.override": override, "tasks.hgpose.epochs": 1})
     train(params, "hgpose", folder=tmp_path, prepared=prepared)
     weights = load_weights(evaluated_weights(params, "hgpose", tmp_path))
     assert weights.inference["input_size"] == size
@@ -50,29 +42,24 @@ def test_a_tasks_override_is_trained_stored_and_evaluated(params: Params, prepar
     assert changed_params(params, "hgpose", weights.provenance) == {}
 
 
-def test_weights_of_another_skeleton_than_the_data_are_refused(
-    params: Params, prepared: Path, tmp_path: Path
-):
+def test_weights_of_another_skeleton_than_the_data_are_refused(params, prepared, tmp_path):
     renamed = MPII.model_copy(update={"name": "other"})
     task = build_task(params, "hgpose", skeleton=renamed, device=build_cpu_task(params, "hgpose").device)
     save_weights(evaluated_weights(params, "hgpose", tmp_path), task.weights())
     found = "joints of skeleton mpii, expected those of .*last.pt, other"
-    with pytest.raises(UserError, match=f"{prepared.name}: found {found}"):
+    with user_error(f"{prepared.name}: found {found}"):
         evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert not (tmp_path / "metrics").exists()
 
 
-def test_images_without_anybody_to_score_are_refused(params: Params, tmp_path: Path):
+def test_images_without_anybody_to_score_are_refused(params, tmp_path):
     for number, name in ((1, "train2017"), (2, "val2017")):
         people = [person_entry(number, number, joints=0)]
-        write_annotations(tmp_path, name, annotation_file_content([image_entry(number)], people))
+        write_annotations(tmp_path, name, [image_entry(number)], people)
     folder, anybody = tmp_path / "prepared", coco_params(min_people=SplitCounts(train=0, validation=0))
     prepare_coco(tmp_path, folder, params=anybody, seed=1, workers=1)
-    save_weights(
-        evaluated_weights(params, "hgpose-ae", tmp_path), build_cpu_task(params, "hgpose-ae").weights()
-    )
-    with pytest.raises(
-        UserError, match=r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"
-    ):
+    weights = build_cpu_task(params, "hgpose-ae").weights()
+    save_weights(evaluated_weights(params, "hgpose-ae", tmp_path), weights)
+    with user_error(r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"):
         evaluate(params, "hgpose-ae", folder=tmp_path, prepared=folder)
     assert not (tmp_path / "metrics").exists()

@@ -1,7 +1,5 @@
 """`pose export`: ONNX and torch.export files that give PyTorch's outputs, and say how they are used."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -14,12 +12,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import MPII, ROOT, one_stack, with_values, write_active_weights, write_given_weights
+from helpers import MPII, ROOT, one_stack, user_error, with_values, write_active_weights, write_given_weights
 
 from pose.cli import run
 from pose.inference.export import ExportedNetwork, export
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image
 from pose.keypoints.geometry import STRIDE
 from pose.models.weights import load_weights
@@ -45,9 +42,7 @@ def multi(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
-def test_onnx_of_every_network_gives_what_pytorch_gives(
-    params: Params, tmp_path: Path, network: dict[str, Any]
-):
+def test_onnx_of_every_network_gives_what_pytorch_gives(params, tmp_path, network):
     """Of weights that subtract a mean colour."""
     params = with_values(params, {"tasks.hgpose.network": network})
     mean = (0.4, 0.3, 0.2)
@@ -65,7 +60,7 @@ def test_onnx_of_every_network_gives_what_pytorch_gives(
         assert np.ptp(found) > 0.001
 
 
-def test_both_formats_tell_people_apart_and_hold_a_description(multi: Path, tmp_path: Path):
+def test_both_formats_tell_people_apart_and_hold_a_description(multi, tmp_path):
     module, side = module_of(multi), module_of(multi).problem.params.input_size
     image_B3HW = torch.rand(4, 3, side, side)
     heatmap, tag = (one.detach() for one in module(image_B3HW))
@@ -83,9 +78,7 @@ def test_both_formats_tell_people_apart_and_hold_a_description(multi: Path, tmp_
     assert described["inference"]["thresholds"]["group_by"] == "tags"
 
 
-def test_the_code_of_the_docs_finds_a_persons_joints(
-    exported_single: Path, tmp_path: Path, monkeypatch, capsys
-):
+def test_the_code_of_the_docs_finds_a_persons_joints(exported_single, tmp_path, monkeypatch, capsys):
     """Within a cell: it takes the highest cell, and `Predictor` the place within it."""
     text = (ROOT / "docs/howto/export.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
@@ -104,30 +97,28 @@ def test_the_code_of_the_docs_finds_a_persons_joints(
     np.testing.assert_allclose(found_K3[:, 2], people.score_PK[0], atol=1e-4)
 
 
-def test_the_command_says_what_it_wrote(multi: Path, tmp_path: Path, capsys):
+def test_the_command_says_what_it_wrote(multi, tmp_path, capsys):
     run(["export", str(multi), "--to", "torch", "--out", str(tmp_path / "net.pt2")])
     assert f"{tmp_path / 'net.pt2'}: finds what {multi} finds" in capsys.readouterr().out
 
 
-def test_safetensors_are_weights_as_before(multi: Path, tmp_path: Path):
+def test_safetensors_are_weights_as_before(multi, tmp_path):
     path = export(multi, "safetensors", tmp_path / "net.safetensors")
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     [found], [wanted] = (Predictor.load(weights).predict([image]) for weights in (path, multi))
     np.testing.assert_array_equal(found.joint_PK2, wanted.joint_PK2)
-    with pytest.raises(UserError, match=r"net\.pt: found '\.pt', expected \.safetensors"):
+    with user_error(r"net\.pt: found '\.pt', expected \.safetensors"):
         export(multi, "safetensors", tmp_path / "net.pt")
 
 
-def test_a_file_that_differs_is_not_kept(multi: Path, tmp_path: Path, monkeypatch):
+def test_a_file_that_differs_is_not_kept(multi, tmp_path, monkeypatch):
     monkeypatch.setattr("pose.inference.export.TOLERANCE", -1.0)
-    with pytest.raises(
-        UserError, match=r"net\.pt2: found heatmap of 1 images that differ by .* from PyTorch's"
-    ):
+    with user_error(r"net\.pt2: found heatmap of 1 images that differ by .* from PyTorch's"):
         export(multi, "torch", tmp_path / "net.pt2")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_package_that_is_missing_is_named(multi: Path, tmp_path: Path, monkeypatch):
+def test_a_package_that_is_missing_is_named(multi, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(UserError, match="onnxscript: not installed, expected it to export"):
+    with user_error("onnxscript: not installed, expected it to export"):
         export(multi, "onnx", tmp_path / "net.onnx")

@@ -1,20 +1,15 @@
 """Exported files as `Predictor` runs them: what weights find, without PyTorch."""
 
-from __future__ import annotations
-
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from helpers import COCO, ROOT
+from helpers import COCO, run_python, user_error
 
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 255, (40 + 9 * n, 90 - 8 * n, 3), dtype=np.uint8) for n in range(5)]
@@ -31,9 +26,7 @@ def multi_onnx(exported_multi: Path) -> Path:
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_one_person_where_the_weights_do(
-    exported_single: Path, single_onnx: Path, flip: bool
-):
+def test_an_exported_file_finds_one_person_where_the_weights_do(exported_single, single_onnx, flip):
     boxes = [None, (10, 10, 40, 50), None, None, (0, 0, 20, 20)]
     exported = Predictor.load(single_onnx, flip=flip)
     wanted = Predictor.load(exported_single, "cpu", flip=flip)
@@ -44,9 +37,7 @@ def test_an_exported_file_finds_one_person_where_the_weights_do(
 
 
 @pytest.mark.parametrize("flip", [True, False])
-def test_an_exported_file_finds_the_people_that_the_weights_find(
-    exported_multi: Path, multi_onnx: Path, flip: bool
-):
+def test_an_exported_file_finds_the_people_that_the_weights_find(exported_multi, multi_onnx, flip):
     exported = Predictor.load(multi_onnx, flip=flip)
     wanted = Predictor.load(exported_multi, "cpu", flip=flip)
     assert (exported.problem, exported.skeleton) == ("multi", COCO)
@@ -58,7 +49,7 @@ def test_an_exported_file_finds_the_people_that_the_weights_find(
         assert (distance_PK < 0.1).mean() > 0.98
 
 
-def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx: Path, tmp_path: Path):
+def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx, tmp_path, monkeypatch):
     code = f"""
 import sys
 import numpy as np
@@ -67,15 +58,14 @@ from pose import Predictor
 assert people.joint_PK2.shape[1:] == (17, 2)
 print([name for name in ("torch", "pandas", "mlflow", "h5py") if name in sys.modules])
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    environment.pop("ORT_DISABLE_TELEMETRY", None)
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    done = run_python(code, HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
     assert list(tmp_path.rglob("*onnxruntime*")) == []
 
 
-def test_what_it_cannot_do_is_named(exported_single: Path, multi_onnx: Path, tmp_path: Path, monkeypatch):
+def test_what_it_cannot_do_is_named(exported_single, multi_onnx, tmp_path, monkeypatch):
     path = Path(shutil.copy(multi_onnx, tmp_path / "net.onnx"))
     for settings, message in (
         ({"scales": [1, 2]}, r"net\.onnx: found scales 1, 2, expected 1"),
@@ -83,20 +73,18 @@ def test_what_it_cannot_do_is_named(exported_single: Path, multi_onnx: Path, tmp
         ({"device": "abacus"}, "device: found 'abacus', expected cpu"),
         ({"device": "cuda:x"}, "device: found 'cuda:x', expected cpu"),
     ):
-        with pytest.raises(UserError, match=message):
+        with user_error(message):
             Predictor.load(path, **settings)
-    with pytest.raises(UserError, match="box: this network finds all people"):
+    with user_error("box: this network finds all people"):
         Predictor.load(path).predict(IMAGES[0], (1, 2, 3, 4))
     (tmp_path / "damaged.onnx").write_bytes(path.read_bytes()[:900])
-    with pytest.raises(UserError, match=r"damaged\.onnx: cannot be read as an exported network"):
+    with user_error(r"damaged\.onnx: cannot be read as an exported network"):
         Predictor.load(tmp_path / "damaged.onnx")
     other = onnx.load(path)
     onnx.helper.set_model_props(other, {"author": "somebody"})
     onnx.save(other, tmp_path / "other.onnx")
-    with pytest.raises(
-        UserError, match=r"other\.onnx: found 'no description', expected a file of pose export"
-    ):
+    with user_error(r"other\.onnx: found 'no description', expected a file of pose export"):
         Predictor.load(tmp_path / "other.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"onnxruntime: not installed, .* pip install 'pose\[onnx\]'"):
+    with user_error(r"onnxruntime: not installed, .* pip install 'pose\[onnx\]'"):
         Predictor.load(path)

@@ -1,7 +1,5 @@
 """`pose predict`: what it draws, writes and refuses, with untrained weights."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable
@@ -11,31 +9,19 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import COCO, MPII, write_active_weights, write_initial_weights
+from helpers import COCO, MPII, files_of, user_error
 
 from pose.cli import run
 from pose.data.augment import person_affine
 from pose.inference.predict import BATCH
 from pose.inference.predict import predict as predict_files
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg, read_image, write_image
 from pose.io.video import VideoReader
 from pose.keypoints.geometry import invert, transform
-from pose.params import Params
 
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
 Predict = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="session")
-def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -74,10 +60,6 @@ def places(people: list[dict]) -> np.ndarray:
     return np.array([[(joint["x"], joint["y"]) for joint in one["joints"]] for one in people], dtype=float)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, photos, predict, capsys):
     out = predict(weights, photos / "a.jpg")
     content = json.loads((out / "joints.json").read_text())
@@ -93,13 +75,14 @@ def test_an_image_is_drawn_and_its_joints_are_those_of_the_network(weights, phot
     assert "1 of 1 sources" in capsys.readouterr().out
 
 
-def test_the_people_of_an_image_are_kept_if_its_copy_cannot_be_written(weights, photos, caplog):
+def test_the_people_of_an_image_are_kept_if_its_copy_cannot_be_written(weights, photos, caplog, capsys):
     out = photos.parent / "out"
     (out / "a.jpg").mkdir(parents=True)  # in the place of the copy
     files = [str(photos / name) for name in ("a.jpg", "b.png")]
     with pytest.raises(SystemExit, match="1"):
         run(["predict", *files, "--weights", str(weights), "--out", str(out)])
     assert f"{out / 'a.jpg'}: cannot be written" in caplog.text
+    assert "1 of 2 sources" in capsys.readouterr().out
     [a, b] = json.loads((out / "joints.json").read_text())["images"]
     assert (Path(a["file"]).name, Path(b["file"]).name) == ("a.jpg", "b.png")
     assert a["people"]
@@ -131,9 +114,8 @@ def test_all_people_of_an_image_are_written_but_the_unlikely_ones(multi_weights,
 def test_people_are_looked_at_again_by_single_person_weights(weights, multi_weights, photos, predict):
     plain = predict(multi_weights, photos / "a.jpg")
     refined = predict(multi_weights, photos / "a.jpg", "--refine", weights)
-    [people] = Predictor.load(multi_weights, refine=weights).predict(
-        [read_image(photos / "a.jpg")], min_score=0.1
-    )
+    predictor = Predictor.load(multi_weights, refine=weights)
+    [people] = predictor.predict([read_image(photos / "a.jpg")], min_score=0.1)
     np.testing.assert_allclose(places(people_in(refined)), people.joint_PK2, atol=0.005)
     assert len(people_in(plain)) == len(people_in(refined))
     assert people_in(plain) != people_in(refined)
@@ -150,20 +132,11 @@ def test_an_image_of_nobody_is_written_as_it_is(multi_weights, photos, predict, 
 def test_a_folder_stands_for_its_images_and_videos(task, weights, multi_weights, photos, predict):
     single = task == "hgpose"
     out = predict(weights if single else multi_weights, photos, "--format", "csv")
-    assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
+    assert [*files_of(out)] == ["a.jpg", "b.png", "clip.mp4", "joints.csv"]
     assert sum(len(frames) for frames in VideoReader(out / "clip.mp4").read_frames()) == 9
     table = pd.read_csv(out / "joints.csv")
-    assert list(table.columns) == [
-        "file",
-        "frame",
-        "seconds",
-        "person",
-        "score",
-        "joint",
-        "x",
-        "y",
-        "confidence",
-    ]
+    columns = ["file", "frame", "seconds", "person", "score", "joint", "x", "y", "confidence"]
+    assert list(table.columns) == columns
     assert table.groupby("file")["frame"].nunique().tolist() == [0, 0, 9]
     np.testing.assert_allclose(table["seconds"], table["frame"] / 10, atol=0.001)
     for _, one in table.groupby(["file", "frame"], dropna=False):
@@ -181,7 +154,7 @@ def test_what_is_left_out_of_a_folder_is_counted_by_kind(weights, photos, predic
         (photos / name).write_text("no image")
     with caplog.at_level("WARNING"):
         out = predict(weights, photos)
-    assert names(out) == ["a.jfif", "b.png", "clip.mp4", "joints.json"]
+    assert [*files_of(out)] == ["a.jfif", "b.png", "clip.mp4", "joints.json"]
     assert f"{photos}: left out: 2 .heic, 1 .txt, 1 folder, 1 without suffix" in caplog.text
 
 
@@ -212,7 +185,7 @@ def test_what_cannot_be_read_or_written_is_named_and_the_others_are_done(weights
     assert "cut.jpg: truncated JPEG" in cut
     assert "wide.webp: an image of 20000 x 1 px cannot be written as .webp" in wide
     assert [one.copy.name for one in done] == ["a.jpg", "b.png", "clip.avi"]
-    assert names(out) == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
+    assert [*files_of(out)] == ["a.jpg", "b.png", "clip.mp4", "joints.json"]
 
 
 def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other(weights, tmp_path):
@@ -234,23 +207,12 @@ def test_batches_of_images_keep_their_order_and_one_damaged_image_costs_no_other
         np.testing.assert_allclose(places(image["people"]), people.joint_PK2, atol=0.01)
 
 
-def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, capsys):
-    (photos / "broken.mp4").write_bytes(b"not a video")
-    with pytest.raises(SystemExit) as status:
-        predict(weights, photos / "a.jpg", photos / "broken.mp4")
-    assert status.value.code == 1
-    assert "1 of 2 sources" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("missing.jpg", "missing.jpg: no such file or folder"),
         (".", r"\.: found no images or videos in this folder"),
-        (
-            "photos/a.jpg --out photos",
-            "photos/a.jpg: would be overwritten by its drawn copy, expected another",
-        ),
+        ("photos/a.jpg --out photos", "photos/a.jpg: would be overwritten by its drawn copy"),
         ("photos/a.jpg more/a.jpg", "more/a.jpg: photos/a.jpg would be drawn as drawn/a.jpg too"),
         ("photos/a.jpg --weights photos/b.png", "photos/b.png: cannot be read as model weights"),
         ("photos/a.jpg --weights none.pt", "none.pt: no such file"),
@@ -263,10 +225,7 @@ def test_the_command_fails_if_one_of_its_sources_does(weights, photos, predict, 
         ("photos/a.jpg --device hpu", "device: found 'hpu', expected cpu, cuda"),
         ("photos/a.jpg --device warp", "device: found 'warp', expected cpu, cuda"),
         ("photos/a.jpg --device cuda:99", "device: found 'cuda:99', expected cpu, cuda"),
-        (
-            "photos/a.jpg --box 1,2,3,4 --weights multi.pt",
-            "box: weights of hgpose-ae find all people themselves",
-        ),
+        ("photos/a.jpg --box 1,2,3,4 --weights multi.pt", "box: weights of hgpose-ae find all people"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -276,23 +235,22 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     write_image(Path("more/a.jpg"), NOISE_HW3)
     Path("multi.pt").symlink_to(multi_weights)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=message):
+    with user_error(message):
         run(["predict", "--weights", str(weights), *arguments.split()])
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("scales", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""])
-def test_scales_that_make_no_sense_are_refused_by_the_parser(scales, capsys):
-    with pytest.raises(SystemExit) as error:
-        run(["predict", "a.jpg", "--weights", "a.pt", f"--scales={scales}"])
-    assert error.value.code == 2
-    message = f"argument --scales: found {scales!r}, expected numbers from 0.1 to 8"
-    assert message in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_box_of_words_is_refused_by_the_parser(capsys):
-    with pytest.raises(SystemExit) as error:
-        run(["predict", "a.jpg", "--weights", "a.pt", "--box", "1,2,wide,4"])
-    assert error.value.code == 2
-    message = "argument --box: found '1,2,wide,4', expected 4 numbers with commas between them"
-    assert message in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize(
+    ("option", "expected", "values"),
+    [
+        ("scales", "numbers from 0.1 to 8", ["0.5,2", "1,0", "1,wide", "1,-2", "1,300", "1,nan", ""]),
+        ("box", "4 numbers with commas between them", ["1,2,wide,4"]),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_the_parser(option, expected, values, capsys):
+    for value in values:
+        with pytest.raises(SystemExit) as error:
+            run(["predict", "a.jpg", "--weights", "a.pt", f"--{option}={value}"])
+        assert error.value.code == 2
+        message = f"argument --{option}: found {value!r}, expected {expected}"
+        assert message in capsys.readouterr().err.splitlines()[-1]

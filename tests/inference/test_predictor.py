@@ -1,35 +1,18 @@
 """Images in, people out."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import COCO, build_cpu_task, write_active_weights, write_initial_weights
+from helpers import COCO, build_cpu_task, user_error
 from torch import Tensor, nn
 
-from pose.inference.batches import predict_dataset, select_device, tta_outputs
+from pose.inference.batches import predict_dataset, tta_outputs
 from pose.inference.predictor import Predictor
-from pose.io.errors import UserError
 from pose.models.blocks import PoseNetwork
-from pose.params import Params
 from pose.tasks.base import TTAOutput
-from pose.tasks.multi import MultiPerson
 from pose.tasks.task import open_data
-
-
-@pytest.fixture(scope="module")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("single"))
-
-
-@pytest.fixture(scope="module")
-def multi_weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("multi"))
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -45,7 +28,7 @@ class Symmetric(PoseNetwork):
         return grey.expand(-1, 16, -1, -1)[:, None]  # every joint's map is the image itself
 
 
-def test_the_flip_test_of_a_symmetric_network_changes_nothing(params: Params):
+def test_the_flip_test_of_a_symmetric_network_changes_nothing(params):
     task = replace(build_cpu_task(params, "hgpose"), net=Symmetric())
     image, affine = torch.rand(2, 3, 64, 64), torch.eye(3, dtype=torch.float64)[None, :2].repeat(2, 1, 1)
     with_flip, without = (
@@ -56,13 +39,12 @@ def test_the_flip_test_of_a_symmetric_network_changes_nothing(params: Params):
         assert np.allclose(a.score_PK, b.score_PK, atol=1e-6)
 
 
-def test_the_mirrored_image_adds_a_tag_dimension_and_further_sizes_add_heatmaps_only(params: Params):
+def test_the_mirrored_image_adds_a_tag_dimension_and_further_sizes_add_heatmaps_only(params):
     task = build_cpu_task(params, "hgpose-ae")
     task.net.eval()
     affine = torch.eye(3, dtype=torch.float64)[None, :2]
     outputs = tta_outputs(task, [torch.rand(1, 3, size, size) for size in (64, 128)], flip=True)
     assert [output.mirrored for output in outputs] == [False, True, False, True]
-    assert isinstance(task.problem, MultiPerson)
     [maps] = task.problem.maps(outputs, affine)
     assert maps.heatmap_Khw.shape == (17, 16, 16)
     assert maps.tag_KhwT.shape == (17, 16, 16, 2)
@@ -72,7 +54,7 @@ def test_the_mirrored_image_adds_a_tag_dimension_and_further_sizes_add_heatmaps_
     assert np.array_equal(mirrored.tag_KhwT[..., 0], upright.tag_KhwT[COCO.flip_index, :, ::-1, 0])
 
 
-def test_further_sizes_change_what_is_found_and_repeated_ones_do_not(multi_weights: Path):
+def test_further_sizes_change_what_is_found_and_repeated_ones_do_not(multi_weights):
     # 0.9 of this input rounds up to the input's own size, 1.9 to that of 2.
     scales_tried = ([1.0], [], [0.9, 1.0], [1.0, 2.0], [1.0, 1.9, 2.0])
     one, same, rounded, two, again = (
@@ -88,7 +70,7 @@ def test_further_sizes_change_what_is_found_and_repeated_ones_do_not(multi_weigh
 # People
 
 
-def test_a_multi_person_network_finds_people_in_the_images_own_pixels(multi_weights: Path):
+def test_a_multi_person_network_finds_people_in_the_images_own_pixels(multi_weights):
     predictor = Predictor.load(multi_weights, "cpu")
     assert (predictor.problem, predictor.task, predictor.skeleton) == ("multi", "hgpose-ae", COCO)
     wide = noise(90, 120)
@@ -105,7 +87,7 @@ def test_a_multi_person_network_finds_people_in_the_images_own_pixels(multi_weig
     assert len(found.above(1.1)) == 0
 
 
-def test_a_single_person_network_finds_one_person_in_each_image_or_box(weights: Path):
+def test_a_single_person_network_finds_one_person_in_each_image_or_box(weights):
     predictor = Predictor.load(weights, "cpu")
     assert (predictor.problem, predictor.task, predictor.skeleton.name) == ("single", "hgpose", "mpii")
     image = noise(100, 80)
@@ -128,12 +110,12 @@ def test_a_single_person_network_finds_one_person_in_each_image_or_box(weights: 
         ([None, (1, 1, 0, 5)], "expected a width and a height above 0"),
     ],
 )
-def test_boxes_that_cannot_be_used_are_named(weights: Path, boxes: Any, message: str):
-    with pytest.raises(UserError, match=message):
+def test_boxes_that_cannot_be_used_are_named(weights, boxes, message):
+    with user_error(message):
         Predictor.load(weights, "cpu").predict([noise(20, 20), noise(20, 20)], boxes)
 
 
-def test_boxes_may_be_an_array(weights: Path):
+def test_boxes_may_be_an_array(weights):
     predictor, images = Predictor.load(weights, "cpu"), [noise(20, 20), noise(20, 20)]
     boxes = np.array([[1, 1, 9, 9], [2, 2, 9, 9]])
     for one, other in zip(
@@ -142,7 +124,7 @@ def test_boxes_may_be_an_array(weights: Path):
         np.testing.assert_array_equal(one.joint_PK2, other.joint_PK2)
 
 
-def test_the_batch_size_changes_no_prediction(params: Params, prepared: Path):
+def test_the_batch_size_changes_no_prediction(params, prepared):
     task, data = build_cpu_task(params, "hgpose"), open_data(params.single, prepared)
     task.net.eval()
     one, many = (predict_dataset(task, data, data.rows("val"), batch=batch, flip=False) for batch in (1, 7))
@@ -155,11 +137,6 @@ def test_the_batch_size_changes_no_prediction(params: Params, prepared: Path):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), dtype=np.uint8)]
 )
-def test_an_image_that_is_not_rgb_is_refused(weights: Path, image: np.ndarray):
-    with pytest.raises(UserError, match="expected uint8 of shape"):
+def test_an_image_that_is_not_rgb_is_refused(weights, image):
+    with user_error("expected uint8 of shape"):
         Predictor.load(weights, "cpu").predict([image])
-
-
-def test_an_unknown_device_is_named():
-    with pytest.raises(UserError, match="device: found 'abacus'"):
-        select_device("abacus")

@@ -1,7 +1,5 @@
 """A second look at each person, by a network that sees joints as blobs of three colours."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CPU, ROOT, with_values, write_active_weights, write_initial_weights
+from helpers import CPU, ROOT, user_error, with_values, write_active_weights, write_initial_weights
 from torch import Tensor, nn
 
 from pose.experiments.provenance import provenance
 from pose.inference.evaluate import evaluate
 from pose.inference.predictor import Predictor
 from pose.inference.refine import MIN_SCORE, SAME_PLACE, Refiner, person_box
-from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton, built_in, same_joints
@@ -71,7 +68,7 @@ def moved(joint: str, by: Sequence[float]) -> np.ndarray:
     return joint_PK2
 
 
-def test_a_joint_that_was_off_moves_onto_the_truth_and_one_the_network_does_not_know_stays(refiner: Refiner):
+def test_a_joint_that_was_off_moves_onto_the_truth_and_one_the_network_does_not_know_stays(refiner):
     off_PK2 = moved("blue", (-7, -6))
     off_PK2[0, FOUND.index("other")] += (9, 9)
     [found] = refiner.refine([blobs(TRUE_PK2)], [people(off_PK2)])
@@ -82,7 +79,7 @@ def test_a_joint_that_was_off_moves_onto_the_truth_and_one_the_network_does_not_
     assert (found.score_PK[:, 1:] > 0.9).all()
 
 
-def test_places_that_agree_are_averaged_by_confidence(refiner: Refiner):
+def test_places_that_agree_are_averaged_by_confidence(refiner):
     off = 0.8 * SAME_PLACE * CELL
     [found] = refiner.refine([blobs(TRUE_PK2)], [people(moved("red", (off, 0)), score=0.5)])
     error = found.joint_PK2[0, FOUND.index("red")] - TRUE_PK2[0, FOUND.index("red")]
@@ -92,7 +89,7 @@ def test_places_that_agree_are_averaged_by_confidence(refiner: Refiner):
     assert abs(error[1]) < 0.3
 
 
-def test_a_more_confident_joint_stays_and_a_missing_one_is_filled(refiner: Refiner):
+def test_a_more_confident_joint_stays_and_a_missing_one_is_filled(refiner):
     red, green = FOUND.index("red"), FOUND.index("green")
     off_PK2 = moved("red", (12, 0))
     off_PK2[1, green] = np.nan
@@ -102,7 +99,7 @@ def test_a_more_confident_joint_stays_and_a_missing_one_is_filled(refiner: Refin
     assert found.score_PK[1, green] == pytest.approx(0.6, abs=0.1)
 
 
-def test_people_stay_in_order_and_their_scores_follow_the_second_look(refiner: Refiner):
+def test_people_stay_in_order_and_their_scores_follow_the_second_look(refiner):
     seen = blobs(TRUE_PK2[1:])  # the first person is none
     before = people(TRUE_PK2)
     [found] = refiner.refine([seen], [before])
@@ -112,7 +109,7 @@ def test_people_stay_in_order_and_their_scores_follow_the_second_look(refiner: R
     assert before.score_P.tolist() == [0.5, 0.25]
 
 
-def test_unlikely_people_and_those_without_extent_stay_as_they_are(refiner: Refiner):
+def test_unlikely_people_and_those_without_extent_stay_as_they_are(refiner):
     point_PK2 = np.full_like(TRUE_PK2[:1], np.nan)
     point_PK2[0, 1] = 50, 50
     nothing_PK2 = np.full_like(point_PK2, np.nan)
@@ -124,7 +121,7 @@ def test_unlikely_people_and_those_without_extent_stay_as_they_are(refiner: Refi
     np.testing.assert_array_equal(found.score_P[1:], score_P[1:])
 
 
-def test_images_are_refined_together_as_they_are_alone(refiner: Refiner):
+def test_images_are_refined_together_as_they_are_alone(refiner):
     images = [blobs(TRUE_PK2), blobs(TRUE_PK2[:1]), blobs(TRUE_PK2[1:])]
     found = [people(moved("red", (8, 0))), people(TRUE_PK2[:0]), people(TRUE_PK2[1:] + 1)]
     together = refiner.refine(images, found)
@@ -144,27 +141,21 @@ def test_the_box_is_that_of_the_confident_joints_if_there_are_two():
 # Weights, evaluation, prediction
 
 
-def test_weights_that_cannot_refine_are_refused(params: Params, tmp_path: Path):
-    single, multi = (
-        write_initial_weights(params, "hgpose", tmp_path / "single"),
-        write_active_weights(params, tmp_path / "multi"),
-    )
-    with pytest.raises(
-        UserError, match=r"last\.pt: found weights of problem multi, expected single to refine"
-    ):
+def test_weights_that_cannot_refine_are_refused(params, tmp_path):
+    single = write_initial_weights(params, "hgpose", tmp_path / "single")
+    multi = write_active_weights(params, tmp_path / "multi")
+    with user_error(r"last\.pt: found weights of problem multi, expected single to refine"):
         Predictor.load(multi, "cpu", refine=multi)
-    with pytest.raises(
-        UserError, match=r"last\.pt: found weights of problem single, expected multi to refine"
-    ):
+    with user_error(r"last\.pt: found weights of problem single, expected multi to refine"):
         Predictor.load(single, "cpu", refine=single)
     expected = "found joints of skeleton mpii, none of them in found, expected some of the same name"
-    with pytest.raises(UserError, match=f"last.pt: {expected}"):
+    with user_error(f"last.pt: {expected}"):
         Refiner.load(single, FOUND, device=CPU, flip=True, batch=1)
-    with pytest.raises(UserError, match=r"nowhere\.pt: no such file"):
+    with user_error(r"nowhere\.pt: no such file"):
         Predictor.load(multi, "cpu", refine=tmp_path / "nowhere.pt")
 
 
-def test_a_predictor_refines_whom_it_finds(params: Params, tmp_path: Path):
+def test_a_predictor_refines_whom_it_finds(params, tmp_path):
     single = write_initial_weights(params, "hgpose", tmp_path / "single")
     multi = write_active_weights(params, tmp_path / "multi")
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
@@ -184,16 +175,15 @@ def test_a_predictor_refines_whom_it_finds(params: Params, tmp_path: Path):
 def refining(params: Params, tmp_path: Path) -> Params:
     """Parameters by which hgpose refines, and weights of both tasks in a folder."""
     few = {"multi.thresholds.tune": False, "multi.thresholds.detection": 0.8}
-    params = with_values(
-        params, {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0} | few
-    )
+    few |= {"evaluate.refine": {"hgpose-ae": "hgpose"}, "evaluate.train_images": 0}
+    params = with_values(params, few)
     write_initial_weights(params, "hgpose", tmp_path / "models/hgpose")
     write_active_weights(params, tmp_path / "models/hgpose-ae")
     return params
 
 
 def test_an_evaluation_scores_refined_people_beside_the_others(
-    refining: Params, prepared_coco: Path, tmp_path: Path, monkeypatch, caplog
+    refining, prepared_coco, tmp_path, monkeypatch, caplog
 ):
     monkeypatch.chdir(tmp_path)
     evaluate(refining, "hgpose-ae", prepared=prepared_coco)
@@ -202,32 +192,27 @@ def test_an_evaluation_scores_refined_people_beside_the_others(
     assert " images refined by hgpose: " in caplog.text
     assert " ms an image" in caplog.text
     [fact] = [fact for fact in provenance("metrics/hgpose-ae.json") if fact.name == "refined by"]
-    assert fact.value == {
-        "md5": file_hash(fact.value["file"]),
-        "file": "models/hgpose/last.pt",
-        "there": True,
-    }
+    file = "models/hgpose/last.pt"
+    assert fact.value == {"md5": file_hash(file), "file": file, "there": True}
 
 
-def test_weights_of_another_task_do_not_refine(refining: Params, prepared_coco: Path, tmp_path: Path):
+def test_weights_of_another_task_do_not_refine(refining, prepared_coco, tmp_path):
     other = with_values(refining, {"evaluate.refine": {"hgpose-ae": "advpose"}})
     (tmp_path / "models/hgpose").rename(tmp_path / "models/advpose")
-    with pytest.raises(UserError, match=r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
+    with user_error(r"advpose/last\.pt: weights of task 'hgpose', expected 'advpose'"):
         evaluate(other, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 
-def test_dvc_must_know_what_refines(refining: Params, prepared_coco: Path, tmp_path: Path, monkeypatch):
+def test_dvc_must_know_what_refines(refining, prepared_coco, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("DVC_STAGE", "evaluate@hgpose-ae")
-    expected = (
-        "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry in"
-    )
-    with pytest.raises(UserError, match=rf"^evaluate\.refine: found .*/models/hgpose, {expected} dvc\.yaml$"):
+    expected = "expected a dependency of evaluate@hgpose-ae; write `refine: .*/models/hgpose` into its entry"
+    with user_error(rf"^evaluate\.refine: found .*/models/hgpose, {expected} in dvc\.yaml$"):
         evaluate(refining, "hgpose-ae", folder=tmp_path, prepared=prepared_coco)
 
 
 @pytest.mark.parametrize("task", ["hgpose-ae", "nobody"])
-def test_only_a_task_of_single_people_refines(task: str, params: Params):
+def test_only_a_task_of_single_people_refines(task, params):
     found = f"evaluate.refine: found '{task}', expected a task of problem single: hgpose, advpose"
-    with pytest.raises(UserError, match=found):
+    with user_error(found):
         with_values(params, {"evaluate.refine": {"hgpose-ae": task}})

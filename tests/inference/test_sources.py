@@ -1,7 +1,5 @@
 """`pose predict` of URLs, streams, globs and folders of folders, and what an interrupted run leaves."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -20,7 +18,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from helpers import COCO, ROOT, wait_until, write_active_weights, write_initial_weights
+from helpers import COCO, ROOT, files_of, user_error, wait_until
 
 from pose.cli import run
 from pose.data.results import read_results
@@ -35,7 +33,6 @@ from pose.io.images import decode_image, encode_jpeg, write_image
 from pose.io.video import VideoReader, video_writer
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult
-from pose.params import Params
 
 NOISE_HW3 = np.random.default_rng(0).integers(0, 255, (60, 48, 3), dtype=np.uint8)
 JPEG = encode_jpeg(NOISE_HW3, 95)
@@ -94,26 +91,17 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def weights(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_active_weights(params, tmp_path_factory.mktemp("models"))
+def predictor(multi_weights: Path) -> Predictor:
+    return Predictor.load(multi_weights, "cpu", flip=False)
 
 
 @pytest.fixture(scope="module")
-def predictor(weights: Path) -> Predictor:
-    return Predictor.load(weights, "cpu", flip=False)
-
-
-@pytest.fixture(scope="module")
-def single(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def single(weights: Path) -> Predictor:
     """Of one person an image: whom untrained tags belong to depends on the last bits, and so on the batch."""
-    return Predictor.load(write_initial_weights(params, "hgpose", tmp_path_factory.mktemp("single")), "cpu")
+    return Predictor.load(weights, "cpu")
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server: str, single, tmp_path):
+def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server, single, tmp_path):
     out, dead = tmp_path / "out", socket.socket()
     dead.bind(("127.0.0.1", 0))
     nobody = f"http://127.0.0.1:{dead.getsockname()[1]}/a.jpg"  # bound, and never listening
@@ -132,7 +120,7 @@ def test_urls_give_images_and_streams_and_dead_ones_cost_no_other(server: str, s
     assert stream == f"{bad[4]}: cannot be read as a video"
     host = server.removeprefix("http://").replace(":", "_")
     drawn = [f"{host}_a.jpg", f"{host}_photo.jpg", f"{host}_stream.mp4"]
-    assert names(out) == [*drawn, "joints.json"]
+    assert [*files_of(out)] == [*drawn, "joints.json"]
     images = read_results(out / "joints.json").images
     assert [one.frame for one in images if one.file == good[2]] == list(range(FRAMES))
     expected = single.predict(decode_image(JPEG, "a.jpg"))
@@ -159,16 +147,16 @@ def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch)
     # Each once, although two of them give it.
     found = plan(["photos/**/*.jpg", "photos/a.jpg", "0"], out=None)
     assert [one.name for one in found] == ["photos/a.jpg", "photos/deep/er/a.jpg", "camera 0"]
-    with pytest.raises(UserError, match=r"photos/\*\.gif: no file fits"):
+    with user_error(r"photos/\*\.gif: no file fits"):
         plan(["photos/*.gif"], out=None)
-    with pytest.raises(UserError, match=r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):
+    with user_error(r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):
         plan(["photos/**/*.jpg"], out=Path("out"))
 
 
 def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
     for name in ("a.jpg", "best/a.jpg"):
         write_image(tmp_path / name, NOISE_HW3)
-    with pytest.raises(UserError, match=r"best/a\.jpg: would be overwritten by the drawn copy of .*/a\.jpg"):
+    with user_error(r"best/a\.jpg: would be overwritten by the drawn copy of .*/a\.jpg"):
         plan([tmp_path], out=tmp_path / "best", recursive=True)
 
 
@@ -181,8 +169,8 @@ def test_no_drawn_copy_replaces_an_image_that_was_given(tmp_path):
         ("http://127.0.0.1:1/\udcff.mp4", "found a character that is not ASCII"),
     ],
 )
-def test_what_can_be_no_source_is_one_line(given: str, message: str):
-    with pytest.raises(UserError, match=message):
+def test_what_can_be_no_source_is_one_line(given, message):
+    with user_error(message):
         plan([given], out=None)
 
 
@@ -192,11 +180,11 @@ def test_hidden_files_of_a_folder_of_results_stay_and_an_image_needs_no_suffix(p
     (tmp_path / "photo").write_bytes(JPEG)
     done, errors = predict([tmp_path / "photo"], predictor=predictor, out=tmp_path)
     assert (len(done), errors) == (1, [])
-    assert names(tmp_path) == [".2999999.notes.md", "joints.json", "photo", "photo.jpg"]
+    assert [*files_of(tmp_path)] == [".2999999.notes.md", "joints.json", "photo", "photo.jpg"]
 
 
-def test_a_password_follows_no_redirect(server: str):
-    with pytest.raises(UserError, match="HTTP 404"):
+def test_a_password_follows_no_redirect(server):
+    with user_error("HTTP 404"):
         load_image(f"{server.replace('//', '//me:secret@')}/moved")
     assert Handler.asked_with == [("/moved", True), ("/gone.jpg", False)]
 
@@ -206,14 +194,14 @@ def test_a_camera_that_is_not_there_is_named(predictor, tmp_path):
     assert (done, error) == ([], "camera 97: cannot be read as a video")
 
 
-def test_the_command_tracks_people_and_draws_nothing_if_asked_to(weights, tmp_path):
+def test_the_command_tracks_people_and_draws_nothing_if_asked_to(multi_weights, tmp_path):
     with video_writer(tmp_path / "clip.mp4", 10) as write:
         for number in range(6):
             write(np.roll(NOISE_HW3, number, axis=1), number / 10)
     out = tmp_path / "out"
-    given = [str(weights), str(tmp_path / "clip.mp4"), "--track", "--min-score=0.4", "--out", str(out)]
+    given = [str(multi_weights), str(tmp_path / "clip.mp4"), "--track", "--min-score=0.4", "--out", str(out)]
     run(["predict", *given, "--no-draw", "--format=csv"])
-    assert names(out) == ["joints.csv"]
+    assert [*files_of(out)] == ["joints.csv"]
     table = pd.read_csv(out / "joints.csv")
     assert table["frame"].unique().tolist() == list(range(6))
     people = table.drop_duplicates(["frame", "person"])
@@ -239,7 +227,7 @@ def test_ids_of_coco_are_the_numbers_that_all_images_are_called_by(predictor, tm
     assert [one.image_id for one in read_results(tmp_path / "out" / "joints.json").images] == [1, 2, 3]
 
 
-def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server: str, single, tmp_path):
+def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server, single, tmp_path):
     write_image(tmp_path / "a.png", NOISE_HW3)
     (tmp_path / "a.jpg").write_bytes(JPEG)
     pillow = PIL.Image.fromarray(NOISE_HW3)
@@ -249,9 +237,9 @@ def test_a_predictor_takes_one_image_or_a_list_from_anywhere(server: str, single
             np.testing.assert_allclose(found.joint_PK2, one.joint_PK2, atol=1e-3)
     first, second = single.predict([f"{server}/a.jpg", tmp_path / "a.jpg"])
     np.testing.assert_allclose(first.joint_PK2, second.joint_PK2, atol=1e-3)
-    with pytest.raises(UserError, match=r"/stream: found multipart/x-mixed-replace, expected an image"):
+    with user_error(r"/stream: found multipart/x-mixed-replace, expected an image"):
         single.predict(f"{server}/stream")
-    with pytest.raises(UserError, match=r"images\[1\]: found int, expected uint8"):
+    with user_error(r"images\[1\]: found int, expected uint8"):
         single.predict([NOISE_HW3, 3])
 
 
@@ -269,7 +257,7 @@ def test_predictions_draw_themselves_and_become_tables_and_coco_entries(predicto
 
 
 @pytest.mark.parametrize("format", STREAMED)
-def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
+def test_a_file_of_results_is_complete_after_each_image(format, tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / f"joints.{'csv' if format == 'csv' else 'json'}"
     partial_path = tmp_path / f"joints.partial{path.suffix}"
@@ -285,18 +273,18 @@ def test_a_file_of_results_is_complete_after_each_image(format: str, tmp_path):
             written += people
             assert len(read_results(partial_path)) == written
         raise KeyboardInterrupt
-    assert names(tmp_path) == [partial_path.name]
+    assert [*files_of(tmp_path)] == [partial_path.name]
     with ResultsStream(path, format, COCO, "t") as results:
         results.append(image(0, 1))
-    assert names(tmp_path) == [path.name]
+    assert [*files_of(tmp_path)] == [path.name]
     assert len(read_results(path)) == 1
     with ResultsStream(path.with_name("none.json"), "json", COCO, "t"):
         pass
-    assert names(tmp_path) == [path.name]
+    assert [*files_of(tmp_path)] == [path.name]
 
 
 @pytest.mark.parametrize("format", STREAMED)
-def test_a_file_of_results_stays_complete_on_a_full_disk(format: str, tmp_path):
+def test_a_file_of_results_stays_complete_on_a_full_disk(format, tmp_path):
     resource = pytest.importorskip("resource", reason="limits of POSIX")
     path = tmp_path / f"joints.{'csv' if format == 'csv' else 'json'}"
     limits, done = resource.getrlimit(resource.RLIMIT_FSIZE), list[str]()
@@ -310,7 +298,7 @@ def test_a_file_of_results_stays_complete_on_a_full_disk(format: str, tmp_path):
 
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
-        with pytest.raises(UserError, match="cannot be written"):
+        with user_error("cannot be written"):
             fill()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -319,8 +307,8 @@ def test_a_file_of_results_stays_complete_on_a_full_disk(format: str, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, weights, tmp_path):
-    onnx = export(weights, "onnx", tmp_path / "net.onnx")
+def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(server, multi_weights, tmp_path):
+    onnx = export(multi_weights, "onnx", tmp_path / "net.onnx")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "no_proxy": "127.0.0.1"}
     # A shell without a terminal starts what stands before `&` deaf to Ctrl-C, perhaps these tests.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -338,7 +326,5 @@ def test_an_interrupted_stream_is_done_and_a_killed_run_leaves_what_it_found(ser
         assert [one.frame for one in found.images] == list(range(len(found.images)))
         assert len(found) > 0
         if not killed:
-            assert names(out) == [
-                f"{server.removeprefix('http://').replace(':', '_')}_endless.mp4",
-                "joints.json",
-            ]
+            host = server.removeprefix("http://").replace(":", "_")
+            assert [*files_of(out)] == [f"{host}_endless.mp4", "joints.json"]

@@ -1,17 +1,14 @@
 """A stage fails if what it has read changes before it ends: DVC would record what is there by then."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import clean_environment, end_of, start_process, wait_until
+from helpers import clean_environment, end_of, start_process, user_error, wait_until
 
 from pose.io.dvc_stage import require_dependency
-from pose.io.errors import UserError
 
 STAGE = """
 import time
@@ -71,7 +68,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, change: str):
+def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project, change):
     action, message = CHANGES[change]
     dvc = start_process("dvc", "repro", folder=project)
     wait_until((project / "started").exists)
@@ -90,18 +87,18 @@ def test_what_changes_while_a_stage_runs_fails_it_and_is_named(project: Path, ch
     assert status == 0 or "gone" in change, err
 
 
-def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project: Path, monkeypatch):
+def test_a_file_that_a_parameter_names_must_be_a_dependency_of_the_stage(project, monkeypatch):
     monkeypatch.chdir(project)
     require_dependency("models/a.pt", "tasks.a.init.weights", "init")  # outside of DVC
     monkeypatch.setenv("DVC_STAGE", "work")
     for path in ("one.txt", "data/inner/three.txt", project / "data/two.txt"):
         require_dependency(path, "tasks.a.init.weights", "init")
     expected = "found models/a.pt, expected a dependency of work; write `init: models/a.pt` into its entry in"
-    with pytest.raises(UserError, match=f"^tasks.a.init.weights: {expected} dvc.yaml$"):
+    with user_error(f"^tasks.a.init.weights: {expected} dvc.yaml$"):
         require_dependency("models/a.pt", "tasks.a.init.weights", "init")
 
 
-def test_outside_dvc_nothing_is_compared(tmp_path: Path):
+def test_outside_dvc_nothing_is_compared(tmp_path):
     (tmp_path / "stage.py").write_text(STAGE)
     (tmp_path / "go").touch()
     status, _, err = end_of(start_process("stage", folder=tmp_path))

@@ -1,13 +1,10 @@
 """Locks on files end with the process that took them."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from helpers import ROOT, wait_until
@@ -25,7 +22,7 @@ time.sleep(60)
 """
 
 
-def test_a_lock_is_waited_for_until_a_deadline_and_its_holder_is_named(tmp_path: Path):
+def test_a_lock_is_waited_for_until_a_deadline_and_its_holder_is_named(tmp_path):
     with FileLock(tmp_path / "lock"):
         started = time.monotonic()
         with pytest.raises(LockedError, match=f"lock is locked by process {os.getpid()}$"):
@@ -34,7 +31,7 @@ def test_a_lock_is_waited_for_until_a_deadline_and_its_holder_is_named(tmp_path:
     FileLock(tmp_path / "lock").release()
 
 
-def test_a_forked_process_does_not_keep_the_lock_of_one_that_was_killed(tmp_path: Path):
+def test_a_forked_process_does_not_keep_the_lock_of_one_that_was_killed(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     group = {"start_new_session": True, "cwd": tmp_path, "env": environment}
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], **group)

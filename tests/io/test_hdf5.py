@@ -1,12 +1,7 @@
 """HDF5 files: written whole, or not at all."""
 
-from __future__ import annotations
-
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from helpers import run_python
 
 # A limit of this process stands for a full disk: either way the system refuses to write.
 WRITE = """
@@ -29,9 +24,8 @@ run_command(main)
 
 
 @pytest.mark.parametrize("room", [0, 100, 8192, 50_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, room: int) -> None:
-    words = [sys.executable, "-c", WRITE, str(room)]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, room):
+    done = run_python(WRITE, str(room), folder=tmp_path)
     assert done.stderr == "error: set.h5: cannot be written (File too large)\n"
     assert done.returncode == 1
     assert not list(tmp_path.iterdir())

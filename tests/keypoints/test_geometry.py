@@ -1,7 +1,5 @@
 """Frames and affines."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest
@@ -15,9 +13,8 @@ def test_a_crop_of_its_own_size_leaves_pixels_where_they_are():
 
 def test_the_crops_edge_pixels_cover_its_first_and_last_stretch():
     affine = crop_affine(np.array([99.5, 99.5]), 100, 50)  # covers 49.5 .. 149.5 px, two px to one
-    assert np.allclose(
-        transform(affine, np.array([[49.5, 49.5], [149.5, 149.5]])), [[-0.5, -0.5], [49.5, 49.5]]
-    )
+    corners = transform(affine, np.array([[49.5, 49.5], [149.5, 149.5]]))
+    assert np.allclose(corners, [[-0.5, -0.5], [49.5, 49.5]])
 
 
 def test_a_positive_angle_turns_the_image_counter_clockwise_as_seen():
@@ -27,10 +24,8 @@ def test_a_positive_angle_turns_the_image_counter_clockwise_as_seen():
 
 
 def test_flipping_mirrors_about_the_middle_of_the_crop():
-    plain = transform(crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17), np.array([25.0, 28.0]))
-    mirrored = transform(
-        crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17, flip=True), np.array([25.0, 28.0])
-    )
+    affines = (crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17, flip=flip) for flip in (False, True))
+    plain, mirrored = (transform(affine, np.array([25.0, 28.0])) for affine in affines)
     assert np.allclose(mirrored, [63 - plain[0], plain[1]])
 
 
@@ -46,7 +41,7 @@ def test_cells_and_pixels_convert_both_ways_and_agree_at_the_edge():
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("angle", [0.0, 25.0])
-def test_pixels_and_joints_move_by_the_same_affine(angle: float, flip: bool):
+def test_pixels_and_joints_move_by_the_same_affine(angle, flip):
     image = np.zeros((120, 160), dtype=np.float32)
     image[70:73, 50:53] = 1  # a blob around (51, 71)
     affine = crop_affine(np.array([60.0, 60.0]), 100, 128, angle=angle, flip=flip)

@@ -1,7 +1,5 @@
 """Grouping: known answers, and agreement with a plain, slow reading of the definition."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -136,9 +134,7 @@ def assert_same(found: People, expected: People) -> None:
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("levels", [None, 8], ids=["any values", "many equal values"])
 @pytest.mark.parametrize("shape", [(9, 14), (24, 16), (1, 1), (2, 19)])
-def test_people_are_those_of_the_definition(
-    shape: tuple[int, int], levels: int | None, dims: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_people_are_those_of_the_definition(shape, levels, dims, monkeypatch):
     for seed in range(3):
         rng = np.random.default_rng(seed)
         heatmap = rng.uniform(-0.3, 1.2, (4, *shape)).astype(np.float32)
@@ -154,7 +150,7 @@ def test_people_are_those_of_the_definition(
 
 
 @pytest.mark.parametrize("people", [1, 3, 8])
-def test_refinement_of_large_maps_is_that_of_the_definition(people: int):
+def test_refinement_of_large_maps_is_that_of_the_definition(people):
     rng = np.random.default_rng(people)
     joint_PK2 = scattered(rng, people, joints=4, size=48, apart=4)
     joint_PK2[rng.random((people, 4)) < 0.4] = np.nan
@@ -169,21 +165,19 @@ def test_refinement_of_large_maps_is_that_of_the_definition(people: int):
 
 
 @pytest.mark.parametrize(("target", "error"), [("subcell", 1e-4), ("floor", 0.25 + 1e-6)])
-def test_encoded_people_come_back(target: str, error: float):
+def test_encoded_people_come_back(target, error):
     for seed in range(3):
         joint_PK2 = scattered(np.random.default_rng(seed), 4, joints=17, size=64, apart=8)
         joint_PK2[0] = np.floor(joint_PK2[0]) + 0.5 * (target == "subcell")  # halfway between cells
-        found = group(
-            *maps(joint_PK2, np.arange(4) * 3, size=64, dims=2), GroupingParams(target=target), skeleton=COCO
-        )
+        heatmap, tag = maps(joint_PK2, np.arange(4) * 3, size=64, dims=2)
+        found = group(heatmap, tag, GroupingParams(target=target), skeleton=COCO)
         assert np.abs(paired(found.joint_PK2, joint_PK2) - joint_PK2).max() <= error
         assert found.score_P.min() > 0.75
 
 
 def test_an_empty_image_has_no_people():
-    found = group(
-        np.zeros((17, 16, 16), dtype=np.float32), np.zeros((17, 16, 16, 2), dtype=np.float32), skeleton=COCO
-    )
+    empty = np.zeros((17, 16, 16), dtype=np.float32)
+    found = group(empty, np.stack([empty, empty], axis=3), skeleton=COCO)
     shapes = found.joint_PK2.shape, found.score_PK.shape, found.score_P.shape
     assert shapes == ((0, 17, 2), (0, 17), (0,))
 
@@ -207,7 +201,7 @@ def test_a_joint_belongs_to_the_person_of_its_tag_wherever_it_is():
 
 
 @pytest.mark.parametrize(("distance", "people"), [(0.999, 1), (1.001, 2)])
-def test_tags_further_apart_than_the_threshold_are_two_people(distance: float, people: int):
+def test_tags_further_apart_than_the_threshold_are_two_people(distance, people):
     heatmap, tag = dots({(1, 1, 1): (0.9, 0), (2, 7, 7): (0.9, distance)})
     assert len(group(heatmap, tag, BARE, skeleton=FOUR)) == people
     two = np.concatenate([tag, tag], axis=3)  # distances are root mean squares over the dimensions
@@ -247,9 +241,7 @@ def test_refinement_takes_the_weak_peak_of_the_persons_own_tag():
     [("subcell", 0.6, [8, 0]), ("subcell", 5.0, [7, 1]), ("floor", 0.6, [7, 1])],
     ids=["the person's own summit", "somebody else's", "as published"],
 )
-def test_a_joint_is_filled_in_from_the_summit_if_its_tag_is_the_persons(
-    target: str, tag: float, place: list[int]
-):
+def test_a_joint_is_filled_in_from_the_summit_if_its_tag_is_the_persons(target, tag, place):
     """In the corner of the map, whose neighbours beyond the border do not count."""
     dot = {(1, 1, 1): (0.9, 0), (2, 0, 8): (0.08, tag), (2, 1, 7): (0.05, 0.4), (2, 1, 6): (0.01, 0.6)}
     found = group(*dots(dot), GroupingParams(target=target), skeleton=FOUR)
@@ -289,7 +281,7 @@ def test_by_distance_people_who_stand_apart_are_found_and_those_whose_joints_cro
 
 
 @pytest.mark.parametrize(("max_distance", "people"), [(0.25, 1), (0.2, 2)])
-def test_by_distance_a_joint_beyond_max_distance_starts_a_person(max_distance: float, people: int):
+def test_by_distance_a_joint_beyond_max_distance_starts_a_person(max_distance, people):
     heatmap, _ = dots({(1, 5, 5): (0.9, 0), (2, 5, 14): (0.9, 0)}, size=40)
     assert len(group(heatmap, None, replace(BARE, max_distance=max_distance), skeleton=FOUR)) == people
 
@@ -321,7 +313,7 @@ def test_maps_of_another_number_of_joints_are_refused():
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_ten_people_whose_tags_are_exactly_the_threshold_apart_keep_their_joints(noise: float):
+def test_ten_people_whose_tags_are_exactly_the_threshold_apart_keep_their_joints(noise):
     right = total = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)

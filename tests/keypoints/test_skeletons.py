@@ -1,13 +1,11 @@
 """The built-in skeletons: facts of the published sets."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pose.keypoints.skeleton import Skeleton, built_in, same_joints
+from pose.keypoints.skeleton import Skeleton, built_in, read_skeleton, same_joints
 
 SIZES = {
     "mpii": 16, "lsp": 14, "coco": 17, "crowdpose": 14, "aic": 14,
@@ -22,12 +20,16 @@ def skeleton(request: pytest.FixtureRequest) -> Skeleton:
     return built_in(request.param)
 
 
-def test_each_set_has_its_number_of_joints_and_a_sigma_for_each_but_lsp(skeleton: Skeleton):
+def test_each_set_has_its_number_of_joints_and_a_sigma_for_each_but_lsp(skeleton):
     assert len(skeleton) == SIZES[skeleton.name]
     assert len(skeleton.sigmas) == (0 if skeleton.name == "lsp" else len(skeleton))
 
 
-def test_mirroring_twice_changes_nothing_and_keeps_limbs_groups_and_scored_joints(skeleton: Skeleton):
+def test_a_skeleton_survives_the_way_to_json_and_back(skeleton):
+    assert read_skeleton(skeleton.model_dump_json(), "file") == skeleton
+
+
+def test_mirroring_twice_changes_nothing_and_keeps_limbs_groups_and_scored_joints(skeleton):
     flip_K = skeleton.flip_index
     assert (flip_K[flip_K] == np.arange(len(skeleton))).all()
     limbs = {frozenset(limb) for limb in skeleton.limbs}
@@ -36,7 +38,7 @@ def test_mirroring_twice_changes_nothing_and_keeps_limbs_groups_and_scored_joint
         assert set(flip_K[list(joints)].tolist()) == set(joints)
 
 
-def test_joints_with_a_side_have_a_counterpart_and_others_of_a_body_have_none(skeleton: Skeleton):
+def test_joints_with_a_side_have_a_counterpart_and_others_of_a_body_have_none(skeleton):
     sided_K = [joint.startswith(("l_", "r_", "left_", "right_")) for joint in skeleton.joints]
     moved_K = skeleton.flip_index != np.arange(len(skeleton))
     is_face_K = np.array([joint.startswith("face-") for joint in skeleton.joints])
@@ -46,32 +48,32 @@ def test_joints_with_a_side_have_a_counterpart_and_others_of_a_body_have_none(sk
 
 # AI Challenger and COCO-WholeBody measured left and right apart.
 @pytest.mark.parametrize("name", ["mpii", "coco", "crowdpose", "halpe26", "ap10k"])
-def test_left_and_right_have_the_same_sigma(name: str):
+def test_left_and_right_have_the_same_sigma(name):
     skeleton = built_in(name)
     sigma_K = np.array(skeleton.sigmas)
     assert (sigma_K[skeleton.flip_index] == sigma_K).all()
 
 
-def test_limbs_connect_all_joints_into_the_pieces_that_the_set_has(skeleton: Skeleton):
+def test_limbs_connect_all_joints_into_the_pieces_that_the_set_has(skeleton):
     assert len({frozenset(limb) for limb in skeleton.limbs}) == len(skeleton.limbs)
     start_L, end_L = np.array(skeleton.limbs).T
     joined_KK = coo_array((np.ones(len(start_L)), (start_L, end_L)), shape=(len(skeleton),) * 2)
     assert connected_components(joined_KK, directed=False)[0] == PIECES[skeleton.name]
 
 
-def test_a_joint_is_in_one_group_at_most_and_only_joints_of_the_trunk_are_in_none(skeleton: Skeleton):
+def test_a_joint_is_in_one_group_at_most_and_only_joints_of_the_trunk_are_in_none(skeleton):
     grouped = sum(skeleton.groups.values(), ())
     assert len(set(grouped)) == len(grouped)
     rest = {joint for k, joint in enumerate(skeleton.joints) if k not in grouped}
     assert rest <= {"pelvis", "thorax", "upper_neck", "neck", "hip"}
 
 
-def test_order_of_grouping_is_all_joints_once(skeleton: Skeleton):
+def test_order_of_grouping_is_all_joints_once(skeleton):
     assert sorted(skeleton.order or range(len(skeleton))) == list(range(len(skeleton)))
 
 
 @pytest.mark.parametrize("name", ["halpe26", "coco_wholebody"])
-def test_sets_that_extend_coco_begin_with_its_joints_sigmas_and_groups(name: str):
+def test_sets_that_extend_coco_begin_with_its_joints_sigmas_and_groups(name):
     larger, coco = built_in(name), built_in("coco")
     assert larger.joints[:17] == coco.joints
     assert larger.sigmas[:17] == coco.sigmas

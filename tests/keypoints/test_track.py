@@ -1,7 +1,5 @@
 """Ids of people over a film, given by true poses of drawn people."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from helpers import COCO
@@ -27,7 +25,7 @@ def person(x: float, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_two_people_who_cross_in_a_drawn_film_keep_their_ids(seed: int):
+def test_two_people_who_cross_in_a_drawn_film_keep_their_ids(seed):
     """One hides the other in the middle: joints that are not seen are not found, nor who shows few."""
     rng = np.random.default_rng(seed)
     figures, frames = [Figure(rng, WALK), Figure(rng, WALK)], 30

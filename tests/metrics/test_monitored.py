@@ -1,7 +1,5 @@
 """The table of monitored metrics."""
 
-from __future__ import annotations
-
 import pytest
 
 from pose.io.schema import flatten
@@ -18,7 +16,7 @@ def test_monitored_metrics_are_found_in_scores_in_the_order_of_the_table():
 
 
 @pytest.mark.parametrize(("problem", "scores"), [("single", SINGLE), ("multi", MULTI)])
-def test_they_are_the_same_in_a_metrics_file(problem: str, scores: dict[str, dict[str, float]]):
+def test_they_are_the_same_in_a_metrics_file(problem, scores):
     assert monitored_in(problem, flatten(scores)) == monitored(problem, scores)
 
 

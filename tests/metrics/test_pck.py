@@ -1,7 +1,5 @@
 """PCKh and PCK: people whose distances can be worked out in the head."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -82,9 +80,7 @@ def test_nan_and_infinite_predictions_are_wrong_not_missing():
     ("wrong", "mean", "head"),
     [(("pelvis", "thorax"), 100, 100), (("upper_neck",), 1300 / 14, 100), (("head_top",), 1300 / 14, 0)],
 )
-def test_pelvis_and_thorax_count_in_no_mean_and_the_head_is_the_head_top(
-    wrong: tuple[str, ...], mean: float, head: float
-):
+def test_pelvis_and_thorax_count_in_no_mean_and_the_head_is_the_head_top(wrong, mean, head):
     true = people(3)
     predicted = true.copy()
     predicted[:, [MPII.index(joint) for joint in wrong]] = np.nan
@@ -193,7 +189,7 @@ def test_the_joint_table_tells_confused_sides_from_lost_joints():
 
 
 @pytest.mark.parametrize(("unit", "limit"), [({}, 0.5), ({"head": np.nan, "length": 10}, 0.2)])
-def test_wrong_joints_are_of_one_kind_each(unit: dict[str, float], limit: float):
+def test_wrong_joints_are_of_one_kind_each(unit, limit):
     true = people(10)
     given = truth(true, **unit)
     limit *= (given.length_N if unit else given.head_size_N)[0]

@@ -1,7 +1,5 @@
 """Published weights read into our networks and written back."""
 
-from __future__ import annotations
-
 import json
 import os
 from argparse import Namespace
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, ROOT, SMALL_EXTERNAL, internal_network
+from helpers import CPU, ROOT, SMALL_EXTERNAL, internal_network, user_error
 from torch import Tensor
 
 from pose.inference.predictor import Predictor
@@ -85,7 +83,7 @@ def recorded_weights(spec: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 @ALL
-def test_published_weights_give_the_recorded_output(kind: str, reference: Path, tmp_path: Path):
+def test_published_weights_give_the_recorded_output(kind, reference, tmp_path):
     spec, format = json.loads((reference / f"{kind}.json").read_text()), EXTERNAL_FORMATS[kind]
     weights = recorded_weights(spec)
     assert spec["checkpoint_prefix"] == format.prefix
@@ -108,7 +106,7 @@ def test_published_weights_give_the_recorded_output(kind: str, reference: Path, 
 
 
 @ALL
-def test_an_exported_network_comes_back_equal_whatever_the_wrapping(kind: str, tmp_path: Path):
+def test_an_exported_network_comes_back_equal_whatever_the_wrapping(kind, tmp_path):
     net, bare, key = internal_network(kind), external(kind), EXTERNAL_FORMATS[kind].key
     wrapped = {"module." + name: tensor for name, tensor in bare.items()}
     for source in (bare, wrapped, {key: bare}, checkpoint(kind, tmp_path / "external.pt")):
@@ -152,7 +150,7 @@ def test_a_checkpoint_of_two_networks_gives_the_pose_network_unless_the_other_is
     assert read_published({"netD": both["netD"]}).format.name == "roytseng_discriminator"
 
 
-def test_old_weights_and_other_precisions_are_read(tmp_path: Path):
+def test_old_weights_and_other_precisions_are_read(tmp_path):
     old = {key: x for key, x in external("bearpaw_hg").items() if not key.endswith("num_batches_tracked")}
     counts = [x for key, x in read_published(old).tensors.items() if key.endswith("num_batches_tracked")]
     assert {int(tensor) for tensor in counts} == {0}
@@ -166,7 +164,7 @@ def test_old_weights_and_other_precisions_are_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", POSE_NETWORKS)
-def test_an_imported_pose_network_is_ready_for_use_and_exported_as_it_was(kind: str, tmp_path: Path):
+def test_an_imported_pose_network_is_ready_for_use_and_exported_as_it_was(kind, tmp_path):
     source, out = checkpoint(kind, tmp_path / "external.pt"), tmp_path / "models" / "x.pt"
     import_file(source, out)
     weights = load_weights(out)
@@ -186,34 +184,34 @@ def test_an_imported_pose_network_is_ready_for_use_and_exported_as_it_was(kind: 
 
 @pytest.mark.filterwarnings("ignore:overflow")  # of tags, since the weights are far too large
 @pytest.mark.parametrize("kind", ["bearpaw_hg", "umich_pose_ae"])
-def test_an_imported_pose_network_finds_people(kind: str, tmp_path: Path):
+def test_an_imported_pose_network_finds_people(kind, tmp_path):
     import_file(checkpoint(kind, tmp_path / "external.pt"), tmp_path / "x.pt")
     predictor = Predictor.load(tmp_path / "x.pt", "cpu")
     [people] = predictor.predict([np.zeros((60, 80, 3), dtype=np.uint8)])
     assert people.joint_PK2.shape[1:] == (len(predictor.skeleton), 2)
 
 
-def test_only_pose_networks_of_mpiis_joints_become_model_weights(tmp_path: Path):
+def test_only_pose_networks_of_mpiis_joints_become_model_weights(tmp_path):
     kind = "roytseng_discriminator"
-    with pytest.raises(UserError, match=rf"external\.pt: found {kind}, expected a pose network"):
+    with user_error(rf"external\.pt: found {kind}, expected a pose network"):
         import_file(checkpoint(kind, tmp_path / "external.pt"), tmp_path / "x.pt")
     net = StackedHourglass(outputs=14, stacks=1, modules=1, features=8, stem=[4, 4, 4])
     written(tmp_path / "external.pt", export_weights(net.state_dict(), "roytseng_hgpose"))
-    with pytest.raises(UserError, match="found 14 joints, expected the 16 of MPII"):
+    with user_error("found 14 joints, expected the 16 of MPII"):
         import_file(tmp_path / "external.pt", tmp_path / "x.pt")
     assert not (tmp_path / "x.pt").exists()
 
 
-def test_a_network_is_exported_only_under_names_of_its_own_kind(tmp_path: Path):
+def test_a_network_is_exported_only_under_names_of_its_own_kind(tmp_path):
     strided = StackedHourglass(outputs=16, stacks=1, modules=1, features=8, stem=[4, 8])
     discriminator, hourglass = (internal_network(kind) for kind in ("roytseng_discriminator", "bearpaw_hg"))
     for net, kind in ((strided, "bearpaw_hg"), (discriminator, "bearpaw_hg"), (hourglass, "umich_pose_ae")):
         network = EXTERNAL_FORMATS[kind].network.__name__
         expected = f"expected the tensors of our {network} with a stem of three numbers .{kind}"
-        with pytest.raises(UserError, match=expected):
+        with user_error(expected):
             export_weights(net.state_dict(), kind)
     import_file(checkpoint("bearpaw_hg", tmp_path / "external.pt"), tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"x\.pt: found .*, expected the tensors of our AEHourglass"):
+    with user_error(r"x\.pt: found .*, expected the tensors of our AEHourglass"):
         export_file(tmp_path / "x.pt", tmp_path / "out.pt", "umich_pose_ae")
     assert not (tmp_path / "out.pt").exists()
 
@@ -228,7 +226,7 @@ def refusal(source: Any, kind: str | None = None) -> str:
     return str(caught.value)
 
 
-def test_a_missing_a_misshapen_and_a_surplus_tensor_are_named_with_the_file(tmp_path: Path):
+def test_a_missing_a_misshapen_and_a_surplus_tensor_are_named_with_the_file(tmp_path):
     path, prefix, name = tmp_path / "w.pt", "module.model.", "features.0.0.low2.up1.conv.weight"
     complete = {prefix + key: tensor for key, tensor in external("umich_pose_ae").items()}
 
@@ -249,7 +247,7 @@ def test_a_missing_a_misshapen_and_a_surplus_tensor_are_named_with_the_file(tmp_
     assert refused(small) == f"{low}: found (2, 8, 3, 3), expected (8, 8, 3, 3) (umich_pose_ae)"
 
 
-def test_something_else_than_asked_for_is_named(tmp_path: Path):
+def test_something_else_than_asked_for_is_named(tmp_path):
     expected = "state dict: found bearpaw_hg, expected umich_pose_ae ("
     assert refusal(external("bearpaw_hg"), "umich_pose_ae").startswith(expected)
     assert refusal({}, "resnet").startswith("kind: found 'resnet', expected one of: bearpaw_hg, ")
@@ -262,7 +260,7 @@ def test_something_else_than_asked_for_is_named(tmp_path: Path):
     assert "found this project's own model weights, expected a published" in refusal(tmp_path / "x.pt")
 
 
-def test_another_code_with_the_same_first_layers_is_of_an_unknown_layout(tmp_path: Path):
+def test_another_code_with_the_same_first_layers_is_of_an_unknown_layout(tmp_path):
     tensors = external("umich_pose_ae")
     norms = ("weight", "bias", "running_mean", "running_var")
     normalised = tensors | {
@@ -287,7 +285,7 @@ class Trap:
         return os.mkdir, (str(self.folder),)
 
 
-def test_nothing_in_a_file_is_ever_run(tmp_path: Path):
+def test_nothing_in_a_file_is_ever_run(tmp_path):
     tensors = external("umich_pose_ae")
     path = written(tmp_path / "trap.pt", {"state_dict": tensors, "trap": Trap(tmp_path / "made")})
     assert "found a Python object (posix.mkdir)" in refusal(path)

@@ -1,21 +1,17 @@
 """Model weights: what is written comes back, and nothing that differs between equal runs."""
 
-from __future__ import annotations
-
 import json
 import sys
 import zipfile
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from helpers import COCO, CPU, MPII, build_cpu_task
+from helpers import COCO, CPU, MPII, build_cpu_task, user_error
 
-from pose.io.errors import DamagedFileError, UserError
+from pose.io.errors import DamagedFileError
 from pose.io.torch_file import load_torch, save_torch
 from pose.models.weights import FORMAT, Weights, build_network, load_weights, save_weights
 from pose.params import Params
@@ -32,7 +28,7 @@ SUFFIXES = pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 @SUFFIXES
 @pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])
 def test_weights_carry_their_skeleton_and_inference_parameters_and_no_others(
-    params: Params, name: str, skeleton: Any, suffix: str, tmp_path: Path
+    params, name, skeleton, suffix, tmp_path
 ):
     task = build_cpu_task(params, name)
     weights = replace(task.weights(), mean=(0.5, 0.25, 0.125), provenance={"lr": 0.1, "torch": "2.13"})
@@ -51,7 +47,7 @@ def test_weights_carry_their_skeleton_and_inference_parameters_and_no_others(
 
 
 @SUFFIXES
-def test_equal_weights_give_equal_bytes(params: Params, suffix: str, tmp_path: Path):
+def test_equal_weights_give_equal_bytes(params, suffix, tmp_path):
     first, second, third = (tmp_path / f"{name}.{suffix}" for name in "abc")
     for path in (first, second):
         save_weights(path, build_cpu_task(params, "hgpose-ae").weights())
@@ -59,7 +55,7 @@ def test_equal_weights_give_equal_bytes(params: Params, suffix: str, tmp_path: P
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
 
 
-def test_other_programs_read_safetensors_and_their_header(weights: Weights, tmp_path: Path):
+def test_other_programs_read_safetensors_and_their_header(weights, tmp_path):
     save_weights(tmp_path / "last.safetensors", weights)
     data = (tmp_path / "last.safetensors").read_bytes()
     found = safetensors.numpy.load(data)
@@ -70,18 +66,16 @@ def test_other_programs_read_safetensors_and_their_header(weights: Weights, tmp_
     assert json.loads(header["__metadata__"]["pose"])["skeleton"]["name"] == "mpii"
 
 
-def test_safetensors_of_another_origin_and_a_missing_package_are_named(
-    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_safetensors_of_another_origin_and_a_missing_package_are_named(weights, tmp_path, monkeypatch):
     path = tmp_path / "other.safetensors"
     path.write_bytes(safetensors.numpy.save({"weight": np.zeros(3)}))
-    with pytest.raises(UserError, match=f"other.safetensors: found None, expected model weights .*{FORMAT}"):
+    with user_error(f"other.safetensors: found None, expected model weights .*{FORMAT}"):
         load_weights(path)
     path.write_bytes(b"not at all")
-    with pytest.raises(UserError, match=r"other\.safetensors: cannot be read as model weights"):
+    with user_error(r"other\.safetensors: cannot be read as model weights"):
         load_weights(path)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(UserError, match=r"^safetensors: not installed, .*pip install 'pose\[safetensors\]'$"):
+    with user_error(r"^safetensors: not installed, .*pip install 'pose\[safetensors\]'$"):
         save_weights(path, weights)
 
 
@@ -101,18 +95,15 @@ def test_safetensors_of_another_origin_and_a_missing_package_are_named(
         ({"tensors": {"w": torch.eye(2).to_sparse()}}, "tensor w: found .*sparse.*, expected plain numbers"),
     ],
 )
-def test_a_wrong_header_is_one_line_that_names_the_file(
-    weights: Weights, changes: dict[str, Any], message: str, tmp_path: Path
-):
+def test_a_wrong_header_is_one_line_that_names_the_file(weights, changes, message, tmp_path):
     path = tmp_path / "last.pt"
     save_weights(path, weights)
     save_torch(path, load_torch(path, "weights") | changes)
-    with pytest.raises(UserError, match=f"^{path}: .*{message}") as error:
+    with user_error(f"^{path}: .*{message}"):
         load_weights(path)
-    assert "\n" not in str(error.value)
 
 
-def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights: Weights, tmp_path: Path):
+def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights, tmp_path):
     path, shared, itself, deep = tmp_path / "last.pt", [1.0], [], []
     for _ in range(30):
         shared = [shared] * 10
@@ -127,7 +118,7 @@ def test_a_small_file_of_more_values_than_memory_holds_is_refused(weights: Weigh
             load_weights(path)
 
 
-def test_compressed_weights_which_could_fill_the_memory_are_refused(weights: Weights, tmp_path: Path):
+def test_compressed_weights_which_could_fill_the_memory_are_refused(weights, tmp_path):
     save_weights(tmp_path / "last.pt", weights)
     with (
         zipfile.ZipFile(tmp_path / "last.pt") as stored,
@@ -141,9 +132,7 @@ def test_compressed_weights_which_could_fill_the_memory_are_refused(weights: Wei
 
 @SUFFIXES
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_weights_that_are_cut_short_are_called_so(
-    weights: Weights, share: float, suffix: str, tmp_path: Path
-):
+def test_weights_that_are_cut_short_are_called_so(weights, share, suffix, tmp_path):
     path = tmp_path / f"last.{suffix}"
     save_weights(path, weights)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -154,17 +143,17 @@ def test_weights_that_are_cut_short_are_called_so(
         load_weights(path)
 
 
-def test_something_else_than_weights_is_named(tmp_path: Path):
+def test_something_else_than_weights_is_named(tmp_path):
     save_torch(tmp_path / "list.pt", [1, 2])
-    with pytest.raises(UserError, match=r"list\.pt: found 'list', expected model weights"):
+    with user_error(r"list\.pt: found 'list', expected model weights"):
         load_weights(tmp_path / "list.pt")
 
 
-def test_tensors_of_another_architecture_are_named(weights: Weights):
+def test_tensors_of_another_architecture_are_named(weights):
     name = "heads.0.weight"
     cut = {key: tensor for key, tensor in weights.tensors.items() if key != name}
-    with pytest.raises(UserError, match=rf"^last.pt: of another architecture: tensor {name}: found nothing"):
+    with user_error(rf"^last.pt: of another architecture: tensor {name}: found nothing"):
         build_network(replace(weights, tensors=cut), "last.pt", CPU)
     huge = weights.network.model_copy(update={"features": 4096})  # needs no memory to be refused
-    with pytest.raises(UserError, match=r"^last.pt: of another architecture: tensor .*\(2048, "):
+    with user_error(r"^last.pt: of another architecture: tensor .*\(2048, "):
         build_network(replace(weights, network=huge), "last.pt", CPU)

@@ -1,7 +1,5 @@
 """A build of the operator for the tests; its CUDA source executed on a CPU (`emulated/cuda_runtime.h`)."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -41,14 +39,8 @@ def compile_emulated(source: Path, target: Path, *flags: str) -> None:
     if compiler is None:
         pytest.skip("no g++")
     torch_folder = Path(torch.__file__).parent
-    include = [
-        "-idirafter",
-        str(build_ext.SOURCES),
-        "-I",
-        str(EMULATOR),
-        "-isystem",
-        f"{torch_folder}/include",
-    ]
+    include = ["-idirafter", str(build_ext.SOURCES), "-I", str(EMULATOR)]
+    include += ["-isystem", f"{torch_folder}/include"]
     target_version = next(flag for flag in build_ext.FLAGS if flag.startswith("-DTORCH_TARGET_VERSION"))
     command = [compiler, "-O1", "-g", "-std=c++17", "-Wall", target_version, *include, str(source)]
     done = subprocess.run([*command, "-o", str(target), *flags], capture_output=True, text=True, check=False)
@@ -78,7 +70,6 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "int32_t aoti_torch_get_current_cuda_stream(int32_t, void** stream) { return *stream = nullptr, 0; }"
     )
     schema = re.search(r"^STABLE_TORCH_LIBRARY\(pose, m\) \{.*?^\}", cpu, re.MULTILINE | re.DOTALL)
-    assert schema
     source, library = folder / "emulated.cpp", build_ext.library_path(folder, "cpu")
     source.write_text("\n".join([cuda, f'extern "C" {stream}', schema[0], ""]))
     library.parent.mkdir()
@@ -100,7 +91,6 @@ def compile_kernels() -> Callable[..., None]:
         header, cuda = texts
         host = (build_ext.SOURCES / "tag_loss_tensors.h").read_text()
         loss_type = re.search(r"^template <class T>\nusing LossOf = .*?;$", host, re.MULTILINE)
-        assert loss_type
         kernels = cuda[cuda.index("namespace pose {") : cuda.index("cudaStream_t current_stream")]
         (folder / "tag_loss.h").write_text(header)
         lines = ['#include "cuda_runtime.h"', '#include "tag_loss.h"']

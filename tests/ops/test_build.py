@@ -1,28 +1,12 @@
 """Building and loading the operator."""
 
-from __future__ import annotations
-
-import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import run_python, user_error
 
-from pose.io.errors import UserError
 from pose.ops import build as build_ext
-
-
-def python(code: str, *arguments: str, **environment: str) -> str:
-    """Standard output and error of that code in a process of its own, where nothing is loaded yet."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
 
 USE = """
 import sys, torch
@@ -36,9 +20,7 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(tmp_path, monkeypatch):
     for compiler in ("CXX", "NVCC"):
         monkeypatch.setenv(compiler, "")  # a complete build of nothing
     for name in ("damaged", "outdated"):
@@ -50,16 +32,16 @@ def test_without_a_fitting_library_the_operator_falls_back_and_warns_once(
     (tmp_path / "outdated" / "operator.json").write_text('{"sources": "others"}')
     assert build_ext.is_current(tmp_path / "damaged")
     folders = [str(tmp_path / name) for name in ("damaged", "outdated")]
-    warnings = python(USE, *folders, POSE_BUILD=str(tmp_path / "missing")).splitlines()
+    done = run_python(USE, *folders, POSE_BUILD=str(tmp_path / "missing"))
+    assert done.returncode == 0, done.stderr
+    warnings = done.stderr.splitlines()
     reasons = ("does not exist (`dvc repro", "cannot be loaded: ", "was built from other sources (`dvc repro")
     for warning, reason in zip(warnings, reasons, strict=True):
         assert warning.startswith("falling back to pure PyTorch on cpu: ")
         assert reason in warning
 
 
-def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(built, tmp_path, monkeypatch):
     folder = built
     if not build_ext.library_path(folder, "cuda").is_file():
         folder = tmp_path
@@ -69,25 +51,23 @@ def test_cuda_code_compiles_links_loads_and_registers_on_any_machine(
         if not build_ext.library_path(folder, "cuda").is_file():
             pytest.skip(lines["cuda"])
     paths = [str(build_ext.library_path(built, "cpu")), str(build_ext.library_path(folder, "cuda"))]
-    dump = python(
+    dump = run_python(
         f"import torch\nfor path in {paths}: torch.ops.load_library(path)\n"
         "for name in ('tag_loss', 'tag_loss_backward'): print(torch._C._dispatch_dump('pose::' + name))"
     )
-    registered = [line.split(":")[0] for line in dump.splitlines()]
+    registered = [line.split(":")[0] for line in dump.stdout.splitlines()]
     assert registered.count("CPU") == registered.count("CUDA") == 2
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler"])
-def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(
-    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_fails_is_named_in_one_line_and_leaves_no_library(compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", compiler)
-    with pytest.raises(UserError, match=f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
+    with user_error(f"^[^\n]*{compiler}: (could not build|cannot be run)[^\n]*$"):
         build_ext.build(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_may_have_a_launcher_and_flags(tmp_path, monkeypatch):
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("no C++ compiler")
@@ -98,13 +78,11 @@ def test_a_compiler_may_have_a_launcher_and_flags(tmp_path: Path, monkeypatch: p
     assert build_ext.toolchain()["cxx"] == f"{plain} -pipe -O1"
     assert build_ext.build(tmp_path)["cpu"].endswith(f"with {plain} -pipe -O1")
     monkeypatch.setenv("CXX", "c++ 'unclosed")
-    with pytest.raises(UserError, match=r"^CXX: found .* expected a compiler"):
+    with user_error(r"^CXX: found .* expected a compiler"):
         build_ext.toolchain()
 
 
-def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_another_compiler_changes_the_toolchain_and_nothing_else_does(monkeypatch):
     before = build_ext.toolchain()
     assert before == build_ext.toolchain()
     monkeypatch.setenv("NVCC", "" if before["nvcc"] != "none" else sys.executable)
@@ -125,9 +103,7 @@ def test_another_compiler_changes_the_toolchain_and_nothing_else_does(
         ("None", "release 13.0, V13.0.48", ""),
     ],
 )
-def test_a_compiler_newer_than_torchs_cuda_is_said(
-    torch_cuda: str, nvcc: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_newer_than_torchs_cuda_is_said(torch_cuda, nvcc, expected, tmp_path, monkeypatch):
     (tmp_path / "version.py").write_text(f"debug = False\ncuda: Optional[str] = {torch_cuda}\n")
     monkeypatch.setattr(build_ext, "_torch_folder", lambda: tmp_path)
     assert build_ext._cuda_mismatch(f"Cuda compilation tools, {nvcc}") == expected

@@ -1,7 +1,5 @@
 """The operator's tests once more, on its CUDA source: emulated, in the place of the CPU's library."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -10,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_python
 
 Compile = Callable[..., None]
 SANITIZERS = {
@@ -27,24 +25,16 @@ FAILED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["forward", "7"])
-def test_the_cuda_source_passes_the_operators_tests_whatever_the_threads_order(
-    emulated: Path, order: str
-) -> None:
+def test_the_cuda_source_passes_the_operators_tests_whatever_the_threads_order(emulated, order):
     # gradcheck, opcheck and compilation try what is around the kernels, with very many calls of them.
     others = "not gradcheck and not opcheck and not compiled"
     chosen = ["-k", others if order == "forward" else "drawn or share_a_cell"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
     environment = {"POSE_BUILD": str(emulated), "POSE_TEST_DEVICES": "emulated", "POSE_EMULATED_ORDER": order}
-    done = subprocess.run(
-        [*command, "tests/ops/test_tag_loss.py"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {"cwd": ROOT, "env": os.environ | environment, "capture_output": True, "text": True}
+    done = subprocess.run([*command, "tests/ops/test_tag_loss.py"], **settings)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= (40 if order == "forward" else 15)  # type: ignore[index]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= (40 if order == "forward" else 15)
 
 
 REFUSED = """
@@ -59,14 +49,9 @@ assert "cpu" not in ops.load() and not ops.is_usable("cpu")
 
 
 @pytest.mark.slow
-def test_kernels_that_the_device_refuses_are_replaced_by_the_formula_in_one_line(
-    emulated: Path,
-) -> None:
-    environment = {"POSE_BUILD": str(emulated), "POSE_EMULATED_REFUSED": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", REFUSED]
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
+def test_kernels_that_the_device_refuses_are_replaced_by_the_formula_in_one_line(emulated):
+    done = run_python(REFUSED, POSE_BUILD=str(emulated), POSE_EMULATED_REFUSED="1")
+    assert done.returncode == 0, done.stderr
     [line] = done.stderr.splitlines()
     assert line.startswith("falling back to pure PyTorch on cpu: its kernels do not run here: ")
     assert line.endswith("tag_loss: no kernel image is available for execution on the device")
@@ -93,9 +78,7 @@ def run_sanitized(sanitizer: str, compile_kernels: Compile, folder: Path, *mista
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
-def test_the_kernels_read_and_write_only_what_is_theirs(
-    sanitizer: str, compile_kernels: Compile, tmp_path: Path
-) -> None:
+def test_the_kernels_read_and_write_only_what_is_theirs(sanitizer, compile_kernels, tmp_path):
     # Behind it only the address sanitizer's note that it does not know all of ucontext.
     assert run_sanitized(sanitizer, compile_kernels, tmp_path).startswith("status 0: no mistake found\n")
 
@@ -122,7 +105,7 @@ MISTAKES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_planted_mistake_is_found(mistake: str, compile_kernels: Compile, tmp_path: Path) -> None:
+def test_a_planted_mistake_is_found(mistake, compile_kernels, tmp_path):
     finder, found, replaced = MISTAKES[mistake]
     sanitizer = "thread" if finder == "thread" else "address"
     report = run_sanitized(sanitizer, compile_kernels, tmp_path, found, replaced)

@@ -1,12 +1,9 @@
 """The tag-loss operator and its pure PyTorch formula, against the formula written out plainly in float64."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -86,7 +83,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_losses_and_gradients_equal_the_formula(size: tuple[int, ...], device: str) -> None:
+def test_losses_and_gradients_equal_the_formula(size, device):
     for seed in range(3):
         double, single = (
             draw(*size, dtype=dtype, device=device, seed=seed) for dtype in (torch.float64, torch.float32)
@@ -96,19 +93,12 @@ def test_losses_and_gradients_equal_the_formula(size: tuple[int, ...], device: s
     assert_equal_formula(ops.tag_loss_formula, *double, 1e-9)
 
 
-PRECISION = {
-    torch.float64: 1e-9,
-    torch.float32: 1e-5,
-    torch.float16: 2e-3,
-    torch.bfloat16: 1e-2,
-}
+PRECISION = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 
 
 @pytest.mark.parametrize("dtype", PRECISION, ids=str)
 @pytest.mark.parametrize("seed", range(4))
-def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(
-    seed: int, dtype: torch.dtype, device: str
-) -> None:
+def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(seed, dtype, device):
     # The first: two parts of a gradient map on CUDA, where a block fills 8,192 cells. The second: a crowd.
     rng = torch.Generator().manual_seed(seed)
     drawn = [int(torch.randint(1, most, (), generator=rng)) for most in (4, 20, 80, 24, 24)]
@@ -119,28 +109,31 @@ def test_drawn_sizes_in_maps_that_lie_anyhow_equal_the_formula(
     cell_BPK = edge_BPK.where(torch.rand(cell_BPK.shape, generator=rng) < 0.2, cell_BPK).to(device)
     output_BChw = torch.zeros(B, 2 * K, h, w, dtype=dtype).contiguous(memory_format=torch.channels_last)
     output_BChw[:, K:] = tag_BKhw.detach()
-    found = with_gradient(ops.tag_loss, output_BChw.to(device)[:, K:].requires_grad_(), cell_BPK)
+    maps_BKhw = output_BChw.to(device)[:, K:].requires_grad_()
+    loss_type = torch.promote_types(dtype, torch.float32)
+    assert {loss_B.dtype for loss_B in ops.tag_loss(maps_BKhw, cell_BPK)} == {loss_type}
+    found = with_gradient(ops.tag_loss, maps_BKhw, cell_BPK)
     double_BKhw = tag_BKhw.detach().double().requires_grad_()
     exact = with_gradient(ops.tag_loss_formula, double_BKhw, cell_BPK.cpu())
     torch.testing.assert_close(found[:2], exact[:2], rtol=min(PRECISION[dtype], 1e-5), atol=1e-12)
     torch.testing.assert_close(found[2], exact[2], rtol=PRECISION[dtype], atol=1e-12 + PRECISION[dtype] / 1e5)
 
 
-def test_nearly_equal_tags_keep_a_precise_gradient(device: str) -> None:
+def test_nearly_equal_tags_keep_a_precise_gradient(device):
     tag_BKhw, cell_BPK = draw(2, 17, 5, 8, 8, dtype=torch.float32, device=device)
     close_BKhw = (100 + 1e-3 * tag_BKhw.detach()).requires_grad_()
     assert_equal_formula(ops.tag_loss, close_BKhw, cell_BPK, 1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)], ids=str)
-def test_gradients_of_people_who_share_a_cell_add_up(device: str, dtype: torch.dtype, rtol: float) -> None:
+def test_gradients_of_people_who_share_a_cell_add_up(device, dtype, rtol):
     tag_BKhw, cell_BPK = draw(2, 3, 12, 3, 3, dtype=dtype, device=device)
     cell_BPK[cell_BPK >= 0] = 4
     cell_BPK[1, ::2] = 2
     assert_equal_formula(ops.tag_loss, tag_BKhw, cell_BPK, rtol)
 
 
-def test_absent_people_change_nothing_and_without_any_everything_is_zero(device: str) -> None:
+def test_absent_people_change_nothing_and_without_any_everything_is_zero(device):
     tag_BKhw, cell_BPK = draw(2, 4, 3, 6, 6, device=device)
     absent_BPK = torch.full_like(cell_BPK, -1)
     more_BPK = torch.cat([absent_BPK, cell_BPK[:, :2], absent_BPK, cell_BPK[:, 2:]], dim=1)
@@ -151,7 +144,7 @@ def test_absent_people_change_nothing_and_without_any_everything_is_zero(device:
             assert torch.count_nonzero(found) == 0
 
 
-def test_equal_tags_one_person_and_two_apart_have_the_known_losses(device: str) -> None:
+def test_equal_tags_one_person_and_two_apart_have_the_known_losses(device):
     tag_BKhw, cell_BPK = draw(3, 5, 2, 6, 6, device=device)
     pull_B, push_B = ops.tag_loss(torch.full_like(tag_BKhw, 3.0), cell_BPK)
     assert pull_B.tolist() == [0, 0, 0]  # each person's tags agree
@@ -162,7 +155,7 @@ def test_equal_tags_one_person_and_two_apart_have_the_known_losses(device: str) 
     assert push_B.item() == pytest.approx(0.5 * math.exp(-4))  # falls with the square of the distance
 
 
-def test_maps_may_lie_in_memory_in_any_way(device: str) -> None:
+def test_maps_may_lie_in_memory_in_any_way(device):
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, device=device)
     expected = with_gradient(ops.tag_loss, tag_BKhw, cell_BPK)
     output_BChw = torch.zeros(2, 8, 5, 7, dtype=torch.float64, device=device)
@@ -177,17 +170,7 @@ def test_maps_may_lie_in_memory_in_any_way(device: str) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_maps_lose_nothing_but_the_last_rounding(dtype: torch.dtype, device: str) -> None:
-    tag_BKhw, cell_BPK = draw(2, 17, 5, 8, 8, dtype=dtype, device=device)
-    assert {loss_B.dtype for loss_B in ops.tag_loss(tag_BKhw, cell_BPK)} == {torch.float32}
-    found = with_gradient(ops.tag_loss, tag_BKhw, cell_BPK)
-    exact = with_gradient(ops.tag_loss, tag_BKhw.detach().double().requires_grad_(), cell_BPK)
-    torch.testing.assert_close(found[:2], exact[:2], rtol=1e-6, atol=0)
-    torch.testing.assert_close(found[2], exact[2], rtol=1e-2, atol=1e-6)
-
-
-def test_under_autocast_half_maps_are_trained(device: str) -> None:
+def test_under_autocast_half_maps_are_trained(device):
     image_BChw, convolution = torch.randn(2, 3, 8, 8, device=device), torch.nn.Conv2d(3, 4, 1).to(device)
     _, cell_BPK = draw(2, 4, 3, 8, 8, device=device)
     with torch.autocast(device, dtype=torch.bfloat16):
@@ -198,13 +181,13 @@ def test_under_autocast_half_maps_are_trained(device: str) -> None:
     assert grad.abs().sum() > 0
 
 
-def test_gradcheck_passes(device: str) -> None:
+def test_gradcheck_passes(device):
     tag_BKhw, cell_BPK = draw(2, 3, 4, 2, 3, device=device)  # 12 joints a map of 6 cells: some are shared
     assert torch.autograd.gradcheck(lambda maps: ops.tag_loss(maps, cell_BPK), (tag_BKhw,))
     assert torch.autograd.gradcheck(lambda maps: ops.tag_loss_formula(maps, cell_BPK), (tag_BKhw,))
 
 
-def test_a_second_derivative_is_refused(device: str) -> None:
+def test_a_second_derivative_is_refused(device):
     tag_BKhw, cell_BPK = draw(1, 2, 3, 4, 4, device=device)
     pull_B, push_B = ops.tag_loss(tag_BKhw, cell_BPK)
     (grad_BKhw,) = torch.autograd.grad((pull_B + push_B).sum(), tag_BKhw, create_graph=True)
@@ -213,7 +196,7 @@ def test_a_second_derivative_is_refused(device: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ops.MAP_TYPES, ids=str)
-def test_opcheck_passes(dtype: torch.dtype, device: str) -> None:
+def test_opcheck_passes(dtype, device):
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, dtype=dtype, device=device)
     torch.library.opcheck(torch.ops.pose.tag_loss.default, (tag_BKhw, cell_BPK))
     returned = torch.ops.pose.tag_loss(tag_BKhw.detach(), cell_BPK)
@@ -223,9 +206,7 @@ def test_opcheck_passes(dtype: torch.dtype, device: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.soak)])
-def test_compiled_without_graph_breaks_it_gives_the_same(
-    backend: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compiled_without_graph_breaks_it_gives_the_same(backend, device, tmp_path, monkeypatch):
     # A cache that is kept may hold what an older operator was called with.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
@@ -251,7 +232,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("message", "change"), WRONG)
-def test_wrong_shapes_types_and_devices_are_named(message: str, change: Any) -> None:
+def test_wrong_shapes_types_and_devices_are_named(message, change):
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7)
     with pytest.raises(ValueError, match=message):
         ops.tag_loss(*change(tag_BKhw.detach(), cell_BPK))
@@ -259,7 +240,7 @@ def test_wrong_shapes_types_and_devices_are_named(message: str, change: Any) -> 
 
 @pytest.mark.skipif("cpu" not in DEVICES, reason="the CUDA source in the CPU's place answers NaN")
 @pytest.mark.parametrize("cell", [35, -2, 2**62, -(2**63)])
-def test_a_cell_outside_the_map_is_named(cell: int) -> None:
+def test_a_cell_outside_the_map_is_named(cell):
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7)
     cell_BPK[1, 2, 0] = cell
     expected = r"expected -1 \(absent\) or 0 to 34"
@@ -273,7 +254,7 @@ def test_a_cell_outside_the_map_is_named(cell: int) -> None:
     DEVICES != ["emulated"] and not torch.cuda.is_available(), reason="no CUDA device, nor an emulated one"
 )
 @pytest.mark.parametrize("cell", [35, -2, 2**62, -(2**63)])
-def test_on_cuda_a_cell_outside_the_map_spoils_its_image_only(cell: int) -> None:
+def test_on_cuda_a_cell_outside_the_map_spoils_its_image_only(cell):
     device = "cpu" if DEVICES == ["emulated"] else "cuda"
     tag_BKhw, cell_BPK = draw(2, 3, 4, 5, 7, device=device)
     expected = with_gradient(ops.tag_loss, tag_BKhw, cell_BPK)
@@ -286,7 +267,7 @@ def test_on_cuda_a_cell_outside_the_map_spoils_its_image_only(cell: int) -> None
         torch.testing.assert_close([each[0] for each in found], [each[0] for each in expected])
 
 
-def test_equal_inputs_give_bit_equal_results(device: str) -> None:
+def test_equal_inputs_give_bit_equal_results(device):
     tag_BKhw, cell_BPK = draw(4, 17, 30, 8, 8, dtype=torch.float32, device=device)  # shared cells in plenty
     first, *others = (with_gradient(ops.tag_loss, tag_BKhw, cell_BPK) for _ in range(6))
     for other in others:

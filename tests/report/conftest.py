@@ -1,7 +1,5 @@
 """Workspaces as the stages leave them, of which it is known who is best and worst, and their pages."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Callable
@@ -179,16 +177,11 @@ def own_page(params_of, page_of, tmp_path_factory) -> Page:
     """`hand` and `hand-ae` on an own data set, all found as annotated; `top-down` on people of COCO."""
     root, given = tmp_path_factory.mktemp("own"), params_of("hgpose", "hgpose-ae")
     raw.write_own_set(root / "hand", 12)
-    values = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
-    values |= {"sources": [str(root / "hand")], "problems": ["single", "multi"]}
-    spec = DatasetParams.model_validate(values)
+    spec = DatasetParams.model_validate(raw.own_spec(root / "hand"))
     prepare_dataset("hand", spec, root / prepared_folder("hand"), params=raw.PREPARE, seed=1, workers=1)
+    extended = ("hand", "hgpose", "hand"), ("hand-ae", "hgpose-ae", "hand"), ("top-down", "hgpose", "coco")
     tasks = {
-        name: given.tasks[base].model_copy(update={"dataset": dataset})
-        for name, base, dataset in (
-            *(("hand", "hgpose", "hand"), ("hand-ae", "hgpose-ae", "hand")),
-            ("top-down", "hgpose", "coco"),
-        )
+        name: given.tasks[base].model_copy(update={"dataset": dataset}) for name, base, dataset in extended
     }
     params = given.model_copy(update={"tasks": tasks, "datasets": {"hand": spec}})
     for task, reached in (("hand", {"PCK@0.2": 70.0}), ("hand-ae", {"AP": 0.4, "AP50": 0.6, "AR": 0.5})):

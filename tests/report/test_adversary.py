@@ -1,7 +1,5 @@
 """What is shown of adversarial training, and of tasks with an adversary beside tasks without."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
@@ -125,12 +123,8 @@ def test_what_both_have_is_drawn_on_one_axis(single_page, title):
 def test_validation_is_drawn_with_what_was_trained_on_and_where_the_adversary_starts(single_page):
     chart = single_page.charts["PCKh@0.5 over steps, hgpose and advpose"]
     (values,) = re.findall(r"<title>(step 2,500\n[^<]*)</title>", chart)
-    assert values.splitlines()[1:] == [
-        "hgpose 22.5",
-        "hgpose, trained on 24.75",
-        "advpose 22.5",
-        "advpose, trained on 24.75",
-    ]
+    expected = ["hgpose 22.5", "hgpose, trained on 24.75", "advpose 22.5", "advpose, trained on 24.75"]
+    assert values.splitlines()[1:] == expected
     assert chart.count("stroke-dasharray") == 3  # two lines, and the start
     assert "Adversarial training starts at the grey line." in single_page.text
 

@@ -1,7 +1,5 @@
 """Charts as parts of the page."""
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

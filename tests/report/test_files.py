@@ -1,13 +1,11 @@
 """Reading what the stages wrote."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
+from helpers import user_error
 
-from pose.io.errors import UserError
 from pose.report.files import read_coco_results, read_history
 
 
@@ -32,7 +30,7 @@ def test_gaps_words_and_repeated_steps_in_a_history_do_no_harm(tmp_path):
 )
 def test_a_history_that_cannot_be_used_is_refused_by_name(tmp_path, content, words):
     (tmp_path / "a.csv").write_text(content)
-    with pytest.raises(UserError, match=rf"a\.csv: {words}"):
+    with user_error(rf"a\.csv: {words}"):
         read_history(tmp_path / "a.csv", "step")
 
 
@@ -50,9 +48,7 @@ def test_a_history_that_cannot_be_used_is_refused_by_name(tmp_path, content, wor
 )
 def test_what_is_not_in_cocos_format_is_refused_by_name(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(
-        UserError, match=r"a\.json: (cannot be read as (JSON|COCO results of 17 joints)|result 1: )"
-    ):
+    with user_error(r"a\.json: (cannot be read as (JSON|COCO results of 17 joints)|result 1: )"):
         read_coco_results(tmp_path / "a.json", 17)
 
 

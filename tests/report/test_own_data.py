@@ -1,7 +1,5 @@
 """What is shown of tasks on a data set of one's own: nobody has published anything on it."""
 
-from __future__ import annotations
-
 import raw_sets as raw
 
 from pose.report.published import PUBLISHED
@@ -17,9 +15,7 @@ def test_no_published_metrics_and_cautions_of_other_sets_stand_beside_its_own(ow
 
 def test_its_joints_and_its_best_and_worst_images_are_shown(own_page):
     assert "Joint by joint" in own_page.text
-    assert (
-        "Joint PCK@0.2 jitter inversion miss PCK people" in own_page.text
-    )  # no groups, which it has none of
+    assert "Joint PCK@0.2 jitter inversion miss PCK people" in own_page.text  # no groups: it has none
     assert "Data: hand, " in own_page.text
     assert "Study" not in own_page.text
     assert all(f" {joint} " in own_page.text for joint in raw.HAND)

@@ -1,7 +1,5 @@
 """The study of the adversary: its runs as tables, and the mean difference with its interval."""
 
-from __future__ import annotations
-
 import pytest
 
 from pose.report.study import study_blocks
@@ -43,24 +41,9 @@ def test_each_run_is_a_row_of_the_table_of_its_study_and_metric(study):
     first, second = study_blocks(study(*seeds(-0.5, 0.5), other))
     assert (first.title, second.title) == ("Study: seeds, PCKh@0.5", "Study: settings, PCKh@0.5")
     assert first.table.columns[4:10] == ("weight", "start", "gamma", "balance_rate", "PCKh@0.5", "trained on")
-    assert rows(first, marked=False)[2:] == [
-        ["hgpose", "muon", "2", "10", "", "", "", "", "70.2", "72.2", "", "", ""],
-        [
-            "advpose",
-            "muon",
-            "2",
-            "10",
-            "0.01",
-            "0.5",
-            "0.5",
-            "0.001",
-            "70.7",
-            "73.2",
-            "1.00e-04",
-            "2.00e-03",
-            "0.020",
-        ],
-    ]
+    plain, adversarial = (" ".join(filter(None, row)) for row in rows(first, marked=False)[2:])
+    assert plain == "hgpose muon 2 10 70.2 72.2"
+    assert adversarial == "advpose muon 2 10 0.01 0.5 0.5 0.001 70.7 73.2 1.00e-04 2.00e-03 0.020"
     assert [row.faint for row in first.table.rows] == [True, False, True, False]
     assert rows(second, marked=False)[0][0] == "advpose"
 

@@ -1,7 +1,5 @@
 """Batches made in memory."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The adversary: what each side minimises, what stays untouched, what moves k_t."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
@@ -40,12 +38,9 @@ def steps(task: Task, batches: dict[str, Batch], count: int) -> list[dict[str, f
 
 
 @EITHER
-def test_a_weight_of_zero_leaves_the_pose_network_the_bits_of_the_plain_task(
-    params: Params, batches: dict[str, Batch], name: str
-):
+def test_a_weight_of_zero_leaves_the_pose_network_the_bits_of_the_plain_task(params, batches, name):
     plain = build_cpu_task(with_values(params, {"train.precision": "float32"}), PLAIN[name])
     task = adversarial(params, name, weight=0.0)
-    assert task.adversary
     assert equal(plain.net, task.net)
     before = copy.deepcopy(task.adversary.net)
     losses = [[row["loss"] for row in steps(one, batches, 3)] for one in (plain, task)]
@@ -57,9 +52,8 @@ def test_a_weight_of_zero_leaves_the_pose_network_the_bits_of_the_plain_task(
     assert not equal(plain.net, other.net)
 
 
-def test_it_begins_at_its_share_of_the_steps(params: Params, batches: dict[str, Batch]):
+def test_it_begins_at_its_share_of_the_steps(params, batches):
     task = adversarial(params, "advpose", start_fraction=0.2, weight=2.0)
-    assert task.adversary
     before = copy.deepcopy(task.adversary.net)
     first, second, third = steps(task, batches, 3)
     assert first.keys() == second.keys() == {"heatmap", "loss"}
@@ -69,7 +63,7 @@ def test_it_begins_at_its_share_of_the_steps(params: Params, batches: dict[str, 
 
 
 @EITHER
-def test_it_does_not_see_what_is_masked_in_the_loss(params: Params, batches: dict[str, Batch], name: str):
+def test_it_does_not_see_what_is_masked_in_the_loss(params, batches, name):
     task = build_cpu_task(params, name)
     batch = batches[task.problem.kind].map(torch.clone)
     targets = batch.targets
@@ -85,7 +79,6 @@ def test_it_does_not_see_what_is_masked_in_the_loss(params: Params, batches: dic
 def alone(params: Params, **values: object) -> tuple[Adversary, Tensor, Tensor, Tensor]:
     """An adversary, an image, true heatmaps, and predicted ones that require their gradient."""
     adversary = adversarial(params, "advpose", **values).adversary
-    assert adversary
     adversary.net.double()
     rng = torch.Generator().manual_seed(0)
     sizes = ((3, 64), (16, 16), (16, 16))
@@ -102,9 +95,7 @@ def errors(net: nn.Module, image: Tensor, real: Tensor, fake: Tensor, target: Te
 
 
 @pytest.mark.parametrize("gradient", ["input", "both"])
-def test_the_pose_networks_gradient_is_that_of_the_weighted_reconstruction_error(
-    params: Params, gradient: str
-):
+def test_the_pose_networks_gradient_is_that_of_the_weighted_reconstruction_error(params, gradient):
     adversary, image, real, fake = alone(params, gradient=gradient, weight=0.25)
     net = copy.deepcopy(adversary.net)
     _, grad = adversary.step(image, real, fake)
@@ -114,7 +105,7 @@ def test_the_pose_networks_gradient_is_that_of_the_weighted_reconstruction_error
     assert fake.grad is None  # the adversary's own step reaches nothing else
 
 
-def test_it_minimises_the_error_of_true_heatmaps_minus_k_times_that_of_predicted_ones(params: Params):
+def test_it_minimises_the_error_of_true_heatmaps_minus_k_times_that_of_predicted_ones(params):
     adversary, image, real, fake = alone(params)
     adversary.k = torch.tensor(0.3, dtype=torch.float64)
     net = copy.deepcopy(adversary.net)
@@ -128,7 +119,7 @@ def test_it_minimises_the_error_of_true_heatmaps_minus_k_times_that_of_predicted
     torch.testing.assert_close(found, [error_real.detach(), error_fake.detach()])
 
 
-def test_k_follows_the_balance_and_stays_between_zero_and_one(params: Params):
+def test_k_follows_the_balance_and_stays_between_zero_and_one(params):
     adversary, image, real, fake = alone(params, balance_rate=0.5, gamma=0.7)
     k = 0.2
     adversary.k = torch.tensor(k, dtype=torch.float64)
@@ -147,12 +138,11 @@ def test_k_follows_the_balance_and_stays_between_zero_and_one(params: Params):
         assert float(adversary.k) == end
 
 
-def test_every_norm_counts_its_batches(params: Params, batches: dict[str, Batch]):
+def test_every_norm_counts_its_batches(params, batches):
     task = adversarial(params, "advpose", start_fraction=0)
     steps(task, batches, 2)
     task.net.eval()
     task(batches["single"].inputs.image_B3HW)
-    assert task.adversary
     for net, batches_of_net in ((task.net, 2), (task.adversary.net, 4)):  # true and predicted heatmaps
         counts = {int(count) for name, count in net.named_buffers() if name.endswith("num_batches_tracked")}
         assert counts == {batches_of_net}

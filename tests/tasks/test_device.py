@@ -1,7 +1,5 @@
 """Steps on a device without numbers (`meta`): what a GPU would wait for, or find on the host, is an error."""
 
-from __future__ import annotations
-
 from collections import Counter
 from contextlib import nullcontext
 from typing import Any
@@ -61,9 +59,7 @@ def batch_of(params: Params, name: str, images: int) -> Batch:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MOST_CALLS)
-def test_no_step_makes_the_device_wait_and_its_calls_are_counted(
-    paper: Params, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_step_makes_the_device_wait_and_its_calls_are_counted(paper, name, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no device `meta`
     skeleton = {"single": MPII, "multi": COCO}[paper.task(name).problem]
     task: Task = build_task(paper, name, skeleton=skeleton, device=META)

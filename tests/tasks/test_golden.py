@@ -7,8 +7,6 @@ arithmetic or of params.yaml, write them anew:
     POSE_WRITE_GOLDEN=1 python -m pytest tests/tasks/test_golden.py
 """
 
-from __future__ import annotations
-
 import json
 import os
 
@@ -44,9 +42,7 @@ def losses(params: Params, name: str, batch: Batch, dtype: torch.dtype, steps: i
 
 
 @pytest.mark.parametrize("name", ["hgpose", "advpose", "hgpose-ae", "advpose-ae"])
-def test_losses_of_the_first_steps_are_the_recorded_ones(
-    params: Params, batches: dict[str, Batch], name: str
-):
+def test_losses_of_the_first_steps_are_the_recorded_ones(params, batches, name):
     batch, path = batches[params.task(name).problem], FOLDER / f"{name}.json"
     found = losses(params, name, batch, torch.float64, STEPS)
     if os.environ.get("POSE_WRITE_GOLDEN"):

@@ -1,7 +1,5 @@
 """The kinds of heatmap loss: their formulas written out, what they ignore and what they are least for."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +39,7 @@ def focal(gamma: float) -> Callable[[float, float], float]:
 
 
 @pytest.mark.parametrize("foreground", [0.0, 20.0])
-def test_single_mse_is_the_mean_over_people_joints_and_cells_summed_over_stacks(foreground: float):
+def test_single_mse_is_the_mean_over_people_joints_and_cells_summed_over_stacks(foreground):
     mask = (drawn(B, K) < 0.7).float()
     total = 0.0
     for b, s, k, y, x in np.ndindex(B, S, K, SIDE, SIDE):
@@ -66,7 +64,7 @@ def test_single_cross_entropy_is_that_of_the_softmax_summed_over_stacks():
 @pytest.mark.parametrize(
     "gamma", [None, 0.0, 1.0, 2.0], ids=lambda gamma: f"focal {gamma}" if gamma else "mse"
 )
-def test_multi_losses_are_means_over_images_stacks_and_joints(gamma: float | None, foreground: float):
+def test_multi_losses_are_means_over_images_stacks_and_joints(gamma, foreground):
     mask = (drawn(B, K, SIDE, SIDE) < 0.7).float()
     kind = MultiMSE(foreground) if gamma is None else MultiFocal(gamma, foreground)
     cell_loss, cells = (squared, SIDE**2) if gamma is None else (focal(gamma), 1)  # focal: summed over cells
@@ -93,7 +91,7 @@ EVERY = pytest.mark.parametrize(("kind", "mask", "ideal"), IDEAL.values(), ids=I
 
 
 @EVERY
-def test_a_loss_is_least_where_the_activated_output_is_the_target(kind: Any, mask: Tensor, ideal: Any):
+def test_a_loss_is_least_where_the_activated_output_is_the_target(kind, mask, ideal):
     heatmap, _ = encode(np.full((K, 2), 8.0), np.ones(K, dtype=bool), size=17, sigma=1.0)
     target = torch.from_numpy(heatmap).expand(B, K, 17, 17)
     torch.testing.assert_close(kind.activate(ideal(target)), target, atol=1e-4, rtol=1e-4)
@@ -105,12 +103,11 @@ def test_a_loss_is_least_where_the_activated_output_is_the_target(kind: Any, mas
 
 
 @EVERY
-def test_what_is_masked_has_no_gradient_and_everything_else_has_one(kind: Any, mask: Tensor, ideal: Any):
+def test_what_is_masked_has_no_gradient_and_everything_else_has_one(kind, mask, ideal):
     mask, output = mask.clone(), OUTPUT.clone().requires_grad_()
     mask[0, 0] = 0  # a joint, or an image
     kind.loss(output, TARGET, mask).backward()
     expected = (mask[:, :, None, None] if mask.ndim == 2 else mask).expand(B, K, SIDE, SIDE) > 0
-    assert output.grad is not None
     assert torch.equal(output.grad.ne(0), expected[:, None].expand_as(output))
 
 
@@ -123,5 +120,4 @@ def test_cross_entropy_leaves_out_joints_outside_the_crop_and_mse_trains_them_to
         assert torch.equal(kind.counts(target, ALL_JOINTS), counts)
         output = OUTPUT.clone().requires_grad_()
         kind.loss(output, target, ALL_JOINTS).backward()
-        assert output.grad is not None
         assert bool(output.grad[0, :, 1].any()) == bool(counts[0, 1])

@@ -1,7 +1,5 @@
 """The multi-person problem: tags and maps, the subsets of the data, and that it learns images by heart."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from coco_files import annotation_file_content, image_entry, person_entry, prepare_images, write_annotations
-from helpers import COCO, CPU, build_cpu_task
+from coco_files import image_entry, person_entry, prepare_images, write_annotations
+from helpers import COCO, CPU, build_cpu_task, user_error
 from raw_sets import synthesize_sets
 from torch import Tensor
 
@@ -21,7 +19,6 @@ from pose.data.loader import Loader, ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
 from pose.data.results import write_results
 from pose.inference.batches import predict_dataset
-from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.models.networks import HourglassParams
 from pose.ops.tag_loss import tag_loss
@@ -52,12 +49,9 @@ def output_for(targets: MultiTargets, *, stacks: int = 2, channels: int = 68) ->
 
 
 @LOSSES
-def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(
-    params: Params, targets: MultiTargets, loss: str
-):
+def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(params, targets, loss):
     output = output_for(targets)
     sum(problem(params, loss=loss).losses(output, targets).values(), torch.zeros(())).backward()
-    assert output.grad is not None
     heatmap, tag, rest = output.grad.abs().split([JOINTS, JOINTS, 68 - 2 * JOINTS], dim=2)
     masked = (targets.mask_Bhw == 0)[:, None, None].expand_as(heatmap)
     assert heatmap[masked].max() == 0
@@ -67,24 +61,18 @@ def test_heatmaps_outside_the_mask_and_tags_are_trained_and_no_further_channel(
 
 
 @LOSSES
-def test_joints_that_an_image_s_source_does_not_label_are_not_trained_as_absent(
-    params: Params, targets: MultiTargets, loss: str
-):
+def test_joints_that_an_image_s_source_does_not_label_are_not_trained_as_absent(params, targets, loss):
     has_joint_BK = torch.ones(len(targets.heatmap_BKhw), JOINTS, dtype=torch.uint8)
     has_joint_BK[0, 3:5] = 0
     output = output_for(targets)
-    problem(params, loss=loss).losses(output, replace(targets, has_joint_BK=has_joint_BK))[
-        "heatmap"
-    ].backward()
-    assert output.grad is not None
+    lacking = replace(targets, has_joint_BK=has_joint_BK)
+    problem(params, loss=loss).losses(output, lacking)["heatmap"].backward()
     largest_BK = output.grad[:, :, :JOINTS].abs().amax(dim=(1, 3, 4))
     assert ((largest_BK > 0) == (has_joint_BK > 0)).all()
 
 
 @pytest.mark.parametrize("gain", [1.0, 4.0])
-def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(
-    params: Params, targets: MultiTargets, gain: float
-):
+def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(params, targets, gain):
     output = output_for(targets, stacks=3)
     found = problem(params, tag_gain=gain).losses(output, targets)
     each = [tag_loss(gain * output[:, stack, JOINTS : 2 * JOINTS], targets.cell_BPK) for stack in range(3)]
@@ -94,7 +82,7 @@ def test_pull_and_push_are_those_of_every_stacks_own_tags_averaged(
     assert push_SB.std() > 0
 
 
-def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params: Params, targets: MultiTargets):
+def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params, targets):
     targets.cell_BPK[:] = torch.arange(3)[:, None]  # person p has all joints in cell p
     output = output_for(targets).detach()
     output[:, :, JOINTS : 2 * JOINTS] = 100 * torch.arange(256.0).view(16, 16)
@@ -104,20 +92,19 @@ def test_tags_far_apart_between_people_and_equal_within_cost_nothing(params: Par
     assert float(problem(params).losses(output, targets)["push"]) == pytest.approx(0.5)  # all equal
 
 
-def test_a_batch_of_nobody_trains_empty_maps_and_no_tags(params: Params, targets: MultiTargets):
+def test_a_batch_of_nobody_trains_empty_maps_and_no_tags(params, targets):
     targets.cell_BPK[:], targets.heatmap_BKhw[:] = -1, 0
     output = output_for(targets)
     found = problem(params).losses(output, targets)
     assert found["pull"].item() == found["push"].item() == 0
     sum(found.values(), torch.zeros(())).backward()
-    assert output.grad is not None
     assert output.grad.isfinite().all()
 
 
 # Networks and maps
 
 
-def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params: Params):
+def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params):
     network = HourglassParams(kind="hourglass", stacks=2, modules=1, features=8, stem=[4, 8, 8])
     for loss, empty in (("focal", True), ("mse", False)):
         multi = problem(params, loss=loss)
@@ -128,7 +115,7 @@ def test_focal_heatmaps_begin_nearly_empty_and_tags_do_not(params: Params):
         assert abs(float(output[:, :, JOINTS:].mean())) < 1
 
 
-def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params: Params, targets: MultiTargets):
+def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params, targets):
     output, affine_B23 = output_for(targets).detach()[:1], torch.eye(3)[None, :2]
     for loss, expected in (("mse", output[0, -1, :JOINTS]), ("focal", output[0, -1, :JOINTS].sigmoid())):
         [maps] = problem(params, loss=loss, tag_gain=4.0).maps([TTAOutput(output)], affine_B23)
@@ -136,8 +123,8 @@ def test_maps_are_the_last_stacks_heatmaps_and_tags_times_their_gain(params: Par
         np.testing.assert_array_equal(maps.tag_KhwT[..., 0], 4 * output[0, -1, JOINTS : 2 * JOINTS])
 
 
-def test_a_box_is_refused_since_all_people_are_found(params: Params):
-    with pytest.raises(UserError, match="box: this network finds all people"):
+def test_a_box_is_refused_since_all_people_are_found(params):
+    with user_error("box: this network finds all people"):
         problem(params).preprocess([np.zeros((9, 9, 3), dtype=np.uint8)], [(1, 1, 4, 4)], [])
 
 
@@ -153,7 +140,7 @@ def ids(data: MultiData, subset: Subset) -> set[int]:
     return set(data.images.id_I[data.rows(subset)].tolist())
 
 
-def test_no_image_is_trained_on_and_validated_or_evaluated_on(data: MultiData):
+def test_no_image_is_trained_on_and_validated_or_evaluated_on(data):
     train, val, evaluation = (ids(data, subset) for subset in ("train", "val", "evaluation"))
     assert len(val) == min(data.params.held_out, len(train | val) // HELD_OUT_PART)
     assert train | val == set(data.images.id_I[data.images.rows("train")].tolist())
@@ -166,23 +153,23 @@ def test_no_image_is_trained_on_and_validated_or_evaluated_on(data: MultiData):
     assert ids(few, "train") == train
 
 
-def test_where_nothing_is_held_out_the_training_images_validate(data: MultiData):
+def test_where_nothing_is_held_out_the_training_images_validate(data):
     everything = replace(data, params=data.params.model_copy(update={"held_out": 0}))
     assert ids(everything, "train") == ids(everything, "val") == ids(data, "train") | ids(data, "val")
 
 
-def test_rows_that_are_drawn_are_some_of_those_given(data: MultiData):
+def test_rows_that_are_drawn_are_some_of_those_given(data):
     rows = data.rows("train")
     assert set(data.drawn(rows, 3)) < set(rows)
     assert data.drawn(rows, 10_000).tolist() == rows.tolist()
     assert [len(data.drawn(rows, most)) for most in (0, 3)] == [0, 3]
 
 
-def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params: Params, tmp_path: Path):
+def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params, tmp_path):
     def raw_set(name: str, numbers: list[int]) -> MultiData:
         for file, some in (("train2017", numbers), ("val2017", [1000])):
             content = [image_entry(n) for n in some], [person_entry(n, n) for n in some]
-            write_annotations(tmp_path / name, file, annotation_file_content(*content))
+            write_annotations(tmp_path / name, file, *content)
         images, _ = prepare_images(tmp_path / name)
         return MultiData(images, params.multi.model_copy(update={"held_out": 2}), max_val=0)
 
@@ -194,7 +181,7 @@ def test_whether_an_image_is_held_out_depends_on_no_image_that_is_not(params: Pa
     assert rest < ids(raw_set("one less", sorted(others | rest)), "val")
 
 
-def test_of_a_small_set_most_images_are_trained_on_whatever_is_to_be_held_out(data: MultiData):
+def test_of_a_small_set_most_images_are_trained_on_whatever_is_to_be_held_out(data):
     many = replace(data, params=data.params.model_copy(update={"held_out": 200}))
     assert len(ids(many, "train")) > 2 * len(ids(many, "val")) > 0
 
@@ -205,17 +192,16 @@ def annotated(images: ImageSet, row: int) -> People:
 
 
 @pytest.mark.parametrize("subset", ["train", "val", "evaluation"])
-def test_people_at_their_annotated_joints_score_one_in_every_subset(data: MultiData, subset: Subset):
+def test_people_at_their_annotated_joints_score_one_in_every_subset(data, subset):
     rows = data.rows(subset)
     scores = data.score([annotated(data.images, row) for row in rows.tolist()], rows)
     assert scores["COCO"]["AP"] > 0.95  # unlabelled joints are predicted in the middle
     people = [len(data.images.joints(row)[0]) for row in rows.tolist()]
-    assert scores["images"] == {
-        **{"all": len(rows), "with people": np.count_nonzero(people), "people": sum(people)}
-    }
+    counts = {"all": len(rows), "with people": np.count_nonzero(people), "people": sum(people)}
+    assert scores["images"] == counts
 
 
-def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data: MultiData):
+def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data):
     rows = data.rows("evaluation")
     found = [annotated(data.images, row) for row in rows.tolist()]
     [empty] = [number for number, people in enumerate(found) if not len(people.score_P)]
@@ -226,7 +212,7 @@ def test_a_person_found_where_nobody_is_costs_precision_on_all_images_alone(data
     assert scores["COCO with people"]["AP"] == right
 
 
-def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data: MultiData, tmp_path: Path):
+def test_predictions_are_written_under_cocos_ids_and_read_by_its_tools(data, tmp_path):
     from pycocotools.coco import COCO as Tools
 
     rows, path = data.rows("evaluation"), tmp_path / "found.json"
@@ -281,7 +267,7 @@ def large_people(images: ImageSet, count: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_small_network_learns_four_images_by_heart_mirrored_or_not(params: Params, tmp_path: Path):
+def test_a_small_network_learns_four_images_by_heart_mirrored_or_not(params, tmp_path):
     chosen, steps = memorising(params), 250
     synthesize_sets(tmp_path, coco=(80, 4))
     prepare_coco(tmp_path, tmp_path / "prepared", params=params.prepare.coco, seed=1, workers=1)

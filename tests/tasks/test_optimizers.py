@@ -1,7 +1,5 @@
 """Optimizers and learning-rate schedules."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -41,9 +39,7 @@ MUON = {"name": "muon", "weight_decay": 0.1, "momentum": 0.9, "betas": [0.8, 0.9
         ({"name": "adamw", "betas": [0.8, 0.95]}, torch.optim.AdamW),
     ],
 )
-def test_an_optimizer_is_the_one_named_with_its_parameters(
-    values: dict[str, Any], kind: type[torch.optim.Optimizer]
-):
+def test_an_optimizer_is_the_one_named_with_its_parameters(values, kind):
     weight = torch.nn.Parameter(torch.ones(3))
     optimizer = build_optimizer([weight], parse_optimizer(values | {"weight_decay": 0.5}), lr=0.25)
     assert type(optimizer) is kind
@@ -59,9 +55,7 @@ def parse_optimizer(values: dict[str, Any]) -> OptimizerParams:
 
 
 @pytest.mark.parametrize("shape", [(64, 32, 1, 1), (32, 32, 3, 3), (8, 4, 7, 7)])
-def test_orthogonalised_matrices_have_singular_values_near_one_and_the_same_singular_vectors(
-    shape: tuple[int, ...],
-):
+def test_orthogonalised_matrices_have_singular_values_near_one_and_the_same_singular_vectors(shape):
     matrix_Nrc = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).flatten(2)
     found_Nrc = orthogonalise(matrix_Nrc)
     assert found_Nrc.shape == matrix_Nrc.shape
@@ -83,7 +77,7 @@ def steps_of(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter) -> li
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_muon_of_a_convolution_is_torchs_of_its_matrix(layout: torch.memory_format):
+def test_muon_of_a_convolution_is_torchs_of_its_matrix(layout):
     start = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     convolution = torch.nn.Parameter(start.clone(memory_format=layout))
     matrix = torch.nn.Parameter(start.flatten(1).clone())

@@ -1,7 +1,5 @@
 """Nothing is lost between the annotations and COCO's metrics: a network without fault scores nearly 1."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -79,28 +77,24 @@ def mini(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 @pytest.mark.parametrize(
     ("size", "sigma", "ap"), [(64, 1.0, 0.975), (192, 0.75, 0.985), (192, 1.5, 0.985), (512, 2.0, 0.985)]
 )
-def test_a_perfect_network_scores_nearly_one_on_synthetic_images(
-    synthetic: ImageSet, size: int, sigma: float, ap: float
-) -> None:
+def test_a_perfect_network_scores_nearly_one_on_synthetic_images(synthetic, size, sigma, ap):
     """At 64 px people are as close, in cells, as in real crowds: 0.957 if joints move to somebody else's."""
     assert perfect_ap(synthetic, size=size, sigma=sigma) >= ap
 
 
 @pytest.mark.parametrize(("size", "sigma", "ap"), [(128, 1.0, 0.955), (192, 1.0, 0.98), (512, 2.0, 0.99)])
-def test_a_perfect_network_scores_nearly_one_on_real_images(
-    mini: ImageSet, size: int, sigma: float, ap: float
-) -> None:
+def test_a_perfect_network_scores_nearly_one_on_real_images(mini, size, sigma, ap):
     assert perfect_ap(mini, size=size, sigma=sigma) >= ap
 
 
-def test_distance_alone_does_not_tell_whose_a_joint_is_in_synthetic_images(synthetic: ImageSet) -> None:
+def test_distance_alone_does_not_tell_whose_a_joint_is_in_synthetic_images(synthetic):
     distances = (0.3, 0.7, 1.5, 3.0)
     assert max(perfect_ap(synthetic, size=128, sigma=1.0, distance=distance) for distance in distances) < 0.7
 
 
-def test_mirror_images_lose_nothing(synthetic: ImageSet) -> None:
+def test_mirror_images_lose_nothing(synthetic):
     assert perfect_ap(synthetic, size=192, sigma=1.0, flip=True) >= 0.985
 
 
-def test_the_published_convention_loses_what_lies_between_cells(synthetic: ImageSet) -> None:
+def test_the_published_convention_loses_what_lies_between_cells(synthetic):
     assert 0.6 <= perfect_ap(synthetic, size=192, sigma=1.0, target="floor") < 0.97

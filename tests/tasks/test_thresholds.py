@@ -1,7 +1,5 @@
 """Tuning thresholds: on known scores, and on maps of which it is known what is best."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from torch import Tensor
 from pose.data.augment import MultiAugment, image_affine
 from pose.data.image_set import ImageSet
 from pose.data.multi_samples import image_targets
-from pose.params import GroupBy, Params
+from pose.params import Params
 from pose.tasks.base import PredictRows, TTAOutput
 from pose.tasks.multi import MultiData, MultiPerson
 from pose.tasks.thresholds import DETECTION, MAX_DISTANCE, TAG, tune_thresholds
@@ -89,9 +87,7 @@ def problem(data: MultiData) -> MultiPerson:
 @pytest.mark.parametrize(
     ("group_by", "other", "values"), [("tags", "tag", TAG), ("distance", "max_distance", MAX_DISTANCE)]
 )
-def test_tuned_thresholds_have_the_highest_ap_of_their_row_and_column(
-    problem: MultiPerson, data: MultiData, group_by: GroupBy, other: str, values: tuple[float, ...]
-):
+def test_tuned_thresholds_have_the_highest_ap_of_their_row_and_column(problem, data, group_by, other, values):
     predict = predictions(data, clear=False)
     rows = replace(data, max_val=0).rows("val")
     maps = [one for outputs, affine_B23 in predict(rows) for one in problem.maps(outputs, affine_B23)]
@@ -117,18 +113,14 @@ def test_tuned_thresholds_have_the_highest_ap_of_their_row_and_column(
     assert tuned.params.model_copy(update=rest) == problem.params  # nothing else is changed
 
 
-def test_a_clear_network_keeps_the_first_of_equal_thresholds_and_untuned_ones_stay(
-    problem: MultiPerson, data: MultiData
-):
+def test_a_clear_network_keeps_the_first_of_equal_thresholds_and_untuned_ones_stay(problem, data):
     tuned = problem.calibrate(data, predictions(data, clear=True)).params.thresholds
     assert tuned.detection == DETECTION[0]
     fixed = problem.with_thresholds(tune=False)
     assert fixed.calibrate(data, predictions(data, clear=False)) is fixed
 
 
-def test_people_are_told_apart_by_what_does_it_better_on_held_out_images(
-    problem: MultiPerson, data: MultiData
-):
+def test_people_are_told_apart_by_what_does_it_better_on_held_out_images(problem, data):
     clear = predictions(data, clear=True)
 
     def without_tags(rows: np.ndarray) -> Iterator[tuple[list[TTAOutput], Tensor]]:

@@ -1,7 +1,5 @@
 """Runs in MLflow stores, made and looked up in a line."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from pathlib import Path

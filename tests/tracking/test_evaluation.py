@@ -1,7 +1,5 @@
 """`pose evaluate`: what the evaluation of a task writes."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from pose.tasks.multi import HELD_OUT_PART
 
 
 @pytest.mark.slow
-def test_the_scores_of_a_trained_task_are_written_with_the_hash_of_its_weights(trained: Path):
+def test_the_scores_of_a_trained_task_are_written_with_the_hash_of_its_weights(trained):
     metrics = json.loads((trained / "metrics/advpose.json").read_text())
     for metric in MONITORED["single"]:
         value = metrics[metric.table][metric.key]
@@ -45,14 +43,8 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     metrics = evaluated(params, prepared_coco, tmp_path)
     images = ImageSet(prepared_coco)
     rows = images.rows("validation")
-    assert list(metrics) == [
-        "COCO",
-        "COCO with people",
-        "images",
-        "COCO without tags",
-        "COCO train",
-        "grouping",
-    ]
+    tables = ["COCO", "COCO with people", "images", "COCO without tags", "COCO train", "grouping"]
+    assert list(metrics) == tables
     for table in ("COCO", "COCO with people", "COCO without tags", "COCO train"):
         assert {"AP", "AP50", "AP75", "AR", "AR50", "AR75"} <= metrics[table].keys()
         assert all(0 <= value <= 1 and value == round(value, 4) for value in metrics[table].values())
@@ -86,7 +78,7 @@ def test_evaluating_several_people_writes_metrics_curves_and_people(params, prep
     assert summary["hgpose-ae"]["AP"] == metrics["COCO"]["AP"]
 
 
-def test_images_trained_on_are_scored_only_if_asked_for(params: Params, prepared_coco: Path, tmp_path: Path):
+def test_images_trained_on_are_scored_only_if_asked_for(params, prepared_coco, tmp_path):
     for number in (3, 0):
         few = with_values(params, {"evaluate.train_images": number, "evaluate.flip_test": False})
         metrics = evaluated(few, prepared_coco, tmp_path)
@@ -95,7 +87,7 @@ def test_images_trained_on_are_scored_only_if_asked_for(params: Params, prepared
 
 
 def test_the_weights_tell_how_people_are_grouped_and_the_command_prints_the_scores(
-    params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path, monkeypatch, capsys
+    params, prepared, prepared_coco, tmp_path, monkeypatch, capsys
 ):
     folder = make_workspace(tmp_path, params, prepared, prepared_coco, store=False)
     path = write_active_weights(params, folder / "models/hgpose-ae")
@@ -107,6 +99,5 @@ def test_the_weights_tell_how_people_are_grouped_and_the_command_prints_the_scor
     run(["evaluate", "hgpose-ae"])
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("COCO: AP ")
-    assert printed[-1].startswith(
-        "grouping: by_tags 1, detection_threshold 0.125, tag_threshold 0.5, max_distance "
-    )
+    grouping = "by_tags 1, detection_threshold 0.125, tag_threshold 0.5, max_distance "
+    assert printed[-1].startswith(f"grouping: {grouping}")

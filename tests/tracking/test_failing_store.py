@@ -1,13 +1,10 @@
 """A store that is away, broken, locked or slow: training does not notice, nothing is lost. Real stores."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +17,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from helpers import ROOT, empty_store, wait_until, write_initial_weights
+from helpers import empty_store, free_port, run_python, wait_until, write_initial_weights
 
 import pose.tracking.mlflow
 from pose.io.files import file_hash
@@ -198,14 +195,8 @@ def test_a_store_that_does_not_answer_costs_an_evaluation_one_line(runs, store, 
 def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A server that answers, with all its processes in a group of their own."""
     words = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-    words += [
-        "--artifacts-destination",
-        str(folder / "artifacts"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    words += ["--artifacts-destination", str(folder / "artifacts")]
+    words += ["--host", "127.0.0.1", "--port", str(port)]
     command = [sys.executable, "-m", "mlflow", *words]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=folder)
@@ -228,8 +219,7 @@ def server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has_each_step_once(
     runs, tmp_path, monkeypatch
 ):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     uri, file = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
@@ -242,9 +232,8 @@ def test_a_server_that_comes_late_then_falls_silent_and_ends_before_training_has
         os.killpg(process.pid, signal.SIGSTOP)
         runs.log(tracker, 71, 90)
         wait_until(lambda: len(runs.lines()) == 3)
-        os.killpg(
-            process.pid, signal.SIGCONT
-        )  # it does what it was asked, though nobody waits for the answer
+        # It does what it was asked, though nobody waits for the answer.
+        os.killpg(process.pid, signal.SIGCONT)
         wait_until(lambda: len(runs.lines()) == 4)
         assert runs.curve(tracker.run_id, uri=file) == runs.losses(90)
         tracker.set_tags({"weights_last": WEIGHTS})
@@ -292,10 +281,8 @@ tracker.finish("FINISHED")
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_after_its_checkpoint_has_each_step_once(runs):
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for stop in (33, 0):
-        command = [sys.executable, "-c", TRAINING, str(stop)]
-        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, timeout=300)
+        done = run_python(TRAINING, str(stop))
         assert done.returncode == (-signal.SIGKILL if stop else 0), done.stderr
     run_id = Path("run_id").read_text()
     assert runs.curve(run_id) == runs.losses(50)

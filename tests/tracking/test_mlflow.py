@@ -1,15 +1,12 @@
 """Runs in MLflow: what is kept of training and evaluation, and what a restart continues. Real stores."""
 
-from __future__ import annotations
-
 import json
-import subprocess
 import threading
 from pathlib import Path
 
 import mlflow
 import pytest
-from helpers import wait_until
+from helpers import commit_all, git, wait_until
 
 import pose.tracking.mlflow
 from pose.tracking.base import RunInfo
@@ -101,17 +98,14 @@ def test_rows_are_sent_while_training_continues_and_how_it_ended_is_the_status(r
 
 
 def test_a_run_knows_the_revision_and_whether_it_was_changed(runs):
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
     for name in ("params.yaml", "dvc.lock", "metrics/hgpose.json"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_text("lr: 1\n")
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"]):
-        subprocess.run([*git, *words], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    commit_all("first")
     for changed, dirty in (("dvc.lock", "false"), ("metrics/hgpose.json", "false"), ("params.yaml", "true")):
         Path(changed).write_text("lr: 2\n")
         tags = runs.get(runs.track()).data.tags
-        assert {"git_revision": head.strip(), "git_dirty": dirty}.items() <= tags.items()
+        assert {"git_revision": git("rev-parse", "HEAD"), "git_dirty": dirty}.items() <= tags.items()
 
 
 def test_names_that_mlflow_refuses_are_changed():

@@ -1,7 +1,5 @@
 """Several processes write to one store: trainings that begin together, and experiments of DVC."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

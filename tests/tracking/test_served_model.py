@@ -1,14 +1,11 @@
 """A logged model behind `mlflow models serve`: one real server for all tests, far from this repository."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +20,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import ROOT, wait_until, write_active_weights
+from helpers import ROOT, free_port, wait_until, write_active_weights
 from raw_sets import with_orientation
 
 from pose.cli import run
@@ -80,9 +77,7 @@ Answer = tuple[int, Any]
 @pytest.fixture(scope="module")
 def address(logged: Path) -> Iterator[str]:
     """The address of the server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     words = ["models", "serve", "--model-uri", str(logged), "--port", str(port), "--env-manager", "local"]
     found = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])  # MLflow calls uvicorn
@@ -163,7 +158,7 @@ def test_images_of_two_sizes_are_answered(ask, expected, body):
     assert_answered(ask(body), expected(SIZES))
 
 
-def test_a_csv_of_base64_and_the_logged_example_are_answered(ask, expected, logged: Path):
+def test_a_csv_of_base64_and_the_logged_example_are_answered(ask, expected, logged):
     lines = "\n".join(["image", *map(text, IMAGES)])
     assert_answered(ask(lines.encode(), "text/csv"), expected(list(IMAGES)))
     status, content = ask((logged / "serving_input_example.json").read_bytes())
@@ -201,7 +196,7 @@ def test_a_hostile_body_is_refused_in_one_line(ask, body, message):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_what_the_page_on_serving_sends_is_answered(address: str, tmp_path: Path):
+def test_what_the_page_on_serving_sends_is_answered(address, tmp_path):
     page = (ROOT / "docs" / "howto" / "serve.md").read_text(encoding="utf-8")
     blocks = [one for one in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL) if "curl" in one]
     assert len(blocks) > 1
@@ -213,7 +208,7 @@ def test_what_the_page_on_serving_sends_is_answered(address: str, tmp_path: Path
         assert json.loads(done.stdout)["predictions"], command
 
 
-def test_a_photo_is_turned_upright_as_in_pose_predict(ask, weights: Path, tmp_path: Path):
+def test_a_photo_is_turned_upright_as_in_pose_predict(ask, weights, tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(with_orientation(encode_jpeg(IMAGES[0], 95), 6))
     run(["predict", str(path), "--weights", str(weights), "--out", str(tmp_path / "out"), "--min-score", "0"])
@@ -230,11 +225,11 @@ def test_a_photo_is_turned_upright_as_in_pose_predict(ask, weights: Path, tmp_pa
         np.testing.assert_allclose(found, wanted, atol=0.02, equal_nan=True)
 
 
-def test_a_model_is_loaded_without_this_repository_and_with_its_requirements_alone(logged: Path):
+def test_a_model_is_loaded_without_this_repository_and_with_its_requirements_alone(logged):
     lines = (logged / "requirements.txt").read_text().splitlines()
     needed = {"h5py", "mlflow", "numpy", "opencv-python-headless", "pandas", "psutil", "pydantic"}
     needed |= {"ruamel.yaml", "scipy", "torch", "tqdm"}
-    assert {re.match(r"[\w.-]+", line)[0] for line in lines} == needed  # type: ignore[index]
+    assert {re.match(r"[\w.-]+", line)[0] for line in lines} == needed
     left_out = {"dvc", "jinja2", "matplotlib", "pycocotools"}
     code = f"""
 import sys
@@ -257,7 +252,7 @@ print(sys.modules["pose"].__file__)
     assert done.stdout.strip() == str(logged / "code" / "pose" / "__init__.py")
 
 
-def test_the_context_of_an_image_has_all_that_the_server_needs(logged: Path, tmp_path: Path):
+def test_the_context_of_an_image_has_all_that_the_server_needs(logged, tmp_path):
     words = ["generate-dockerfile", "--model-uri", str(logged), "--output-directory", str(tmp_path / "image")]
     command = [sys.executable, "-m", "mlflow", "models", *words, "--env-manager", "local"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -1,7 +1,5 @@
 """Checkpoints: the latest undamaged one of the same run, or a reason why there is none."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -11,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT, with_values
+from helpers import ROOT, user_error, with_values
+from raw_sets import own_spec
 
-from pose.io.errors import UserError
-from pose.params import Params
 from pose.tasks.fingerprint import fingerprint
 from pose.training import code_version
 from pose.training.checkpoint import CheckpointManager, load_checkpoint
@@ -79,7 +76,7 @@ def test_a_checkpoint_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(che
     data = checkpoints.latest.read_bytes()
     checkpoints.latest.unlink()
     checkpoints.latest.mkdir()  # as for a lack of permissions, which root does not know
-    with pytest.raises(UserError, match=r"latest\.pt: is a folder"):
+    with user_error(r"latest\.pt: is a folder"):
         checkpoints.load()
     checkpoints.latest.rmdir()
     checkpoints.latest.write_bytes(data)
@@ -200,8 +197,6 @@ def test_a_machine_whose_instructions_are_limited_is_another_environment():
         assert {name for name in whole if found[name] != whole[name]} == {key}, variable
 
 
-OWN_SET = {"sources": ["hand"], "problems": ["single"], "skeleton": None, "category": None, "joints": {}}
-OWN_SET |= {"assume_joints": False, "validation": 0.2}
 SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"}
 
 
@@ -224,13 +219,11 @@ SINGLE, MULTI = {"hgpose", "advpose", "hgpose-coco"}, {"hgpose-ae", "advpose-ae"
         ("tasks.hgpose-ae.epochs", 9, set()),
         ("evaluate.flip_test", False, set()),
         ("train.workers", 1, set()),
-        ("datasets", {"hand": OWN_SET}, set()),  # as `pose new-dataset` adds
+        ("datasets", {"hand": own_spec("hand")}, set()),  # as `pose new-dataset` adds
     ],
 )
-def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params: Params, key, value, restarted):
+def test_a_change_restarts_the_tasks_that_it_shapes_and_no_other(params, key, value, restarted):
     params = with_values(params, {"train.precision": "float32", "multi.thresholds.tune": True})
     other = with_values(params, {key: value})
-    tasks = params.tasks
-    assert {
-        name for name in tasks if fingerprint(params, name, "x") != fingerprint(other, name, "x")
-    } == restarted
+    before, after = ({name: fingerprint(one, name, "x") for name in params.tasks} for one in (params, other))
+    assert {name for name in before if before[name] != after[name]} == restarted

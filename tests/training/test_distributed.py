@@ -1,10 +1,7 @@
 """Several processes that train one network learn what one would, and end together. Real torchrun, gloo."""
 
-from __future__ import annotations
-
 import json
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +17,14 @@ from helpers import (
     ROOT,
     end_of,
     enter_folder,
+    free_port,
     latest_checkpoint,
     make_workspace,
     only_error,
     set_param,
     start_process,
     start_stage,
+    user_error,
     wait_until,
     with_values,
     write_given_weights,
@@ -35,7 +34,6 @@ from helpers import (
 from pose.data.image_set import ImageSet
 from pose.data.loader import ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
-from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.models.weights import load_weights
 from pose.params import Params, load_params
@@ -54,11 +52,8 @@ def torchrun(*words: str, folder: Path) -> subprocess.Popen:
 
 def machines(folders: list[Path], *command: str, processes: int = 1) -> list[subprocess.Popen]:
     """A torchrun in each folder, as on machines with disks of their own that know one address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = [f"--nproc-per-node={processes}", f"--nnodes={len(folders)}", "--master-addr=127.0.0.1"]
-    words.append(f"--master-port={port}")
+    words.append(f"--master-port={free_port()}")
     return [
         torchrun(*words, f"--node-rank={rank}", *command, folder=folder)
         for rank, folder in enumerate(folders)
@@ -78,7 +73,7 @@ def test_a_process_without_a_gpu_of_its_own_is_named(monkeypatch):
         monkeypatch.setenv(name, "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="found process 2 on a machine of 1 GPUs"), process_group(120):
+    with user_error("found process 2 on a machine of 1 GPUs"), process_group(120):
         pass
 
 
@@ -141,7 +136,7 @@ def played(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", range(len(CASES)), ids=["-".join(case) for case in CASES])
-def test_two_processes_learn_what_one_learns_from_the_whole_batch(played: Played, case: int):
+def test_two_processes_learn_what_one_learns_from_the_whole_batch(played, case):
     task, norm = CASES[case]
     first, second = (tensors(rank["states"][case]) for rank in played.of_rank)
     assert all(torch.equal(first[path], second[path]) for path in first), "the two processes have gone apart"
@@ -156,7 +151,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(played: Played
 
 
 @pytest.mark.slow
-def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_is_no_number(played: Played):
+def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_is_no_number(played):
     assert [rank["read"] for rank in played.of_rank] == [0, 0]
     found = "lr: found 1 in process 1 and 0 in process 0, expected the same on all machines"
     assert [rank["different"] for rank in played.of_rank] == [found, found]
@@ -167,7 +162,7 @@ def test_all_ranks_know_what_the_first_has_read_and_what_differs_and_which_loss_
 
 
 @pytest.mark.slow
-def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played: Played):
+def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played):
     data = MultiData(ImageSet(played.folder / "coco"), played.params.multi, 0)
     rows, nobody = data.rows("train"), []
     steps = len(pd.read_csv(played.folder / "metrics/plots/advpose-ae/train.csv")) * 20
@@ -185,7 +180,7 @@ def test_processes_that_come_late_with_nobody_in_their_images_do_not_hang(played
 
 
 @pytest.mark.slow
-def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(played: Played):
+def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(played):
     first, second = (rank["hashed"] for rank in played.of_rank)
     files = ["coco.h5", "annotations/train.json", "annotations/validation.json"]
     assert first[:3] == [Path(name).name for name in files]
@@ -196,7 +191,7 @@ def test_the_prepared_data_is_hashed_by_the_first_process_of_a_machine_alone(pla
 
 
 @pytest.mark.slow
-def test_what_is_done_once_per_machine_is_done_by_the_first_of_its_processes(tmp_path: Path):
+def test_what_is_done_once_per_machine_is_done_by_the_first_of_its_processes(tmp_path):
     started = machines([tmp_path, tmp_path], str(WORKER), "machine", str(tmp_path), processes=2)
     for process in started:
         status, _, err = end_of(process)
@@ -252,7 +247,7 @@ def long(params: Params, prepared: Path, prepared_coco: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_two_processes_save_when_asked_to_end_and_end_when_one_is_killed_and_one_process_resumes(
-    long: Path, monkeypatch, caplog
+    long, monkeypatch, caplog
 ):
     process = start_stage("train", "advpose", folder=long)
     wait_for_checkpoint(process, long)
@@ -291,7 +286,7 @@ def train_on_both(first: Path, second: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_machines_train_together_and_resume_from_the_checkpoint_that_the_first_has(
-    params: Params, prepared: Path, prepared_coco: Path, long: Path, tmp_path: Path
+    params, prepared, prepared_coco, long, tmp_path
 ):
     other = make_workspace(tmp_path / "two", params, prepared, prepared_coco, store=False)
     shutil.copy(long / "params.yaml", other)

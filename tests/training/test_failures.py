@@ -1,7 +1,5 @@
 """What goes wrong while training: one line says what, and no checkpoint is lost. Real disks and signals."""
 
-from __future__ import annotations
-
 import math
 import os
 import resource
@@ -13,11 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import latest_checkpoint, wait_until, with_values
-from torch.utils.data import Dataset
+from helpers import latest_checkpoint, user_error, wait_until, with_values
 
 from pose.data.batch import Batch
-from pose.data.loader import Loader, raise_on_dead_worker
 from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.params import Params
@@ -59,26 +55,18 @@ def test_a_loss_that_is_no_number_is_named_at_its_step(eager, prepared, tmp_path
 
     monkeypatch.setattr(Task, "step", spoilt)
     expected = r"^hgpose: heatmap is nan at step 4, of .*\(row \d+\), .*\(row \d+\)"
-    with pytest.raises(UserError, match=expected) as error:
+    with user_error(expected):
         train(eager, "hgpose", folder=tmp_path, prepared=prepared)
-    assert "\n" not in str(error.value)
     assert saved_step(tmp_path) == 3
 
 
-def test_weights_that_are_not_finite_are_never_saved(eager: Params, prepared: Path, tmp_path: Path):
+def test_weights_that_are_not_finite_are_never_saved(eager, prepared, tmp_path):
     optimizer = {"name": "rmsprop", "weight_decay": 0.0}
     params = with_values(eager, {"tasks.hgpose.schedule.warmup": 0.0, "tasks.hgpose.optimizer": optimizer})
     params = params.model_copy(update={"lr": 3e38})  # more than the schema allows
-    with pytest.raises(UserError, match=r"^hgpose: weights are not finite after step 1, of "):
+    with user_error(r"^hgpose: weights are not finite after step 1, of "):
         train(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert not list(tmp_path.rglob("latest.pt"))
-
-
-class Endless(Dataset):
-    """Whose batches are numbers, and come at once."""
-
-    def __getitems__(self, keys: list) -> list:
-        return keys
 
 
 def kill_new_child(before: set[int]) -> None:
@@ -91,27 +79,17 @@ def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 
 
-def test_a_worker_that_dies_while_a_step_is_computed_is_named():
-    def steps() -> None:
-        before = children()
-        for _ in Loader(Endless(), [[(0, number)] for number in range(1000)], workers=1):
-            kill_new_child(before)
-
-    with pytest.raises(UserError, match=r"^DataLoader worker \(pid"), raise_on_dead_worker():
-        steps()
-
-
-def test_a_run_whose_loader_worker_died_is_resumed(eager: Params, prepared: Path, tmp_path: Path, caplog):
+def test_a_run_whose_loader_worker_died_is_resumed(eager, prepared, tmp_path, caplog):
     before, params = children(), with_values(eager, {"train.workers": 1})
     kill = at_step(3, lambda: kill_new_child(before))
-    with pytest.raises(UserError, match=r"^DataLoader worker \(pid.*train\.workers"):
+    with user_error(r"^DataLoader worker \(pid.*train\.workers"):
         train(params, "hgpose", folder=tmp_path, prepared=prepared, on_step=kill)
     assert saved_step(tmp_path) == 2
     train(with_values(eager, {"tasks.hgpose.epochs": 1}), "hgpose", folder=tmp_path, prepared=prepared)
     assert "resuming from step 2 " in caplog.text
 
 
-def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, prepared: Path, tmp_path: Path):
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager, prepared, tmp_path):
     _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill() -> None:
@@ -132,11 +110,11 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(eager: Params, pr
     assert not list(latest.parent.glob(".[0-9]*.*"))
 
 
-def test_annotations_that_vanish_while_training_are_named(eager: Params, prepared_coco: Path, tmp_path: Path):
+def test_annotations_that_vanish_while_training_are_named(eager, prepared_coco, tmp_path):
     prepared = Path(shutil.copytree(prepared_coco, tmp_path / "coco"))
     file = annotation_file(prepared, "train")
     epoch = TrainingData.load(eager, "hgpose-ae", processes=1, prepared=prepared).steps_per_epoch
-    with pytest.raises(UserError, match=f"^{file}: "):
+    with user_error(f"^{file}: "):
         train(eager, "hgpose-ae", folder=tmp_path, prepared=prepared, on_step=at_step(1, file.unlink))
     assert saved_step(tmp_path, "hgpose-ae") == epoch - 1
 
@@ -145,6 +123,6 @@ def test_a_prepared_file_that_is_cut_short_while_training_is_named(eager, prepar
     file = Path(shutil.copy(prepared, tmp_path))
     params = with_values(eager, {"train.workers": 1})
     cut = at_step(1, lambda: os.truncate(file, file.stat().st_size // 8))
-    with pytest.raises(UserError, match=str(file)):
+    with user_error(str(file)):
         train(params, "hgpose", folder=tmp_path, prepared=file, on_step=cut)
     assert saved_step(tmp_path) >= 1

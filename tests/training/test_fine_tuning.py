@@ -1,16 +1,14 @@
 """A training that begins from given weights: resumed exactly, never mixed with another, and on record."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import latest_checkpoint, with_values, write_given_weights
+from helpers import latest_checkpoint, user_error, with_values, write_given_weights
 
-from pose.io.errors import Interrupted, UserError
+from pose.io.errors import Interrupted
 from pose.io.files import file_hash
 from pose.models.weights import load_weights, save_weights
 from pose.params import Params
@@ -43,9 +41,7 @@ def interrupted_after(step: int) -> Any:
     return interrupt
 
 
-def test_a_run_that_is_resumed_at_the_unfreezing_ends_as_one_that_was_not(
-    tuned: Params, prepared: Path, tmp_path: Path, caplog
-):
+def test_a_run_that_is_resumed_at_the_unfreezing_ends_as_one_that_was_not(tuned, prepared, tmp_path, caplog):
     settings: dict[str, Any] = {"prepared": prepared, "max_steps": STEPS}
     folders = [tmp_path / "undisturbed", tmp_path / "resumed"]
     train(tuned, "hgpose", folder=folders[0], **settings)
@@ -65,9 +61,7 @@ class Recorder(NullTracker):
         self.run = run
 
 
-def test_weights_and_runs_name_the_file_they_began_from_by_its_content(
-    tuned: Params, given: Path, prepared: Path, tmp_path: Path
-):
+def test_weights_and_runs_name_the_file_they_began_from_by_its_content(tuned, given, prepared, tmp_path):
     tracker = Recorder()
     train(tuned, "hgpose", folder=tmp_path, prepared=prepared, max_steps=2, tracker=tracker)
     trained = load_weights(tmp_path / "models/hgpose/last.pt").provenance
@@ -76,11 +70,11 @@ def test_weights_and_runs_name_the_file_they_began_from_by_its_content(
     assert trained["task.init.frozen"] == 0.5
 
 
-def test_weights_that_began_otherwise_than_params_now_say_are_told_apart(params: Params, tuned: Params):
+def test_weights_that_began_otherwise_than_params_now_say_are_told_apart(params, tuned):
     plain, begun = (fingerprint(one, "hgpose", "data", "hash") for one in (params, tuned))
     assert changed_params(tuned, "hgpose", begun) == changed_params(params, "hgpose", plain) == {}
     tuned = with_values(tuned, {"train.precision": params.train.precision})
-    weights = tuned.task("hgpose").init.weights  # type: ignore[union-attr]
+    weights = tuned.task("hgpose").init.weights
     for now, was, text in (
         (tuned, plain, f"was None, is {weights!r}"),
         (params, begun, f"was {weights!r}, is None"),
@@ -91,7 +85,7 @@ def test_weights_that_began_otherwise_than_params_now_say_are_told_apart(params:
 
 
 def test_a_run_is_not_resumed_from_one_that_began_from_other_weights(
-    tuned: Params, given: Path, prepared: Path, tmp_path: Path, caplog
+    tuned, given, prepared, tmp_path, caplog
 ):
     settings: dict[str, Any] = {"folder": tmp_path, "prepared": prepared, "max_steps": STEPS}
     with pytest.raises(Interrupted):
@@ -104,15 +98,13 @@ def test_a_run_is_not_resumed_from_one_that_began_from_other_weights(
     was = checkpoint.fingerprint["init"]
     assert f"is of another run: init was '{was}', is '{file_hash(given)}'" in caplog.text
     given.unlink()
-    with pytest.raises(UserError, match=r"given\.pt: no such file"):
+    with user_error(r"given\.pt: no such file"):
         train(tuned, "hgpose", **settings)
 
 
-def test_who_starts_several_processes_first_looks_at_the_weights_to_begin_from(
-    tuned: Params, given: Path, prepared: Path
-):
+def test_who_starts_several_processes_first_looks_at_the_weights_to_begin_from(tuned, given, prepared):
     assert check_inputs(tuned, "hgpose", processes=1, prepared=prepared).steps_per_epoch
     content = torch.load(given, weights_only=True)
     torch.save(content | {"network": content["network"] | {"features": 16}}, given)
-    with pytest.raises(UserError, match="of another network: features: found 16, expected 8"):
+    with user_error("of another network: features: found 16, expected 8"):
         check_inputs(tuned, "hgpose", processes=1, prepared=prepared)

@@ -1,10 +1,7 @@
 """A process that waits for another one that shows no sign of life ends, and says for whom it waited."""
 
-from __future__ import annotations
-
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, free_port, run_python
 from torch.distributed import PrefixStore, TCPStore
 
 SECONDS = 5
@@ -30,8 +27,7 @@ time.sleep(100)
 @pytest.fixture
 def waiting() -> Iterator[tuple[subprocess.Popen[str], PrefixStore]]:
     """Process 1, and the store in which this one is process 0."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     server = TCPStore("127.0.0.1", port, is_master=True, timeout=timedelta(seconds=30))
     store = PrefixStore("heartbeat 0", server)
     store.set("0", "0")
@@ -79,6 +75,5 @@ def test_a_process_that_leaves_says_so(waiting):
     _, store = waiting
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.underlying_store.port)}
     code = "from pose.training.heartbeat import Heartbeat; Heartbeat(0, 2, seconds=5, status=75).leave()"
-    environment = os.environ | place | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+    assert run_python(code, **place).returncode == 0
     assert store.get("0") == b"left"

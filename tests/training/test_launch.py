@@ -1,15 +1,13 @@
 """How many processes a command starts, and what it says of one that failed."""
 
-from __future__ import annotations
-
 import signal
 from typing import Any
 
 import pytest
 import torch
+from helpers import user_error
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from pose.io.errors import UserError
 from pose.training.launch import launch, process_count
 
 
@@ -41,6 +39,6 @@ def test_the_process_that_failed_by_itself_is_named_on_a_line_of_its_own(
         raise ChildFailedError("train", failures)
 
     monkeypatch.setattr("torch.distributed.run.run", run)
-    with pytest.raises(UserError, match=f"^pose.cli train x: {message}$"):
+    with user_error(f"^pose.cli train x: {message}$"):
         launch(2, "pose.cli", "train", "x")
     assert capsys.readouterr().err == "\n"  # a killed process leaves its progress bar's line open

@@ -1,7 +1,5 @@
 """One writer per folder; no trainer outlives the make or dvc that started it. Real processes and signals."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -13,9 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import ROOT, wait_until
+from helpers import ROOT, user_error, wait_until
 
-from pose.io.errors import UserError
 from pose.training.lock import lock_folder
 
 # Stands for a trainer: writes its id and the processes that it would end with, then works for two minutes.
@@ -99,17 +96,17 @@ def has_ended(process: psutil.Process) -> bool:
 def test_a_second_writer_is_refused_by_name_of_folder_and_holder_until_the_first_has_left(tmp_path):
     with lock_folder(tmp_path / "models"):
         holder = rf"{tmp_path}/models: process {os.getpid()} is writing there"
-        with pytest.raises(UserError, match=holder):
+        with user_error(holder):
             lock_folder(tmp_path / "models")
     with lock_folder(tmp_path / "models"):
         pass
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file: cannot be written to"):
+    with user_error("file: cannot be written to"):
         lock_folder(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
-    ("kind", "waited_for"), [("obedient", True), ("stubborn", True), ("obedient", False)]
+    ("kind", "waited_for"), [("obedient", True), ("stubborn", True), ("obedient", False), ("direct", True)]
 )
 def test_a_trainer_ends_when_make_is_killed(workshop, kind, waited_for):
     (workshop / "Makefile").write_text(f"repro:\n\t@sh -c 'python trainer.py {kind}; true'\n")
@@ -139,16 +136,6 @@ def test_a_trainer_ends_with_whatever_started_it_if_asked_to(workshop):
     assert launcher.pid in parents
     launcher.kill()
     launcher.wait()
-    wait_until(lambda: has_ended(process))
-
-
-def test_a_trainer_ends_if_its_launcher_outlives_make(workshop):
-    (workshop / "Makefile").write_text("repro:\n\t@sh -c 'python trainer.py direct; true'\n")
-    make = start("make", "repro", folder=workshop)
-    process, parents = trainer(workshop)
-    assert make.pid in parents
-    make.kill()
-    make.wait()
     wait_until(lambda: has_ended(process))
 
 

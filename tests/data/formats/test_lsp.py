@@ -1,20 +1,16 @@
 """The annotations of LSP and LSPET, with their quirks."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 import raw_sets as raw
+from helpers import user_error
 
 from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
-from pose.io.errors import UserError
 
 NOT_IN_LSP = [6, 7]  # pelvis and thorax
 
 
-def test_lsp_joints_land_in_mpii_order_and_its_flag_means_occluded(tmp_path: Path) -> None:
+def test_lsp_joints_land_in_mpii_order_and_its_flag_means_occluded(tmp_path):
     joint_NJ3 = raw.write_lsp(tmp_path)
     table = read_lsp(tmp_path / "LSP")
     np.testing.assert_array_equal(table.part_NK2[:, LSP_TO_MPII], joint_NJ3[..., :2])
@@ -26,7 +22,7 @@ def test_lsp_joints_land_in_mpii_order_and_its_flag_means_occluded(tmp_path: Pat
     assert table.name_N[3] == "LSP/images/im0004.jpg"
 
 
-def test_lspet_joints_that_are_not_annotated_are_absent(tmp_path: Path) -> None:
+def test_lspet_joints_that_are_not_annotated_are_absent(tmp_path):
     joint_NJ3 = raw.write_lspet(tmp_path)
     table = read_lspet(tmp_path / "LSPET")
     assert table.part_NK2[0, 3].tolist() == [0, 0]
@@ -36,7 +32,7 @@ def test_lspet_joints_that_are_not_annotated_are_absent(tmp_path: Path) -> None:
     assert table.name_N[7] == "LSPET/images/im00008.jpg"
 
 
-def test_centre_and_scale_come_from_the_box_of_the_labelled_joints(tmp_path: Path) -> None:
+def test_centre_and_scale_come_from_the_box_of_the_labelled_joints(tmp_path):
     joint_NJ3 = raw.write_lspet(tmp_path)
     table = read_lspet(tmp_path / "LSPET")
     x, y = np.delete(joint_NJ3[0], 3, axis=0)[:, :2].T
@@ -54,13 +50,13 @@ def test_centre_and_scale_come_from_the_box_of_the_labelled_joints(tmp_path: Pat
     ],
     ids=["LSPET's axes", "LSP's axes", "other variables", "text"],
 )
-def test_joints_of_another_layout_are_refused(tmp_path: Path, read, variables: dict, message: str) -> None:
+def test_joints_of_another_layout_are_refused(tmp_path, read, variables, message):
     raw.write_mat(tmp_path / "joints.mat", **variables)
-    with pytest.raises(UserError, match=rf"joints\.mat: .*{message}"):
+    with user_error(rf"joints\.mat: .*{message}"):
         read(tmp_path)
 
 
-def test_the_real_lists_have_their_known_shares_of_flags(real_data: Path) -> None:
+def test_the_real_lists_have_their_known_shares_of_flags(real_data):
     lsp, lspet = read_lsp(real_data / "lsp"), read_lspet(real_data / "lspet")
     assert lsp.labelled_NK[:, LSP_TO_MPII].all()
     assert lsp.visible_NK[:, LSP_TO_MPII].mean() == pytest.approx(0.927)

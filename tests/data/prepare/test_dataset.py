@@ -1,7 +1,5 @@
 """Data sets of one's own: sources of any format, joints of any skeleton, either problem."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import raw_sets as raw
-from helpers import COCO, ROOT, column, noise
+from helpers import COCO, ROOT, column, files_of, noise, user_error
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
@@ -47,13 +45,9 @@ def write(folder: Path, content: dict[str, Any], name: str = "annotations.json")
 
 def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
     """The prepared folder of a data set named `own`."""
-    defaults = {"problems": ["single", "multi"], "skeleton": None, "category": None, "joints": {}}
-    defaults |= {"assume_joints": False, "validation": 0.5, "sources": [str(source) for source in sources]}
-    spec = DatasetParams.model_validate(defaults | values)
-    summary = prepare_dataset(
-        "own", spec, folder / "out", params=PREPARE, seed=1, check=check_truth, workers=1
-    )
-    return folder / "out", summary
+    spec = DatasetParams.model_validate(raw.own_spec(*sources, **values))
+    out = folder / "out"
+    return out, prepare_dataset("own", spec, out, params=PREPARE, seed=1, check=check_truth, workers=1)
 
 
 def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
@@ -67,7 +61,7 @@ def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
 # ---- a file of an annotation tool ----
 
 
-def test_other_joints_than_people_s_are_prepared_for_both_problems(tmp_path: Path):
+def test_other_joints_than_people_s_are_prepared_for_both_problems(tmp_path):
     out, summary = prepare(tmp_path, write(tmp_path / "mice", mice(tmp_path / "mice")))
     images, people = ImageSet(out), PersonSet(out / "people.h5")
     assert images.skeleton == people.skeleton
@@ -85,7 +79,7 @@ def test_other_joints_than_people_s_are_prepared_for_both_problems(tmp_path: Pat
     assert "flips: ear_left - ear_right; sigmas: 0.07 for each joint" in str(summary)
 
 
-def test_a_skeleton_file_completes_the_joints_of_the_source_or_replaces_them(tmp_path: Path):
+def test_a_skeleton_file_completes_the_joints_of_the_source_or_replaces_them(tmp_path):
     source = write(tmp_path / "mice", mice(tmp_path / "mice"))
     completes = tmp_path / "more.yaml"
     completes.write_text("sigmas: [0.02, 0.03, 0.03, 0.1]\nreference: [nose, tail]\nflips: []\n")
@@ -101,7 +95,7 @@ def test_a_skeleton_file_completes_the_joints_of_the_source_or_replaces_them(tmp
     assert "joints put into the order of own: 1 (first: 'nose')" in str(summary)
 
 
-def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path: Path):
+def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path):
     content = mice(tmp_path / "mice", name="skater", keypoints=[*COCO.joints], skeleton=[])
     for one in content["annotations"]:
         one["keypoints"] = [*POINTS, *[0] * 39]
@@ -110,22 +104,19 @@ def test_joints_of_a_built_in_skeleton_are_recognised(tmp_path: Path):
     assert not (out / "coco.h5").exists()
 
 
-def test_one_of_several_categories_is_chosen_by_its_name(tmp_path: Path):
+def test_one_of_several_categories_is_chosen_by_its_name(tmp_path):
     content = mice(tmp_path / "mice")
     content["categories"].append({"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []})
-    content["annotations"].append(
-        {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
-    )
+    rat = {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+    content["annotations"].append(rat)
     source = write(tmp_path / "mice", content)
-    with pytest.raises(
-        UserError, match=r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"
-    ):
+    with user_error(r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"):
         prepare(tmp_path, source)
     out, _ = prepare(tmp_path, source, category="mouse")
     assert len(PersonSet(out / "people.h5")) == 6
 
 
-def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path: Path):
+def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path):
     content = mice(tmp_path / "mice")
     content["categories"].append(content["categories"][0] | {"id": 5, "name": "rat"})
     content["annotations"][0]["category_id"] = 5
@@ -145,7 +136,7 @@ def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path: Path):
         ({"skeleton": ["x"]}, "skeleton: found ['x'], expected pairs of joints, counted from 1"),
     ],
 )
-def test_a_category_that_cannot_be_used_is_one_line(tmp_path: Path, change: dict[str, Any], message: str):
+def test_a_category_that_cannot_be_used_is_one_line(tmp_path, change, message):
     content = mice(tmp_path / "mice", **{} if "name" in change else change)
     if "name" in change:
         content["categories"].append(content["categories"][0] | {"id": 4})
@@ -164,24 +155,24 @@ def test_a_category_that_cannot_be_used_is_one_line(tmp_path: Path, change: dict
         ("joints: [nose, tail]", "found 'ear_left' is none of the joints of own"),
     ],
 )
-def test_a_skeleton_file_that_does_not_fit_is_one_line(tmp_path: Path, yaml: str, message: str):
+def test_a_skeleton_file_that_does_not_fit_is_one_line(tmp_path, yaml, message):
     (tmp_path / "more.yaml").write_text(yaml)
     content = mice(tmp_path / "mice")
     assert message in refused(tmp_path, content, skeleton=str(tmp_path / "more.yaml"))
 
 
-def test_a_skeleton_of_no_name_and_a_folder_with_nothing_in_it_are_one_line(tmp_path: Path):
+def test_a_skeleton_of_no_name_and_a_folder_with_nothing_in_it_are_one_line(tmp_path):
     assert "found 'dog', expected one of aic, " in refused(tmp_path, mice(tmp_path / "mice"), skeleton="dog")
     (tmp_path / "empty").mkdir()
     for source, message in (("empty", "no annotations in it"), ("none", "no such file or folder")):
-        with pytest.raises(UserError, match=f"{source}: {message}, expected annotations/"):
+        with user_error(f"{source}: {message}, expected annotations/"):
             prepare(tmp_path, tmp_path / source)
 
 
 # ---- several sources ----
 
 
-def test_files_named_train_and_val_are_the_splits_and_ids_stay_if_they_differ(tmp_path: Path):
+def test_files_named_train_and_val_are_the_splits_and_ids_stay_if_they_differ(tmp_path):
     content = mice(tmp_path / "mice", count=4)
     halves = [
         content | {"images": content["images"][part], "annotations": content["annotations"][part]}
@@ -193,7 +184,7 @@ def test_files_named_train_and_val_are_the_splits_and_ids_stay_if_they_differ(tm
     assert "split as the sources say" in str(summary)
 
 
-def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_two(tmp_path: Path):
+def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_two(tmp_path):
     sources = [write(tmp_path / name, mice(tmp_path / name, count=3)) for name in ("a", "b")]
     out, summary = prepare(tmp_path, *sources)
     images = ImageSet(out)
@@ -201,11 +192,11 @@ def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_t
     assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
     assert "ids that another source has too, all numbered anew: 3" in str(summary)
     write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
-    with pytest.raises(UserError, match=r"annotations.json: image .*1.jpg is in .*again.json too"):
+    with user_error(r"annotations.json: image .*1.jpg is in .*again.json too"):
         prepare(tmp_path, tmp_path / "a")
 
 
-def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_path: Path):
+def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_path):
     joint_NJ3 = raw.write_lsp(tmp_path)
     out, _ = prepare(tmp_path, tmp_path / "LSP")
     people = PersonSet(out / "people.h5")
@@ -216,7 +207,7 @@ def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_pat
     np.testing.assert_allclose(people.centre_N2[0], (low + high) / 2)
 
 
-def test_lsp_joins_mpii_whose_other_joints_are_then_unlabelled(tmp_path: Path):
+def test_lsp_joins_mpii_whose_other_joints_are_then_unlabelled(tmp_path):
     raw.write_lsp(tmp_path)
     raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
     out, summary = prepare(tmp_path, tmp_path / "mpii", tmp_path / "LSP")
@@ -229,30 +220,27 @@ def test_lsp_joins_mpii_whose_other_joints_are_then_unlabelled(tmp_path: Path):
     np.testing.assert_allclose(people.centre_N2[0], [59, 49 + 15 * scale])  # as in lsp_mpii.h5
 
 
-def test_sources_of_other_names_are_joined_by_a_table(tmp_path: Path):
+def test_sources_of_other_names_are_joined_by_a_table(tmp_path):
     write(tmp_path / "mice", mice(tmp_path / "mice"))
     rats = mice(tmp_path / "rats", name="rat", keypoints=["snout", "ear_left", "ear_right", "whisker"])
     sources = [tmp_path / "mice", write(tmp_path / "rats", rats)]
-    with pytest.raises(
-        UserError, match=r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"
-    ):
+    with user_error(r"'snout' is none of the joints of mouse, .*, or datasets.own.joints"):
         prepare(tmp_path, *sources)
     out, summary = prepare(tmp_path, *sources, joints={"snout": "nose"})
     people, images = PersonSet(out / "people.h5"), ImageSet(out)
     assert people.labelled_NK.all(axis=0).tolist() == [True, True, True, False]
     has_tail = ["mice" in images.name(row) for row in range(len(images))]
-    assert images.has_joint_IK is not None
     assert images.has_joint_IK.tolist() == [[True, True, True, tail] for tail in has_tail]
     assert "joints that mouse lacks, left out: 1 (first: whisker)" in str(summary)
     mouse = tmp_path / "mouse.yaml"
     mouse.write_text(f"name: mouse\njoints: [{', '.join(MOUSE)}]\n")
     out, _ = prepare(tmp_path, sources[1], skeleton=str(mouse), joints={"snout": "nose"})
     assert ImageSet(out).has_joint_IK is None  # a joint of no source may as well be learnt as absent
-    with pytest.raises(UserError, match=r"datasets.own.joints: found 'beak', expected a joint of mouse"):
+    with user_error(r"datasets.own.joints: found 'beak', expected a joint of mouse"):
         prepare(tmp_path, *sources, joints={"snout": "beak"})
 
 
-def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(tmp_path: Path):
+def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(tmp_path):
     source = write(tmp_path / "mice", mice(tmp_path / "mice", count=10))
     images = ImageSet(prepare(tmp_path, source, validation=0.3)[0])
     validates = set(images.id_I[images.rows("validation")].tolist())
@@ -265,30 +253,23 @@ def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(
     assert set(images.id_I[images.rows("validation")].tolist()) == validates
 
 
-def test_mpii_s_images_are_prepared_for_many_people(tmp_path: Path):
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
-    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
-    images = ImageSet(out)
-    assert [images.name(row) for row in range(2)] == ["a.jpg", "b.jpg"]
+def test_images_of_mpii_in_which_nobody_is_placed_are_not_taken_for_empty(tmp_path):
+    """As its test images, whose people are secret: whoever was found there would count as wrong."""
+    unknown = raw.listed_person("c.jpg", scale_provided=0.0)
+    validates = raw.listed_person("b.jpg", validates=True)
+    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, validates)
+    images = ImageSet(prepare(tmp_path, tmp_path / "mpii", problems=["multi"])[0])
+    assert [images.name(row) for row in range(len(images))] == ["a.jpg", "b.jpg"]
     assert images.split_I.tolist() == ["train", "validation"]
 
 
-def test_images_of_mpii_in_which_nobody_is_placed_are_not_taken_for_empty(tmp_path: Path):
-    """As its test images, whose people are secret: whoever was found there would count as wrong."""
-    unknown = raw.listed_person("c.jpg", scale_provided=0.0)
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, raw.listed_person("b.jpg"))
-    out, _ = prepare(tmp_path, tmp_path / "mpii", problems=["multi"])
-    assert sorted(ImageSet(out).name(row) for row in range(2)) == ["a.jpg", "b.jpg"]
-    assert len(ImageSet(out).id_I) == 2
-
-
-def test_an_image_that_is_listed_twice_is_refused(tmp_path: Path):
+def test_an_image_that_is_listed_twice_is_refused(tmp_path):
     content = mice(tmp_path / "mice")
     content["images"][1]["file_name"] = "1.jpg"
     assert "found image 1.jpg twice, expected all its people under one entry" in refused(tmp_path, content)
 
 
-def test_sources_may_be_given_from_here_and_from_the_root(tmp_path: Path, monkeypatch):
+def test_sources_may_be_given_from_here_and_from_the_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two"):
         write(tmp_path / name, mice(tmp_path / name))
@@ -296,7 +277,7 @@ def test_sources_may_be_given_from_here_and_from_the_root(tmp_path: Path, monkey
     assert ImageSet(out).name(0) == "one/images/1.jpg"
 
 
-def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
+def test_of_two_images_one_validates_whatever_is_drawn(tmp_path):
     for share in (0.0, 1.0):
         source = write(tmp_path / "mice", mice(tmp_path / "mice", count=2))
         out, _ = prepare(tmp_path, source, validation=share)
@@ -319,11 +300,11 @@ def test_of_two_images_one_validates_whatever_is_drawn(tmp_path: Path):
         ("test_1/a.json", None),
     ],
 )
-def test_names_say_which_images_are_evaluated(path: str, evaluated: bool | None):
+def test_names_say_which_images_are_evaluated(path, evaluated):
     assert is_evaluated(Path("/data", path)) is evaluated
 
 
-def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
+def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path):
     two = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
     raw.write_mpii_json(tmp_path, *two, raw.listed_person("b.jpg", validates=True))
     out, _ = prepare(tmp_path, tmp_path / "mpii")
@@ -333,7 +314,7 @@ def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path: Path):
     np.testing.assert_array_equal(joint_PK2[:, 3], [[32, 42]] * 2)  # counted from 0
 
 
-def test_a_published_file_is_a_source_too(tmp_path: Path):
+def test_a_published_file_is_a_source_too(tmp_path):
     names = [f"mpii/images/{name}.jpg" for name in "ab"]
     raw.write_images(tmp_path / "mpii", ["a.jpg", "b.jpg"])
     out, summary = prepare(tmp_path, raw.write_published(tmp_path, [(name, 1) for name in names]))
@@ -341,10 +322,8 @@ def test_a_published_file_is_a_source_too(tmp_path: Path):
     assert "0.5 of the images validate, drawn by the seed" in str(summary)
 
 
-def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
-    source, files = write(tmp_path / "mice", mice(tmp_path / "mice")), []
-    for _ in range(2):
-        out, _ = prepare(tmp_path, source)
-        files.append({path.name: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
-    assert len(files[0]) == 4
-    assert files[0] == files[1]
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    source = write(tmp_path / "mice", mice(tmp_path / "mice"))
+    first, second = (files_of(prepare(tmp_path, source)[0]) for _ in range(2))
+    assert len(first) == 4
+    assert first == second

@@ -1,7 +1,5 @@
 """Exports as annotation tools write them: prepared with notes, or refused in a line that says what to do."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from coco_files import coco_params, person_entry, prepare_images
-from helpers import COCO, SIZE, noise
+from helpers import COCO, SIZE, noise, user_error
 
 from pose.data.image_set import SPLITS, ImageSet
-from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
 from pose.keypoints.people import People
 from pose.metrics.oks import CocoTruth
@@ -34,24 +31,25 @@ def category(number: int, name: str, keypoints: list[str] | None = JOINTS) -> En
     return entry if keypoints is None else entry | {"keypoints": keypoints, "skeleton": []}
 
 
+def in_each(names: list[str], first: int = 0, **values: Any) -> list[Entry]:
+    """An image of each name."""
+    return [SIZES | {"id": first + n, "file_name": names[n]} | values for n in COUNT]
+
+
+def of_each(category: int, first: int = 0, **values: Any) -> list[Entry]:
+    """A person in each image, of the same id."""
+    entry = {"category_id": category, "segmentation": [], "keypoints": KEYPOINTS} | values
+    return [{"id": first + n, "image_id": first + n} | entry for n in COUNT]
+
+
 def cvat(split: str) -> Export:
     """Each joint is a label, hence a category; ids begin with 1 in each file; an area is that of the box."""
     categories = [category(1, "person"), *(category(2 + k, name, []) for k, name in enumerate(JOINTS))]
     names = [f"frame_{n:06d}.PNG" for n in COUNT]
-    images = [SIZES | {"id": n + 1, "file_name": names[n], "date_captured": 0, "license": 0} for n in COUNT]
-    people = [
-        {
-            **{"id": n + 1, "image_id": n + 1, "category_id": 1, "segmentation": [], "iscrowd": 0},
-            **{
-                "area": 1920.0,
-                "bbox": BOX,
-                "keypoints": [float(one) for one in KEYPOINTS],
-                "num_keypoints": 17,
-            },
-            "attributes": {"occluded": False, "track_id": 0, "keyframe": True},
-        }
-        for n in COUNT
-    ]
+    images = in_each(names, 1, date_captured=0, license=0)
+    outline = {"iscrowd": 0, "area": 1920.0, "bbox": BOX, "num_keypoints": 17}
+    attributes = {"occluded": False, "track_id": 0, "keyframe": True}
+    people = of_each(1, 1, **outline, keypoints=[float(one) for one in KEYPOINTS], attributes=attributes)
     return categories, images, people, [f"images/{split}/{name}" for name in names]
 
 
@@ -66,14 +64,8 @@ def cvat_track(split: str) -> Export:
 def label_studio(split: str) -> Export:
     """Ids begin with 0, names are those of uploads, and the list of joints is optional."""
     names = [f"{split}{n}a0b1c2-photo {n}.jpg".replace("train", "1234").replace("val", "5678") for n in COUNT]
-    images = [SIZES | {"id": n, "file_name": f"images\\{names[n]}".replace(" ", "%20")} for n in COUNT]
-    people = [
-        {
-            **{"id": n, "image_id": n, "category_id": 0, "segmentation": [], "bbox": BOX, "ignore": 0},
-            **{"iscrowd": 0, "area": 1920.0, "keypoints": KEYPOINTS},
-        }
-        for n in COUNT
-    ]
+    images = in_each([f"images\\{name}".replace(" ", "%20") for name in names])
+    people = of_each(0, bbox=BOX, ignore=0, iscrowd=0, area=1920.0)
     return [category(0, "Person")], images, people, [f"images/{name}" for name in names]
 
 
@@ -93,21 +85,11 @@ def coco_annotator(split: str) -> Export:
         SIZES | {"id": first + n, "file_name": names[n], "path": f"/datasets/a/{names[n]}", "deleted": False}
         for n in COUNT
     ]
-    people = [
-        {
-            **{"id": first + n, "image_id": first + n, "category_id": 12, "dataset_id": 2, "isbbox": False},
-            **{"segmentation": [], "area": 0, "bbox": [0, 0, 0, 0], "iscrowd": False, "color": "#a1b2c3"},
-            **{"keypoints": KEYPOINTS, "num_keypoints": 17},
-        }
-        for n in COUNT
-    ]
-    drawn = {
-        "id": first + 2,
-        "segmentation": [[5, 5, 30, 5, 30, 30, 5, 30]],
-        "area": 625,
-        "bbox": [5, 5, 25, 25],
-    }
+    empty = {"area": 0, "bbox": [0, 0, 0, 0], "iscrowd": False, "isbbox": False}
+    people = of_each(12, first, **empty, dataset_id=2, color="#a1b2c3", num_keypoints=17)
+    drawn = {"segmentation": [[5, 5, 30, 5, 30, 30, 5, 30]], "area": 625, "bbox": [5, 5, 25, 25]}
     box_only = {key: people[0][key] for key in people[0] if "keypoints" not in key} | drawn
+    box_only["id"] = first + 2
     return [category(12, "People")], images, [*people, box_only], [f"{split}/{name}" for name in names]
 
 
@@ -138,35 +120,18 @@ def via_points(split: str) -> Export:
 def roboflow(split: str) -> Export:
     """A category for the project, without joints; ids begin with 0; no number of joints."""
     names = [f"IMG_{n}_JPG_jpg.rf.{split}{n}.jpg" for n in COUNT]
-    images = [
-        SIZES | {"id": n, "license": 1, "file_name": names[n], "extra": {"name": "IMG.JPG"}} for n in COUNT
-    ]
-    people = [
-        {
-            **{"id": n, "image_id": n, "category_id": 1, "bbox": [10, 8, 48, 40], "area": 1920},
-            **{"segmentation": [], "iscrowd": 0, "keypoints": KEYPOINTS},
-        }
-        for n in COUNT
-    ]
-    return (
-        [category(0, "people", None), category(1, "person")],
-        images,
-        people,
-        [f"{split}/{one}" for one in names],
-    )
+    images = in_each(names, license=1, extra={"name": "IMG.JPG"})
+    people = of_each(1, bbox=[10, 8, 48, 40], area=1920, iscrowd=0)
+    categories = [category(0, "people", None), category(1, "person")]
+    return categories, images, people, [f"{split}/{name}" for name in names]
 
 
 def labelme_converted(split: str) -> Export:
     """From labelme by a widespread script: area 1.0, the box as outline, ids from 0, no list of joints."""
     names = [f"{split}_{n}.jpg" for n in COUNT]
-    images = [SIZES | {"id": n, "file_name": f"C:\\photos\\{names[n]}"} for n in COUNT]
-    people = [
-        {
-            **{"id": n, "image_id": n, "category_id": 1, "iscrowd": 0, "area": 1.0, "bbox": BOX},
-            **{"segmentation": [[10, 8, 58, 8, 58, 48, 10, 48]], "keypoints": KEYPOINTS, "num_keypoints": 0},
-        }
-        for n in COUNT
-    ]
+    images = in_each([f"C:\\photos\\{name}" for name in names])
+    box = {"area": 1.0, "bbox": BOX, "segmentation": [[10, 8, 58, 8, 58, 48, 10, 48]]}
+    people = of_each(1, **box, iscrowd=0, num_keypoints=0)
     return [category(1, "person", None)], images, people, [f"{split}/{name}" for name in names]
 
 
@@ -174,16 +139,10 @@ def table_converted(split: str) -> Export:
     """From a table by a script of one's own: every number has a decimal point, much is missing."""
     names = [f"{split}_{n}.jpg" for n in COUNT]
     images = [{"id": float(n + 1), "file_name": names[n]} for n in COUNT]
-    people = [
-        {"image_id": float(n + 1), "category_id": 1.0, "keypoints": [float(one) for one in KEYPOINTS]}
-        for n in COUNT
-    ]
-    return (
-        [category(1, "Skater", [one.replace("_", " ").title() for one in JOINTS])],
-        images,
-        people,
-        [f"{split}/{name}" for name in names],
-    )
+    keypoints = [float(one) for one in KEYPOINTS]
+    people = [{"image_id": float(n + 1), "category_id": 1.0, "keypoints": keypoints} for n in COUNT]
+    joints = [one.replace("_", " ").title() for one in JOINTS]
+    return [category(1, "Skater", joints)], images, people, [f"{split}/{name}" for name in names]
 
 
 READ: dict[Callable[[str], Export], list[str]] = {
@@ -256,7 +215,7 @@ def ap_of_truth(images: ImageSet, split: str) -> float:
 
 
 @pytest.mark.parametrize("tool", READ, ids=lambda tool: tool.__name__)
-def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path: Path, tool: Callable[[str], Export]):
+def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path, tool):
     write_export(tmp_path, tool)
     images, summary = prepare_images(tmp_path, coco_params(assume_joints=tool is labelme_converted))
     assert [len(images.rows(split)) for split in SPLITS] == [2, 2], str(summary)
@@ -269,11 +228,8 @@ def test_an_export_is_read_with_notes_and_its_truth_scores_one(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("tool", REFUSED, ids=lambda tool: tool.__name__)
-def test_an_export_that_does_not_say_enough_is_refused_in_one_line(
-    tmp_path: Path, tool: Callable[[str], Export]
-):
+def test_an_export_that_does_not_say_enough_is_refused_in_one_line(tmp_path, tool):
     write_export(tmp_path, tool)
-    with pytest.raises(UserError, match=REFUSED[tool]) as error:
+    with user_error(REFUSED[tool]):
         prepare_images(tmp_path)
-    assert "\n" not in str(error.value)
     assert not (tmp_path / "prepared").exists()

@@ -1,19 +1,15 @@
 """examples/draw_datasets.py: small sets of hands, mice, insects and whole bodies in COCO format."""
 
-from __future__ import annotations
-
 import importlib
 import json
-from pathlib import Path
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
-from helpers import ROOT
+from helpers import ROOT, files_of, user_error
 
 from pose.data.synthetic.canvas import Canvas, draw_parts
-from pose.io.errors import UserError
 
 
 @pytest.fixture
@@ -22,13 +18,9 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("draw_datasets")
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize(("kind", "joints"), [("hand", 5), ("mouse", 9), ("insect", 30), ("wholebody", 133)])
 def test_a_set_is_what_an_annotation_tool_writes_and_the_same_for_the_same_seed(
-    example: ModuleType, tmp_path: Path, kind: str, joints: int
+    example, tmp_path, kind, joints
 ):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         example.draw_dataset(kind, tmp_path / name, images=3, seed=seed)
@@ -61,9 +53,7 @@ def test_a_set_is_what_an_annotation_tool_writes_and_the_same_for_the_same_seed(
         assert 0 < one["area"] < 1.05 * w * h
 
 
-def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_not_labelled(
-    example: ModuleType,
-):
+def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_not_labelled(example):
     from drawn_subjects import Subject, ball
 
     places = {"front": (0, 0, 1), "within": (0, 0, 0.9), "behind": (0, 0, -1), "outside": (9, 0, 0)}
@@ -76,6 +66,6 @@ def test_a_joint_behind_the_subject_is_flagged_1_and_one_outside_the_image_is_no
     assert found["area"] == pytest.approx(np.pi * 8**2, rel=0.05)
 
 
-def test_a_folder_that_exists_is_left_alone(example: ModuleType, tmp_path: Path):
-    with pytest.raises(UserError, match="found a file or folder of this name, expected none"):
+def test_a_folder_that_exists_is_left_alone(example, tmp_path):
+    with user_error("found a file or folder of this name, expected none"):
         example.draw_dataset("hand", tmp_path, images=1, seed=1)

@@ -1,7 +1,5 @@
 """Synthetic people: solids on a canvas, bodies, clothes, scenes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2
@@ -48,7 +46,7 @@ def grey(value: float, half: tuple[float, float, float], z: float = 0.0) -> Part
 # ---- canvas ----
 
 
-def test_an_ellipsoid_covers_the_pixels_that_it_projects_to() -> None:
+def test_an_ellipsoid_covers_the_pixels_that_it_projects_to():
     canvas = draw([grey(200, (0.2, 0.1, 0.3))], 60, 50, 30.0, 20.0)
     y, x = np.mgrid[:50, :60]
     inside = ((x - 30) / 20) ** 2 + ((y - 20) / 10) ** 2 < 1
@@ -57,7 +55,7 @@ def test_an_ellipsoid_covers_the_pixels_that_it_projects_to() -> None:
     assert (canvas.colour[inside] == 200).all()
 
 
-def test_the_nearer_of_two_solids_is_seen_whichever_is_drawn_first() -> None:
+def test_the_nearer_of_two_solids_is_seen_whichever_is_drawn_first():
     near, far = grey(250, (0.1, 0.1, 0.1), z=0.5), grey(50, (0.1, 0.1, 0.1))
     for parts in ([near, far], [far, near]):
         assert (draw(parts, 40, 40, 20.0, 20.0).colour[20, 20] == 250).all()
@@ -66,7 +64,7 @@ def test_the_nearer_of_two_solids_is_seen_whichever_is_drawn_first() -> None:
 # ---- bodies and clothes ----
 
 
-def test_a_person_who_faces_the_viewer_has_the_left_shoulder_on_the_right_of_the_image() -> None:
+def test_a_person_who_faces_the_viewer_has_the_left_shoulder_on_the_right_of_the_image():
     across = {}
     for seed in range(60):
         person = bones(seed, {"stand": 1.0, "walk": 1.0})
@@ -78,13 +76,13 @@ def test_a_person_who_faces_the_viewer_has_the_left_shoulder_on_the_right_of_the
     assert min(facing) > 0 > max(behind)
 
 
-def test_a_fifth_of_the_people_is_seen_from_behind() -> None:
+def test_a_fifth_of_the_people_is_seen_from_behind():
     for kinds in (EVERYDAY, SPORT):
         behind = [facing_of(bones(seed, kinds)) < -0.25 for seed in range(120)]
         assert 0.2 <= np.mean(behind) <= 0.5
 
 
-def test_knees_bend_backwards_and_elbows_forwards_whatever_the_pose() -> None:
+def test_knees_bend_backwards_and_elbows_forwards_whatever_the_pose():
     for seed in range(80):
         person = bones(seed, SPORT)
         for side in "rl":
@@ -94,12 +92,12 @@ def test_knees_bend_backwards_and_elbows_forwards_whatever_the_pose() -> None:
             assert forearm @ person.turn[f"{side}_upper_arm"][:, 2] > -1e-9
 
 
-def test_left_and_right_limbs_are_dressed_alike() -> None:
+def test_left_and_right_limbs_are_dressed_alike():
     limbs = Figure(np.random.default_rng(0)).parts[-22:]
     assert [part.paint for part in limbs[:11]] == [part.paint for part in limbs[11:]]
 
 
-def test_a_face_has_eyes_and_the_back_of_a_head_none() -> None:
+def test_a_face_has_eyes_and_the_back_of_a_head_none():
     point_3N = np.random.default_rng(0).normal(size=(3, 4000))
     point_3N /= np.linalg.norm(point_3N, axis=0)
     for seed in range(10):
@@ -111,7 +109,7 @@ def test_a_face_has_eyes_and_the_back_of_a_head_none() -> None:
 # ---- scenes ----
 
 
-def test_joints_lie_on_their_person() -> None:
+def test_joints_lie_on_their_person():
     for seed in range(12):
         scene = portrait(seed)
         place_K2 = np.rint((scene.people[0].mpii.xy_K2 + 0.5) * OVERSAMPLE - 0.5).astype(int)
@@ -119,7 +117,7 @@ def test_joints_lie_on_their_person() -> None:
         assert near[place_K2[:, 1], place_K2[:, 0]].all()
 
 
-def test_people_behind_another_person_are_hidden_and_the_other_one_is_not() -> None:
+def test_people_behind_another_person_are_hidden_and_the_other_one_is_not():
     behind, before = portrait(3, times=2).people
     assert behind.mpii.hidden_K.all()
     assert not before.mpii.hidden_K.all()

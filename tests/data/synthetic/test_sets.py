@@ -1,7 +1,5 @@
 """Synthetic sets as files: the same for a seed, read by the readers of the real ones, and hard enough."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import raw_sets as raw
 import scipy.io
-from helpers import COCO, MPII
+from helpers import COCO, MPII, files_of, user_error
 from pycocotools.coco import COCO as Scorer
 from pycocotools.cocoeval import COCOeval
 
@@ -20,8 +18,6 @@ from pose.data.formats.lsp import LSP_TO_MPII, read_lsp, read_lspet
 from pose.data.formats.mpii import read_mpii_json, read_mpii_mat
 from pose.data.formats.person_table import INCOMPLETE, MPII_TEST, TRAIN
 from pose.data.synthetic import synthesize
-from pose.io.errors import UserError
-from pose.params import Params
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +36,7 @@ def coco(root: Path) -> Path:
     return root / "coco"
 
 
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def test_the_same_seed_draws_the_same_files_however_many_processes_draw(tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same_files_however_many_processes_draw(tmp_path):
     counts: dict[str, Any] = {"lsp": 3, "lspet": 4, "mpii": (5, 3), "coco": (5, 3)}
     first = files_of(raw.synthesize_sets(tmp_path / "1", **counts, seed=7, workers=1))
     assert files_of(raw.synthesize_sets(tmp_path / "2", **counts, seed=7, workers=2)) == first
@@ -55,9 +47,9 @@ def test_the_same_seed_draws_the_same_files_however_many_processes_draw(tmp_path
     assert others["LSP/images/im0001.jpg"] != first["LSP/images/im0001.jpg"]
 
 
-def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path: Path, params: Params) -> None:
+def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path, params):
     halves = params.synthetic.lsp.model_copy(update={"train": 3, "test": 2})
-    with pytest.raises(UserError, match=r"synthetic\.lsp: found train 3 and test 2"):
+    with user_error(r"synthetic\.lsp: found train 3 and test 2"):
         synthesize(params.synthetic.model_copy(update={"lsp": halves}), seed=1, root=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -65,7 +57,7 @@ def test_unequal_halves_of_lsp_are_refused_by_name(tmp_path: Path, params: Param
 # ---- LSP and LSPET ----
 
 
-def test_lsp_is_read_as_the_real_one_and_its_joints_lie_in_the_images(root: Path) -> None:
+def test_lsp_is_read_as_the_real_one_and_its_joints_lie_in_the_images(root):
     table = read_lsp(root / "LSP")
     assert len(table) == len(list((root / "LSP" / "images").iterdir())) == 40
     assert 0.55 <= table.visible_NK[table.labelled_NK].mean() <= 0.85
@@ -75,7 +67,7 @@ def test_lsp_is_read_as_the_real_one_and_its_joints_lie_in_the_images(root: Path
         assert ((joint_J2 >= 0) & (joint_J2 <= (width - 1, height - 1))).all()
 
 
-def test_lspet_is_read_as_the_real_one_with_12_percent_of_the_joints_missing(root: Path) -> None:
+def test_lspet_is_read_as_the_real_one_with_12_percent_of_the_joints_missing(root):
     table = read_lspet(root / "LSPET")
     assert len(table) == len(list((root / "LSPET" / "images").iterdir())) == 30
     assert table.labelled_NK[:, LSP_TO_MPII].mean() == pytest.approx(0.88, abs=0.05)
@@ -86,7 +78,7 @@ def test_lspet_is_read_as_the_real_one_with_12_percent_of_the_joints_missing(roo
 # ---- MPII ----
 
 
-def test_the_real_readers_find_the_people_and_both_annotations_agree(mpii: Path) -> None:
+def test_the_real_readers_find_the_people_and_both_annotations_agree(mpii):
     table = read_mpii_mat(mpii / "mpii_human_pose_v1_u12_1.mat")
     people, validation_N = read_mpii_json(mpii / "mpii_annotations.json")
     assert (int((~validation_N).sum()), int(validation_N.sum())) == (180, 90)
@@ -100,7 +92,7 @@ def test_the_real_readers_find_the_people_and_both_annotations_agree(mpii: Path)
     assert 0.15 <= np.mean(people.visible_NK[people.labelled_NK] == 0) <= 0.45  # occluded
 
 
-def test_the_mat_file_has_the_gaps_of_the_real_one(mpii: Path) -> None:
+def test_the_mat_file_has_the_gaps_of_the_real_one(mpii):
     path = mpii / "mpii_human_pose_v1_u12_1.mat"
     table = read_mpii_mat(path)
     joints_N = table.labelled_NK.sum(axis=1)
@@ -120,7 +112,7 @@ def test_the_mat_file_has_the_gaps_of_the_real_one(mpii: Path) -> None:
     assert {value.dtype.kind for value in visible} >= {"u", "U", "f"}  # a number, text, an empty array
 
 
-def test_the_json_has_the_fields_of_the_real_one(mpii: Path, real_data: Path) -> None:
+def test_the_json_has_the_fields_of_the_real_one(mpii, real_data):
     with gzip.open(real_data / "mpii" / "mpii_annotations.json.gz", "rt") as file:
         real, _ = json.JSONDecoder().raw_decode(file.read(20_000)[1:])
     drawn = json.loads((mpii / "mpii_annotations.json").read_text())[0]
@@ -128,7 +120,7 @@ def test_the_json_has_the_fields_of_the_real_one(mpii: Path, real_data: Path) ->
     assert all(type(drawn[key]) is type(real[key]) for key in real if "other" not in key)
 
 
-def test_the_mean_pose_scores_at_most_15_pckh(mpii: Path) -> None:
+def test_the_mean_pose_scores_at_most_15_pckh(mpii):
     table = read_mpii_mat(mpii / "mpii_human_pose_v1_u12_1.mat")
     people, validation_N = read_mpii_json(mpii / "mpii_annotations.json")
     head = dict(zip(zip(table.name_N, table.person_N, strict=True), table.head_size_N, strict=True))
@@ -149,7 +141,7 @@ def scorer(coco: Path, file: str) -> Scorer:
     return Scorer(coco / "annotations" / f"person_keypoints_{file}.json")
 
 
-def test_coco_has_the_images_asked_for_and_splits_them_by_id(coco: Path) -> None:
+def test_coco_has_the_images_asked_for_and_splits_them_by_id(coco):
     images = {file: scorer(coco, file).dataset["images"] for file in ("train2017", "val2017")}
     train, val = ({image["id"] for image in images[file]} for file in images)
     listed = {int(line) for line in (coco / "valid_id").read_text().splitlines()}
@@ -162,7 +154,7 @@ def test_coco_has_the_images_asked_for_and_splits_them_by_id(coco: Path) -> None
             assert shape == (image["height"], image["width"], 3)
 
 
-def test_pycocotools_takes_the_annotations_as_a_perfect_result(coco: Path) -> None:
+def test_pycocotools_takes_the_annotations_as_a_perfect_result(coco):
     truth = scorer(coco, "val2017")
     assert truth.dataset["categories"][0]["keypoints"] == list(COCO.joints)
     people = [person for person in truth.dataset["annotations"] if person["num_keypoints"]]
@@ -175,7 +167,7 @@ def test_pycocotools_takes_the_annotations_as_a_perfect_result(coco: Path) -> No
     assert evaluation.stats[0] == pytest.approx(1)
 
 
-def test_outlines_boxes_areas_and_joints_agree(coco: Path) -> None:
+def test_outlines_boxes_areas_and_joints_agree(coco):
     truth = scorer(coco, "train2017")
     boxes_agree, joints_inside = [], []
     for person in truth.dataset["annotations"]:
@@ -194,7 +186,7 @@ def test_outlines_boxes_areas_and_joints_agree(coco: Path) -> None:
     assert np.mean(joints_inside) > 0.995
 
 
-def test_coco_has_empty_images_crowds_and_people_without_joints(coco: Path) -> None:
+def test_coco_has_empty_images_crowds_and_people_without_joints(coco):
     truth = scorer(coco, "train2017")
     people = {image: [one for one in truth.imgToAnns[image] if not one["iscrowd"]] for image in truth.imgs}
     counts = [len(of_image) for of_image in people.values()]

@@ -1,18 +1,15 @@
 """Predictions near the truth of drawn people, as files."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_sets import near
+from raw_sets import near, one_each
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.results import write_results
-from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
 
 
@@ -23,10 +20,7 @@ def rows_file(people: PersonSet, tmp_path: Path) -> Callable[..., Path]:
     def write(name: str, spread: float, seed: int = 0) -> Path:
         rows = np.sort(np.concatenate([people.rows("validation"), people.rows("test")]))
         found = near(people.joint_NK2[rows], spread, seed)
-        images = [
-            ImageResult(People(*(column[[n]] for column in vars(found).values())), row=int(row))
-            for n, row in enumerate(rows)
-        ]
+        images = [ImageResult(one, row=int(row)) for one, row in zip(one_each(found), rows, strict=True)]
         write_results(tmp_path / name, Results(images, people.skeleton, 16, task="hgpose"), "rows")
         return tmp_path / name
 

@@ -1,7 +1,5 @@
 """Intervals over images: what they hold, and how often."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

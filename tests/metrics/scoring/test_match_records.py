@@ -1,7 +1,5 @@
 """COCO's ten numbers from match records: pycocotools' own, for images that count any number of times."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json
@@ -34,12 +32,9 @@ def random_people(rng: np.random.Generator) -> tuple[list[Entry], list[Entry]]:
             joint_K2 = rng.uniform(0, side, (17, 2)) + rng.uniform(0, 300, 2)
             flag_K = rng.choice([0, 1, 2], 17)
             keypoints = np.column_stack([joint_K2, flag_K]).ravel().tolist()
-            size = {"area": 0.6 * side**2, "bbox": [*joint_K2.min(axis=0).tolist(), side, side]}
-            number = int((flag_K > 0).sum())
-            person = person_entry(
-                len(people) + 1, image_id, keypoints=keypoints, num_keypoints=number, **size
-            )
-            people.append(person)
+            person = {"area": 0.6 * side**2, "bbox": [*joint_K2.min(axis=0).tolist(), side, side]}
+            person |= {"keypoints": keypoints, "num_keypoints": int((flag_K > 0).sum())}
+            people.append(person_entry(len(people) + 1, image_id, **person))
             for _ in range(rng.integers(0, 3)):
                 found_K2 = joint_K2 + rng.normal(0, side * rng.choice([0.01, 0.05, 0.2]), (17, 2))
                 results.append(result(image_id, found_K2, rng))
@@ -52,12 +47,7 @@ def random_people(rng: np.random.Generator) -> tuple[list[Entry], list[Entry]]:
 
 def result(image_id: int, joint_K2: np.ndarray, rng: np.random.Generator) -> Entry:
     keypoints = np.column_stack([joint_K2, rng.random(17)]).ravel().tolist()
-    return {
-        "image_id": image_id,
-        "category_id": 1,
-        "keypoints": keypoints,
-        "score": rng.random(),
-    }
+    return {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": rng.random()}
 
 
 def by_pycocotools(people: list[Entry], results: list[Entry], images: int, folder: Path) -> dict[str, float]:
@@ -65,9 +55,8 @@ def by_pycocotools(people: list[Entry], results: list[Entry], images: int, folde
     from pycocotools.coco import COCO as Tools
     from pycocotools.cocoeval import COCOeval
 
-    content = annotation_file_content(
-        [image_entry(number, size=SIZE) for number in range(1, images + 1)], people
-    )
+    entries = [image_entry(number, size=SIZE) for number in range(1, images + 1)]
+    content = annotation_file_content(entries, people)
     (folder / "truth.json").write_text(json.dumps(content))
     (folder / "results.json").write_text(json.dumps(results))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -87,7 +76,7 @@ def ten_numbers(folder: Path) -> TenNumbers:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_with_every_image_once_they_are_pycocotools_own(seed: int, tmp_path: Path):
+def test_with_every_image_once_they_are_pycocotools_own(seed, tmp_path):
     people, results = random_people(np.random.default_rng(seed))
     for one in results[::3]:
         one["score"] = 0.5
@@ -99,9 +88,7 @@ def test_with_every_image_once_they_are_pycocotools_own(seed: int, tmp_path: Pat
     assert 0.02 < expected["AP"] < 0.9
 
 
-def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_not_as_if_none(
-    tmp_path: Path,
-):
+def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_not_as_if_none(tmp_path):
     rng = np.random.default_rng(9)
     people, results = random_people(rng)
     times_I = rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES))
@@ -121,7 +108,7 @@ def test_an_image_that_counts_twice_is_as_if_there_were_two_and_one_that_counts_
     assert numbers == pytest.approx(by_pycocotools(copied, again[1], len(copies), tmp_path), abs=1e-12)
 
 
-def test_where_nobody_can_be_found_there_is_no_number_and_where_nobody_is_found_it_is_0(tmp_path: Path):
+def test_where_nobody_can_be_found_there_is_no_number_and_where_nobody_is_found_it_is_0(tmp_path):
     person = person_entry(1, 1, area=2000.0)
     strangers = [result(2, np.zeros((17, 2)), np.random.default_rng(0))]
     by_pycocotools([person], strangers, IMAGES, tmp_path)

@@ -1,7 +1,5 @@
 """What predictions are scored against, in all its formats; the same people give the same metrics."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,21 +8,20 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
-from helpers import COCO
-from raw_sets import near
+from coco_files import image_entry, person_entry, write_annotations
+from helpers import COCO, user_error
+from raw_sets import near, one_each, own_spec
 
-from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
 from pose.data.prepare.dataset import prepare_dataset
 from pose.data.results import read_results, write_results
-from pose.io.errors import UserError
 from pose.keypoints.people import People
+from pose.keypoints.results import ImageResult, Results
 from pose.metrics.scoring.files import score_files
 from pose.metrics.scoring.read_truth import read_truth
 from pose.metrics.scoring.score import Score
-from pose.params import DatasetParams, Params
+from pose.params import DatasetParams
 from pose.tasks.single import SingleData
 
 Write = Callable[..., Path]
@@ -59,7 +56,7 @@ def mpii_files(people: PersonSet, tmp_path: Path) -> Path:
     return path
 
 
-def test_mpiis_people_give_the_same_pckh_in_all_their_files(people: PersonSet, mpii_files: Path):
+def test_mpiis_people_give_the_same_pckh_in_all_their_files(people, mpii_files):
     scores = {
         truth.name: score_files([mpii_files], truth, resamples=20)
         for truth in (people.path, mpii_files.with_name("gt_valid.mat"), mpii_files.with_name("valid.h5"))
@@ -74,11 +71,10 @@ def test_mpiis_people_give_the_same_pckh_in_all_their_files(people: PersonSet, m
     assert images["valid.h5"] == images["lsp_mpii.h5"] <= images["gt_valid.mat"] == len(mpii_rows(people))
 
 
-def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people: PersonSet, mpii_files: Path):
+def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people, mpii_files):
     rows = mpii_rows(people)
-    flagged = np.concatenate(
-        [np.nan_to_num(people.joint_NK2[rows]), people.labelled_NK[rows][..., None]], axis=2
-    )
+    joint_NK2 = np.nan_to_num(people.joint_NK2[rows])
+    flagged = np.concatenate([joint_NK2, people.labelled_NK[rows][..., None]], axis=2)
     names = np.array([people.name(row) for row in rows])
     sizes = {"head_size": people.head_size_N[rows], "image": names}
     expected = score_files([mpii_files], people.path, resamples=20)
@@ -89,64 +85,45 @@ def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people: PersonSe
         assert found.counts[0]["images"] == expected.counts[0]["images"]
 
 
-def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(people: PersonSet, tmp_path: Path):
-    rows = people.rows("test")
-    images = [
-        {
-            "file": f"/elsewhere/{people.name(row)}",
-            "people": [
-                {
-                    "score": 1,
-                    "joints": [
-                        {"joint": joint, "x": x, "y": y, "confidence": 1}
-                        for joint, (x, y) in zip(
-                            people.skeleton.joints, np.nan_to_num(joint_K2).tolist(), strict=True
-                        )
-                    ],
-                }
-            ],
-        }
-        for row, joint_K2 in zip(rows, people.joint_NK2[rows], strict=True)
-    ]
-    path = tmp_path / "joints.json"
-    path.write_text(json.dumps({"images": images}))
+def test_people_in_images_of_their_own_are_matched_by_the_name_of_the_file(people, tmp_path):
+    rows, path = people.rows("test"), tmp_path / "joints.json"
+    found = near(people.joint_NK2[rows], 0.0)
+    files = [f"/elsewhere/{people.name(row)}" for row in rows]
+    images = [ImageResult(one, file) for one, file in zip(one_each(found), files, strict=True)]
+    write_results(path, Results(images, people.skeleton, 16), "json")
     score = score_files([path], people.path, resamples=0)
     assert {one.values[0].value for one in score.rows} == {100}
     assert score.counts[0]["people"] == len(rows)
-    images[0]["people"] *= 2
-    path.write_text(json.dumps({"images": images}))
-    with pytest.raises(UserError, match=r"joints\.json: found 2 people in .*, expected one, whom"):
+    two = People(*(column[:2] for column in vars(found).values()))
+    write_results(path, Results([ImageResult(two, files[0])], people.skeleton, 16), "json")
+    with user_error(r"joints\.json: found 2 people in .*, expected one, whom"):
         score_files([path], people.path)
 
 
-def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images: ImageSet, tmp_path: Path):
+def test_arrays_of_cocos_people_have_pck_and_with_confidences_ap_too(images, tmp_path):
     annotations = images.annotations("validation")
     truth = read_truth(annotations, UNSAID)
     joint_NK2 = np.nan_to_num(truth.people.joint_NK2)
     ones = np.ones((*joint_NK2.shape[:2], 1))
     np.save(tmp_path / "bare.npy", joint_NK2)
     np.save(tmp_path / "sure.npy", np.concatenate([joint_NK2, ones], axis=2))
-    bare, sure = (
-        score_files([tmp_path / name], annotations, resamples=0) for name in ("bare.npy", "sure.npy")
-    )
+    files = tmp_path / "bare.npy", tmp_path / "sure.npy"
+    bare, sure = (score_files([path], annotations, resamples=0) for path in files)
     assert {one.table for one in bare.rows} == {"PCK"}
     assert {one.table for one in sure.rows} == {"PCK", "COCO"}
     assert {one.values[0].value for one in sure.rows if one.table == "PCK"} == {100}
     assert [one.values[0].value for one in sure.rows if one.metric == "AP"] == [pytest.approx(1)]
 
 
-def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(params: Params, tmp_path: Path):
+def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(params, tmp_path):
     entries = [image_entry(number) for number in range(1, 13)]
     people = [person_entry(number, (number + 2) // 2, area=2000.0 + number) for number in range(1, 21)]
-    write_annotations(tmp_path, "train2017", annotation_file_content(entries, people))
-    source = str(tmp_path / "coco")
-    own = {"sources": [source], "problems": ["single"], "skeleton": None, "category": None, "joints": {}}
-    spec = DatasetParams(**own, assume_joints=False, validation=0.5)
+    write_annotations(tmp_path, "train2017", entries, people)
+    spec = DatasetParams.model_validate(own_spec(tmp_path / "coco", problems=["single"]))
     prepare_dataset("own", spec, tmp_path / "own", params=params.prepare, seed=1, workers=1)
     data = SingleData(PersonSet(tmp_path / "own" / "people.h5"), params.single, max_val=0)
     rows = data.rows("evaluation")
-    found = near(data.people.joint_NK2[rows], 3.0)
-    each = [People(*(column[[n]] for column in vars(found).values())) for n in range(len(rows))]
+    each = one_each(near(data.people.joint_NK2[rows], 3.0))
     write_results(tmp_path / "own.h5", data.results("hgpose", each, rows), "rows")
     score = score_files([tmp_path / "own.h5"], data.people.path, resamples=10)
     expected = data.score(each, rows)
@@ -155,7 +132,7 @@ def test_people_of_a_data_set_of_ones_own_have_the_scores_of_their_evaluation(pa
         assert found_row == pytest.approx(expected[table], abs=0.01)
 
 
-def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_images(images: ImageSet):
+def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_images(images):
     for path in (images.path.parent, images.path, images.annotations("validation")):
         truth = read_truth(path, UNSAID)
         assert [image.image_id for image in truth.images] == images.id_I[images.rows("validation")].tolist()
@@ -163,9 +140,7 @@ def test_a_prepared_folder_and_its_file_are_the_annotations_of_the_evaluated_ima
     assert len(read_truth(images.annotations("train"), UNSAID).images) == len(images.rows("train"))
 
 
-def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(
-    images: ImageSet, coco_file: Write, tmp_path
-):
+def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(images, coco_file, tmp_path):
     content = json.loads(images.annotations("validation").read_text())
     path = coco_file("results.json", 2.0)
     (tmp_path / "truth.json").write_text(json.dumps(content))
@@ -181,7 +156,7 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(
     )
     assert strict < plain
     (tmp_path / "short.yaml").write_text("sigmas: [0.01]\n")
-    with pytest.raises(UserError, match="found 1 sigmas, expected 17"):
+    with user_error("found 1 sigmas, expected 17"):
         score_files([path], tmp_path / "truth.json", str(tmp_path / "short.yaml"))
 
 
@@ -192,20 +167,20 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(
         ({"joints": np.zeros((3, 16))}, r"joints: found float64 of shape \(3, 16\), expected numbers"),
         (
             {"joints": np.zeros((3, 16, 2)), "head_size": np.ones(2)},
-            r"head_size: found shape \(2,\), expected \(3,\), one for each",
+            r"head_size: found shape \(2,\), expected \(3,\)",
         ),
         ({"joints": np.zeros((3, 16, 2))}, "nothing to measure .* by, found no head sizes"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, np.ndarray], message: str, tmp_path: Path):
+def test_arrays_that_do_not_fit_are_refused(arrays, message, tmp_path):
     np.savez(tmp_path / "truth.npz", **arrays)
     np.save(tmp_path / "a.npy", np.zeros((3, 16, 2)))
-    with pytest.raises(UserError, match=rf"truth\.npz: {message}"):
+    with user_error(rf"truth\.npz: {message}"):
         score_files([tmp_path / "a.npy"], tmp_path / "truth.npz", "mpii")
 
 
-def test_files_of_mpii_that_lack_something_are_refused(mpii_files: Path):
+def test_files_of_mpii_that_lack_something_are_refused(mpii_files):
     scipy.io.savemat(mpii_files.with_name("gt_valid.mat"), {"pos_gt_src": np.zeros((16, 2, 3))})
-    with pytest.raises(UserError, match=r"gt_valid\.mat: found pos_gt_src, expected pos_gt_src"):
+    with user_error(r"gt_valid\.mat: found pos_gt_src, expected pos_gt_src"):
         score_files([mpii_files], mpii_files.with_name("gt_valid.mat"))
     assert len(read_results(mpii_files).images) > 0

@@ -1,7 +1,5 @@
 """`pose score`: metrics of predictions in any file, intervals, differences, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -10,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import COCO, LSP
-from raw_sets import near
+from helpers import COCO, LSP, user_error
+from raw_sets import near, one_each
 
 from pose.cli import run
 from pose.data.formats.lsp import LSP_TO_MPII
@@ -51,7 +49,7 @@ def row(score: Score, table: str, metric: str) -> Row:
 # What evaluate writes is what score says
 
 
-def test_people_by_row_have_the_scores_of_their_evaluation(people: PersonSet, rows_file: Write):
+def test_people_by_row_have_the_scores_of_their_evaluation(people, rows_file):
     path = rows_file("hgpose.h5", 4.0)
     results = read_results(path)
     rows = np.array([one.row for one in results.images])
@@ -68,9 +66,7 @@ def test_people_by_row_have_the_scores_of_their_evaluation(people: PersonSet, ro
         assert low <= one.values[0].value <= high
 
 
-def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(
-    images: ImageSet, coco_file: Write
-):
+def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(images, coco_file):
     ids = images.id_I[images.rows("validation")].tolist()
     truth = CocoTruth(images.annotations("validation"), COCO)
     for path in (coco_file("all.json", 2.0), coco_file("some.json", 2.0, count=3)):
@@ -83,9 +79,7 @@ def test_images_have_cocos_numbers_whether_anybody_is_predicted_in_them_or_not(
     assert score.counts[0]["with predictions"] <= 3
 
 
-def test_joint_by_joint_the_means_are_those_of_the_groups(
-    people: PersonSet, images: ImageSet, rows_file, coco_file
-):
+def test_joint_by_joint_the_means_are_those_of_the_groups(people, images, rows_file, coco_file):
     by_joint = values(score_files([rows_file("a.h5", 4.0)], people.path, resamples=0, by_joint=True))
     knees = [by_joint["PCKh@0.5 by joint"][joint] for joint in ("l_knee", "r_knee")]
     assert by_joint["PCKh"]["Knee"] == pytest.approx(np.mean(knees))
@@ -94,16 +88,15 @@ def test_joint_by_joint_the_means_are_those_of_the_groups(
     entries = coco_results(read_results(path).images, rounded=False)
     ids = images.id_I[images.rows("validation")].tolist()
     table = CocoTruth(images.annotations("validation"), COCO).evaluate_results(entries, ids).joints()
-    assert similarity["OKS similarity by joint"] == pytest.approx(
-        dict(zip(table["joint"], table["similarity"], strict=True))
-    )
+    expected = dict(zip(table["joint"], table["similarity"], strict=True))
+    assert similarity["OKS similarity by joint"] == pytest.approx(expected)
     assert {"Head", "Knee"} <= set(similarity["OKS similarity"])
 
 
 # Two files
 
 
-def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people: PersonSet, rows_file: Write):
+def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people, rows_file):
     files = [rows_file("worse.h5", 6.0), rows_file("better.h5", 5.5)]  # the same errors, a bit smaller
     score = score_files(files, people.path, resamples=200)
     pckh = row(score, "PCKh", "AUC")
@@ -114,13 +107,13 @@ def test_a_difference_is_of_the_same_images_and_so_surer_than_two_values(people:
     assert high - low < min(widths) / 2
 
 
-def test_a_file_differs_from_itself_by_nothing(people: PersonSet, rows_file: Write):
+def test_a_file_differs_from_itself_by_nothing(people, rows_file):
     path = rows_file("a.h5", 4.0)
     score = score_files([path, path], people.path, resamples=20)
     assert {(one.difference.value, one.difference.interval) for one in score.rows} == {(0, (0, 0))}
 
 
-def test_the_samples_are_of_the_seed(images: ImageSet, coco_file: Write):
+def test_the_samples_are_of_the_seed(images, coco_file):
     path = coco_file("a.json", 2.0)
     one, same, other = (
         row(score_files([path], images.path.parent, resamples=50, seed=seed), "COCO", "AP")
@@ -145,32 +138,30 @@ def by_name(images: ImageSet, path: Path, order: Sequence[int], names: Sequence[
     return path.with_suffix(".names.json")
 
 
-def test_images_are_matched_by_name_and_joints_too_in_any_order(images: ImageSet, coco_file: Write):
+def test_images_are_matched_by_name_and_joints_too_in_any_order(images, coco_file):
     path, order = coco_file("a.json", 2.0), np.random.default_rng(0).permutation(17)
     other = by_name(images, path, order, [COCO.joints[k].title().replace("_", " ") for k in order])
     score = score_files([path, other], images.path.parent, resamples=0)
     assert values(score, 1)["COCO"] == pytest.approx(values(score, 0)["COCO"], abs=1e-3)
 
 
-def test_images_of_two_folders_are_not_taken_for_those_of_one(images: ImageSet, coco_file: Write, tmp_path):
+def test_images_of_two_folders_are_not_taken_for_those_of_one(images, coco_file, tmp_path):
     """The same names in the folder of other images: their predictions are nobody's here."""
     names = {int(images.id_I[row]): images.name(row) for row in images.rows("validation")}
-    found = [
-        replace(one, file=f"val/{names[one.image_id]}")
-        for one in read_results(coco_file("a.json", 2.0)).images
-    ]
+    results = read_results(coco_file("a.json", 2.0)).images
+    found = [replace(one, file=f"val/{names[one.image_id]}") for one in results]
     both = [*found, *(replace(one, file=one.file.replace("val/", "train/")) for one in found)]
     for some, wrong in ((found, False), (both, True)):
         path = tmp_path / "named.json"
         write_results(path, Results([replace(one, image_id=None) for one in some], COCO, 17), "json")
         if wrong:
-            with pytest.raises(UserError, match=r"named\.json: found image .* twice, expected it once"):
+            with user_error(r"named\.json: found image .* twice, expected it once"):
                 score_files([path], images.path.parent)
         else:
             assert values(score_files([path], images.path.parent, resamples=0))["COCO"]["AP"] > 0.5
 
 
-def test_ids_that_are_of_other_images_by_name_are_refused(images: ImageSet, coco_file: Write):
+def test_ids_that_are_of_other_images_by_name_are_refused(images, coco_file):
     """As of `pose predict --format coco` of images whose names are no numbers, which it counts."""
     path = coco_file("a.json", 2.0)
     entries = json.loads(path.read_text())
@@ -178,38 +169,35 @@ def test_ids_that_are_of_other_images_by_name_are_refused(images: ImageSet, coco
     path.write_text(json.dumps([one | {"file": names[one["image_id"]]} for one in entries]))
     score_files([path], images.path.parent, resamples=0)
     path.write_text(json.dumps([one | {"file": "photos/b.jpg"} for one in entries]))
-    with pytest.raises(UserError, match=r"a\.json: found image_id \d+ of photos/b\.jpg, expected ids of"):
+    with user_error(r"a\.json: found image_id \d+ of photos/b\.jpg, expected ids of"):
         score_files([path], images.path.parent, resamples=0)
 
 
-def test_people_of_images_are_scored_by_their_rows(images: ImageSet, tmp_path: Path):
+def test_people_of_images_are_scored_by_their_rows(images, tmp_path):
     """As of a single-person task on COCO: `predictions/hgpose-coco.h5`."""
     people = PersonSet(images.path.parent)
     rows = people.rows("validation")
     found = near(people.joint_NK2[rows], 1.0, 0)
-    one_each = [
-        ImageResult(People(*(column[[n]] for column in vars(found).values())), row=int(row))
-        for n, row in enumerate(rows)
-    ]
-    write_results(tmp_path / "rows.h5", Results(one_each, people.skeleton, 17, task="t"), "rows")
+    each = [ImageResult(one, row=int(row)) for one, row in zip(one_each(found), rows, strict=True)]
+    write_results(tmp_path / "rows.h5", Results(each, people.skeleton, 17, task="t"), "rows")
     for truth in (images.path.parent, images.path):
         score = values(score_files([tmp_path / "rows.h5"], truth, resamples=0))
         assert score["COCO"]["AP"] > 0.8
     train = int(people.image_id_N[people.rows("train")[0]])
-    write_results(tmp_path / "by_id.json", Results([replace(one_each[0], image_id=train)], COCO, 17), "coco")
+    write_results(tmp_path / "by_id.json", Results([replace(each[0], image_id=train)], COCO, 17), "coco")
     truth = read_truth(images.path, Joints("", skeleton=None), people=True)
-    with pytest.raises(UserError, match=r"by_id\.json: found image \d+ of 1, expected those of"):
+    with user_error(r"by_id\.json: found image \d+ of 1, expected those of"):
         locate(read_results(tmp_path / "by_id.json"), truth)
 
 
-def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images: ImageSet, coco_file: Write):
+def test_a_joint_that_the_predictions_lack_is_named_if_anybody_has_it(images, coco_file):
     order = np.arange(16)  # no right ankle
     path = by_name(images, coco_file("a.json", 2.0), order, COCO.joints[:16])
-    with pytest.raises(UserError, match=r"names\.json: found no joint 'right_ankle' among those of other"):
+    with user_error(r"names\.json: found no joint 'right_ankle' among those of other"):
         score_files([path], images.path.parent)
 
 
-def test_lsps_14_joints_are_scored_against_people_in_mpiis_order(people: PersonSet, tmp_path: Path):
+def test_lsps_14_joints_are_scored_against_people_in_mpiis_order(people, tmp_path):
     rows = people.rows("test")  # of LSP, which has neither pelvis nor thorax
     np.save(tmp_path / "a.npy", np.nan_to_num(people.joint_NK2[rows][:, LSP_TO_MPII]))
     joints, lengths = people.joint_NK2[rows], np.full(len(rows), 40.0)
@@ -235,9 +223,8 @@ def refused(arguments: str) -> str:
 def wrong_files(files: None, images: ImageSet) -> None:
     """Beside the files of the fixture `files`, some that do not belong to their truth."""
     entries = json.loads(Path("results.json").read_text())
-    Path("other.json").write_text(
-        json.dumps([one | {"image_id": 10**6 + one["image_id"]} for one in entries])
-    )
+    others = [one | {"image_id": 10**6 + one["image_id"]} for one in entries]
+    Path("other.json").write_text(json.dumps(others))
     few = read_results(Path("rows.h5"))
     write_results(Path("few.h5"), replace(few, images=few.images[:5]), "rows")
     far = [replace(one, row=10**6 + number) for number, one in enumerate(few.images)]
@@ -245,7 +232,7 @@ def wrong_files(files: None, images: ImageSet) -> None:
     write_results(Path("twice.h5"), replace(few, images=[*few.images, few.images[0]]), "rows")
     np.save("array.npy", np.zeros((7, 16, 2)))
     np.save("hands.npy", np.zeros((len(images.joint_NK2), 21, 2)))
-    np.savez("unmeasured.npz", joints=np.zeros((7, 16, 2)))
+    np.savez("bare.npz", joints=np.zeros((7, 16, 2)))
     frame = [ImageResult(near_nobody(), file="clip.mp4", frame=1, seconds=0.1)]
     write_results(Path("clip.json"), Results(frame, COCO, 17), "json")
     stranger = [ImageResult(near_nobody(), file="elsewhere.jpg")]
@@ -260,55 +247,31 @@ def near_nobody() -> People:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            "other.json --truth coco",
-            r"other.json: found image \d+ and \d+ more of \d+, expected those of coco",
-        ),
+        ("other.json --truth coco", r"found image \d+ and \d+ more of \d+, expected those of coco"),
         ("far.h5 --truth people.h5", "far.h5: found row 1000000, expected those of people.h5, 0 to"),
         ("twice.h5 --truth people.h5", "twice.h5: found a row twice, expected each once"),
-        (
-            "rows.h5 few.h5 --truth people.h5",
-            r"few.h5: found 5 of \d+ of these, expected all people of rows.h5",
-        ),
+        ("rows.h5 few.h5 --truth people.h5", r"few.h5: found 5 of \d+ of these, expected all people"),
         ("rows.h5 --truth coco", r"rows.h5: found row \d+, expected those of coco"),
-        ("results.json --truth people.h5", "people.h5: has no image ids, expected those that results.json"),
-        (
-            "array.npy --truth people.h5",
-            r"array.npy: found 7 people, expected \d+ \(evaluated people\) or \d+",
-        ),
+        ("results.json --truth people.h5", "people.h5: has no image ids, expected those"),
+        ("array.npy --truth people.h5", r"found 7 people, expected \d+ \(evaluated people\) or \d+"),
         ("clip.json --truth coco", "clip.json: found frames of the video clip.mp4, expected images"),
-        (
-            "elsewhere.json --truth coco",
-            "elsewhere.json: found image elsewhere.jpg, expected one of coco.*: none",
-        ),
-        (
-            "array.npy --truth unmeasured.npz",
-            "unmeasured.npz: found 16 joints and no names .* expected --skeleton",
-        ),
-        (
-            "array.npy --truth unmeasured.npz --skeleton coco",
-            "unmeasured.npz: found 16 joints and 17 in coco, expected --skeleton with as many",
-        ),
-        (
-            "array.npy --truth unmeasured.npz --skeleton crowdpose",
-            "unmeasured.npz: found 16 joints and 14 in crowdpose",
-        ),
+        ("elsewhere.json --truth coco", "found image elsewhere.jpg, expected one of coco.*: none"),
+        ("array.npy --truth bare.npz", "bare.npz: found 16 joints and no names .* expected --skeleton"),
+        ("array.npy --truth bare.npz --skeleton coco", "found 16 joints and 17 in coco, expected --skeleton"),
+        ("array.npy --truth bare.npz --skeleton crowdpose", "bare.npz: found 16 joints and 14 in crowdpose"),
         ("array.npy --truth array.npy", "array.npy: found something else, expected annotations in COCO's"),
         ("array.npy --truth none.json", "none.json: no such file, expected annotations in COCO's"),
         ("none.json --truth people.h5", "none.json: no such file, expected predictions"),
-        (
-            "array.npy --truth unmeasured.npz --skeleton short.yaml",
-            "short.yaml: .*found 1 sigmas, expected 2",
-        ),
-        ("array.npy --truth unmeasured.npz --skeleton dog", "skeleton: found 'dog', expected one of ai"),
+        ("array.npy --truth bare.npz --skeleton short.yaml", "short.yaml: .*found 1 sigmas, expected 2"),
+        ("array.npy --truth bare.npz --skeleton dog", "skeleton: found 'dog', expected one of ai"),
         ("results.json --truth results.json", "results.json: cannot be read as images, annotations"),
     ],
 )
-def test_what_does_not_belong_together_is_one_line(arguments: str, message: str, wrong_files):
+def test_what_does_not_belong_together_is_one_line(arguments, message, wrong_files):
     assert re.search(message, refused(arguments))
 
 
-def test_people_in_another_order_than_the_truths_are_warned_of(people: PersonSet, tmp_path: Path, caplog):
+def test_people_in_another_order_than_the_truths_are_warned_of(people, tmp_path, caplog):
     rows = np.sort(np.concatenate([people.rows("validation"), people.rows("test")]))
     np.save(tmp_path / "a.npy", np.roll(np.nan_to_num(people.joint_NK2[rows]), 1, axis=0))
     score_files([tmp_path / "a.npy"], people.path, resamples=0)
@@ -319,18 +282,8 @@ def test_people_in_another_order_than_the_truths_are_warned_of(people: PersonSet
 
 
 def test_a_score_is_printed_as_a_table_as_markdown_and_as_json(files, capsys):
-    command = [
-        "score",
-        "rows.h5",
-        "rows.h5",
-        "--truth",
-        "people.h5",
-        "--bootstrap",
-        "20",
-        "--seed",
-        "3",
-        "--format",
-    ]
+    options = "--truth", "people.h5", "--bootstrap", "20", "--seed", "3", "--format"
+    command = ["score", "rows.h5", "rows.h5", *options]
     run([*command, "table"])
     title, counts, brackets, _, header, first, *_ = capsys.readouterr().out.splitlines()
     assert title == "rows.h5 and rows.h5 against people.h5 (mpii)"
