@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from pose.data.results import write_results
-from pose.inference.batches import predict_batches, select_device
+from pose.inference.batches import predict_batches, predict_dataset, select_device
 from pose.inference.refine import Refiner
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import UserError
@@ -28,12 +28,9 @@ from pose.metrics.monitored import MONITORED, monitored
 from pose.metrics.pck import Scores
 from pose.models.weights import load_weights
 from pose.params import Params
-from pose.tasks.base import TTAOutput
 from pose.tasks.fingerprint import changed_params
 from pose.tasks.multi import MultiData
 from pose.tasks.task import Model, load_model, open_data
-
-Predictions = Iterator[tuple[list[TTAOutput], Tensor]]
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +75,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         expected = "expected some of split validation or test"
         raise UserError(f"{data.path}: found no {data.unit} to evaluate on, {expected}")
     batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
-
-    def predict(some: np.ndarray) -> Predictions:
-        tta: dict[str, Any] = {"flip": settings.flip_test, "scales": settings.scales}
-        return predict_batches(model, data, some, **tta, **batches)
-
-    def calibration(some: np.ndarray) -> Predictions:
-        return predict_batches(model, data, some, flip=True, **batches)
-
-    people = [one for outputs, affine_B23 in predict(rows) for one in problem.decode(outputs, affine_B23)]
+    tta: dict[str, Any] = {"flip": settings.flip_test, "scales": settings.scales}
+    people = predict_dataset(model, data, rows, **tta, **batches)
     scores, tables = data.scores_and_tables(people, rows)
     if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):
         found = f"found nobody with a labelled joint in {len(rows):,} {data.unit}"
@@ -96,6 +86,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
             table.to_csv(temporary, index=False, float_format="%.4f")
     predictions = paths.predictions(problem.predictions_suffix)
     write_results(predictions, data.results(name, people, rows), problem.predictions_format)
+    predict = partial(predict_batches, model, data, **tta, **batches)
+    calibration = partial(predict_batches, model, data, flip=True, **batches)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
     provenance = {"task": name, "file": str(path), "weights": weights_hash}
