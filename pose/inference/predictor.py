@@ -67,20 +67,23 @@ class Prediction(People):
 class Network(Protocol):
     """What finds people in a batch of images."""
 
-    @property
-    def task(self) -> str: ...
-    @property
-    def problem(self) -> ProblemKind: ...
-    @property
-    def skeleton(self) -> Skeleton: ...
+    task: str
+    problem: ProblemKind
+    skeleton: Skeleton
+
     def find(self, images: Sequence[np.ndarray], boxes: Sequence[Box | None]) -> list[People]: ...
 
 
 class Predictor:
-    """Finds people in images. refiner: looks again at each person found."""
+    """Finds people in images.
+
+    task: that the weights were trained for. problem: `single`, one person in each image or box, or `multi`,
+    all people of an image. skeleton: the joints that are found. refiner: looks again at each person found.
+    """
 
     def __init__(self, network: Network, *, batch: int = BATCH, refiner: Refiner | None = None):
         self._network, self._batch, self._refiner = network, batch, refiner
+        self.task, self.problem, self.skeleton = network.task, network.problem, network.skeleton
 
     @staticmethod
     def load(
@@ -115,21 +118,6 @@ class Predictor:
             settings: dict[str, Any] = {"device": network.model.device, "flip": flip, "batch": BATCH}
             refiner = Refiner.load(refine, network.skeleton, **settings)
         return Predictor(network, refiner=refiner)
-
-    @property
-    def task(self) -> str:
-        """The task that the weights were trained for."""
-        return self._network.task
-
-    @property
-    def problem(self) -> ProblemKind:
-        """`single`: one person in each image or box; `multi`: all people of an image."""
-        return self._network.problem
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """The joints that are found."""
-        return self._network.skeleton
 
     @overload
     def predict(
@@ -168,7 +156,10 @@ class Predictor:
             ]
             people = [one.above(min_score) for one in self._network.find(loaded, boxes[some])]
             if self._refiner:
-                people = [_by_falling_score(one) for one in self._refiner.refine(loaded, people)]
+                people = [
+                    one.take(np.argsort(-one.score_P, kind="stable"))
+                    for one in self._refiner.refine(loaded, people)
+                ]
             found += [Prediction(**vars(one), skeleton=self.skeleton) for one in people]
         return found
 
@@ -189,8 +180,3 @@ def _checked_box(box: Any, name: str) -> Box:
     except (TypeError, ValueError):
         pass
     raise UserError(f"{name}: found {box}, expected x, y, width, height in px")
-
-
-def _by_falling_score(people: People) -> People:
-    order_P = np.argsort(-people.score_P, kind="stable")
-    return People(people.joint_PK2[order_P], people.score_PK[order_P], people.score_P[order_P])

@@ -8,8 +8,7 @@ import numpy as np
 
 from pose.inference.batches import select_device, tta_outputs
 from pose.keypoints.people import People
-from pose.keypoints.skeleton import Skeleton
-from pose.models.weights import ProblemKind, load_weights
+from pose.models.weights import load_weights
 from pose.tasks.arrays import Box
 from pose.tasks.task import Model, load_model
 
@@ -20,27 +19,13 @@ class TorchNetwork:
     def __init__(self, model: Model, *, flip: bool, scales: Sequence[float] = (1.0,)):
         self.model, self._flip = model, flip
         self._scales = [scale for scale in scales if scale != 1]
+        self.task, self.problem, self.skeleton = model.name, model.problem.kind, model.problem.skeleton
 
     @staticmethod
     def load(path: str, device: str | None, *, flip: bool, scales: Sequence[float]) -> TorchNetwork:
         """Read model weights; UserError, naming the file, for anything else."""
         model = load_model(load_weights(path), path, select_device(device))
         return TorchNetwork(model, flip=flip, scales=scales)
-
-    @property
-    def task(self) -> str:
-        """The task that the weights were trained for."""
-        return self.model.name
-
-    @property
-    def problem(self) -> ProblemKind:
-        """`single` or `multi`."""
-        return self.model.problem.kind
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """The joints that are found."""
-        return self.model.problem.skeleton
 
     def find(self, images: Sequence[np.ndarray], boxes: Sequence[Box | None]) -> list[People]:
         """The people of each image of a batch, in its own px."""

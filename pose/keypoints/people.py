@@ -25,15 +25,14 @@ class People:
     def __len__(self) -> int:
         return len(self.joint_PK2)
 
+    def take(self, rows: np.ndarray) -> Self:
+        """The people of these rows, by number or mask, in their order."""
+        joint_PK2, score_PK, score_P = self.joint_PK2[rows], self.score_PK[rows], self.score_P[rows]
+        return replace(self, joint_PK2=joint_PK2, score_PK=score_PK, score_P=score_P)
+
     def above(self, score: float) -> Self:
         """The people whose score is at least `score`."""
-        sure_P = self.score_P >= score
-        return replace(
-            self,
-            joint_PK2=self.joint_PK2[sure_P],
-            score_PK=self.score_PK[sure_P],
-            score_P=self.score_P[sure_P],
-        )
+        return self.take(self.score_P >= score)
 
     @staticmethod
     def join(found: Sequence[People], joints: int) -> People:
