@@ -58,6 +58,8 @@ def read_gt_valid(path: Path) -> Truth:
     position, missing, box = (
         np.asarray(read_mat(path, name, expected)) for name in ("pos_gt_src", "jnt_missing", "headboxes_src")
     )
+    if position.ndim == 2:  # MATLAB's reader drops the axis of a single person
+        position, missing, box = (array[..., None] for array in (position, missing, box))
     people = position.shape[-1] if position.ndim else 0
     if (position.shape, missing.shape, box.shape) != ((16, 2, people), (16, people), (2, 2, people)):
         found = f"{position.shape}, {missing.shape} and {box.shape}"

@@ -71,6 +71,17 @@ def test_mpiis_people_give_the_same_pckh_in_all_their_files(people, mpii_files):
     assert images["valid.h5"] == images["lsp_mpii.h5"] <= images["gt_valid.mat"] == len(mpii_rows(people))
 
 
+def test_one_person_in_mpiis_files_is_one(people, mpii_files):
+    truth = mpii_files.with_name("gt_valid.mat")
+    for path in (truth, mpii_files):
+        arrays = scipy.io.loadmat(path)
+        names = ("pos_gt_src", "jnt_missing", "headboxes_src") if path == truth else ("preds",)
+        scipy.io.savemat(
+            path, {name: arrays[name][..., :1] if path == truth else arrays[name][:1] for name in names}
+        )
+    assert score_files([mpii_files], truth).counts[0]["people"] == 1
+
+
 def test_plain_arrays_give_the_same_and_say_who_shares_an_image(people, mpii_files):
     rows = mpii_rows(people)
     joint_NK2 = np.nan_to_num(people.joint_NK2[rows])
