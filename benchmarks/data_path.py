@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from common import in_turns, shown, spread, write
 
-from pose.data.augment import Augment, crop, person_affine
+from pose.data.augment import Augment, person_affine, warp
 from pose.data.loader import Loader, sequential_batches
 from pose.data.person_set import PersonSet
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
@@ -123,7 +123,7 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
 
     def cropped() -> None:
         for image, affine in zip(data, affines, strict=True):
-            crop(decode_image(image, "packed image"), affine, single.input_size)
+            warp(decode_image(image, "packed image"), affine, single.input_size)
 
     parts = {"decode": decoded, "crop": cropped}
     seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats} | parts, rounds)

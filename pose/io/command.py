@@ -29,7 +29,7 @@ def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) 
     """
     module = sys.modules["__main__"].__spec__
     prog = f"python -m {module.name}" if module else None
-    parser = argparse.ArgumentParser(prog=prog, description=inspect.getdoc(main))
+    parser = argparse.ArgumentParser(prog=prog, description=(inspect.getdoc(main) or "").partition("\n")[0])
     for name, parameter in inspect.signature(main).parameters.items():
         optional: dict[str, Any] = {
             "nargs": "?",

@@ -57,8 +57,9 @@ def installed(use: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        raise UserError(f"{package}: not installed, expected it {use}") from None
+        if not error.name:
+            raise
+        raise UserError(f"{error.name.partition('.')[0]}: not installed, expected it {use}") from None
 
 
 def within(timeout: float, source: str, action: Callable[[], Result]) -> Result:

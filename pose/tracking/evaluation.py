@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_task(task: str) -> None:
-    """Evaluate a task with the parameters of this workspace; UserError as of `evaluate`."""
+    """Evaluate a task's weights, and add the scores to the MLflow run that trained them.
+
+    UserError as of `evaluate`.
+    """
     params, paths = load_params(), TaskPaths(task)
     scores = evaluate(params, task)
     for table, row in scores.items():

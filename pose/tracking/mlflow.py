@@ -133,7 +133,8 @@ class MlflowTracker:
             before = now
             job = next(iter(self._jobs), None)  # the thread may take it away meanwhile
             seconds = job.seconds if job else FINISH_SECONDS
-            self._thread.join(OPEN_SECONDS if self.run_id is None and is_file() else seconds)
+            opens = self.run_id is None and is_file() and not self._offline and status != "KILLED"
+            self._thread.join(OPEN_SECONDS if opens else seconds)
         missing = [job.name for job in self._jobs]
         if rows := self._rows[self._sent :]:
             missing.insert(0, f"{len(rows):,} rows of the history")
@@ -216,9 +217,11 @@ class MlflowTracker:
 
     def _earlier(self, client: mlflow.MlflowClient) -> tuple[str | None, dict[str, str]]:
         """The run to continue, or the tags of a new one."""
-        if not self._run.resumed or not self._run_id_file.exists():
+        run_id = ""
+        if self._run.resumed and self._run_id_file.exists():
+            run_id = self._run_id_file.read_text(encoding="utf-8").strip()
+        if not run_id:
             return None, {}
-        run_id = self._run_id_file.read_text(encoding="utf-8").strip()
         run = active_run(client, run_id)
         if run is None:
             log.warning("MLflow run %s is gone; a new one begins", run_id)

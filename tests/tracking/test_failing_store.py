@@ -152,7 +152,7 @@ def test_a_store_whose_tables_are_still_being_made_is_waited_for(runs, tmp_path,
 
     monkeypatch.setattr(pose.tracking.mlflow, "experiment_id", slow)
     tracker = runs.begin(1, 50)
-    tracker.finish("KILLED")
+    tracker.finish("FAILED")
     assert runs.lines() == []
     assert runs.curve(tracker.run_id) == runs.losses(50)
 

@@ -41,7 +41,7 @@ Check = Callable[[RawCoco], list[str]]
 class Image:
     """An annotated image in its split. annotations: of people and crowds.
 
-    lacking: places of joints that its file does not list, though another file of the set does.
+    lacking: places of joints that its file does not list.
     """
 
     entry: Entry

@@ -127,12 +127,7 @@ def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) 
     complete set beside a small part of it), a share of them is drawn: the first by a hash of their names, one
     at least.
     """
-    lacking_in_all = set.intersection(*(set(source.raw.lacking) for source in sources))
-    listed = [
-        (*image, tuple(place for place in source.raw.lacking if place not in lacking_in_all))
-        for source in sources
-        for image in source.images()
-    ]
+    listed = [(*image, source.raw.lacking) for source in sources for image in source.images()]
     said: list[bool | None] = []
     for source in sources:
         said += source.validates or [None] * len(source.files)

@@ -56,9 +56,11 @@ def _columns(images: Sequence[tuple[Image, Packed]], packing: Packing) -> dict[s
         "annotation": np.array([person["id"] for person in people], dtype=np.int64),
         "name": np.array([packing.name(image) for image, _ in images], dtype=h5py.string_dtype()),
     }
-    if any(image.lacking for image, _ in images):
-        has_joint_IK = np.ones((len(images), len(packing.skeleton)), dtype=np.uint8)
-        for row, (image, _) in enumerate(images):
-            has_joint_IK[row, [*image.lacking]] = 0
+    # What no image to train on has is learnt as absent everywhere: nothing else would be learnt of it.
+    in_all = set.intersection(*(set(image.lacking) for image, _ in images if image.split == "train"))
+    has_joint_IK = np.ones((len(images), len(packing.skeleton)), dtype=np.uint8)
+    for row, (image, _) in enumerate(images):
+        has_joint_IK[row, [place for place in image.lacking if place not in in_all]] = 0
+    if not has_joint_IK.all():
         columns["has_joint"] = has_joint_IK
     return columns

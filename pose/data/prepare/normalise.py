@@ -94,18 +94,21 @@ def with_own_ids(files: Sequence[Normalised]) -> list[Normalised]:
 
     People get the category id of the first file. UserError if an image is in two files.
     """
-    first_file: dict[Path, Path] = {}
-    for one in files:
-        path = one.raw.path
+    first_file: dict[Path, int] = {}
+    for number, one in enumerate(files):
         for file in one.files:
-            if not file.missing and (other := first_file.setdefault(file.path, path)) != path:
-                raise UserError(f"{path}: image {file.path} is in {other} too, expected it in one file")
-    images = [image for one in files for image in one.raw.images]
-    people = [person for one in files for people in one.raw.people_of.values() for person in people]
-    shared = [kind for kind in (images, people) if len({entry["id"] for entry in kind}) < len(kind)]
-    for entries in shared:
-        _number_anew(entries)
-    return [_with_ids_of_images(one, files[0].raw, is_new=bool(shared)) for one in files]
+            first = number if file.missing else first_file.setdefault(file.path, number)
+            if first != number:  # of the same path where a source is given twice
+                found = f"image {file.path} is in {files[first].raw.path} too"
+                raise UserError(f"{one.raw.path}: {found}, expected it in one file")
+    kinds = {
+        "image": [image for one in files for image in one.raw.images],
+        "annotation": [person for one in files for people in one.raw.people_of.values() for person in people],
+    }
+    shared = [kind for kind, entries in kinds.items() if len({one["id"] for one in entries}) < len(entries)]
+    for kind in shared:
+        _number_anew(kinds[kind])
+    return [_with_ids_of_images(one, files[0].raw, " and ".join(shared)) for one in files]
 
 
 def same_image(first: Normalised, second: Normalised) -> str | None:
@@ -119,11 +122,14 @@ def same_image(first: Normalised, second: Normalised) -> str | None:
     return None
 
 
-def _with_ids_of_images(own: Normalised, first: RawCoco, *, is_new: bool) -> Normalised:
-    """The file whose people say the ids that its images have, and the category id of the first file."""
+def _with_ids_of_images(own: Normalised, first: RawCoco, changed: str) -> Normalised:
+    """The file whose people say the ids that its images have, and the category id of the first file.
+
+    changed: kinds of ids that are new.
+    """
     raw, changes = own.raw, own.changes
-    if is_new:
-        kind = "ids that another source has too, all numbered anew"
+    if changed and raw.images:
+        kind = f"{changed} ids that another source has too, all numbered anew"
         changes.add(kind, str(raw.path), len(raw.images))
     if raw.category != first.category:
         count = sum(map(len, raw.people_of.values()))

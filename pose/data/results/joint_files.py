@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,6 +167,8 @@ def _people(
     numbers = [_number(joint[key]) for joints in joints_P for joint in joints for key in JOINT_KEYS[1:]]
     keypoint_PK3 = np.reshape(numbers, (len(joints_P), len(names), 3))
     score_PK = np.nan_to_num(keypoint_PK3[..., 2])
+    if wrong := [score for score in score_P if not math.isfinite(float(score))]:
+        raise UserError(f"{where}: found a person of score {wrong[0]}, expected a number")
     return People(keypoint_PK3[..., :2], score_PK, np.array([*map(float, score_P)]))
 
 

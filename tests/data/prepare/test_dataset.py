@@ -190,7 +190,9 @@ def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_t
     images = ImageSet(out)
     assert sorted(images.id_I.tolist()) == [1, 2, 3, 4, 5, 6]
     assert {images.name(row) for row in range(6)} == {f"{s}/images/{k}.jpg" for s in "ab" for k in (1, 2, 3)}
-    assert "ids that another source has too, all numbered anew: 3" in str(summary)
+    assert "image and annotation ids that another source has too, all numbered anew: 3" in str(summary)
+    with user_error(r"image .*1.jpg is in .*annotations.json too"):
+        prepare(tmp_path, sources[0], sources[0])
     write(tmp_path / "a", mice(tmp_path / "a", count=3), "again.json")
     with user_error(r"annotations.json: image .*1.jpg is in .*again.json too"):
         prepare(tmp_path, tmp_path / "a")
@@ -232,12 +234,15 @@ def test_sources_of_other_names_are_joined_by_a_table(tmp_path):
     has_tail = ["mice" in images.name(row) for row in range(len(images))]
     assert images.has_joint_IK.tolist() == [[True, True, True, tail] for tail in has_tail]
     assert "joints that mouse lacks, left out: 1 (first: whisker)" in str(summary)
-    mouse = tmp_path / "mouse.yaml"
-    mouse.write_text(f"name: mouse\njoints: [{', '.join(MOUSE)}]\n")
-    out, _ = prepare(tmp_path, sources[1], skeleton=str(mouse), joints={"snout": "nose"})
-    assert ImageSet(out).has_joint_IK is None  # a joint of no source may as well be learnt as absent
     with user_error(r"datasets.own.joints: found 'beak', expected a joint of mouse"):
         prepare(tmp_path, *sources, joints={"snout": "beak"})
+    mouse = tmp_path / "mouse.yaml"
+    mouse.write_text(f"name: mouse\njoints: [{', '.join(MOUSE)}]\n")
+    for image in (tmp_path / "mice" / "images").iterdir():
+        image.unlink()
+    for rest in (sources[1:], sources):  # a joint of no image may as well be learnt as absent
+        out, _ = prepare(tmp_path, *rest, skeleton=str(mouse), joints={"snout": "nose"})
+        assert ImageSet(out).has_joint_IK is None
 
 
 def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(tmp_path):

@@ -146,7 +146,7 @@ def table_converted(split: str) -> Export:
 
 
 READ: dict[Callable[[str], Export], list[str]] = {
-    cvat: ["person_keypoints_val.json: ids that another source has too, all numbered anew: 2"],
+    cvat: ["val.json: image and annotation ids that another source has too, all numbered anew: 2"],
     cvat_track: [
         "width and height missing, read from the image: 2 (first: frame_000000.PNG)",
         "without keypoints: people without labelled joints: 1 (first: annotation 3)",

@@ -223,7 +223,7 @@ def test_ids_that_begin_anew_in_the_val_file_are_numbered_anew(tmp_path):
     images, summary = prepare_images(tmp_path)
     assert images.id_I.tolist() == column(images, "annotation") == [1, 2, 3]
     assert [images.name(row) for row in images.rows("validation")] == ["val2017/other.jpg"]
-    note = "person_keypoints_val2017.json: ids that another source has too, all numbered anew: 1"
+    note = "val2017.json: image and annotation ids that another source has too, all numbered anew: 1"
     assert note in str(summary)
 
 

@@ -91,6 +91,15 @@ def test_a_byte_order_mark_is_no_content(name, tmp_path):
     assert len(read_results(tmp_path / name)) == 2
 
 
+@pytest.mark.parametrize("name", ["joints.json", "joints.csv"])
+def test_a_score_that_is_no_number_is_refused(name, tmp_path):
+    results = people_of(COCO, 2)
+    results.images[0].people.score_P[1] = np.nan
+    write_results(tmp_path / name, results, format_of(tmp_path / name, None))
+    with user_error("found a person of score nan, expected a number"):
+        read_results(tmp_path / name)
+
+
 def test_coco_results_hold_ids_and_put_what_was_not_found_in_the_middle(tmp_path):
     results = people_of(COCO, 2, 0, 1, 1)
     results.images[3].people.joint_PK2[:] = np.nan  # somebody without any place is left out
