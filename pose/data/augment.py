@@ -15,7 +15,8 @@ from pose.io.images import shrink
 from pose.keypoints.geometry import compose, crop_affine, invert
 from pose.params import AugmentParams, MultiAugmentParams, ScaleParams, SingleInferenceParams
 
-OVERSAMPLING = 1.25  # larger images are first shrunk to so many times the input: a warp alone skips pixels
+OVERSAMPLING = 1.25  # larger images are first shrunk to so many times the input: a warp alone skips pixels,
+SHRINKS_BELOW = 0.8  # if they then have less than so much of their side: less gains little, and takes as long
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ class MultiAugment:
         return image_HW3
 
 
-AS_IT_IS, UNCHANGED = Augment(), MultiAugment()
+UPRIGHT, UNCHANGED = Augment(), MultiAugment()
 
 
 def person_affine(
-    centre_xy: np.ndarray, scale: float, *, params: SingleInferenceParams, augment: Augment = AS_IT_IS
+    centre_xy: np.ndarray, scale: float, *, params: SingleInferenceParams, augment: Augment = UPRIGHT
 ) -> np.ndarray:
     """Affine from image px to input px for a person around `centre_xy` (image px), `scale` * 200 px tall."""
     side = PERSON_HEIGHT * scale * params.crop * augment.widen
@@ -143,7 +144,8 @@ def warp(
     Where it becomes much smaller, pixels are averaged first. out: an array to put it in.
     """
     zoom = np.sqrt(abs(np.linalg.det(affine[:, :2])))
-    small_HW3, small_affine = shrink(image_HW3, OVERSAMPLING * zoom)
+    small = OVERSAMPLING * zoom
+    small_HW3, small_affine = shrink(image_HW3, small if small < SHRINKS_BELOW else 1.0)
     # Before the crop adds black around the image, which keeps its colour.
     small_HW3 = augment.recolour(small_HW3)
     return crop(small_HW3, compose(affine, invert(small_affine)), size, out=out)
