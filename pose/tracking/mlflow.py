@@ -45,9 +45,7 @@ ROW_BATCH = 50  # rows that it takes at once: a thousand metrics
 SYNC_SECONDS = 10.0  # from one writing of new rows to the next,
 RETRY_SECONDS = 60.0  # or to the next attempt at a store that is offline
 FINISH_SECONDS = 20.0  # that the end of training, or an evaluation, waits for a store that takes nothing
-OPEN_SECONDS = (
-    120.0  # the same for a file to be opened: a busy machine takes a minute to make MLflow's tables
-)
+OPEN_SECONDS = 120.0  # the same for a file that is opened: a busy machine takes a minute to make its tables
 UPLOAD_RATE = 500_000  # bytes a second, below which it does not wait for a model to be uploaded
 SYSTEM_SECONDS = 5  # between two samples of processor, memory, disk, network and GPU
 MODEL_TAG = "model_weights"  # the hash of the weights in the logged model
@@ -132,9 +130,11 @@ class MlflowTracker:
         while self._thread.is_alive() and before != (now := (self.run_id, self._sent, len(self._jobs))):
             before = now
             job = next(iter(self._jobs), None)  # the thread may take it away meanwhile
-            seconds = job.seconds if job else FINISH_SECONDS
-            opens = self.run_id is None and is_file() and not self._offline and status != "KILLED"
-            self._thread.join(OPEN_SECONDS if opens else seconds)
+            is_opening = self.run_id is None and is_file() and not self._offline
+            if is_opening and status != "KILLED":  # whoever ends a run does not wait for so long
+                self._thread.join(OPEN_SECONDS)
+            else:
+                self._thread.join(job.seconds if job else FINISH_SECONDS)
         missing = [job.name for job in self._jobs]
         if rows := self._rows[self._sent :]:
             missing.insert(0, f"{len(rows):,} rows of the history")

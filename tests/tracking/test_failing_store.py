@@ -140,6 +140,16 @@ def test_a_store_that_is_slow_but_takes_everything_is_waited_for(runs, monkeypat
     assert runs.lines() == []
 
 
+def test_an_interrupted_run_does_not_wait_for_a_store_to_be_opened(runs, store, monkeypatch):
+    monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.3)
+    with locked(store, "file"):
+        started = time.monotonic()
+        tracker = runs.begin(1, 50)
+        tracker.finish("KILLED")
+        assert time.monotonic() - started < 60 < pose.tracking.mlflow.OPEN_SECONDS
+    wait_until(lambda: not tracker._thread.is_alive())
+
+
 def test_a_store_whose_tables_are_still_being_made_is_waited_for(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setattr(pose.tracking.mlflow, "FINISH_SECONDS", 0.1)
