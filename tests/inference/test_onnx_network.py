@@ -43,10 +43,11 @@ def test_an_exported_file_finds_the_people_that_the_weights_find(exported_multi,
     assert (exported.problem, exported.skeleton) == ("multi", COCO)
     for one, other in zip(exported.predict(IMAGES), wanted.predict(IMAGES), strict=True):
         assert len(one) > 1
-        np.testing.assert_allclose(one.score_P, other.score_P, atol=1e-4)
-        distance_PK = np.linalg.norm(one.joint_PK2 - other.joint_PK2, axis=2)
-        # Of cells that fit a missing joint equally well in an untrained network, the last bits decide.
-        assert (distance_PK < 0.1).mean() > 0.98
+        # In an untrained network's hundreds of people some joints fit two equally well: the last bits decide.
+        assert abs(len(one) - len(other)) <= 0.02 * len(other)
+        same_PP = np.isclose(one.score_P[:, None], other.score_P, rtol=0, atol=1e-4)
+        distance_PPK = np.linalg.norm(one.joint_PK2[:, None] - other.joint_PK2, axis=3)
+        assert (same_PP & ((distance_PPK < 0.1).mean(axis=2) > 0.9)).any(axis=0).mean() > 0.95
 
 
 def test_it_runs_without_pytorch_and_keeps_no_usage_data(multi_onnx, tmp_path, monkeypatch):
