@@ -103,9 +103,16 @@ def own_dataset(
     validation: float = VALIDATION,
 ) -> DatasetParams:
     """The parameters of a data set of which no more is known."""
-    values = {"sources": [*sources], "problems": [*problems], "skeleton": skeleton, "category": category}
-    more = {"joints": {}, "assume_joints": False, "validation": validation}
-    return parse(DatasetParams, values | more, "data set")
+    values: dict[str, Any] = {
+        "sources": [*sources],
+        "problems": [*problems],
+        "skeleton": skeleton,
+        "category": category,
+        "joints": {},
+        "assume_joints": False,
+        "validation": validation,
+    }
+    return parse(DatasetParams, values, "data set")
 
 
 def _check_names(name: str, tasks: dict[str, str], params: Params, pipeline: Any) -> None:
