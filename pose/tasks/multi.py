@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 TABLE = "COCO"  # of the metrics in metrics/TASK.json
 HELD_OUT_PART = 4  # of small sets no more than a quarter is held out
+TUNING_IMAGES = 500  # at most: their maps are in memory at once, 2 MB an image of 17 joints at 512 px
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class MultiPerson(Problem):
         return [self.group(maps) for maps in self.maps(outputs, affine_B23)]
 
     def calibrate(self, data: MultiData, predict: PredictRows) -> MultiPerson:
-        """If `thresholds.tune`: with the thresholds of the highest AP on all held-out images."""
+        """If `thresholds.tune`: with the thresholds of the highest AP on held-out images (see `tune`)."""
         if not self.params.thresholds.tune:
             return self
         tuned, images = self.tune(data, predict, ("tags", "distance"))
@@ -129,12 +130,12 @@ class MultiPerson(Problem):
     def tune(
         self, data: MultiData, predict: PredictRows, group_by: Sequence[GroupBy]
     ) -> tuple[MultiPerson, int]:
-        """With the thresholds of the highest AP on all held-out images; and the number of these images.
+        """With the thresholds of the highest AP on TUNING_IMAGES held-out images; and how many they were.
 
         group_by: the ways to group that are tried, of equal ones the first is taken. Distance can be the
         better one: of few images, heatmaps generalise before tags do.
         """
-        rows = replace(data, max_val=0).rows("val")  # all of them, even if training validates on fewer
+        rows = replace(data, max_val=TUNING_IMAGES).rows("val")  # even if training validates on fewer
         maps = [one for outputs, affine_B23 in predict(rows) for one in self.maps(outputs, affine_B23)]
 
         def score(problem: MultiPerson) -> float:

@@ -14,6 +14,7 @@ from pose.data.augment import MultiAugment, image_affine
 from pose.data.image_set import ImageSet
 from pose.data.multi_samples import image_targets
 from pose.params import Params
+from pose.tasks import multi
 from pose.tasks.base import PredictRows, TTAOutput
 from pose.tasks.multi import MultiData, MultiPerson
 from pose.tasks.thresholds import DETECTION, MAX_DISTANCE, TAG, tune_thresholds
@@ -58,15 +59,15 @@ def data(params: Params, prepared_coco: Path) -> MultiData:
     return MultiData(ImageSet(prepared_coco), params.multi.model_copy(update=changes), max_val=2)
 
 
-def predictions(data: MultiData, *, clear: bool) -> PredictRows:
+def predictions(data: MultiData, *, clear: bool, images: int = 8) -> PredictRows:
     """A network's output: without fault if `clear`, else with faint joints, false peaks and noisy tags."""
 
     def predict(rows: np.ndarray) -> Iterator[tuple[list[TTAOutput], Tensor]]:
-        assert len(rows) == 8  # all held-out images, not max_val
-        rng, images = np.random.default_rng(0), data.images
+        assert len(rows) == images  # by default all held-out images, not max_val
+        rng = np.random.default_rng(0)
         for row in rows.tolist():
-            affine_123 = image_affine(images.image_size_I2[row], SIDE)[None]
-            found = image_targets(images, np.array([row]), data.params, [MultiAugment()], affine_123)
+            affine_123 = image_affine(data.images.image_size_I2[row], SIDE)[None]
+            found = image_targets(data.images, np.array([row]), data.params, [MultiAugment()], affine_123)
             gap = 10.0 if clear else APART
             output_Chw = perfect_output(found.heatmap_BKhw[0].numpy(), found.cell_BPK[0].numpy(), gap=gap)
             if not clear:
@@ -118,6 +119,12 @@ def test_a_clear_network_keeps_the_first_of_equal_thresholds_and_untuned_ones_st
     assert tuned.detection == DETECTION[0]
     fixed = problem.with_thresholds(tune=False)
     assert fixed.calibrate(data, predictions(data, clear=False)) is fixed
+
+
+def test_no_more_images_tune_than_memory_holds_the_maps_of(problem, data, monkeypatch):
+    monkeypatch.setattr(multi, "TUNING_IMAGES", 3)
+    _, images = problem.tune(data, predictions(data, clear=True, images=3), ["tags"])
+    assert images == 3
 
 
 def test_people_are_told_apart_by_what_does_it_better_on_held_out_images(problem, data):
