@@ -23,7 +23,7 @@ from pose.data.prepare.annotated import (
     read_annotated,
 )
 from pose.data.prepare.dataset import choose_images
-from pose.data.prepare.packing import Unusable
+from pose.data.prepare.packing import Unusable, packed_too_small
 from pose.data.prepare.summary import Summary
 from pose.data.threads import cores, one_opencv_thread
 from pose.inference.draw import ALONE, HUES, draw_people, shades
@@ -33,7 +33,7 @@ from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.statistics import Statistics, find_faults, statistics
 from pose.metrics.truth import check_truth
-from pose.params import CocoParams, DatasetParams, Params
+from pose.params import CocoParams, DatasetParams, MultiParams, Params, SingleParams
 from pose.report.charts import SERIES, Line, line_chart, thinned
 from pose.report.common import page_image
 from pose.report.content import Block, Cell, Chart, LegendEntry, PageImage, Row, Section, Table
@@ -80,7 +80,17 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
     of_split = {split: found for split, found in of_split.items() if len(found.box_N4)}
     if not of_split:
         raise UserError(f"{raw.path}: found nobody with a labelled joint, expected some")
-    faults = find_faults(of_split, input_size=params.multi.input_size, crop=params.single.crop) + faults
+    single, multi = params.single, params.multi
+    own = [params.problem(task) for task, one in params.tasks.items() if one.dataset == name]
+    for section in sorted(own, key=lambda one: one.input_size):  # of several tasks the largest input counts
+        single, multi = (section, multi) if isinstance(section, SingleParams) else (single, section)
+    used: dict[str, SingleParams | MultiParams] = {"single": single, "multi": multi}
+    small = [fault for key in spec.problems if (fault := packed_too_small(params.prepare, used[key]))]
+    faults = [
+        *find_faults(of_split, input_size=multi.input_size, crop=single.crop),
+        *(f"large images are blurred: {fault}" for fault in small),
+        *faults,
+    ]
     blocks = [
         Block("What looks wrong", "" if faults else "Nothing was found.", caution=faults),
         Block("The joints", images=_largest(images, raw.skeleton, params.prepare.coco)),

@@ -126,9 +126,13 @@ class Skeleton(Frozen):
 
 
 def side_and_part(joint: str) -> tuple[str, str]:
-    """`r_ankle`, `Right Ankle`, `ankle-right` and `rightAnkle` are (RIGHT, "ankle"); (MIDDLE, name) else."""
+    """`r_ankle`, `Right Ankle`, `ankle-right` and `rightAnkle` are (RIGHT, "ankle"); (MIDDLE, name) else.
+
+    Between other words only `left` and `right` are sides, and only one of them: `front_left_paw`.
+    """
     words = [word.lower() for word in WORD_ENDS.split(joint) if word]
-    for place in (0, -1):
+    inside = [k for k, word in enumerate(words) if word in (LEFT, RIGHT)]
+    for place in (0, -1, *(inside if len(inside) == 1 else ())):
         if len(words) > 1 and words[place] in SIDES:
             side = SIDES[words.pop(place)]
             return side, "_".join(words)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pose.data.formats.coco_json import RawCoco, is_labelled_person, keypoints_of
-from pose.keypoints.skeleton import DEFAULT_SIGMA, LEFT, RIGHT, Skeleton, side_and_part
+from pose.keypoints.skeleton import DEFAULT_SIGMA, LEFT, MIDDLE, RIGHT, Skeleton, side_and_part
 from pose.metrics.truth import check_truth
 
 SMALL = 32  # px at the network's input, half of which a heatmap shows as 4 cells
@@ -100,6 +100,10 @@ def find_faults(of_split: Mapping[str, Statistics], *, input_size: int, crop: fl
         never = [skeleton.joints[k] for k in np.flatnonzero((found.flag_NK == 0).all(axis=0))]
         if never:
             lines.append(f"{split}: never labelled: {', '.join(never)}")
+    paired = {k for pair in skeleton.flips for k in pair}
+    alone = [name for k, name in enumerate(skeleton.joints) if k not in paired and _has_side(name)]
+    if alone:
+        lines.append(f"no pair of left and right, so mirrored images mislead: {', '.join(alone)}")
     if not skeleton.sigmas:
         lines.append(f"no sigmas: OKS takes {DEFAULT_SIGMA:g} for each joint; a skeleton file may give them")
     together = [*of_split.values()]
@@ -127,6 +131,10 @@ def find_faults(of_split: Mapping[str, Statistics], *, input_size: int, crop: fl
     if len(poses) > 1 and (both := len(set.intersection(*poses))):
         lines.append(f"poses that are exactly the same in {' and '.join(of_split)}: {both:,}")
     return lines
+
+
+def _has_side(joint: str) -> bool:
+    return side_and_part(joint)[0] != MIDDLE or any(side in joint.lower() for side in (LEFT, RIGHT))
 
 
 def _part(found_N: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from pose.data.prepare.packing import packed_too_small
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import Interrupted, UserError
 from pose.io.paths import TaskPaths
@@ -33,6 +34,8 @@ def train_task(task: str) -> None:
     params = load_params()
     if (init := params.task(task).init) and not is_launched():
         require_dependency(init.weights, f"tasks.{task}.init.weights", "init")
+    if not is_launched() and (fault := packed_too_small(params.prepare, params.problem(task))):
+        log.warning("%s: large images are blurred: %s", task, fault)
     if launch_if_several(params, task, "pose.cli", "train", task):
         return
     try:

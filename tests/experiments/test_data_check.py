@@ -94,6 +94,17 @@ def test_a_set_of_params_yaml_is_checked_by_its_name(workspace, capsys):
     assert "0.5 of the images validate" in capsys.readouterr().out
 
 
+def test_the_inputs_of_the_sets_own_tasks_count(workspace, capsys):
+    values = read_yaml("params.yaml")
+    values["datasets"] = {"hands": own_spec("<b>hand")}
+    small = {"extends": "hgpose", "dataset": "hands"}
+    values["tasks"] |= {"small": small, "large": small | {"override": {"input_size": 256}}}
+    write_yaml("params.yaml", values)
+    run(["data", "check", "--name", "hands"])
+    [line] = [one for one in capsys.readouterr().out.splitlines() if "blurred" in one]
+    assert line.endswith("found prepare.pack_size 224, expected 436 or more for an input of 256 px")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

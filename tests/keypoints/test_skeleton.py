@@ -6,7 +6,15 @@ import pytest
 from helpers import COCO, LSP, MPII, user_error
 
 from pose.data.formats.lsp import LSP_TO_MPII
-from pose.keypoints.skeleton import Skeleton, built_in, joint_places, read_skeleton, same_joints
+from pose.keypoints.skeleton import (
+    Skeleton,
+    built_in,
+    inferred_flips,
+    joint_places,
+    read_skeleton,
+    same_joints,
+    side_and_part,
+)
 
 
 def test_mpii_pairs_are_the_published_ones():
@@ -33,6 +41,12 @@ def test_flips_and_the_order_of_grouping_are_read_from_the_names_if_they_are_not
     assert [joints[k] for k in skeleton.order[:5]] == ["nose", "Right Eye", "leftEye", "L_Ear", "rightEar"]
     assert skeleton.oks_sigmas.tolist() == [0.07] * 9
     assert Skeleton.model_validate({"name": "mouse", "joints": joints, "flips": []}).flips == ()
+
+
+def test_a_side_between_other_words_counts_if_it_is_the_only_one():
+    joints = ["front_left_paw", "front_right_paw", "kp_left_1", "kp_right_1", "a_l_b", "a_r_b", "right_left"]
+    assert inferred_flips(joints) == [(0, 1), (2, 3)]
+    assert side_and_part("right_left") == ("right", "left")
 
 
 def test_joints_may_be_named_where_they_could_be_counted():

@@ -65,6 +65,13 @@ def test_missing_sigmas_are_said():
     assert line.startswith("no sigmas: OKS takes 0.07 for each joint")
 
 
+def test_left_joints_without_a_right_one_are_named():
+    joints = ("nose", "leftear", "rightear", "l_hip", "r_hip", "tail_left", "knee")
+    skeleton = Skeleton.model_validate({"name": "dog", "joints": joints, "sigmas": [0.1] * 7})
+    [line] = faults(people(skeleton=skeleton))
+    assert line == "no pair of left and right, so mirrored images mislead: leftear, rightear, tail_left"
+
+
 def test_people_too_small_for_the_input_are_counted():
     assert faults(people(), input_size=86) == []  # 75 px of 200 are 32.25 of 86
     [line] = faults(people(), input_size=84)

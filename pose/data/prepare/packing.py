@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from pose.io.errors import UserError
 from pose.io.files import read_bytes
 from pose.io.hdf5 import write_column
 from pose.io.images import decode_image, encode_jpeg, is_jpeg, shrink
-from pose.params import PrepareParams
+from pose.params import MultiInferenceParams, PrepareParams, SingleInferenceParams
 
 CHUNK = 256  # images whose places in the file lie together
 AHEAD = 256  # images that are being read, or wait to be written
@@ -47,6 +48,18 @@ def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
     """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
     digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
     return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
+
+
+def packed_too_small(prepare: PrepareParams, problem: SingleInferenceParams | MultiInferenceParams) -> str:
+    """What the network would see enlarged of large images, whose pixels are not packed; empty if nothing."""
+    size = problem.input_size
+    if isinstance(problem, SingleInferenceParams):
+        key, value, needed = "pack_size", prepare.pack_size, math.ceil(size * SURROUNDINGS / problem.crop)
+    else:
+        key, value, needed = "coco.longest", prepare.coco.longest, size
+    if value >= needed:
+        return ""
+    return f"found prepare.{key} {value}, expected {needed} or more for an input of {size} px"
 
 
 def read_raw_image(path: Path, *, upright: bool = False) -> tuple[bytes, np.ndarray]:
