@@ -80,10 +80,7 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
     of_split = {split: found for split, found in of_split.items() if len(found.box_N4)}
     if not of_split:
         raise UserError(f"{raw.path}: found nobody with a labelled joint, expected some")
-    single, multi = params.single, params.multi
-    own = [params.problem(task) for task, one in params.tasks.items() if one.dataset == name]
-    for section in sorted(own, key=lambda one: one.input_size):  # of several tasks the largest input counts
-        single, multi = (section, multi) if isinstance(section, SingleParams) else (single, section)
+    single, multi = _sections(name, params)
     used: dict[str, SingleParams | MultiParams] = {"single": single, "multi": multi}
     small = [fault for key in spec.problems if (fault := packed_too_small(params.prepare, used[key]))]
     faults = [
@@ -109,6 +106,15 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
     write_text(folder / "index.html", page)
     warnings = [f"warning: {fault}" for fault in faults]
     return [str(summary), *warnings, f"{folder / 'index.html'}: samples, joints and sizes"]
+
+
+def _sections(name: str, params: Params) -> tuple[SingleParams, MultiParams]:
+    """What each problem's task of a data set has, of several the one of the largest input."""
+    single, multi = params.single, params.multi
+    sections = [params.problem(task) for task, one in params.tasks.items() if one.dataset == name]
+    for section in sorted(sections, key=lambda one: one.input_size):
+        single, multi = (section, multi) if isinstance(section, SingleParams) else (single, section)
+    return single, multi
 
 
 def _readable(images: Sequence[Image], params: CocoParams, summary: Summary) -> tuple[list[Image], list[str]]:
