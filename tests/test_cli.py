@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,20 @@ def test_a_command_that_needs_arguments_shows_its_help_without(command, capsys):
         run([command])
     assert error.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: pose {command}")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("predict w.pt --no-draw a.jpg --min-score 0.3 b.jpg", {"sources": ["w.pt", "a.jpg", "b.jpg"]}),
+        ("predict --no-draw w.pt -- -a.jpg", {"sources": ["w.pt", "-a.jpg"], "draw": False}),
+        ("score a.json --truth t b.json", {"predictions": Path("a.json"), "other": Path("b.json")}),
+        ("data check a --out o b", {"sources": ["a", "b"], "out": Path("o")}),
+    ],
+)
+def test_options_may_stand_between_other_arguments(words, expected):
+    found = vars(parser().parse_args(words.split()))
+    assert {key: found[key] for key in expected} == expected
 
 
 def test_versions_are_printed(capsys):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from pose.cli import app, dataset, experiments, pipeline, predict, published, score
+from pose.cli.command import CommandParser
 from pose.io.command import run_command
 
 EXAMPLES = """\
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show versions")
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    titles = {"title": "commands", "metavar": "COMMAND"}
+    commands = root.add_subparsers(**titles, required=True, parser_class=CommandParser)
     for module in (pipeline, dataset, predict, app, score, experiments, published):
         module.add(commands)
     return root

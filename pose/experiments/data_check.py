@@ -23,7 +23,7 @@ from pose.data.prepare.annotated import (
     read_annotated,
 )
 from pose.data.prepare.dataset import choose_images
-from pose.data.prepare.packing import Unusable, packed_too_small
+from pose.data.prepare.packing import Unusable
 from pose.data.prepare.summary import Summary
 from pose.data.threads import cores, one_opencv_thread
 from pose.inference.draw import ALONE, HUES, draw_people, shades
@@ -33,7 +33,7 @@ from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.statistics import Statistics, find_faults, statistics
 from pose.metrics.truth import check_truth
-from pose.params import CocoParams, DatasetParams, MultiParams, Params, SingleParams
+from pose.params import CocoParams, DatasetParams, MultiParams, Params, SingleParams, packed_too_small
 from pose.report.charts import SERIES, Line, line_chart, thinned
 from pose.report.common import page_image
 from pose.report.content import Block, Cell, Chart, LegendEntry, PageImage, Row, Section, Table

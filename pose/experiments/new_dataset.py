@@ -18,7 +18,7 @@ from pose.experiments.init_project import CODE, PACKAGE_VERSION
 from pose.experiments.yaml_file import as_yaml, load_commented, plain
 from pose.io.errors import UserError, reading
 from pose.io.files import write_text
-from pose.io.paths import prepared_folder, prepared_set
+from pose.io.paths import TaskPaths, prepared_folder, prepared_set
 from pose.io.schema import parse
 from pose.models.limits import TaskName
 from pose.params import DatasetParams, Params, parse_params
@@ -59,6 +59,9 @@ def new_dataset(
     params = parse_params(plain(values), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
     _check_names(name, tasks, params, pipeline)
+    made = {TaskPaths(task).models / f"{kind}.pt" for task in params.tasks for kind in ("best", "last")}
+    if init and Path(init) not in made and not Path(init).exists():
+        raise UserError(f"--init {init}: no such file, expected one, or models/TASK/last.pt of a task")
     spec = own_dataset(sources, skeleton, category, problems, validation)
     images, _, summary = choose_images(name, spec, params=params.prepare.coco, seed=params.seed)
     count_kept(images, summary)

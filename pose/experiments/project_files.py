@@ -6,6 +6,7 @@ COPIED = (
     "params.yaml",
     ".dvcignore",
     ".gitignore",
+    ".github/tolerance.yaml",
     ".dvc/config",
     ".dvc/plots.html",
     "presets",

@@ -121,14 +121,11 @@ def _of_metrics(path: Path) -> list[Fact]:
         known = [_fact("task", path.stem), _metrics_in(path), _fact("weights", missing), *_of_runs(missing)]
         return [*known, *_of_training(missing)]
     evaluated, root = parse(_Evaluated, read_json(beside), str(beside)), _folder_of(path.parent)
-    refining = []
-    if evaluated.refine_weights:
-        refining.append(_weights_file("refined by", evaluated.refine_weights, evaluated.refine_file, root))
     return [
         _fact("task", evaluated.task),
         _metrics_in(path),
         _weights_file("weights", evaluated.weights, evaluated.file, root),
-        *refining,
+        *_refining(evaluated, root),
         *_of_runs(_runs_with(evaluated.weights)),
         *_params_now(evaluated.task, evaluated.trained, root / PARAMS),
         *_of_init(evaluated.trained, root),
@@ -138,15 +135,18 @@ def _of_metrics(path: Path) -> list[Fact]:
 
 def _of_weights(path: Path) -> list[Fact]:
     weights, found = load_weights(path), file_hash(path)
-    paths, metrics = TaskPaths(weights.task), None
-    if not paths.provenance.exists():
-        metrics = _Unknown(f"no {paths.provenance} names the weights of the metrics")
-    elif parse(_Evaluated, read_json(paths.provenance), str(paths.provenance)).weights != found:
-        metrics = _Unknown(f"those of {paths.metrics} are of other weights")
+    paths = TaskPaths(weights.task)
+    refining, metrics = list[Fact](), _fact("metrics", _Unknown(f"no {paths.provenance} names their weights"))
+    if paths.provenance.exists():
+        evaluated = parse(_Evaluated, read_json(paths.provenance), str(paths.provenance))
+        metrics = _fact("metrics", _Unknown(f"those of {paths.metrics} are of other weights"))
+        if evaluated.weights == found:
+            refining, metrics = _refining(evaluated, Path()), _metrics_in(paths.metrics)
     return [
         _fact("task", weights.task),
-        _fact("metrics", metrics) if metrics else _metrics_in(paths.metrics),
+        metrics,
         _fact("weights", {"md5": found, "file": str(path)}, f"{found} {path}"),
+        *refining,
         *_of_runs(_runs_with(found)),
         *_params_now(weights.task, weights.provenance, PARAMS),
         *_of_init(weights.provenance, Path()),
@@ -214,10 +214,16 @@ def _of_training(trained: Mapping[str, Any] | _Unknown) -> list[Fact]:
     return [*facts, _fact("parameters", parameters or missing)]
 
 
+def _refining(evaluated: _Evaluated, root: Path) -> list[Fact]:
+    """The weights of `refined` metrics, where there are some."""
+    if not evaluated.refine_weights:
+        return []
+    return [_weights_file("refined by", evaluated.refine_weights, evaluated.refine_file, root)]
+
+
 def _monitored(scores: Mapping[str, float]) -> Fact | None:
-    found: dict[str, float] = {}
-    for problem in MONITORED:
-        found |= monitored_in(problem, scores)
+    # Of one problem: the AP of a single-person network is that of annotated boxes.
+    found = next(filter(None, (monitored_in(problem, scores) for problem in MONITORED)), {})
     text = ", ".join(f"{name} {value:g}" for name, value in found.items())
     return _fact("metrics", found, text) if found else None
 

@@ -32,7 +32,7 @@ INDEX, SUFFIX = "index.json", ".pt"
 SECONDS = 30.0  # without an answer from a server
 SLOWEST = 20_000  # bytes a second of a download, which ends otherwise
 MAX_BYTES, MAX_INDEX = 2**32, 2**20  # of weights, of the index
-LEFT_OUT = ("task", "weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
+LEFT_OUT = ("weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
 LIMITS = (
     "Measured on held-out data of the kind that it was trained on; elsewhere, expect less.",
     "Not for identifying people, nor for decisions about them.",
@@ -88,6 +88,8 @@ def model_card(task: str, path: Path, licence: str) -> str:
     """What weights are, what they were trained on and how they did, as Markdown, from their provenance."""
     weights = load_weights(path)
     facts = {fact.name: fact.text for fact in provenance(str(path)) if fact.name not in LEFT_OUT}
+    if weights.task == task:
+        del facts["task"]
     people = {"single": "one person per crop", "multi": "all people of an image"}[weights.problem]
     size, network = weights.inference["input_size"], weights.network.kind
     joints = ", ".join(weights.skeleton.joints)
@@ -101,8 +103,8 @@ def model_card(task: str, path: Path, licence: str) -> str:
         "|---|---|",
         f"| joints | {weights.skeleton.name}: {joints} |",
         f"| data set | {dataset} |",
-        *(f"| {name} | {text.replace('|', ' ')} |" for name, text in facts.items()),
-        f"| licence | {licence} |",
+        *(f"| {name} | {_cell(text)} |" for name, text in facts.items()),
+        f"| licence | {_cell(licence)} |",
         "",
         *(f"- {line}" for line in LIMITS),
         "",
@@ -111,6 +113,11 @@ def model_card(task: str, path: Path, licence: str) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that keeps a table of Markdown whole."""
+    return " ".join(text.replace("|", " ").split())
 
 
 def read_index(source: str) -> dict[str, Release]:

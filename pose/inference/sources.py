@@ -16,6 +16,7 @@ from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public
 from pose.io.errors import UserError, reading
 from pose.io.video import VIDEO_SUFFIXES
 
+KNOWN = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 CAMERA_DIGITS = 3  # of a camera's number; OpenCV knows none of more
 
 log = logging.getLogger(__name__)
@@ -89,10 +90,12 @@ def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
         elif text.isdecimal() and len(text) <= CAMERA_DIGITS:
             yield Source(int(text), f"camera {text}", Path(f"camera{text}"), "video")
         elif glob.has_magic(text):
-            found = sorted(glob.glob(text, recursive=True))
+            found = [Path(one) for one in sorted(glob.glob(text, recursive=True))]
+            files = [path for path in found if path.suffix.lower() in KNOWN and not path.is_dir()]
             if not found:
                 raise UserError(f"{text}: no file fits")
-            yield from _sources(found, recursive)
+            # `*` also fits folders and files of other kinds, which a folder would leave out too.
+            yield from _sources(files or found, recursive)
         else:
             raise UserError(f"{text}: no such file or folder")
 
@@ -120,13 +123,13 @@ def _of_url(url: str) -> Source:
 
 
 def _of_folder(folder: Path, recursive: bool) -> Iterator[Source]:
-    known, left_out, inside = IMAGE_SUFFIXES | VIDEO_SUFFIXES, Counter[str](), list[Path]()
+    left_out, inside = Counter[str](), list[Path]()
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         suffix = path.suffix.lower()
         # Of the system, such as the `._a.jpg` beside a Mac's `a.jpg`.
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
-        if suffix in known and not path.is_dir():
+        if suffix in KNOWN and not path.is_dir():
             inside.append(path)
         elif not (recursive and path.is_dir()):
             left_out["folder" if path.is_dir() else suffix or "without suffix"] += 1

@@ -63,6 +63,11 @@ class CocoParams(Frozen):
     exif: Literal["stored", "upright"]
 
 
+# Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
+# degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
+SURROUNDINGS = 1.25 * 1.7
+
+
 class PrepareParams(Frozen):
     """held_out: shares kept for validation. pack_size: side of a person's packed surroundings, px."""
 

@@ -55,7 +55,7 @@ class SingleInferenceParams(Frozen):
     """
 
     input_size: InputSize
-    crop: Annotated[float, Field(ge=0.25, le=2)]  # little more is packed, see `data.prepare.packing`
+    crop: Annotated[float, Field(ge=0.25, le=2)]  # little more is packed, see `data.SURROUNDINGS`
     sigma: Sigma
     target: Target
     loss: Literal["mse", "cross_entropy"]

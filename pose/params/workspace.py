@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,8 +13,8 @@ from pose.io.errors import UserError
 from pose.io.paths import PREPARED, prepared_set
 from pose.io.schema import Frozen, parse, read_yaml
 from pose.models.limits import MAX_SIDE, Batch, Count, CountOrZero, Rate, Scale, TaskName
-from pose.params.data import DataParams, DatasetParams, PrepareParams, SyntheticParams
-from pose.params.problem import MultiParams, SingleParams
+from pose.params.data import SURROUNDINGS, DataParams, DatasetParams, PrepareParams, SyntheticParams
+from pose.params.problem import MultiInferenceParams, MultiParams, SingleInferenceParams, SingleParams
 from pose.params.task import TaskParams
 
 
@@ -161,6 +162,18 @@ class Params(Frozen):
         if name not in self.tasks:
             raise UserError(f"params.yaml: no task {name!r}, expected one of: {', '.join(self.tasks)}")
         return self.tasks[name]
+
+
+def packed_too_small(prepare: PrepareParams, problem: SingleInferenceParams | MultiInferenceParams) -> str:
+    """What the network would see enlarged of large images, whose pixels are not packed; empty if nothing."""
+    size = problem.input_size
+    if isinstance(problem, SingleInferenceParams):
+        key, value, needed = "pack_size", prepare.pack_size, math.ceil(size * SURROUNDINGS / problem.crop)
+    else:
+        key, value, needed = "coco.longest", prepare.coco.longest, size
+    if value >= needed:
+        return ""
+    return f"found prepare.{key} {value}, expected {needed} or more for an input of {size} px"
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

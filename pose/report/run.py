@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from pose.io.files import read_json
 from pose.io.paths import PREPARED, TaskPaths
 from pose.metrics.monitored import MONITORED, Metric, monitored_in
 from pose.params import MultiParams, Params, SingleParams, TaskParams
 from pose.report.charts import SERIES
 from pose.report.files import read_committed_metrics, read_history, read_metrics, try_read
+from pose.tasks.fingerprint import changed_params
 
 # By problem: how many samples were evaluated, by name; places in metrics/TASK.json.
 COUNTS = {
@@ -29,7 +31,8 @@ class Run:
     """metrics: by dotted place in metrics/TASK.json. train, val: the histories, None if `missing` says why.
 
     train_time: seconds of training, over all restarts, at each validation; None where it is unknown.
-    committed: `metrics` of the last commit, empty where it has none.
+    committed: `metrics` of the last commit, empty where it has none. changed: parameters that have other
+    values now than the weights were trained by.
     """
 
     params: Params
@@ -40,6 +43,7 @@ class Run:
     train_time: pd.DataFrame | None
     missing: tuple[str, ...]
     committed: Mapping[str, float]
+    changed: Mapping[str, str]
 
     @property
     def task(self) -> str:
@@ -161,4 +165,7 @@ def read_run(params: Params, task: str, root: Path) -> Run:
     if val is None or train_time is None or not val["step"].equals(train_time["step"]):
         train_time = None
     metrics, committed = read_metrics(paths.metrics), read_committed_metrics(task, root)
-    return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed)
+    provenance = try_read([], lambda: read_json(paths.provenance))
+    trained = provenance.get("trained") if isinstance(provenance, dict) else None
+    changed = changed_params(params, task, trained) if isinstance(trained, dict) else {}
+    return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed, changed)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 
-from pose.data.prepare.packing import packed_too_small
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import Interrupted, UserError
 from pose.io.paths import TaskPaths
-from pose.params import Params, load_params
+from pose.params import Params, load_params, packed_too_small
 from pose.tasks.task import build_task
 from pose.tracking.base import NullTracker, Tracker
 from pose.training.data import TrainingData

@@ -81,6 +81,13 @@ def test_people_found_in_images_are_refined_by_the_task_of_single_ones_if_there_
     assert not [one for one in found["evaluate@alone-ae"][1] if one == "models/alone"]
 
 
+def test_weights_to_begin_from_that_are_nowhere_are_refused_before_anything_is_written(workspace):
+    before = load_params()
+    with user_error("--init models/hgpos/last.pt: no such file"):
+        run(["new-dataset", "hand", "--init", "models/hgpos/last.pt"])
+    assert load_params() == before
+
+
 def test_a_task_may_begin_from_weights_which_its_stage_then_depends_on(workspace):
     run(["new-dataset", "hand", "--init", "models/hgpose-ae/last.pt"])
     for task in ("hand", "hand-ae"):

@@ -6,10 +6,9 @@ import pytest
 from helpers import ROOT, user_error
 
 from pose.cli import run
-from pose.data.prepare.packing import packed_too_small
 from pose.experiments.presets import apply_preset, describe, preset_names
 from pose.io.schema import flatten, read_yaml
-from pose.params import load_params
+from pose.params import load_params, packed_too_small
 
 PRESETS = ROOT / "presets"
 NAMES = preset_names(PRESETS)

@@ -105,6 +105,14 @@ def test_the_card_says_what_the_weights_are(releases):
     assert "| revision | unknown: " in card
 
 
+def test_a_card_says_whose_weights_have_another_name_and_its_table_stays_whole(releases):
+    words = ["--to", "releases", "--weights", str(releases / "hgpose.pt"), "--licence", "MIT |\nno warranty"]
+    run(["release", "hand", *words])
+    card = (releases / "hand.md").read_text()
+    assert "| task | hgpose |" in card
+    assert "| licence | MIT no warranty |" in card
+
+
 def test_other_weights_than_were_released_are_refused(releases):
     def refused(name: str, expected: str) -> None:
         with user_error(expected):

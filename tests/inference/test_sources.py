@@ -147,6 +147,10 @@ def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch)
     # Each once, although two of them give it.
     found = plan(["photos/**/*.jpg", "photos/a.jpg", "0"], out=None)
     assert [one.name for one in found] == ["photos/a.jpg", "photos/deep/er/a.jpg", "camera 0"]
+    Path("photos/list.txt").write_text("a.jpg")
+    (Path("photos") / "empty").mkdir()
+    assert [one.name for one in plan(["photos/*"], out=None)] == ["photos/a.jpg"]
+    assert [one.name for one in plan(["photos/d*"], out=None)] == ["photos/deep/b.png"]
     with user_error(r"photos/\*\.gif: no file fits"):
         plan(["photos/*.gif"], out=None)
     with user_error(r"a\.jpg: photos/a\.jpg would be drawn as out/a\.jpg too"):

@@ -13,8 +13,10 @@ import torch
 from helpers import commit_all, user_error
 
 from pose.data.person_set import PersonSet
+from pose.io.files import write_json
 from pose.models.networks import SimpleBaselineParams
 from pose.report.published import PUBLISHED
+from pose.tasks.fingerprint import fingerprint
 
 
 @pytest.mark.parametrize("page", ["single_page", "multi_page"])
@@ -167,6 +169,16 @@ def test_what_a_missing_file_does_not_touch_is_shown(single_copy, params_of, pag
     curves = "PCKh@0.5 over steps", "Accuracy over the threshold"
     assert set(page.charts) == {f"{title}, hgpose" for title in curves}
     assert len(page.captions) == 4
+
+
+def test_parameters_that_have_changed_since_the_training_are_said(single_copy, params_of, page_of):
+    params, words = params_of("hgpose"), "hgpose: trained by other parameters than this page shows: "
+    trained = fingerprint(params, "hgpose", "") | {"epochs": params.task("hgpose").epochs}
+    path = single_copy / "metrics/provenance/hgpose.json"
+    write_json(path, {"trained": trained})
+    assert words not in page_of(single_copy, params).text
+    write_json(path, {"trained": trained | {"lr": 0.5}})
+    assert f"{words}lr was 0.5, is {params.lr}" in page_of(single_copy, params).text
 
 
 def test_without_metrics_of_any_task_there_is_no_report(tmp_path, params_of, page_of):

@@ -29,7 +29,6 @@ from pose.data.formats.person_table import (
 )
 from pose.data.formats.published_h5 import encode_name, read_published
 from pose.data.prepare.packing import (
-    SURROUNDINGS,
     Unusable,
     chosen,
     pack_images,
@@ -41,7 +40,7 @@ from pose.data.prepare.summary import IMAGE_MISSING, Summary
 from pose.io.errors import UserError
 from pose.io.files import atomic_write, remove_stale_temp_files
 from pose.io.hdf5 import create_h5
-from pose.params import PrepareParams
+from pose.params import SURROUNDINGS, PrepareParams
 
 PUBLISHED = "lsp_mpii.h5"
 OUTSIDE, NOT_PLACED, NO_JOINTS = "outside the image", "no scale or objpos", "no joints"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,13 +20,10 @@ from pose.io.errors import UserError
 from pose.io.files import read_bytes
 from pose.io.hdf5 import write_column
 from pose.io.images import decode_image, encode_jpeg, is_jpeg, shrink
-from pose.params import MultiInferenceParams, PrepareParams, SingleInferenceParams
+from pose.params import PrepareParams
 
 CHUNK = 256  # images whose places in the file lie together
 AHEAD = 256  # images that are being read, or wait to be written
-# Side of the packed surroundings over the person's height: the crop of 1.25, with room to turn it by 30
-# degrees (x 1.37) and to enlarge it by a quarter. Their corners, which are rarely reached, may be missing.
-SURROUNDINGS = 1.25 * 1.7
 # An image is kept as it came, without a second compression, if cropping saves less than half of its pixels
 # and shrinking less than 0.4 of its sides.
 KEEP_SHARE, KEEP_ZOOM = 0.5, 0.6
@@ -48,18 +44,6 @@ def chosen(name_N: np.ndarray, share: float, seed: int) -> np.ndarray:
     """(N,) bool: about this share of the images, by a hash of the name, whichever others are present."""
     digests = (hashlib.sha256(f"{seed} {name}".encode()).digest() for name in name_N)
     return np.array([int.from_bytes(digest[:8], "big") < share * 2.0**64 for digest in digests], dtype=bool)
-
-
-def packed_too_small(prepare: PrepareParams, problem: SingleInferenceParams | MultiInferenceParams) -> str:
-    """What the network would see enlarged of large images, whose pixels are not packed; empty if nothing."""
-    size = problem.input_size
-    if isinstance(problem, SingleInferenceParams):
-        key, value, needed = "pack_size", prepare.pack_size, math.ceil(size * SURROUNDINGS / problem.crop)
-    else:
-        key, value, needed = "coco.longest", prepare.coco.longest, size
-    if value >= needed:
-        return ""
-    return f"found prepare.{key} {value}, expected {needed} or more for an input of {size} px"
 
 
 def read_raw_image(path: Path, *, upright: bool = False) -> tuple[bytes, np.ndarray]:

@@ -12,8 +12,8 @@ from pose.data.formats.coco_json import keypoints_of
 from pose.data.formats.person_table import SPLITS
 from pose.data.person_set import FILE
 from pose.data.prepare.annotated import Image, Packed, Packing, read_annotated, write_packed
-from pose.data.prepare.packing import SURROUNDINGS, pack_surroundings
-from pose.params import PrepareParams
+from pose.data.prepare.packing import pack_surroundings
+from pose.params import SURROUNDINGS, PrepareParams
 
 
 def write_people(
