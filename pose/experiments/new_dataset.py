@@ -44,6 +44,7 @@ def new_dataset(
     name: str | None = None,
     skeleton: str | None = None,
     category: str | None = None,
+    assume_joints: bool = False,
     problems: Sequence[str] = tuple(BASES),
     validation: float = VALIDATION,
     init: str | None = None,
@@ -59,7 +60,14 @@ def new_dataset(
     params = parse_params(plain(values), str(PARAMS))
     tasks = {name + SUFFIXES[problem]: problem for problem in problems}
     _check_names(name, tasks, params, pipeline)
-    spec = own_dataset(sources, skeleton, category, problems, validation)
+    spec = own_dataset(
+        sources,
+        skeleton=skeleton,
+        category=category,
+        assume_joints=assume_joints,
+        problems=problems,
+        validation=validation,
+    )
     images, _, summary = choose_images(name, spec, params=params.prepare.coco, seed=params.seed)
     count_kept(images, summary)
     train = [image for image in images if image.split == "train"]
@@ -97,8 +105,10 @@ def default_name(sources: Sequence[str]) -> str:
 
 def own_dataset(
     sources: Sequence[str],
+    *,
     skeleton: str | None,
     category: str | None,
+    assume_joints: bool,
     problems: Sequence[str],
     validation: float = VALIDATION,
 ) -> DatasetParams:
@@ -109,7 +119,7 @@ def own_dataset(
         "skeleton": skeleton,
         "category": category,
         "joints": {},
-        "assume_joints": False,
+        "assume_joints": assume_joints,
         "validation": validation,
     }
     return parse(DatasetParams, values, "data set")

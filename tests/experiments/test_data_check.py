@@ -100,6 +100,7 @@ def test_a_set_of_params_yaml_is_checked_by_its_name(workspace, capsys):
         ([], "expected sources, or --name and one of datasets in params.yaml"),
         (["hand", "--name", "hand"], "expected sources, or --name and one of datasets in params.yaml"),
         (["--name", "hand", "--category", "paw"], "found --name with --category, expected datasets.hand"),
+        (["--name", "hand", "--assume-joints"], "found --name with --assume-joints, expected datasets.hand"),
         (["--name", "hand"], "no data set 'hand', expected one of datasets: none"),
         (["nothing"], "nothing: no such file or folder, expected annotations/"),
     ],

@@ -83,14 +83,19 @@ def choose_images(
 def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
     skeleton, completes = named_skeleton(spec.skeleton, name)
+    key = f"datasets.{name}"
     joints = Joints(
-        f"datasets.{name}",
         skeleton=skeleton,
         completes=completes,
         file=spec.skeleton or "",
         category=spec.category,
         renamed=spec.joints,
         assumed=spec.assume_joints,
+        ways={
+            "category": f"--category or {key}.category",
+            "renamed": f"{key}.joints",
+            "assumed": f"--skeleton with --assume-joints (or {key}.assume_joints: true)",
+        },
     )
     sources: list[Normalised] = []
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1

@@ -86,6 +86,11 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
     raw = check_annotations(path, content, category.skeleton)
+    if raw.num_others:
+        first = next(one for one in annotations if one["category_id"] != category.id)
+        name = next(one["name"] for one in content["categories"] if one["id"] == first["category_id"])
+        where = f"annotation {first['id']} of {name!r}"
+        changes.add("annotations of other categories, left out", where, raw.num_others)
     return Normalised(replace(raw, lacking=category.lacking), files, changes)
 
 

@@ -110,10 +110,31 @@ def test_one_of_several_categories_is_chosen_by_its_name(tmp_path):
     rat = {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
     content["annotations"].append(rat)
     source = write(tmp_path / "mice", content)
-    with user_error(r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"):
+    found = "categories 'mouse', 'rat', expected one of them, by --category or datasets.own.cat"
+    with user_error(found):
         prepare(tmp_path, source)
-    out, _ = prepare(tmp_path, source, category="mouse")
+    out, summary = prepare(tmp_path, source, category="mouse")
     assert len(PersonSet(out / "people.h5")) == 6
+    note = "annotations.json: annotations of other categories, left out: 1 (first: annotation 90 of 'rat')"
+    assert note in str(summary)
+
+
+def test_people_are_not_taken_for_all_that_a_set_of_ones_own_is_about(tmp_path):
+    content = mice(tmp_path / "mice", name="person")
+    rat = {"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []}
+    content["categories"].append(rat)
+    for number in range(1, 7):
+        entry = {"id": 90 + number, "image_id": number, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+        content["annotations"].append(entry)
+    found = "categories 'person', 'rat', expected one of them, by --category or datasets.own.category"
+    assert found in refused(tmp_path, content)
+    (tmp_path / "rat.yaml").write_text("name: rat\njoints: [nose, tail]\n")
+    out, _ = prepare(tmp_path, tmp_path / "mice", skeleton=str(tmp_path / "rat.yaml"))
+    assert PersonSet(out / "people.h5").joint_NK2[0].tolist() == [[9, 9], [30, 30]]
+    rat["keypoints"] = []  # as tools write joints that are categories too
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", content))
+    assert PersonSet(out / "people.h5").skeleton.name == "person"
+    assert "annotations of other categories, left out: 6 (first: annotation 91 of 'rat')" in str(summary)
 
 
 def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path):

@@ -25,7 +25,7 @@ from pose.params import DatasetParams
 from pose.tasks.single import SingleData
 
 Write = Callable[..., Path]
-UNSAID = Joints("--skeleton")
+UNSAID = Joints()
 
 
 def pckh(score: Score) -> dict[str, float]:
