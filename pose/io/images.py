@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+import unicodedata
 import zlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -120,10 +121,15 @@ def relative_name(name: Any, where: str) -> str:
     followed: annotations cannot make any, and data sets are often linked to where there is room for them.
     """
     posix, windows = PurePosixPath(str(name)), PureWindowsPath(str(name))
-    usable = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
+    usable = isinstance(name, str) and _is_one_line(name) and len(name) <= LONGEST_NAME
     if not usable or windows.anchor or ".." in windows.parts or not posix.name:
         raise UserError(f"{where} {str(name)[:60]!r} is not usable, expected a relative path without '..'")
     return str(posix)
+
+
+def _is_one_line(name: str) -> bool:
+    """Whether it has nothing but what is printed, and spaces of any width: macOS writes narrow ones."""
+    return name.isprintable() or all(one.isprintable() or unicodedata.category(one) == "Zs" for one in name)
 
 
 def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:

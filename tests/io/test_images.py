@@ -157,3 +157,10 @@ def test_the_name_of_an_image_that_leads_elsewhere_is_refused(name):
 
 def test_the_name_of_an_image_is_tidied():
     assert relative_name("val2017//./1.jpg", "x") == "val2017/1.jpg"
+
+
+@pytest.mark.parametrize("space", [" ", "\u00a0", "\u202f", "\u3000"])
+def test_the_name_of_an_image_may_have_spaces_of_any_width(space):
+    assert relative_name(f"a{space}b.jpg", "x") == f"a{space}b.jpg"
+    with user_error("is not usable"):
+        relative_name(f"a{space}\u2028b.jpg", "x")  # which ends a line

@@ -45,6 +45,9 @@ def prepared_names(root: Path, *written: str, files: tuple[str, ...]) -> tuple[l
         ("C:\\Users\\me\\set\\a.jpg", "set/a.jpg"),
         ("https://host/a/b.jpg", "a/b.jpg"),
         ("../../b.jpg", "b.jpg"),
+        ("M\u00fcller.jpg", "Mu\u0308ller.jpg"),  # as macOS has written it to a disk
+        ("photos/Mu\u0308ller.jpg", "M\u00fcller.jpg"),
+        ("3.45.12\u202fPM.jpg", "3.45.12\u202fPM.jpg"),  # a screenshot of macOS
     ],
 )
 def test_a_name_of_another_machine_means_the_file_that_is_there(tmp_path, written, file):
