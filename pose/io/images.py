@@ -28,6 +28,7 @@ _JPEG_FRAMES, _JPEG_RESTARTS, _JPEG_END, _JPEG_SCAN = range(0xC0, 0xC3), range(0
 _JPEG_BEFORE_DATA = (*_JPEG_RESTARTS, _JPEG_SCAN)
 _JPEG_MARKER = re.compile(rb"\xff[^\0\xff]")  # as it ends a scan's data, in which 0xFF is followed by 0
 _JPEG_PADDING = b"\xff\0" * 8  # as many bits as decoders read ahead, in no valid code
+_EXIF, _EXIF_WITHIN, _EXIF_ORIENTATION = b"Exif\0\0", 2**16, 0x0112  # bytes from the beginning; a tag
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
@@ -97,6 +98,23 @@ def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
     except cv2.error:  # an unknown suffix
         return b""
     return data.tobytes() if done else b""
+
+
+def exif_orientation(data: bytes) -> int:
+    """How an image's EXIF data says to turn it, 2 to 8; 1 if it does not, 0 if that cannot be read."""
+    at = data.find(_EXIF, 0, _EXIF_WITHIN) + len(_EXIF)
+    if at < len(_EXIF):
+        return 1
+    order = "<" if data.startswith(b"II", at) else ">"
+    try:
+        first = at + struct.unpack_from(f"{order}4xI", data, at)[0]
+        for number in range(struct.unpack_from(f"{order}H", data, first)[0]):
+            tag, value = struct.unpack_from(f"{order}H6xH", data, first + 2 + 12 * number)
+            if tag == _EXIF_ORIENTATION:
+                return value if 1 <= value <= 8 else 0
+    except struct.error:
+        return 0
+    return 1
 
 
 def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:

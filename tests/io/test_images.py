@@ -1,12 +1,21 @@
 """Images: decoded completely, or refused by name."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
 from helpers import user_error
 from raw_sets import with_orientation
 
-from pose.io.images import decode_image, encode_jpeg, read_image, relative_name, shrink
+from pose.io.images import (
+    decode_image,
+    encode_jpeg,
+    exif_orientation,
+    read_image,
+    relative_name,
+    shrink,
+)
 from pose.keypoints.geometry import transform
 
 
@@ -132,6 +141,20 @@ def test_pixels_lie_as_stored_and_are_turned_only_on_request(image_HW3):
     data = with_orientation(encode_jpeg(image_HW3, 90), 6)
     assert decode_image(data, "x").shape == (60, 90, 3)
     assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
+
+
+def test_an_orientation_is_read_from_exif_data_of_either_byte_order(image_HW3):
+    plain = encode_jpeg(image_HW3, 90)
+    assert exif_orientation(plain) == 1
+    for orientation in range(1, 9):
+        data = with_orientation(plain, orientation)
+        assert exif_orientation(data) == orientation
+        at = data.index(b"MM\0*")
+        little = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
+        data = data[:at] + little + data[at + len(little) :]
+        assert exif_orientation(data) == orientation
+        assert decode_image(data, "x", upright=True).shape[0] == (60 if orientation < 5 else 90)
+    assert exif_orientation(data[: at + 12]) == exif_orientation(with_orientation(plain, 9)) == 0
 
 
 @pytest.mark.parametrize("zoom", [0.5, 0.31])

@@ -22,8 +22,10 @@ from pose.data.prepare.packing import Unusable, read_raw_image
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError, reading
 from pose.io.files import read_json
+from pose.io.images import exif_orientation
 from pose.io.schema import parse
 
+SIZE_BY_EXIF = "of these with an EXIF orientation, read as prepare.coco.exif says: {}"
 FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
 SHARES = "all joints between 0 and 1, taken for unlabelled"
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
@@ -171,11 +173,13 @@ def _read_size(image: Entry, file: ImageFile, exif: str, changes: Changes) -> No
     image["width"] = image["height"] = 1
     if not file.missing:
         try:
-            _, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
+            data, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
         except Unusable:
             return
         image["height"], image["width"] = image_HW3.shape[:2]
         changes.add("width and height missing, read from the image", image["file_name"])
+        if exif_orientation(data) > 1:
+            changes.add(SIZE_BY_EXIF.format(exif), image["file_name"])
 
 
 # --- annotations of people ---

@@ -348,6 +348,16 @@ def test_a_published_file_is_a_source_too(tmp_path):
     assert "0.5 of the images validate, drawn by the seed" in str(summary)
 
 
+def test_how_images_are_turned_is_said_once_of_both_prepared_files(tmp_path):
+    content = mice(tmp_path / "mice")
+    for image in content["images"]:
+        path = tmp_path / "mice" / "images" / image["file_name"]
+        path.write_bytes(raw.with_orientation(path.read_bytes(), 6))
+        image |= {"width": 60, "height": 80}
+    _, summary = prepare(tmp_path, write(tmp_path / "mice", content))
+    assert str(summary).count("EXIF orientation: images turned upright, since only so they have") == 1
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     source = write(tmp_path / "mice", mice(tmp_path / "mice"))
     first, second = (files_of(prepare(tmp_path, source)[0]) for _ in range(2))

@@ -151,6 +151,14 @@ def test_a_missing_size_is_that_of_the_image_as_it_is_read(tmp_path, exif, quart
     images, text = turned(tmp_path, (0, 0), 6, exif=exif)
     assert_shows(images, upright_px(quarters))
     assert "width and height missing, read from the image: 1" in text
+    note = (
+        f"of these with an EXIF orientation, read as prepare.coco.exif says: {exif}: 1 (first: 000000000001"
+    )
+    assert note in text
+
+
+def test_a_missing_size_of_an_image_that_is_not_turned_needs_no_choice(tmp_path):
+    assert "EXIF" not in turned(tmp_path, (0, 0), 1)[1]
 
 
 # ---- packing ----
