@@ -101,12 +101,13 @@ def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1
     for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
-            path, content, listed, own_skeleton = table
-            base = path.parent if place.is_file() else place
+            base = place.parent if place.is_file() else place
             if joints.skeleton is None:
-                joints = replace(joints, skeleton=own_skeleton)
-            validates = [image["id"] in listed for image in content["images"]] if listed else None
-            sources.append(replace(normalise(content, base, path, joints, exif), validates=validates))
+                joints = replace(joints, skeleton=table.skeleton)
+            ids = [image["id"] for image in table.content["images"]]
+            validates = [number in table.listed for number in ids] if table.listed else None
+            own = normalise(table.content, base, table.file, joints, exif, table.changes)
+            sources.append(replace(own, validates=validates))
         else:
             sources += [_read_file(path, joints, exif) for path in annotation_files(place)]
         joints = replace(joints, skeleton=sources[0].raw.skeleton)  # all others have its joints too

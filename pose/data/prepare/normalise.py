@@ -57,9 +57,11 @@ def read_normalised(folder: Path, path: Path, joints: Joints, exif: str) -> Norm
     return normalise(read_json(path), folder, path, joints, exif)
 
 
-def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str) -> Normalised:
-    """`read_normalised` of what the file `path` holds."""
-    changes = Changes()
+def normalise(
+    content: Any, folder: Path, path: Path, joints: Joints, exif: str, changes: Changes | None = None
+) -> Normalised:
+    """`read_normalised` of what the file `path` holds. changes: that it has gone through already."""
+    changes = changes or Changes()
     folders = image_folders(folder, path.stem.removeprefix("person_keypoints_"))
     with reading(path, "images, annotations and categories"):
         images, annotations = content["images"], content["annotations"]

@@ -330,6 +330,22 @@ def test_names_say_which_images_are_evaluated(path, evaluated):
     assert is_evaluated(Path("/data", path)) is evaluated
 
 
+def test_of_mpiis_folder_the_list_says_who_validates_and_the_mat_the_rest(tmp_path):
+    raw.write_mpii_mat(tmp_path)
+    raw.write_mpii_json(tmp_path, raw.listed_person("full.jpg", validates=True), images=False)
+    out, summary = prepare(tmp_path, tmp_path / "mpii")
+    people = PersonSet(out / "people.h5")
+    assert [people.name(row) for row in people.rows("validation")] == ["full.jpg"]
+    assert people.head_size_N[people.rows("validation")] == pytest.approx([30])
+    assert len(people) == 3
+    for note in (
+        "people who validate, by mpii_annotations.json: 1 (first: mpii/images/full.jpg)",
+        "people with no scale or objpos, left out: 2 (first: mpii/images/heads_only.jpg)",
+        "people of MPII's test set, left out: 2 (first: mpii/images/test.jpg)",
+    ):
+        assert f"mpii_human_pose_v1_u12_1.mat: {note}" in str(summary)
+
+
 def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path):
     two = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
     raw.write_mpii_json(tmp_path, *two, raw.listed_person("b.jpg", validates=True))
