@@ -29,7 +29,7 @@ from pose.params import CocoParams
 
 COLUMNS = ("listed", "kept", "people", "crowds")  # of the summary
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
-OUTSIDE = "people outside the image"
+OUTSIDE, NO_BOX = "people outside the image", "people without a box"
 TURNED = "images turned upright, since only so they have the annotated size"
 FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
 
@@ -185,8 +185,11 @@ def write_packed(
             if isinstance(info, Unusable):
                 summary.left_out[image.split, info.reason] += 1
                 continue
-            if outside := len(image.people) - len(info.people):
-                summary.left_out[image.split, OUTSIDE] += outside
+            used = {person["id"] for person in info.people}
+            for person in image.people:
+                if person["id"] not in used:
+                    has_box = max(person["bbox"][2:]) > 0
+                    summary.left_out[image.split, OUTSIDE if has_box else NO_BOX] += 1
             if info.affines:
                 kept.append((image, info))
                 if info.exif:

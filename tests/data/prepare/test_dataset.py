@@ -364,6 +364,16 @@ def test_a_published_file_is_a_source_too(tmp_path):
     assert "0.5 of the images validate, drawn by the seed" in str(summary)
 
 
+def test_people_without_a_box_are_told_from_those_outside_the_image(tmp_path):
+    content = mice(tmp_path / "mice", keypoints=MOUSE[:1], skeleton=[])
+    for number, one in enumerate(content["annotations"]):
+        one |= {"keypoints": POINTS[:3], "area": 900, "bbox": [30, 10, 20, 20]}
+        one["bbox"] = {0: [], 1: [400, 400, 20, 20]}.get(number, one["bbox"])
+    _, summary = prepare(tmp_path, write(tmp_path / "mice", content), problems=["single"])
+    left_out = {reason: count for (_, reason), count in summary.left_out.items()}
+    assert left_out == {"people without a box": 1, "people outside the image": 1}
+
+
 def test_how_images_are_turned_is_said_once_of_both_prepared_files(tmp_path):
     content = mice(tmp_path / "mice")
     for image in content["images"]:
