@@ -26,6 +26,7 @@ from pose.io.images import exif_orientation
 from pose.io.schema import parse
 
 SIZE_BY_EXIF = "of these with an EXIF orientation, read as prepare.coco.exif says: {}"
+UNKNOWN_SIZE = (1, 1)  # width and height of an image that cannot be read, and has none in its file
 FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
 SHARES = "all joints between 0 and 1, taken for unlabelled"
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
@@ -70,9 +71,10 @@ def normalise(
         _to_whole_numbers(content["categories"], ("id",), changes)
         category = read_category(content, path, joints, changes)
         files = find_images(images, folders, str(path), changes)
+        sizes = {one.get("image_id"): one["segmentation"]["size"] for one in annotations if _has_size(one)}
         for image, file in zip(images, files, strict=True):
             if not (image.get("width") and image.get("height")):
-                _read_size(image, file, exif, changes)
+                _read_size(image, file, sizes.get(image.get("id")), exif, changes)
         for number, annotation in enumerate(annotations, start=1):
             if annotation.get("category_id") == category.id:
                 name = f"annotation {annotation.get('id', f'number {number}')}"
@@ -170,10 +172,20 @@ def _to_whole_numbers(entries: Sequence[Entry], keys: Sequence[str], changes: Ch
                 entry[key] = int(value)
 
 
-def _read_size(image: Entry, file: ImageFile, exif: str, changes: Changes) -> None:
-    """Width and height from the image; of one that will be left out, since it cannot be read, 1."""
-    image["width"] = image["height"] = 1
-    if not file.missing:
+def _has_size(annotation: Entry) -> bool:
+    """Whether it has an RLE that says how large the image is."""
+    outline = annotation.get("segmentation")
+    size = outline.get("size") if isinstance(outline, dict) else None
+    return isinstance(size, list) and len(size) == 2 and all(type(one) is int and one > 0 for one in size)
+
+
+def _read_size(image: Entry, file: ImageFile, of_rle: list[int] | None, exif: str, changes: Changes) -> None:
+    """Width and height from an RLE or from the image; of one that cannot be read UNKNOWN_SIZE."""
+    image["width"], image["height"] = UNKNOWN_SIZE
+    if of_rle:
+        image["height"], image["width"] = of_rle
+        changes.add("width and height missing, read from an RLE", image["file_name"])
+    elif not file.missing:
         try:
             data, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
         except Unusable:
