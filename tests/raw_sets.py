@@ -13,12 +13,14 @@ from coco_files import image_entry, person_entry, write_annotations
 from helpers import ROOT, noise
 
 from pose.data.person_set import PersonSet
+from pose.data.prepare.dataset import prepare_dataset
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.prepare.summary import Summary
 from pose.data.synthetic import synthesize
 from pose.io.images import encode_jpeg
 from pose.keypoints.people import People
-from pose.params import SyntheticParams, load_params
+from pose.metrics.truth import check_truth
+from pose.params import DatasetParams, SyntheticParams, load_params
 
 PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(
     update={
@@ -84,6 +86,12 @@ def own_spec(*sources: object, **values: Any) -> dict[str, Any]:
     spec = {"skeleton": None, "category": None, "joints": {}, "assume_joints": False, "validation": 0.5}
     spec |= {"sources": [str(source) for source in sources], "problems": ["single", "multi"]}
     return spec | values
+
+
+def prepare_own(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
+    """The prepared folder of a data set named `own`. values: as of `own_spec`."""
+    spec, out = DatasetParams.model_validate(own_spec(*sources, **values)), folder / "out"
+    return out, prepare_dataset("own", spec, out, params=PREPARE, seed=1, check=check_truth, workers=1)
 
 
 def write_two_splits(root: Path, **person: Any) -> dict[str, Any]:

@@ -57,9 +57,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "mpii.mat": read_mpii_mat,
     **dict.fromkeys(("mpii.json", "mpii.json.gz"), read_mpii_json),
     "coco.json": partial(read_annotations, skeleton=COCO),
-    "person_keypoints_val.json": lambda path: read_normalised(
-        path.parent, path, Joints("coco", COCO), "stored"
-    ),
+    "person_keypoints_val.json": lambda path: read_normalised(path.parent, path, Joints(COCO), "stored"),
     "valid_id": read_valid_ids,
     "metrics.json": read_metrics,
     "results.json": lambda path: read_coco_results(path, joints=17),

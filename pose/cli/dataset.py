@@ -25,8 +25,10 @@ def add(commands: Commands) -> None:
     names = "coco, mpii, ... or a YAML file, which may complete the joints of the source"
     skeleton = {"metavar": "NAME", "help": f"{names} (default: the source's)"}
     category = {"help": "its name, where the source has several with keypoints"}
+    assume = {"action": "store_true", "help": "a category without a list of keypoints has the skeleton's"}
     arg("--skeleton", **skeleton)
     arg("--category", **category)
+    arg("--assume-joints", **assume)
     each = "single: one person a crop; multi: all people of an image (default: both)"
     arg("--problem", choices=PROBLEMS, action="append", help=f"{each}; repeatable")
     held = "share of the images, where the sources do not say which validate (default: %(default)s)"
@@ -45,6 +47,7 @@ def add(commands: Commands) -> None:
     arg("--name", help="instead of sources: one of datasets in params.yaml")
     arg("--skeleton", **skeleton)
     arg("--category", **category)
+    arg("--assume-joints", **assume)
     arg("--out", type=Path, default=Path("data-check"), help="folder for the page (default: data-check)")
 
 
@@ -55,18 +58,16 @@ def _new_dataset(sources: list[str], problem: list[str] | None, **about: Any) ->
     print(*new_dataset(sources, problems=problems, **about), sep="\n")
 
 
-def _check(
-    sources: list[str], name: str | None, skeleton: str | None, category: str | None, out: Path
-) -> None:
+def _check(sources: list[str], name: str | None, out: Path, **about: Any) -> None:
     if bool(sources) == bool(name):
         raise UserError("pose data check: expected sources, or --name and one of datasets in params.yaml")
     from pose.experiments.data_check import check_data
     from pose.experiments.new_dataset import default_name, own_dataset
     from pose.params import load_params
 
-    if name and (skeleton or category):
-        found = f"found --name with {'--skeleton' if skeleton else '--category'}"
+    if name and (said := [key for key, value in about.items() if value]):
+        found = f"found --name with --{said[0].replace('_', '-')}"
         raise UserError(f"pose data check: {found}, expected datasets.{name} to say it")
     params = load_params()
-    spec = params.dataset(name) if name else own_dataset(sources, skeleton, category, PROBLEMS)
+    spec = params.dataset(name) if name else own_dataset(sources, problems=PROBLEMS, **about)
     print(*check_data(name or default_name(sources), spec, params, out), sep="\n")

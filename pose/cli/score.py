@@ -13,6 +13,7 @@ def add(commands: Commands) -> None:
     """Add these commands to the parser."""
     known = "COCO results, joints.json or .csv, predictions/TASK.h5, pred.mat, .npy or .npz"
     skeleton = "of files that do not name their joints: mpii, lsp, coco, ..., or a YAML file"
+    category = "its name, where the truth has several with keypoints"
     truth = "annotations in COCO's format, a prepared set, gt_valid.mat, valid.h5 or arrays (.npz)"
 
     more = (
@@ -24,6 +25,7 @@ def add(commands: Commands) -> None:
     arg("other", nargs="?", type=Path, metavar="OTHER", help="more of them, to compare")
     arg("--truth", type=Path, required=True, help=truth)
     arg("--skeleton", metavar="NAME", help=skeleton)
+    arg("--category", help=category)
     arg("--joints", dest="by_joint", action="store_true", help="also joint by joint")
     arg("--format", choices=["table", "json", "markdown"], default="table", help="default: %(default)s")
     samples = "samples of the images, 0 for no intervals (default: %(default)s)"
@@ -39,6 +41,7 @@ def add(commands: Commands) -> None:
     arg("--format", choices=["json", "csv", "coco", "rows", "preds", "numpy"], help="of OUT")
     arg("--truth", type=Path, help=f"which images and people they are of: {truth}")
     arg("--skeleton", metavar="NAME", help=skeleton)
+    arg("--category", help=category)
 
 
 def _score(predictions: Path, other: Path | None, format: str, **settings: Any) -> None:

@@ -52,7 +52,11 @@ LEGEND = (
 CHARTS: Mapping[str, tuple[str, Callable[[Statistics], np.ndarray]]] = {
     "Size": ("longer side of the box, px", lambda one: one.size_N),
     "Size in the image": ("longer side of the box over that of the image", lambda one: one.share_N),
-    "Shape": ("width of the box over its height", lambda one: one.box_N4[:, 2] / one.box_N4[:, 3]),
+    # Joints on a level line: a pixel high.
+    "Shape": (
+        "width of the box over its height",
+        lambda one: one.box_N4[:, 2] / one.box_N4[:, 3].clip(min=1),
+    ),
     "People of an image": ("people with labelled joints", lambda one: one.people_I),
 }
 

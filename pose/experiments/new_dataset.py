@@ -44,6 +44,7 @@ def new_dataset(
     name: str | None = None,
     skeleton: str | None = None,
     category: str | None = None,
+    assume_joints: bool = False,
     problems: Sequence[str] = tuple(BASES),
     validation: float = VALIDATION,
     init: str | None = None,
@@ -62,7 +63,14 @@ def new_dataset(
     made = {TaskPaths(task).models / f"{kind}.pt" for task in params.tasks for kind in ("best", "last")}
     if init and Path(init) not in made and not Path(init).exists():
         raise UserError(f"--init {init}: no such file, expected one, or models/TASK/last.pt of a task")
-    spec = own_dataset(sources, skeleton, category, problems, validation)
+    spec = own_dataset(
+        sources,
+        skeleton=skeleton,
+        category=category,
+        assume_joints=assume_joints,
+        problems=problems,
+        validation=validation,
+    )
     images, _, summary = choose_images(name, spec, params=params.prepare.coco, seed=params.seed)
     count_kept(images, summary)
     train = [image for image in images if image.split == "train"]
@@ -100,8 +108,10 @@ def default_name(sources: Sequence[str]) -> str:
 
 def own_dataset(
     sources: Sequence[str],
+    *,
     skeleton: str | None,
     category: str | None,
+    assume_joints: bool,
     problems: Sequence[str],
     validation: float = VALIDATION,
 ) -> DatasetParams:
@@ -112,7 +122,7 @@ def own_dataset(
         "skeleton": skeleton,
         "category": category,
         "joints": {},
-        "assume_joints": False,
+        "assume_joints": assume_joints,
         "validation": validation,
     }
     return parse(DatasetParams, values, "data set")

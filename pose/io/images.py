@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
+import unicodedata
 import zlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -27,6 +28,7 @@ _JPEG_FRAMES, _JPEG_RESTARTS, _JPEG_END, _JPEG_SCAN = range(0xC0, 0xC3), range(0
 _JPEG_BEFORE_DATA = (*_JPEG_RESTARTS, _JPEG_SCAN)
 _JPEG_MARKER = re.compile(rb"\xff[^\0\xff]")  # as it ends a scan's data, in which 0xFF is followed by 0
 _JPEG_PADDING = b"\xff\0" * 8  # as many bits as decoders read ahead, in no valid code
+_EXIF, _EXIF_WITHIN, _EXIF_ORIENTATION = b"Exif\0\0", 2**16, 0x0112  # bytes from the beginning; a tag
 
 
 def read_image(path: str | Path, *, upright: bool = False) -> np.ndarray:
@@ -98,6 +100,23 @@ def _encode(image_HW3: np.ndarray, suffix: str, *flags: int) -> bytes:
     return data.tobytes() if done else b""
 
 
+def exif_orientation(data: bytes) -> int:
+    """How an image's EXIF data says to turn it, 2 to 8; 1 if it does not, 0 if that cannot be read."""
+    at = data.find(_EXIF, 0, _EXIF_WITHIN) + len(_EXIF)
+    if at < len(_EXIF):
+        return 1
+    order = "<" if data.startswith(b"II", at) else ">"
+    try:
+        first = at + struct.unpack_from(f"{order}4xI", data, at)[0]
+        for number in range(struct.unpack_from(f"{order}H", data, first)[0]):
+            tag, value = struct.unpack_from(f"{order}H6xH", data, first + 2 + 12 * number)
+            if tag == _EXIF_ORIENTATION:
+                return value if 1 <= value <= 8 else 0
+    except struct.error:
+        return 0
+    return 1
+
+
 def shrink(image_HW3: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray]:
     """The image `zoom` times as large, and the affine (2, 3) to it, exact although its sides are rounded.
 
@@ -120,10 +139,15 @@ def relative_name(name: Any, where: str) -> str:
     followed: annotations cannot make any, and data sets are often linked to where there is room for them.
     """
     posix, windows = PurePosixPath(str(name)), PureWindowsPath(str(name))
-    usable = isinstance(name, str) and name.isprintable() and len(name) <= LONGEST_NAME
+    usable = isinstance(name, str) and _is_one_line(name) and len(name) <= LONGEST_NAME
     if not usable or windows.anchor or ".." in windows.parts or not posix.name:
         raise UserError(f"{where} {str(name)[:60]!r} is not usable, expected a relative path without '..'")
     return str(posix)
+
+
+def _is_one_line(name: str) -> bool:
+    """Whether it has nothing but what is printed, and spaces of any width: macOS writes narrow ones."""
+    return name.isprintable() or all(one.isprintable() or unicodedata.category(one) == "Zs" for one in name)
 
 
 def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:

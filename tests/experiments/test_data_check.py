@@ -77,6 +77,15 @@ def test_a_set_of_which_people_lie_off_their_images_is_described(workspace, caps
     assert re.search("warning: .*outside", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("flat", [1, 10])
+def test_people_whose_joints_lie_on_a_level_line_are_described(flat, workspace, capsys):
+    line = {"bbox": [10, 20, 40, 0], "keypoints": [10, 20, 2, 30, 20, 2, 50, 20, 2], "area": 500}
+    people = [own_person(k, k) | (line if k <= flat else {}) for k in range(1, 11)]
+    write_own_set(workspace / "flat", 10, annotations=people)
+    run(["data", "check", "flat"])
+    assert "data-check/index.html: samples" in capsys.readouterr().out
+
+
 def test_a_split_in_which_nobody_is_annotated_is_named(workspace, capsys):
     write_own_set(workspace / "half", 6, "train")
     write_own_set(workspace / "half", 3, "val", annotations=[])
@@ -111,6 +120,7 @@ def test_the_inputs_of_the_sets_own_tasks_count(workspace, capsys):
         ([], "expected sources, or --name and one of datasets in params.yaml"),
         (["hand", "--name", "hand"], "expected sources, or --name and one of datasets in params.yaml"),
         (["--name", "hand", "--category", "paw"], "found --name with --category, expected datasets.hand"),
+        (["--name", "hand", "--assume-joints"], "found --name with --assume-joints, expected datasets.hand"),
         (["--name", "hand"], "no data set 'hand', expected one of datasets: none"),
         (["nothing"], "nothing: no such file or folder, expected annotations/"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
-from helpers import ROOT, user_error
+from helpers import COCO, ROOT, user_error
 from raw_sets import own_person, write_own_set
 
 from pose.cli import run
@@ -157,6 +157,17 @@ def test_sets_are_added_one_after_another_with_a_skeleton_and_a_category(workspa
     assert params.datasets["b"].model_dump()["skeleton"] == "more.yaml"
     assert {"hand-ae", "b", "b-ae"} <= params.tasks.keys()
     assert "more.yaml" in stages(workspace)["prepare_b"][1]
+
+
+def test_a_category_without_joints_may_be_said_to_have_the_skeletons(workspace):
+    person = {"id": 1, "name": "person"}
+    write_own_set(workspace / "bare", joints=COCO.joints, categories=[person])
+    command = ["new-dataset", "bare", "--skeleton", "coco"]
+    way = r"or --skeleton with --assume-joints \(or datasets.bare.assume_joints: true\) if they are coco's 17"
+    with user_error(way):
+        run(command)
+    run([*command, "--assume-joints"])
+    assert load_params().dataset("bare").assume_joints
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,21 @@
 """Images: decoded completely, or refused by name."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
 from helpers import user_error
 from raw_sets import with_orientation
 
-from pose.io.images import decode_image, encode_jpeg, read_image, relative_name, shrink
+from pose.io.images import (
+    decode_image,
+    encode_jpeg,
+    exif_orientation,
+    read_image,
+    relative_name,
+    shrink,
+)
 from pose.keypoints.geometry import transform
 
 
@@ -134,6 +143,20 @@ def test_pixels_lie_as_stored_and_are_turned_only_on_request(image_HW3):
     assert decode_image(data, "x", upright=True).shape == (90, 60, 3)
 
 
+def test_an_orientation_is_read_from_exif_data_of_either_byte_order(image_HW3):
+    plain = encode_jpeg(image_HW3, 90)
+    assert exif_orientation(plain) == 1
+    for orientation in range(1, 9):
+        data = with_orientation(plain, orientation)
+        assert exif_orientation(data) == orientation
+        at = data.index(b"MM\0*")
+        little = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0)
+        data = data[:at] + little + data[at + len(little) :]
+        assert exif_orientation(data) == orientation
+        assert decode_image(data, "x", upright=True).shape[0] == (60 if orientation < 5 else 90)
+    assert exif_orientation(data[: at + 12]) == exif_orientation(with_orientation(plain, 9)) == 0
+
+
 @pytest.mark.parametrize("zoom", [0.5, 0.31])
 def test_a_shrunk_image_shows_things_where_its_affine_says(zoom):
     y, x = np.mgrid[:120, :170]
@@ -157,3 +180,10 @@ def test_the_name_of_an_image_that_leads_elsewhere_is_refused(name):
 
 def test_the_name_of_an_image_is_tidied():
     assert relative_name("val2017//./1.jpg", "x") == "val2017/1.jpg"
+
+
+@pytest.mark.parametrize("space", [" ", "\u00a0", "\u202f", "\u3000"])
+def test_the_name_of_an_image_may_have_spaces_of_any_width(space):
+    assert relative_name(f"a{space}b.jpg", "x") == f"a{space}b.jpg"
+    with user_error("is not usable"):
+        relative_name(f"a{space}\u2028b.jpg", "x")  # which ends a line

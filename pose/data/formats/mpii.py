@@ -31,6 +31,11 @@ JSON = ("mpii_annotations.json", "mpii_annotations.json.gz")
 HEAD_SIZE_OVER_DIAGONAL = 0.6  # PCKh's head size over the diagonal of the head box
 
 
+def find_list(folder: Path) -> Path | None:
+    """The list of people in MPII's folder, None if there is none."""
+    return next((folder / name for name in JSON if (folder / name).is_file()), None)
+
+
 def read_mpii_mat(path: str | Path) -> PersonTable:
     """People of all images, training and test, of the published `.mat`."""
     release = read_mat(path, "RELEASE", "a structure RELEASE with annolist and img_train")

@@ -23,13 +23,13 @@ from pose.data.prepared_set import annotation_file
 from pose.io.errors import UserError
 from pose.io.files import atomic_write
 from pose.io.hdf5 import create_h5
+from pose.io.images import exif_orientation
 from pose.keypoints.skeleton import Skeleton
 from pose.params import CocoParams
 
 COLUMNS = ("listed", "kept", "people", "crowds")  # of the summary
 FEW_PEOPLE, NOT_CHOSEN, OTHER_SIZE = "too few people", "not chosen", "size not as annotated"
-OUTSIDE = "people outside the image"
-EXIF, EXIF_WITHIN = b"Exif\0\0", 2**16  # bytes from the beginning
+OUTSIDE, NO_BOX = "people outside the image", "people without a box"
 TURNED = "images turned upright, since only so they have the annotated size"
 FITS_BOTH = "images have the annotated size either way, read as prepare.coco.exif says: {}"
 
@@ -147,7 +147,7 @@ def read_annotated(image: Image, params: CocoParams) -> ReadImage:
     """The image; Unusable if it is damaged or of another size than annotated."""
     data, image_HW3 = read_raw_image(image.file.path)
     exif, is_turned = "", False
-    if EXIF in data[:EXIF_WITHIN] or image_HW3.shape[1::-1] != image.size_wh:
+    if exif_orientation(data) != 1 or image_HW3.shape[1::-1] != image.size_wh:
         _, upright_HW3 = read_raw_image(image.file.path, upright=True)
         if upright_HW3.shape[1::-1] == image.size_wh and not np.array_equal(image_HW3, upright_HW3):
             fits_both = image_HW3.shape == upright_HW3.shape
@@ -175,8 +175,8 @@ def write_packed(
     """Write a prepared file of the images that can be used, atomically, and return these.
 
     name: of the file. pack, most: as of `pack_images`. columns: beside the packed images. splits: names in
-    the column of that name. annotate: write these images' annotations before it is there. UserError if a
-    split has no image.
+    the column of that name. annotate: write these images' annotations before it is there, and note how they
+    are turned, which another file says of them all otherwise. UserError if a split has no image.
     """
     summary, kept, changes = packing.summary, list[tuple[Image, Packed]](), Changes()
     with atomic_write(packing.folder / name) as temporary, create_h5(temporary) as file:
@@ -185,19 +185,22 @@ def write_packed(
             if isinstance(info, Unusable):
                 summary.left_out[image.split, info.reason] += 1
                 continue
-            if outside := len(image.people) - len(info.people):
-                summary.left_out[image.split, OUTSIDE] += outside
+            used = {person["id"] for person in info.people}
+            for person in image.people:
+                if person["id"] not in used:
+                    has_box = max(person["bbox"][2:]) > 0
+                    summary.left_out[image.split, OUTSIDE if has_box else NO_BOX] += 1
             if info.affines:
                 kept.append((image, info))
                 if info.exif:
                     changes.add(info.exif, image.file.path.name)
         usable = [image for image, _ in kept]
         check_splits(usable, summary, packing.root)
-        summary.notes += changes.lines("EXIF orientation")
         file.attrs["skeleton"] = packing.skeleton.model_dump_json()
         write_columns(file, columns(kept, packing), names={"split": splits})
         file.flush()
         if annotate:
+            summary.notes += changes.lines("EXIF orientation")
             write_annotations(usable, packing)
     return usable
 

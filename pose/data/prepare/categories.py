@@ -14,6 +14,7 @@ from pose.io.errors import UserError
 from pose.io.schema import parse, read_yaml
 from pose.keypoints.skeleton import Skeleton, built_in, built_in_with, joint_places, side_and_part
 
+OPTIONS = {"category": "--category", "assumed": "--skeleton NAME"}  # of `pose score` and `pose convert`
 PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the category, in any case
 
 
@@ -21,14 +22,13 @@ PEOPLE = {"person", "persons", "people", "human", "humans"}  # names of the cate
 class Joints:
     """Which joints a data set has, and where they are in its files.
 
-    key: of params.yaml, for messages. skeleton: None for that of the files. completes: keys of a skeleton
-    that categories do not have, from `file`. category: its name, where a file has several with joints.
-    renamed: joints of the files -> joints of the skeleton, where names differ; others that the skeleton lacks
-    are then left out. assumed: a category without a list of joints has those of the skeleton. name: given to
-    the category.
+    skeleton: None for that of the files. completes: keys of a skeleton that categories do not have, from
+    `file`. category: its name, where a file has several with joints. renamed: joints of the files -> joints
+    of the skeleton, where names differ; others that the skeleton lacks are then left out. assumed: a category
+    without a list of joints has those of the skeleton. name: given to the category. ways: how users say
+    `category`, `renamed` and `assumed`, for messages, as far as they can.
     """
 
-    key: str
     skeleton: Skeleton | None = None
     completes: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""
@@ -36,6 +36,7 @@ class Joints:
     renamed: Mapping[str, str] = field(default_factory=dict)
     assumed: bool = False
     name: str | None = None
+    ways: Mapping[str, str] = field(default_factory=OPTIONS.copy)
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,21 @@ def _choose(entries: list[Entry], path: Path, joints: Joints) -> Entry:
     if joints.category:
         named = [one for one in entries if one.get("name") == joints.category]
         if not named:
-            raise unfit_categories(entries, path, f"{joints.category!r} ({joints.key}.category)")
+            raise unfit_categories(entries, path, f"{joints.category!r} ({joints.ways['category']})")
         return named[0]
     people = [one for one in entries if _is_people(one)]
     found = [one for one in people if one.get("keypoints")] or people
-    if not found:
-        fitting = [one for one in with_joints if joints.skeleton and _fits(one["keypoints"], joints.skeleton)]
-        found = fitting or with_joints
+    fitting = [one for one in with_joints if joints.skeleton and _fits(one["keypoints"], joints.skeleton)]
+    if not found or (found[0].get("keypoints") and not joints.name):  # one's own may be of anything
+        found = sorted(fitting or with_joints, key=_is_people, reverse=True)
         if joints.name and joints.skeleton and not fitting:  # of people, which nothing else is taken for
             expected = f"{joints.name!r} among them, or one with the joints of {joints.skeleton.name}"
             raise unfit_categories(entries, path, expected)
-    if not found or any(one.get("keypoints") != found[0].get("keypoints") for one in found):
-        expected = f"one of them in {joints.key}.category" if found else "one with a list of keypoints"
-        raise unfit_categories(found or entries, path, expected)
+    if not found:
+        raise unfit_categories(entries, path, "one with a list of keypoints")
+    if any(one.get("keypoints") != found[0].get("keypoints") for one in found):
+        way = joints.ways.get("category")
+        raise unfit_categories(found, path, f"one of them, by {way}" if way else "one of people")
     return found[0]
 
 
@@ -132,7 +135,7 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
         if skeleton is None or not joints.assumed:
             found = f"{where} has no list of keypoints to say which joints it has, expected the list"
             order = f"{skeleton.name}'s {len(skeleton)} in their order" if skeleton else "those of a skeleton"
-            raise UserError(f"{found}, or {joints.key}.assume_joints: true if they are {order}")
+            raise UserError(f"{found}, or {joints.ways['assumed']} if they are {order}")
         changes.add(f"category without a list of keypoints, taken for {skeleton.name}'s", repr(entry["name"]))
         listed = [*skeleton.joints]
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
@@ -144,13 +147,14 @@ def _match_joints(entry: Entry, path: Path, joints: Joints, changes: Changes) ->
         skeleton = parse(Skeleton, _as_skeleton(entry, where) | dict(joints.completes), source)
     for target in joints.renamed.values():
         if target not in skeleton.joints:
-            raise UserError(f"{joints.key}.joints: found {target!r}, expected a joint of {skeleton.name}")
+            found = f"{joints.ways['renamed']}: found {target!r}"
+            raise UserError(f"{found}, expected a joint of {skeleton.name}")
     source_K = tuple(joint_places(skeleton.joints, [joints.renamed.get(one, one) for one in listed]))
     missing = [joint for joint, k in zip(skeleton.joints, source_K, strict=True) if k < 0]
     unknown = [joint for k, joint in enumerate(listed) if k not in source_K]
     if (unknown and not joints.renamed) or (missing and joints.name) or len(missing) == len(skeleton):
         found = f"{unknown[0]!r} is none of" if unknown else f"no {missing[0]!r}, one of"
-        more = "" if joints.name else f", or {joints.key}.joints to say which is which"
+        more = f", or {joints.ways['renamed']} to say which is which" if "renamed" in joints.ways else ""
         raise UserError(
             f"{where}: keypoints: found {found} the joints of {skeleton.name}, expected these{more}"
         )

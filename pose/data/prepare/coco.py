@@ -67,7 +67,10 @@ def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], 
         expected = " or ".join(" and ".join(names) for names in names_of.values())
         raise UserError(f"{coco}: no annotations of people, expected annotations/{expected}")
     coco_joints = Joints(
-        "prepare.coco", skeleton=built_in("coco"), assumed=params.assume_joints, name="person"
+        skeleton=built_in("coco"),
+        assumed=params.assume_joints,
+        name="person",
+        ways={"assumed": "prepare.coco.assume_joints: true"},
     )
     files = [read_normalised(coco, path, coco_joints, params.exif) for path in paths_of[year]]
     if len(files) == 2:
@@ -79,11 +82,6 @@ def find_annotations(coco: Path, params: CocoParams) -> tuple[list[Normalised], 
             raise UserError(f"{files[1].raw.path}: {same}, expected an image in one file")
         files = with_own_ids(files)
     notes = [line for file in files for line in file.changes.lines(file.raw.path.name)]
-    notes += [
-        f"{file.raw.path.name}: {file.raw.num_others:,} annotations of other categories than person left out"
-        for file in files
-        if file.raw.num_others
-    ]
     unused = [path.name for other in YEARS if other != year for path in paths_of[other]]
     if unused:
         notes.append(f"not used beside {year}: {', '.join(unused)}")

@@ -74,7 +74,8 @@ def choose_images(
     raw = sources[0].raw
     images, rule = split_images(sources, spec, seed)
     title = f"data set {name}, from {', '.join(str(one.raw.path) for one in sources)}"
-    notes = [line for one in sources for line in one.changes.lines(one.raw.path.name)]
+    names = short_names([one.raw.path for one in sources])
+    notes = [line for one, file in zip(sources, names, strict=True) for line in one.changes.lines(file)]
     summary = Summary(title, COLUMNS, [describe(raw.skeleton), rule, *notes])
     everything = params.model_copy(update={"images": SplitCounts(train=0, validation=0)})
     return choose(images, everything, seed, summary, name), raw, summary
@@ -83,25 +84,31 @@ def choose_images(
 def read_sources(name: str, spec: DatasetParams, exif: str) -> list[Normalised]:
     """All annotation files of a data set, with ids of their own; UserError as of `prepare_dataset`."""
     skeleton, completes = named_skeleton(spec.skeleton, name)
+    key = f"datasets.{name}"
     joints = Joints(
-        f"datasets.{name}",
         skeleton=skeleton,
         completes=completes,
         file=spec.skeleton or "",
         category=spec.category,
         renamed=spec.joints,
         assumed=spec.assume_joints,
+        ways={
+            "category": f"--category or {key}.category",
+            "renamed": f"{key}.joints",
+            "assumed": f"--skeleton with --assume-joints (or {key}.assume_joints: true)",
+        },
     )
     sources: list[Normalised] = []
     mixed = len(set(map(os.path.isabs, spec.sources))) > 1
     for place in map(Path, map(os.path.abspath, spec.sources) if mixed else spec.sources):
         if table := read_table(place):
-            path, content, listed, own_skeleton = table
-            base = path.parent if place.is_file() else place
+            base = place.parent if place.is_file() else place
             if joints.skeleton is None:
-                joints = replace(joints, skeleton=own_skeleton)
-            validates = [image["id"] in listed for image in content["images"]] if listed else None
-            sources.append(replace(normalise(content, base, path, joints, exif), validates=validates))
+                joints = replace(joints, skeleton=table.skeleton)
+            ids = [image["id"] for image in table.content["images"]]
+            validates = [number in table.listed for number in ids] if table.listed else None
+            own = normalise(table.content, base, table.file, joints, exif, table.changes)
+            sources.append(replace(own, validates=validates))
         else:
             sources += [_read_file(path, joints, exif) for path in annotation_files(place)]
         joints = replace(joints, skeleton=sources[0].raw.skeleton)  # all others have its joints too
@@ -112,12 +119,29 @@ def annotation_files(place: Path) -> list[Path]:
     """The COCO-format files of a source: itself, or those in its folder `annotations` or in the folder."""
     if place.is_file():
         return [place]
-    found = sorted((place / "annotations").glob("*.json")) or sorted(place.glob("*.json"))
+    found = _json_files(place)
+    if not found and (inner := [one.name for one in sorted(place.glob("*/")) if _json_files(one)]):
+        folders = ", ".join(inner)[:200]
+        raise UserError(f"{place}: found annotations in its folders {folders}, expected these as sources")
     if not found:
         what = "no annotations in it" if place.is_dir() else "no such file or folder"
         expected = "annotations/*.json or *.json in COCO's format, joints.mat of LSP, or MPII's"
         raise UserError(f"{place}: {what}, expected {expected}")
     return [path for path in found if "keypoints" in path.stem] or found
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted((folder / "annotations").glob("*.json")) or sorted(folder.glob("*.json"))
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many parts as it takes to tell all of them apart."""
+    names = [path.name for path in paths]
+    for count in range(2, max(len(path.parts) for path in paths) + 1):
+        if len({*names}) == len({*paths}):
+            break
+        names = [Path(*path.parts[-count:]).as_posix() for path in paths]
+    return names
 
 
 def split_images(sources: Sequence[Normalised], spec: DatasetParams, seed: int) -> tuple[list[Image], str]:

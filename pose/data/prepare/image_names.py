@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import isfile  # unlike Path.is_file no error for names that are too long
 from pathlib import Path
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from pose.data.formats.coco_json import Entry
@@ -78,8 +79,8 @@ def find_images(
 def possible_names(written: object, where: str) -> list[str]:
     """The relative names that a `file_name` may mean, the likeliest first; none leads out of a folder.
 
-    A backslash separates folders, %20 is a space, and folders at the beginning may be those of another
-    machine. UserError, beginning with `where`, if it means none.
+    A backslash separates folders, %20 is a space, an accent may be a character of its own, and folders at the
+    beginning may be those of another machine. UserError, beginning with `where`, if it means none.
     """
     if not isinstance(written, str) or len(written) > LONGEST_PATH:
         return [relative_name(written, where)]
@@ -88,8 +89,10 @@ def possible_names(written: object, where: str) -> list[str]:
         parts = [part for part in text.split("/") if part not in ("", ".")]
         names += ["/".join(parts[first:]) for first in range(max(0, len(parts) - DEEPEST), len(parts))]
         names += [UPLOAD.sub("", part) for part in parts[-1:]]
+    # An accent is a character of its own in names that macOS has written, on disk or in the file.
+    forms = [form for name in names for form in (name, *(normalize(one, name) for one in ("NFC", "NFD")))]
     usable = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(forms):
         try:
             usable.append(relative_name(name, where))
         except UserError:

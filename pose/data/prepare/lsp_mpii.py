@@ -119,7 +119,7 @@ def collect(root: Path) -> tuple[PersonTable, np.ndarray | None, Summary]:
     None in place of the latter where no list of them is at hand.
     """
     mpii = find_folder(root, "mpii")
-    listing = next((mpii / name for name in raw_mpii.JSON if (mpii / name).is_file()), None)
+    listing = raw_mpii.find_list(mpii)
     listed, validates_M = raw_mpii.read_mpii_json(listing) if listing else (None, np.empty(0))
     if (root / PUBLISHED).is_file():
         table, used, notes = read_published(root / PUBLISHED), [PUBLISHED], list[str]()

@@ -22,8 +22,11 @@ from pose.data.prepare.packing import Unusable, read_raw_image
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError, reading
 from pose.io.files import read_json
+from pose.io.images import exif_orientation
 from pose.io.schema import parse
 
+SIZE_BY_EXIF = "of these with an EXIF orientation, read as prepare.coco.exif says: {}"
+UNKNOWN_SIZE = (1, 1)  # width and height of an image that cannot be read, and has none in its file
 FILLED = 0.53  # outline over box of COCO's people, by which others derive areas too
 SHARES = "all joints between 0 and 1, taken for unlabelled"
 LEAST_FILLED = 0.1  # of the box of the joints: an area below is none in px
@@ -55,9 +58,11 @@ def read_normalised(folder: Path, path: Path, joints: Joints, exif: str) -> Norm
     return normalise(read_json(path), folder, path, joints, exif)
 
 
-def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str) -> Normalised:
-    """`read_normalised` of what the file `path` holds."""
-    changes = Changes()
+def normalise(
+    content: Any, folder: Path, path: Path, joints: Joints, exif: str, changes: Changes | None = None
+) -> Normalised:
+    """`read_normalised` of what the file `path` holds. changes: that it has gone through already."""
+    changes = changes or Changes()
     folders = image_folders(folder, path.stem.removeprefix("person_keypoints_"))
     with reading(path, "images, annotations and categories"):
         images, annotations = content["images"], content["annotations"]
@@ -66,9 +71,10 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
         _to_whole_numbers(content["categories"], ("id",), changes)
         category = read_category(content, path, joints, changes)
         files = find_images(images, folders, str(path), changes)
+        sizes = {one.get("image_id"): one["segmentation"]["size"] for one in annotations if _has_size(one)}
         for image, file in zip(images, files, strict=True):
             if not (image.get("width") and image.get("height")):
-                _read_size(image, file, exif, changes)
+                _read_size(image, file, sizes.get(image.get("id")), exif, changes)
         for number, annotation in enumerate(annotations, start=1):
             if annotation.get("category_id") == category.id:
                 name = f"annotation {annotation.get('id', f'number {number}')}"
@@ -86,6 +92,11 @@ def normalise(content: Any, folder: Path, path: Path, joints: Joints, exif: str)
             kind = "annotation ids missing, below 1 or twice, all numbered anew"
             changes.add(kind, repr(wrong[0]), len(ids))
     raw = check_annotations(path, content, category.skeleton)
+    if raw.num_others:
+        first = next(one for one in annotations if one["category_id"] != category.id)
+        name = next(one["name"] for one in content["categories"] if one["id"] == first["category_id"])
+        where = f"annotation {first['id']} of {name!r}"
+        changes.add("annotations of other categories, left out", where, raw.num_others)
     return Normalised(replace(raw, lacking=category.lacking), files, changes)
 
 
@@ -161,16 +172,28 @@ def _to_whole_numbers(entries: Sequence[Entry], keys: Sequence[str], changes: Ch
                 entry[key] = int(value)
 
 
-def _read_size(image: Entry, file: ImageFile, exif: str, changes: Changes) -> None:
-    """Width and height from the image; of one that will be left out, since it cannot be read, 1."""
-    image["width"] = image["height"] = 1
-    if not file.missing:
+def _has_size(annotation: Entry) -> bool:
+    """Whether it has an RLE that says how large the image is."""
+    outline = annotation.get("segmentation")
+    size = outline.get("size") if isinstance(outline, dict) else None
+    return isinstance(size, list) and len(size) == 2 and all(type(one) is int and one > 0 for one in size)
+
+
+def _read_size(image: Entry, file: ImageFile, of_rle: list[int] | None, exif: str, changes: Changes) -> None:
+    """Width and height from an RLE or from the image; of one that cannot be read UNKNOWN_SIZE."""
+    image["width"], image["height"] = UNKNOWN_SIZE
+    if of_rle:
+        image["height"], image["width"] = of_rle
+        changes.add("width and height missing, read from an RLE", image["file_name"])
+    elif not file.missing:
         try:
-            _, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
+            data, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
         except Unusable:
             return
         image["height"], image["width"] = image_HW3.shape[:2]
         changes.add("width and height missing, read from the image", image["file_name"])
+        if exif_orientation(data) > 1:
+            changes.add(SIZE_BY_EXIF.format(exif), image["file_name"])
 
 
 # --- annotations of people ---

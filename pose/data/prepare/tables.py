@@ -5,6 +5,7 @@ So that people of these sets are prepared as those of any other set are.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,33 @@ from pose.data.formats.person_table import (
     zero_based,
 )
 from pose.data.formats.published_h5 import read_published
+from pose.data.prepare.lsp_mpii import NOT_PLACED, match_by_index
 from pose.data.prepare.normalise import FILLED
+from pose.data.prepare.summary import Changes
 from pose.keypoints.skeleton import Skeleton
 
 Content = dict[str, Any]
 
 
-def read_table(path: Path) -> tuple[Path, Content, set[int], Skeleton] | None:
-    """The annotations in a folder of LSP, LSPET or MPII, or in a published file; None if there are none.
+@dataclass(frozen=True)
+class Table:
+    """The annotations of a file as the content of a COCO-format one.
 
-    Returns the file that was read, the content of a COCO-format file, whose `file_name` is relative to the
-    folder (of a published file: to the folder that it is in), the ids of the images that validate, and the
-    skeleton.
+    Each `file_name` is relative to the folder; of a published file: to the folder that it is in. listed: ids
+    of the images that validate. changes: who is left out, and what decides who validates.
     """
-    skeleton, validates = MPII, None
+
+    file: Path
+    content: Content
+    listed: set[int]
+    skeleton: Skeleton
+    changes: Changes
+
+
+def read_table(path: Path) -> Table | None:
+    """The annotations in a folder of LSP, LSPET or MPII, or in a published file; None if there are none."""
+    skeleton, validates, changes = MPII, None, Changes()
+    listing = raw_mpii.find_list(path)
     if path.suffix == ".h5":
         file, table = path, read_published(path)
         validates = table.istrain_N == LSP_TEST
@@ -46,16 +60,30 @@ def read_table(path: Path) -> tuple[Path, Content, set[int], Skeleton] | None:
         validates = table.istrain_N == LSP_TEST
     elif (file := path / raw_mpii.MAT).is_file():
         table = raw_mpii.read_mpii_mat(file)
-    elif found := [path / name for name in raw_mpii.JSON if (path / name).is_file()]:
-        file = found[0]
+        if listing:
+            of_list, validates_M = raw_mpii.read_mpii_json(listing)
+            row_N = match_by_index(table, of_list)
+            validates = (row_N >= 0) & validates_M[row_N]
+            _count(f"people who validate, by {listing.name}", validates, table, changes)
+    elif listing:
+        file = listing
         table, validates = raw_mpii.read_mpii_json(file)
     else:
         return None
+    is_secret_N = table.istrain_N == MPII_TEST
+    usable_N = is_placed(table.centre_N2, table.scale_N) & ~is_secret_N
+    _count("people of MPII's test set, left out", is_secret_N, table, changes)
+    _count(f"people with {NOT_PLACED}, left out", ~usable_N & ~is_secret_N, table, changes)
     names = table.name_N if file == path else [name.partition("/")[2] for name in table.name_N]
-    content = _content(table, names, skeleton)
+    content = _content(table, names, usable_N, skeleton)
     ids = _image_ids(table)
     listed = set() if validates is None else set(ids[validates].tolist())
-    return file, content, listed, skeleton
+    return Table(file, content, listed, skeleton, changes)
+
+
+def _count(kind: str, is_N: np.ndarray, table: PersonTable, changes: Changes) -> None:
+    if is_N.any():
+        changes.add(kind, str(table.name_N[is_N.argmax()]), int(is_N.sum()))
 
 
 def _image_ids(table: PersonTable) -> np.ndarray:
@@ -64,8 +92,8 @@ def _image_ids(table: PersonTable) -> np.ndarray:
     return np.array([number.setdefault(name, len(number) + 1) for name in table.name_N])
 
 
-def _content(table: PersonTable, names: Any, skeleton: Skeleton) -> Content:
-    """One category, the images, and the people whose place is known. Boxes are squares of their height."""
+def _content(table: PersonTable, names: Any, usable_N: np.ndarray, skeleton: Skeleton) -> Content:
+    """One category, the people who are usable, and their images. Boxes are squares of people's height."""
     places = LSP_TO_MPII if skeleton is LSP else np.arange(len(MPII))
     labelled_NK = table.labelled_NK[:, places]
     flag_NK = np.where(labelled_NK, 1 + (table.visible_NK[:, places] > 0), 0)
@@ -73,7 +101,6 @@ def _content(table: PersonTable, names: Any, skeleton: Skeleton) -> Content:
     joint_NK2 = np.where(labelled_NK[..., None], joint_NK2, 0.0)
     centre_N2 = crop_centre(table.source_N, table.centre_N2, table.scale_N)
     side_N = PERSON_HEIGHT * table.scale_N
-    usable_N = is_placed(table.centre_N2, table.scale_N) & (table.istrain_N != MPII_TEST)
     image_N = _image_ids(table)
     annotations = []
     for row in np.flatnonzero(usable_N).tolist():

@@ -20,6 +20,7 @@ def score_files(
     files: Sequence[Path],
     truth: Path,
     skeleton: str | None = None,
+    category: str | None = None,
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -27,10 +28,10 @@ def score_files(
 ) -> Score:
     """Score one file of predictions, or two against each other; see `pose.metrics.scoring.score`.
 
-    skeleton: of files that do not name their joints, its name or YAML file. UserError, naming a file, for
-    what cannot be read or does not belong together.
+    skeleton: of files that do not name their joints, its name or YAML file. category: of the truth, where it
+    has several with joints. UserError, naming a file, for what cannot be read or does not belong together.
     """
-    joints = _joints(skeleton)
+    joints = _joints(skeleton, category)
     results = [read_results(path) for path in files]
     annotated = read_truth(truth, joints, people=any(map(_is_by_row, results)))
     named = [_named(one, joints) for one in results]
@@ -43,13 +44,14 @@ def convert(
     format: str | None = None,
     truth: Path | None = None,
     skeleton: str | None = None,
+    category: str | None = None,
 ) -> str:
     """Write predictions in another format and return in a line what was written, and what it does not hold.
 
     format: of `target`, where its suffix does not say it. truth: tells which images and people they are of.
     UserError if the format needs what is not known.
     """
-    joints, name = _joints(skeleton), format_of(target, format)
+    joints, name = _joints(skeleton, category), format_of(target, format)
     results = _named(read_results(source), joints)
     if truth:
         annotated = read_truth(truth, joints, people=_is_by_row(results))
@@ -64,9 +66,9 @@ def convert(
     return f"{len(results):,} people, format {name}{lacks}"
 
 
-def _joints(skeleton: str | None) -> Joints:
+def _joints(skeleton: str | None, category: str | None) -> Joints:
     named, completes = named_skeleton(skeleton, Path(skeleton or "").stem)
-    return Joints("--skeleton", skeleton=named, completes=completes, assumed=named is not None)
+    return Joints(named, completes, category=category, assumed=named is not None)
 
 
 def _named(results: Results, joints: Joints) -> Results:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from pose.data.formats.coco_json import RawCoco, is_labelled_person, keypoints_of, read_annotations
+from pose.data.formats.coco_json import (
+    RawCoco,
+    check_annotations,
+    is_labelled_person,
+    keypoints_of,
+    read_annotations,
+)
 from pose.data.image_set import ImageSet
 from pose.data.person_set import FILE as PEOPLE_FILE
 from pose.data.person_set import PersonSet
 from pose.data.prepare.categories import Joints
-from pose.data.prepare.normalise import read_normalised
+from pose.data.prepare.normalise import UNKNOWN_SIZE, normalise
 from pose.data.prepared_set import IMAGES_FILE, annotation_file
 from pose.io.errors import UserError
-from pose.io.files import check_regular_file
+from pose.io.files import check_regular_file, read_json
 from pose.io.hdf5 import open_h5
 from pose.metrics.pck import person_truth
 from pose.metrics.scoring.array_truth import read_arrays, read_gt_valid, read_mpii_h5
@@ -41,7 +48,7 @@ def read_truth(path: Path, joints: Joints, *, people: bool = False) -> Truth:
         path, suffix = annotation_file(path, "validation"), ".json"
     check_regular_file(path, EXPECTED)
     if suffix in (".json", ".gz"):
-        return _of_images(path, _read_coco(path, joints))
+        return _of_images(path, joints)
     if suffix == ".npz":
         return read_arrays(path, joints)
     if suffix == ".mat":
@@ -56,24 +63,31 @@ def read_truth(path: Path, joints: Joints, *, people: bool = False) -> Truth:
     raise UserError(f"{path}: found something else, expected {EXPECTED}")
 
 
-def _read_coco(path: Path, joints: Joints) -> RawCoco:
+def _checked(path: Path, content: Any, joints: Joints) -> RawCoco:
+    """The content of an annotation file, checked; of one of a prepared folder with the folder's skeleton."""
     if path.parent.name != "annotations":
-        return read_normalised(path.parent, path, joints, "stored").raw
+        return normalise(content, path.parent, path, joints, "stored").raw
     folder = path.parent.parent
     if (folder / IMAGES_FILE).is_file():
-        return read_annotations(path, ImageSet(folder).skeleton)
+        return check_annotations(path, content, ImageSet(folder).skeleton)
     if (folder / PEOPLE_FILE).is_file():
-        return read_annotations(path, PersonSet(folder / PEOPLE_FILE).skeleton)
-    return read_normalised(folder, path, joints, "stored").raw
+        return check_annotations(path, content, PersonSet(folder / PEOPLE_FILE).skeleton)
+    return normalise(content, folder, path, joints, "stored").raw
 
 
-def _of_images(path: Path, raw: RawCoco) -> Truth:
-    images = [TruthImage(one["file_name"], one["id"], one["width"], one["height"]) for one in raw.images]
-    labelled = [
-        (number, person)
-        for number, image in enumerate(raw.images)
-        for person in raw.people_of[image["id"]]
-        if is_labelled_person(person)
+def _of_images(path: Path, joints: Joints) -> Truth:
+    content = read_json(path)
+    raw = _checked(path, content, joints)
+    sizes = [(one["width"], one["height"]) for one in raw.images]
+    images = [
+        TruthImage(one["file_name"], one["id"], *((None, None) if size == UNKNOWN_SIZE else size))
+        for one, size in zip(raw.images, sizes, strict=True)
+    ]
+    number_of = {image["id"]: number for number, image in enumerate(raw.images)}
+    labelled = [  # in the file's order, which predictions without ids have too
+        (number_of[person["image_id"]], person)
+        for person in content["annotations"]
+        if person["category_id"] == raw.category and is_labelled_person(person)
     ]
     keypoint_NK3 = keypoints_of([person for _, person in labelled], len(raw.skeleton))
     side_N = np.array([max(person["bbox"][2:]) for _, person in labelled], dtype=np.float64)

@@ -234,7 +234,8 @@ def test_annotations_of_other_categories_are_left_out_and_counted(tmp_path):
     people = [person_entry(1, 1), dog]
     write_annotations(tmp_path, "train2017", [image_entry(1)], people, {"id": 18, "name": "dog"})
     people, summary = prepare_images(tmp_path)
-    assert "train2017.json: 1 annotations of other categories than person left out" in str(summary)
+    note = "train2017.json: annotations of other categories, left out: 1 (first: annotation 2 of 'dog')"
+    assert note in str(summary)
     assert len(scorer(people.annotations("train")).anns) == 1
 
 

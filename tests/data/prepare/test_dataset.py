@@ -6,19 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import raw_sets as raw
-from helpers import COCO, ROOT, column, files_of, noise, user_error
+from helpers import COCO, column, files_of, noise, user_error
+from raw_sets import prepare_own as prepare
+from raw_sets import with_orientation
 
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.data.prepare.dataset import is_evaluated, prepare_dataset
-from pose.data.prepare.summary import Summary
+from pose.data.prepare.dataset import is_evaluated
 from pose.io.errors import UserError
 from pose.io.images import encode_jpeg
-from pose.metrics.truth import check_truth
-from pose.params import DatasetParams, load_params
 
-PREPARE = load_params(ROOT / "params.yaml").prepare.model_copy(update={"pack_size": 96})
 MOUSE = ["nose", "ear_left", "ear_right", "tail"]
 LIMBS = [[1, 2], [1, 3], [1, 4]]
 POINTS = [40, 20, 2, 30, 10, 2, 50, 12, 1, 44, 50, 2]  # of a mouse: x, y, flag
@@ -41,13 +38,6 @@ def write(folder: Path, content: dict[str, Any], name: str = "annotations.json")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(content))
     return folder
-
-
-def prepare(folder: Path, *sources: Path, **values: Any) -> tuple[Path, Summary]:
-    """The prepared folder of a data set named `own`."""
-    spec = DatasetParams.model_validate(raw.own_spec(*sources, **values))
-    out = folder / "out"
-    return out, prepare_dataset("own", spec, out, params=PREPARE, seed=1, check=check_truth, workers=1)
 
 
 def refused(tmp_path: Path, content: dict[str, Any], **values: Any) -> str:
@@ -110,10 +100,31 @@ def test_one_of_several_categories_is_chosen_by_its_name(tmp_path):
     rat = {"id": 90, "image_id": 1, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
     content["annotations"].append(rat)
     source = write(tmp_path / "mice", content)
-    with user_error(r"categories 'mouse', 'rat', expected one of them in datasets.own.cat"):
+    found = "categories 'mouse', 'rat', expected one of them, by --category or datasets.own.cat"
+    with user_error(found):
         prepare(tmp_path, source)
-    out, _ = prepare(tmp_path, source, category="mouse")
+    out, summary = prepare(tmp_path, source, category="mouse")
     assert len(PersonSet(out / "people.h5")) == 6
+    note = "annotations.json: annotations of other categories, left out: 1 (first: annotation 90 of 'rat')"
+    assert note in str(summary)
+
+
+def test_people_are_not_taken_for_all_that_a_set_of_ones_own_is_about(tmp_path):
+    content = mice(tmp_path / "mice", name="person")
+    rat = {"id": 5, "name": "rat", "keypoints": ["nose", "tail"], "skeleton": []}
+    content["categories"].append(rat)
+    for number in range(1, 7):
+        entry = {"id": 90 + number, "image_id": number, "category_id": 5, "keypoints": [9, 9, 2, 30, 30, 2]}
+        content["annotations"].append(entry)
+    found = "categories 'person', 'rat', expected one of them, by --category or datasets.own.category"
+    assert found in refused(tmp_path, content)
+    (tmp_path / "rat.yaml").write_text("name: rat\njoints: [nose, tail]\n")
+    out, _ = prepare(tmp_path, tmp_path / "mice", skeleton=str(tmp_path / "rat.yaml"))
+    assert PersonSet(out / "people.h5").joint_NK2[0].tolist() == [[9, 9], [30, 30]]
+    rat["keypoints"] = []  # as tools write joints that are categories too
+    out, summary = prepare(tmp_path, write(tmp_path / "mice", content))
+    assert PersonSet(out / "people.h5").skeleton.name == "person"
+    assert "annotations of other categories, left out: 6 (first: annotation 91 of 'rat')" in str(summary)
 
 
 def test_one_of_several_species_of_the_same_joints_is_chosen(tmp_path):
@@ -198,28 +209,16 @@ def test_sources_of_the_same_ids_are_numbered_anew_and_one_image_may_not_be_in_t
         prepare(tmp_path, tmp_path / "a")
 
 
-def test_lsp_alone_has_its_own_skeleton_and_its_second_half_is_evaluated(tmp_path):
-    joint_NJ3 = raw.write_lsp(tmp_path)
-    out, _ = prepare(tmp_path, tmp_path / "LSP")
-    people = PersonSet(out / "people.h5")
-    assert people.skeleton.name == "lsp"
-    np.testing.assert_array_equal(people.joint_NK2, joint_NJ3[..., :2])
-    assert people.split_N.tolist() == ["train"] * 3 + ["validation"] * 3
-    low, high = joint_NJ3[0, :, :2].min(axis=0), joint_NJ3[0, :, :2].max(axis=0)
-    np.testing.assert_allclose(people.centre_N2[0], (low + high) / 2)
-
-
-def test_lsp_joins_mpii_whose_other_joints_are_then_unlabelled(tmp_path):
-    raw.write_lsp(tmp_path)
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), raw.listed_person("b.jpg", validates=True))
-    out, summary = prepare(tmp_path, tmp_path / "mpii", tmp_path / "LSP")
-    people = PersonSet(out / "people.h5")
-    assert (people.skeleton.name, len(people)) == ("mpii", 8)
-    assert "joints that the file lacks: 2 (first: pelvis)" in str(summary)
-    np.testing.assert_array_equal(people.joint_NK2[0, 3], [32, 42])  # zero-based
-    assert np.isnan(people.joint_NK2[2, 6]).all()
-    scale = people.scale_N[0]
-    np.testing.assert_allclose(people.centre_N2[0], [59, 49 + 15 * scale])  # as in lsp_mpii.h5
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """As Roboflow exports them."""
+    folders = [tmp_path / "export" / split for split in ("train", "valid")]
+    for folder in folders:
+        write(folder, mice(folder, count=3), "_annotations.coco.json")
+    _, summary = prepare(tmp_path, *folders)
+    for split in ("train", "valid"):
+        assert f"\n{split}/_annotations.coco.json: area missing, 0.53 of the box taken: 3 (" in str(summary)
+    with user_error(r"export: found annotations in its folders train, valid, expected these as sources"):
+        prepare(tmp_path, tmp_path / "export")
 
 
 def test_sources_of_other_names_are_joined_by_a_table(tmp_path):
@@ -256,16 +255,6 @@ def test_the_share_that_validates_is_exact_and_the_first_by_a_hash_of_the_names(
     fewer["annotations"] = [one for one in fewer["annotations"] if one["image_id"] != gone]
     images = ImageSet(prepare(tmp_path, write(tmp_path / "fewer", fewer), validation=0.3)[0])
     assert set(images.id_I[images.rows("validation")].tolist()) == validates
-
-
-def test_images_of_mpii_in_which_nobody_is_placed_are_not_taken_for_empty(tmp_path):
-    """As its test images, whose people are secret: whoever was found there would count as wrong."""
-    unknown = raw.listed_person("c.jpg", scale_provided=0.0)
-    validates = raw.listed_person("b.jpg", validates=True)
-    raw.write_mpii_json(tmp_path, raw.listed_person("a.jpg"), unknown, validates)
-    images = ImageSet(prepare(tmp_path, tmp_path / "mpii", problems=["multi"])[0])
-    assert [images.name(row) for row in range(len(images))] == ["a.jpg", "b.jpg"]
-    assert images.split_I.tolist() == ["train", "validation"]
 
 
 def test_an_image_that_is_listed_twice_is_refused(tmp_path):
@@ -309,22 +298,24 @@ def test_names_say_which_images_are_evaluated(path, evaluated):
     assert is_evaluated(Path("/data", path)) is evaluated
 
 
-def test_all_people_of_an_image_of_mpii_are_trained_on_together(tmp_path):
-    two = [raw.listed_person("a.jpg"), raw.listed_person("a.jpg", 2, objpos=[70.0, 52.0])]
-    raw.write_mpii_json(tmp_path, *two, raw.listed_person("b.jpg", validates=True))
-    out, _ = prepare(tmp_path, tmp_path / "mpii")
-    images = ImageSet(out)
-    joint_PK2, labelled_PK = images.joints(images.rows("train")[0])
-    assert labelled_PK.sum(axis=1).tolist() == [15, 15]
-    np.testing.assert_array_equal(joint_PK2[:, 3], [[32, 42]] * 2)  # counted from 0
+def test_people_without_a_box_are_told_from_those_outside_the_image(tmp_path):
+    content = mice(tmp_path / "mice", keypoints=MOUSE[:1], skeleton=[])
+    for number, one in enumerate(content["annotations"]):
+        one |= {"keypoints": POINTS[:3], "area": 900, "bbox": [30, 10, 20, 20]}
+        one["bbox"] = {0: [], 1: [400, 400, 20, 20]}.get(number, one["bbox"])
+    _, summary = prepare(tmp_path, write(tmp_path / "mice", content), problems=["single"])
+    left_out = {reason: count for (_, reason), count in summary.left_out.items()}
+    assert left_out == {"people without a box": 1, "people outside the image": 1}
 
 
-def test_a_published_file_is_a_source_too(tmp_path):
-    names = [f"mpii/images/{name}.jpg" for name in "ab"]
-    raw.write_images(tmp_path / "mpii", ["a.jpg", "b.jpg"])
-    out, summary = prepare(tmp_path, raw.write_published(tmp_path, [(name, 1) for name in names]))
-    assert len(PersonSet(out / "people.h5")) == 2
-    assert "0.5 of the images validate, drawn by the seed" in str(summary)
+def test_how_images_are_turned_is_said_once_of_both_prepared_files(tmp_path):
+    content = mice(tmp_path / "mice")
+    for image in content["images"]:
+        path = tmp_path / "mice" / "images" / image["file_name"]
+        path.write_bytes(with_orientation(path.read_bytes(), 6))
+        image |= {"width": 60, "height": 80}
+    _, summary = prepare(tmp_path, write(tmp_path / "mice", content))
+    assert str(summary).count("EXIF orientation: images turned upright, since only so they have") == 1
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):

@@ -45,6 +45,9 @@ def prepared_names(root: Path, *written: str, files: tuple[str, ...]) -> tuple[l
         ("C:\\Users\\me\\set\\a.jpg", "set/a.jpg"),
         ("https://host/a/b.jpg", "a/b.jpg"),
         ("../../b.jpg", "b.jpg"),
+        ("M\u00fcller.jpg", "Mu\u0308ller.jpg"),  # as macOS has written it to a disk
+        ("photos/Mu\u0308ller.jpg", "M\u00fcller.jpg"),
+        ("3.45.12\u202fPM.jpg", "3.45.12\u202fPM.jpg"),  # a screenshot of macOS
     ],
 )
 def test_a_name_of_another_machine_means_the_file_that_is_there(tmp_path, written, file):
@@ -148,6 +151,14 @@ def test_a_missing_size_is_that_of_the_image_as_it_is_read(tmp_path, exif, quart
     images, text = turned(tmp_path, (0, 0), 6, exif=exif)
     assert_shows(images, upright_px(quarters))
     assert "width and height missing, read from the image: 1" in text
+    note = (
+        f"of these with an EXIF orientation, read as prepare.coco.exif says: {exif}: 1 (first: 000000000001"
+    )
+    assert note in text
+
+
+def test_a_missing_size_of_an_image_that_is_not_turned_needs_no_choice(tmp_path):
+    assert "EXIF" not in turned(tmp_path, (0, 0), 1)[1]
 
 
 # ---- packing ----

@@ -43,6 +43,18 @@ def test_coco_results_become_people_by_file_and_coco_results_again(images, capsy
         assert other["score"] == pytest.approx(one["score"], abs=1e-4)
 
 
+def test_sizes_of_images_that_the_truth_does_not_know_are_null(images):
+    content = json.loads(images.annotations("validation").read_text())
+    for image in content["images"]:
+        del image["width"], image["height"]
+    for person in content["annotations"]:
+        person["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    Path("truth.json").write_text(json.dumps(content))
+    convert("results.json joints.json --truth truth.json")
+    found = json.loads(Path("joints.json").read_text())["images"]
+    assert {(image["width"], image["height"]) for image in found} == {(None, None)}
+
+
 def test_rows_become_arrays_and_arrays_of_all_evaluated_people_rows_again():
     convert("rows.h5 pred.mat")
     np.testing.assert_allclose(joints_in("pred.mat"), joints_in("rows.h5"), rtol=1e-6)

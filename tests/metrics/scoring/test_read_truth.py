@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from coco_files import image_entry, person_entry, write_annotations
+from coco_files import annotation_file_content, image_entry, person_entry, write_annotations
 from helpers import COCO, user_error
 from raw_sets import near, one_each, own_spec
 
@@ -25,7 +25,7 @@ from pose.params import DatasetParams
 from pose.tasks.single import SingleData
 
 Write = Callable[..., Path]
-UNSAID = Joints("--skeleton")
+UNSAID = Joints()
 
 
 def pckh(score: Score) -> dict[str, float]:
@@ -169,6 +169,24 @@ def test_annotations_alone_say_their_joints_and_a_file_their_sigmas(images, coco
     (tmp_path / "short.yaml").write_text("sigmas: [0.01]\n")
     with user_error("found 1 sigmas, expected 17"):
         score_files([path], tmp_path / "truth.json", str(tmp_path / "short.yaml"))
+
+
+def test_the_order_of_people_is_that_of_their_annotations(tmp_path):
+    people = [person_entry(number, 1 + number % 3, keypoints=[number, 9, 2] * 17) for number in (5, 1, 4, 2)]
+    content = annotation_file_content([image_entry(number) for number in (1, 2, 3)], people)
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    truth = read_truth(tmp_path / "truth.json", UNSAID)
+    assert truth.people.joint_NK2[:, 0, 0].tolist() == [5, 1, 4, 2]
+    assert [truth.images[number].image_id for number in truth.image_N] == [3, 2, 2, 3]
+
+
+def test_sizes_that_nothing_says_are_unknown_and_an_rle_says_them(tmp_path):
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number in (1, 2)]
+    outlined = person_entry(1, 1, segmentation={"size": [60, 80], "counts": [600, 700, 3500]})
+    content = annotation_file_content(images, [outlined, person_entry(2, 2)])
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    truth = read_truth(tmp_path / "truth.json", UNSAID)
+    assert [(image.width, image.height) for image in truth.images] == [(80, 60), (None, None)]
 
 
 @pytest.mark.parametrize(

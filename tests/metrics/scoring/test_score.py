@@ -185,7 +185,7 @@ def test_people_of_images_are_scored_by_their_rows(images, tmp_path):
         assert score["COCO"]["AP"] > 0.8
     train = int(people.image_id_N[people.rows("train")[0]])
     write_results(tmp_path / "by_id.json", Results([replace(each[0], image_id=train)], COCO, 17), "coco")
-    truth = read_truth(images.path, Joints("", skeleton=None), people=True)
+    truth = read_truth(images.path, Joints(), people=True)
     with user_error(r"by_id\.json: found image \d+ of 1, expected those of"):
         locate(read_results(tmp_path / "by_id.json"), truth)
 
@@ -207,6 +207,22 @@ def test_lsps_14_joints_are_scored_against_people_in_mpiis_order(people, tmp_pat
     )
     results = replace(read_results(tmp_path / "a.npy"), skeleton=LSP)
     assert values(score_results([results], truth, resamples=0))["PCK"]["0.2"] == 100
+
+
+def test_of_a_truth_of_several_categories_the_named_one_counts(images, coco_file, capsys):
+    path = coco_file("a.json", 2.0)
+    content = json.loads(images.annotations("validation").read_text())
+    content["categories"].append({"id": 18, "name": "dog", "keypoints": ["nose", "tail"]})
+    path.with_name("truth.json").write_text(json.dumps(content))
+    command = f"score {path} --truth {path.with_name('truth.json')} --bootstrap 0 --format json".split()
+    with user_error(r"truth\.json: found categories 'person', 'dog', expected one of them, by --category$"):
+        run(command)
+    run([*command, "--category", "person"])
+    found = json.loads(capsys.readouterr().out)["tables"]["COCO"]["AP"]
+    expected = score_files([path], images.path.parent, resamples=0)
+    assert found["values"][0]["value"] == pytest.approx(values(expected)["COCO"]["AP"])
+    run(["convert", *command[1:4], str(path.with_name("joints.json")), "--category", "person"])
+    assert path.with_name("joints.json").is_file()
 
 
 # What does not belong together
