@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public_name
+from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url
 from pose.io.errors import UserError, reading
 from pose.io.video import VIDEO_SUFFIXES
+from pose.io.web import public_name
 
 CAMERA_DIGITS = 3  # of a camera's number; OpenCV knows none of more
 
@@ -54,7 +55,7 @@ def plan(given: Iterable[str | Path], *, out: Path | None, recursive: bool = Fal
     """
     sources: dict[Path | str | int, Source] = {}
     for one in given:
-        with reading(str(one)[:200], "a source"):  # a path may be too long, a URL no URL
+        with reading(public_name(str(one))[:200], "a source"):  # a path may be too long, a URL no URL
             for source in _sources([one], recursive):
                 key = source.place.resolve() if isinstance(source.place, Path) else source.place
                 sources.setdefault(key, source)
