@@ -72,9 +72,9 @@ def export(source: Path, format: Format, out: Path | None = None) -> Path:
     BATCHES random images before it gets its name. UserError for weights that cannot be used, packages that
     are missing, and outputs that differ by more than TOLERANCE.
     """
+    weights = load_weights(source)
     target = out or source.with_suffix(SUFFIXES[format])
     check_target(target, source, [SUFFIXES[format]])
-    weights = load_weights(source)
     model = load_model(weights, str(source), torch.device("cpu"))
     if format == "safetensors":
         save_weights(target, weights)
