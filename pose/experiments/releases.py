@@ -18,11 +18,11 @@ from pydantic import Field
 from tqdm.auto import tqdm
 
 from pose.experiments.provenance import provenance
+from pose.inference.images import HTTP_SCHEMES, open_url, public_name, scheme
 from pose.io.errors import UserError, reading, within
 from pose.io.files import atomic_write, write_json, write_text
 from pose.io.paths import TaskPaths
 from pose.io.schema import Frozen, parse
-from pose.io.web import HTTP_SCHEMES, open_url, public_name, scheme
 from pose.models.limits import TaskName
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
 

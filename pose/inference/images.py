@@ -1,24 +1,29 @@
 """Images of a user, from wherever they are: files, URLs, Pillow, arrays.
 
-A URL that does not answer is a UserError after a time, and never waited for without end.
+A URL that does not answer is a UserError after a time, and never waited for without end. A user and a
+password in it are used, and are in no message or name.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 
 from pose.io.errors import UserError, reading, within
 from pose.io.images import decode_image, eight_bits, is_image, read_image
-from pose.io.web import HTTP_SCHEMES, open_url, public_name, scheme
 
 IMAGE_SUFFIXES = {".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 STREAM_SCHEMES = {"rtsp", "rtsps", "rtmp"}
+HTTP_SCHEMES = {"http", "https"}
 SCHEMES = HTTP_SCHEMES | STREAM_SCHEMES
 TIMEOUT = 10.0  # seconds
 MAX_BYTES = 2**28  # of an image
@@ -28,9 +33,19 @@ class VideoFound(UserError):
     """A URL that gives a video or a stream where an image was expected."""
 
 
+def scheme(source: Any) -> str:
+    """`https` of `HTTPS://host/path`; empty for what is no URL."""
+    return source.partition("://")[0].lower() if isinstance(source, str) and "://" in source else ""
+
+
 def is_url(source: Any) -> bool:
     """Whether it is a URL of a scheme that can be read."""
     return scheme(source) in SCHEMES
+
+
+def public_name(url: str) -> str:
+    """The URL without user and password, for messages and results; what is no URL stays as it is."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", url, count=1)
 
 
 def load_image(image: Any, timeout: float = TIMEOUT, *, name: str = "image") -> np.ndarray:
@@ -85,3 +100,25 @@ def _download(url: str, timeout: float) -> bytes:
     if len(data) > MAX_BYTES:
         raise UserError(f"{name}: found more than {MAX_BYTES:,} bytes, expected an image")
     return data
+
+
+def open_url(url: str, kind: str, timeout: float) -> Any:
+    """The answer of an HTTP URL, to be closed; no redirect is given the password.
+
+    kind: what it should be, for messages. timeout: seconds of one wait; `within` bounds all of them together.
+    UserError, naming the URL, for one that does not answer or answers with an error.
+    """
+    name = public_name(url)
+    with reading(name, kind):
+        parts = urlsplit(url)
+        request = Request(name, headers={"User-Agent": "pose"})
+        if parts.username is not None:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            code = base64.b64encode(user.encode()).decode()
+            request.add_unredirected_header("Authorization", f"Basic {code}")
+        try:
+            return urlopen(request, timeout=timeout)
+        except HTTPError as error:
+            raise UserError(f"{name}: found HTTP {error.code} {error.reason}, expected {kind}") from None
+        except URLError as error:
+            raise UserError(f"{name}: cannot be read ({error.reason})") from None

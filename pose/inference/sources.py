@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url
+from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public_name
 from pose.io.errors import UserError, reading
 from pose.io.video import VIDEO_SUFFIXES
-from pose.io.web import public_name
 
 CAMERA_DIGITS = 3  # of a camera's number; OpenCV knows none of more
 
