@@ -108,11 +108,11 @@ def test_weights_exported_and_imported_again_are_the_same(params, tmp_path, caps
     source, exported, back = (tmp_path / name for name in ("last.pt", "external.pth.tar", "back.pt"))
     weights = load_weights(write_initial_weights(params, "hgpose", tmp_path))
     save_weights(source, replace(weights, inference={**weights.inference, "loss": "mse"}))
-    run(["export-weights", str(source), "--kind", "bearpaw_hg", "--out", str(exported)])
+    run(["export-weights", str(source), "--kind", "roytseng_hgpose", "--out", str(exported)])
     run(["import-weights", str(exported), "--out", str(back), "--task", "named"])
     first, second = capsys.readouterr().out.splitlines()
-    assert first == f"{exported}: named as in bearpaw_hg"
-    assert second.startswith(f"{back}: bearpaw_hg (")
+    assert first == f"{exported}: named as in roytseng_hgpose"
+    assert second.startswith(f"{back}: roytseng_hgpose (")
     assert "stacks 2, " in second
     imported = load_weights(back)
     assert (imported.task, imported.network) == ("named", weights.network)

@@ -8,18 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import urllib.error
 import urllib.parse
-import urllib.request
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any
 
 from pydantic import Field
 from tqdm.auto import tqdm
 
 from pose.experiments.provenance import provenance
+from pose.inference.images import HTTP_SCHEMES, open_url, public_name, scheme
 from pose.io.errors import UserError, reading, within
 from pose.io.files import atomic_write, write_json, write_text
 from pose.io.paths import TaskPaths
@@ -27,7 +26,6 @@ from pose.io.schema import Frozen, parse
 from pose.models.limits import TaskName
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
 
-WEB = "http://", "https://"
 INDEX, SUFFIX = "index.json", ".pt"
 SECONDS = 30.0  # without an answer from a server
 SLOWEST = 20_000  # bytes a second of a download, which ends otherwise
@@ -125,15 +123,16 @@ def read_index(source: str) -> dict[str, Release]:
 
     UserError naming what cannot be read.
     """
-    place = _join(source, INDEX)
+    place, kind = _join(source, INDEX), "an index of releases"
+    name = public_name(place)
 
     def read() -> bytes:
-        with closing(_open(place)) as file:
+        with closing(_open(place, kind)) as file:
             return file.read(MAX_INDEX)
 
-    with reading(place, "an index of releases"):
-        content = json.loads(within(SECONDS, place, read))
-    return parse(_Index, content, place).releases
+    with reading(name, kind):
+        content = json.loads(within(SECONDS, name, read))
+    return parse(_Index, content, name).releases
 
 
 def fetch(name: str, source: str, out: Path) -> Release:
@@ -146,12 +145,13 @@ def fetch(name: str, source: str, out: Path) -> Release:
     releases = read_index(source)
     if name not in releases:
         known = ", ".join(releases) or "none"
-        raise UserError(f"{source}: found no release {name!r}, expected one of {known}")
+        raise UserError(f"{public_name(source)}: found no release {name!r}, expected one of {known}")
     entry = releases[name]
-    place = _join(source, entry.file)
+    url = _join(source, entry.file)
+    place = public_name(url)
     with atomic_write(out, sync=True) as temporary:
         with reading(place, "weights"):
-            copied = partial(_copy, place, temporary, entry.bytes)
+            copied = partial(_copy, url, temporary, entry.bytes)
             size, sha256 = within(round(SECONDS + entry.bytes / SLOWEST), place, copied)
         if (size, sha256) != (entry.bytes, entry.sha256):
             found = f"{size:,} bytes of sha256 {sha256[:12]}"
@@ -168,7 +168,7 @@ def _copy(place: str, path: Path, most: int) -> tuple[int, str]:
     """Copy a file of at most that many bytes; their number and their hash."""
     digest, size = hashlib.sha256(), 0
     bar = tqdm(total=most, desc=place.rpartition("/")[2], unit="B", unit_scale=True, disable=None)
-    with bar, closing(_open(place)) as file, path.open("wb") as copy:
+    with bar, closing(_open(place, "weights")) as file, path.open("wb") as copy:
         while size <= most and (block := file.read(2**20)):
             size += len(block)
             digest.update(block)
@@ -178,14 +178,14 @@ def _copy(place: str, path: Path, most: int) -> tuple[int, str]:
 
 
 def _join(source: str, name: str) -> str:
-    name = urllib.parse.quote(name) if source.startswith(WEB) else name
+    name = urllib.parse.quote(name) if scheme(source) in HTTP_SCHEMES else name
     return f"{source.rstrip('/')}/{name}"
 
 
-def _open(place: str) -> BinaryIO:
+def _open(place: str, kind: str) -> Any:
+    if scheme(place) in HTTP_SCHEMES:
+        return open_url(place, kind, SECONDS)
     try:
-        if place.startswith(WEB):
-            return urllib.request.urlopen(place, timeout=SECONDS)
         return Path(place).open("rb")
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise UserError(f"{place}: cannot be read ({getattr(error, 'reason', error)})") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place}: cannot be read ({getattr(error, 'strerror', error)})") from None

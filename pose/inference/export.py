@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pose.inference.onnx_network import FORMAT, KEY
 from pose.io.errors import UserError, installed
-from pose.io.files import atomic_write
+from pose.io.files import atomic_write, check_target
 from pose.keypoints.geometry import STRIDE
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
 from pose.tasks.multi import MultiPerson
@@ -73,11 +73,10 @@ def export(source: Path, format: Format, out: Path | None = None) -> Path:
     are missing, and outputs that differ by more than TOLERANCE.
     """
     weights = load_weights(source)
-    model = load_model(weights, str(source), torch.device("cpu"))
     target = out or source.with_suffix(SUFFIXES[format])
+    check_target(target, source, [SUFFIXES[format]])
+    model = load_model(weights, str(source), torch.device("cpu"))
     if format == "safetensors":
-        if target.suffix != SAFETENSORS:
-            raise UserError(f"{target}: found {target.suffix!r}, expected {SAFETENSORS}: it tells the format")
         save_weights(target, weights)
         return target
     with installed("to export: pip install 'pose[onnx]'"):

@@ -12,6 +12,7 @@ import numpy as np
 from pose.inference.draw import draw_people
 from pose.inference.images import TIMEOUT, load_image
 from pose.inference.onnx_network import OnnxNetwork
+from pose.io.command import SCALES, are_scales
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.results import PERSON, ImageResult, coco_results
@@ -100,6 +101,8 @@ class Predictor:
         only. refine: single-person weights to refine the people of multi-person weights with. UserError,
         naming the file, for anything else. A file `.onnx` is run by ONNX Runtime without PyTorch.
         """
+        if not are_scales(scales):
+            raise UserError(f"scales: found {', '.join(map(str, scales))}, expected {SCALES}")
         if Path(path).suffix.lower() == ".onnx":
             if refine:
                 raise UserError(

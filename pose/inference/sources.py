@@ -55,7 +55,7 @@ def plan(given: Iterable[str | Path], *, out: Path | None, recursive: bool = Fal
     """
     sources: dict[Path | str | int, Source] = {}
     for one in given:
-        with reading(str(one)[:200], "a source"):  # a path may be too long, a URL no URL
+        with reading(public_name(str(one))[:200], "a source"):  # a path may be too long, a URL no URL
             for source in _sources([one], recursive):
                 key = source.place.resolve() if isinstance(source.place, Path) else source.place
                 sources.setdefault(key, source)

@@ -19,6 +19,7 @@ OF_TRAINING = ("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools")
 
 MAX_COORDINATE = 1e6  # pixels; no place in an image is further from its corner
 MIN_SCALE, MAX_SCALE = 0.1, 8.0  # as of `evaluate.scales`
+SCALES = f"numbers from {MIN_SCALE:g} to {MAX_SCALE:g}"
 
 
 def run_stage(main: Callable[..., Any], arguments: Sequence[str] | None = None) -> None:
@@ -123,11 +124,16 @@ def positive(text: str) -> float:
     return numbers[0]
 
 
+def are_scales(numbers: Sequence[float]) -> bool:
+    """Whether an image can be shown at these sizes, over the input's own; see `SCALES`."""
+    return all(MIN_SCALE <= number <= MAX_SCALE for number in numbers)
+
+
 def scales(text: str) -> list[float]:
     """Sizes at which an image is shown, over the input's own."""
     numbers = _numbers(text)
-    if 1.0 not in numbers or not all(MIN_SCALE <= number <= MAX_SCALE for number in numbers):
-        expected = f"numbers from {MIN_SCALE:g} to {MAX_SCALE:g} with commas between them, 1 among them"
+    if 1.0 not in numbers or not are_scales(numbers):
+        expected = f"{SCALES} with commas between them, 1 among them"
         raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return list(numbers)
 

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +154,18 @@ def check_regular_file(path: str | Path, expected: str = "a file") -> None:
             return
         found = "is not a regular file" if path.exists() else "no such file"
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else found}, expected {expected}")
+
+
+def check_target(target: str | Path, source: str | Path, suffixes: Sequence[str]) -> None:
+    """UserError for a file to be written that would replace what it is made of, or whose name misleads.
+
+    suffixes: by which its format is known.
+    """
+    target = Path(target)
+    if target.suffix not in suffixes:
+        raise UserError(f"{target}: found the ending {target.suffix!r}, expected {' or '.join(suffixes)}")
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise UserError(f"{target}: found the source itself, expected another file to write")
 
 
 def read_bytes(path: str | Path, expected: str = "a file") -> bytes:

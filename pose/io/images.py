@@ -24,6 +24,7 @@ from pose.io.files import atomic_write, read_bytes
 FAR = 1e6  # px; no place in an image is further from its corner
 LONGEST_NAME = 200  # characters: file systems refuse longer ones
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = (_JPEG, _PNG, b"BM", b"II*\0", b"MM\0*")
 _JPEG_FRAMES, _JPEG_RESTARTS, _JPEG_END, _JPEG_SCAN = range(0xC0, 0xC3), range(0xD0, 0xD8), 0xD9, 0xDA
 _JPEG_BEFORE_DATA = (*_JPEG_RESTARTS, _JPEG_SCAN)
 _JPEG_MARKER = re.compile(rb"\xff[^\0\xff]")  # as it ends a scan's data, in which 0xFF is followed by 0
@@ -64,11 +65,23 @@ def _decode(data: bytes, upright: bool) -> np.ndarray | None:
             return image_HW3
         if image_HW3.dtype != np.uint16:
             return cv2.imdecode(buffer, flags)
-        # Cameras and converters store 10, 12 or 14 bits in 16: by the highest byte they would be black.
-        depth = int(image_HW3.max()).bit_length()
-        return (image_HW3 >> np.uint16(max(0, depth - 8))).astype(np.uint8)
+        return eight_bits(image_HW3)
     except cv2.error:  # also of too many pixels, see `pose/__init__.py`
         return None
+
+
+def eight_bits(deep: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 on as uint8: the eight highest bits that are used.
+
+    Cameras and converters store 10, 12 or 14 bits in 16: by the highest byte they would be black.
+    """
+    depth = int(deep.max()).bit_length()
+    return (deep >> deep.dtype.type(max(0, depth - 8))).astype(np.uint8)
+
+
+def is_image(head: bytes) -> bool:
+    """Whether data begins as that of an image does; 12 bytes tell."""
+    return head.startswith(_BEGINNINGS) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
 
 
 def is_jpeg(data: bytes) -> bool:
@@ -153,24 +166,26 @@ def _is_one_line(name: str) -> bool:
 def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:
     """`_decode`, refusing an image whose data ends too early: at any marker decoders go on with grey.
 
-    Most files are decoded once; twice the progressive ones and those with restart markers.
+    Of an image in one scan, as most are, its last data tells, and the order of restart markers. Of a
+    progressive one, whose every scan makes the whole finer, a scan must be missing: what the last one lacks
+    is hardly seen, and no second decoding would tell without a printed complaint about sound images.
     """
     markers = _jpeg_markers(data)
     if not markers or markers[-1][0] != _JPEG_END:
         raise UserError(f"{name}: truncated JPEG, its end is missing ({len(data)} bytes found)")
-    ends = [end for (kind, _), (_, end) in itertools.pairwise(markers) if kind in _JPEG_BEFORE_DATA]
-    one_scan = [kind for kind, _ in markers].count(_JPEG_SCAN) == 1
-    # Data that lacks nothing looks the same with more before each marker. A decoder that also wants the end
-    # marker finds none, and gives up; in a progressive file it would want it of complete data too.
-    pieces = [data[start:end].rstrip(b"\xff") for start, end in itertools.pairwise([0, *ends])]
-    padding, last = (_JPEG_PADDING, b"") if one_scan else (b"\x55" * 64, data[ends[-1] :])
-    image_HW3 = longer_HW3 = _decode(b"".join(piece + padding for piece in pieces) + last, upright)
-    if longer_HW3 is None or len(ends) > 1:
-        image_HW3 = _decode(data, upright)
-    if image_HW3 is None:
-        return None
-    whole = one_scan or _jpeg_has_all_scans(data, markers)
-    if longer_HW3 is None or not whole or not np.array_equal(image_HW3, longer_HW3):
+    if [kind for kind, _ in markers].count(_JPEG_SCAN) == 1:
+        restarts = [kind - _JPEG_RESTARTS[0] for kind, _ in markers if kind in _JPEG_RESTARTS]
+        [*_, end] = [end for (kind, _), (_, end) in itertools.pairwise(markers) if kind in _JPEG_BEFORE_DATA]
+        # A decoder that also wants what is behind the data finds no marker there, and gives up. It says
+        # nothing of data that is complete; before any other marker it would print that there is too much.
+        image_HW3 = _decode(data[:end].rstrip(b"\xff") + _JPEG_PADDING, upright)
+        is_whole = image_HW3 is not None and restarts == [n % 8 for n in range(len(restarts))]
+    else:
+        image_HW3, is_whole = None, _jpeg_has_all_scans(data, markers)
+    if is_whole and image_HW3 is not None:
+        return image_HW3
+    image_HW3 = _decode(data, upright)
+    if image_HW3 is not None and not is_whole:
         raise UserError(f"{name}: damaged JPEG, data is missing before its end")
     return image_HW3
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pose.io.errors import UserError
+from pose.io.files import check_target
 from pose.io.schema import parse
 from pose.io.torch_file import check_tensors, load_torch, save_torch
 from pose.keypoints.skeleton import built_in
@@ -18,7 +19,9 @@ from pose.models.ae_hourglass import AEHourglass
 from pose.models.external_formats import EXTERNAL_FORMATS, ExternalFormat, Tensors
 from pose.models.hourglass import StackedHourglass
 from pose.models.networks import AEHourglassParams, HourglassParams, NetworkParams
-from pose.models.weights import FORMAT, Weights, load_weights, save_weights
+from pose.models.weights import FORMAT, WEIGHTS_SUFFIXES, Weights, load_weights, save_weights
+
+PUBLISHED_SUFFIXES = (".pt", ".pth", ".tar")  # of files of torch.save
 
 # The conventions by which the published networks were trained.
 SINGLE_INFERENCE = {"input_size": 256, "crop": 1.25, "sigma": 1.0, "target": "floor", "loss": "mse"}
@@ -97,12 +100,15 @@ def export_weights(tensors: Tensors, kind: str) -> dict[str, Tensor]:
 
 
 def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
-    """Write model weights as a checkpoint that a published code reads; it does not carry `mean`.
+    """Write model weights as a checkpoint that a published code reads.
 
-    UserError, naming the file, also for maps that the published codes would misread: they take the network's
-    output as heatmaps and tags, where this project may have logits, or tags to be multiplied.
+    UserError, naming the file, also for what the published codes would take for something else: they subtract
+    the mean of their own, and take the network's output as heatmaps and tags, where this project may have
+    logits, or tags to be multiplied.
     """
-    format, source = _format(kind), load_weights(weights)
+    format = _format(kind)
+    check_target(out, weights, PUBLISHED_SUFFIXES)
+    source = load_weights(weights)
     loss, gain = source.inference["loss"], source.inference.get("tag_gain", 1)
     if loss != "mse" or gain != 1:
         found = f"loss: {loss}" if loss != "mse" else f"tag_gain: {gain:g}"
@@ -112,6 +118,9 @@ def export_file(weights: str | Path, out: str | Path, kind: str) -> None:
         external = export_weights(source.tensors, kind)
     except UserError as error:
         raise UserError(f"{weights}: {error}") from None
+    if source.mean != format.mean:
+        found, expected = (", ".join(f"{value:g}" for value in mean) for mean in (source.mean, format.mean))
+        raise UserError(f"{weights}: found mean {found}, expected {expected}, which {kind} subtracts")
     save_torch(out, {format.key: {format.prefix + name: tensor for name, tensor in external.items()}})
 
 
@@ -122,6 +131,7 @@ def import_file(
 
     task: by default `hgpose` or `hgpose-ae`, by the network.
     """
+    check_target(out, source, WEIGHTS_SUFFIXES)
     published = read_published(source, kind)
     format, settings, where = published.format, dict(published.settings), f"{source}: network"
     weights: dict[str, Any] = {"tensors": published.tensors, "mean": format.mean}

@@ -26,6 +26,8 @@ from pose.models.networks import NetworkParams
 
 FORMAT = "pose-weights-5"
 SAFETENSORS, KEY = ".safetensors", "pose"
+WEIGHTS_SUFFIXES = (".pt", ".pth", SAFETENSORS)  # any but the last is of torch.save
+EXPORTED = {".onnx": "an ONNX network", ".pt2": "a program of torch.export"}
 ProblemKind = Literal["single", "multi"]
 NO_MEAN = (0.0, 0.0, 0.0)
 
@@ -67,6 +69,9 @@ def save_weights(path: str | Path, weights: Weights) -> None:
 def load_weights(path: str | Path) -> Weights:
     """Read model weights; UserError naming the file if it is missing, damaged or something else."""
     kind = "model weights (models/TASK/last.pt or best.pt)"
+    if found := EXPORTED.get(Path(path).suffix.lower()):
+        check_regular_file(path, kind)
+        raise DamagedFileError(f"{path}: found {found}, expected weights (.pt or {SAFETENSORS})")
     is_safetensors = Path(path).suffix == SAFETENSORS
     content = _load_safetensors(path, kind) if is_safetensors else load_torch(path, kind)
     found = content.pop("format", None) if isinstance(content, dict) else type(content).__name__

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 from pose.inference.predictor import BATCH, Prediction, Predictor
 from pose.io.errors import UserError
-from pose.io.images import decode_image, read_image
+from pose.io.images import decode_image, is_image, read_image
 
 COLUMNS = ["image", "person", "score", "joint", "x", "y", "confidence"]
 # MLflow's server sets it. It would write NaN into its answers, which is no JSON.
@@ -95,7 +95,7 @@ def _as_sequence(images: Any) -> Sequence[Any]:
 
 
 def _decode(image: Any, where: str, allow_paths: bool) -> np.ndarray:
-    if isinstance(image, (str, Path)) and allow_paths and os.path.isfile(image):
+    if allow_paths and (isinstance(image, Path) or (isinstance(image, str) and os.path.exists(image))):
         return read_image(image, upright=True)
     expected = (
         "expected RGB from 0 to 255 of shape (height, width, 3), or an encoded image as bytes or base64"
@@ -104,12 +104,16 @@ def _decode(image: Any, where: str, allow_paths: bool) -> np.ndarray:
         raise UserError(f"{where}: found a path, {expected} (or model_config={{'allow_paths': True}})")
     if isinstance(image, str):
         try:
-            image = base64.b64decode("".join(image.rpartition(",")[2].split()), validate=True)
+            data = base64.b64decode("".join(image.rpartition(",")[2].split()), validate=True)
         except (binascii.Error, ValueError):
+            data = None
+        if allow_paths and not is_image(data or b""):  # a path may be base64 by chance
+            found = f"found neither a file of this name nor an image in base64 ({image[:200]!r})"
+            raise UserError(f"{where}: {found}, {expected}, or a path")
+        if data is None:
             found = f"found text that is not base64 ({image[:40]!r})"
-            raise UserError(
-                f"{where}: {found}, {expected} (for paths, model_config={{'allow_paths': True}})"
-            ) from None
+            raise UserError(f"{where}: {found}, {expected} (for paths, model_config={{'allow_paths': True}})")
+        image = data
     if isinstance(image, bytes):
         return decode_image(image, where, upright=True)
     try:

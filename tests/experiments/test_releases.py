@@ -2,6 +2,7 @@
 
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -61,6 +62,25 @@ def test_safetensors_are_released_as_weights_that_can_be_fetched(releases, param
     assert all(torch.equal(tensor, released[name]) for name, tensor in found.items())
     with user_error(r"^x\.onnx: found the ending '\.onnx', expected \.pt"):
         run(["fetch", "hgpose", "--from", "other", "--out", "x.onnx"])
+
+
+def test_a_password_in_a_url_is_used_and_is_in_no_message(releases):
+    class Locked(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.headers["Authorization"] == f"Basic {b64encode(b'user:sec@ret').decode()}":
+                super().do_GET()
+            else:
+                self.send_error(401)
+
+    with serving(partial(Locked, directory=str(releases))) as url:
+        known, unknown = (url.replace("http://", f"HTTP://user:{word}@") for word in ("sec%40ret", "other"))
+        run(["fetch", "hgpose", "--from", known, "--out", "out.pt"])
+        assert Path("out.pt").read_bytes() == (releases / "hgpose.pt").read_bytes()
+        public = url.replace("http", "HTTP")
+        with user_error(f"^{public}/index.json: found HTTP 401 Unauthorized, expected an index of releases$"):
+            run(["fetch", "hgpose", "--from", unknown, "--out", "out.pt"])
+        with user_error(f"^{public}: found no release 'nobody'"):
+            run(["fetch", "nobody", "--from", known, "--out", "out.pt"])
 
 
 def test_a_name_in_any_letters_is_fetched_from_a_server(releases, url):

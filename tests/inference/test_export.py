@@ -15,7 +15,7 @@ import torch
 from helpers import MPII, ROOT, one_stack, user_error, with_values, write_active_weights, write_given_weights
 
 from pose.cli import run
-from pose.inference.export import ExportedNetwork, export
+from pose.inference.export import SUFFIXES, ExportedNetwork, export
 from pose.inference.predictor import Predictor
 from pose.io.images import encode_jpeg, read_image
 from pose.keypoints.geometry import STRIDE
@@ -64,7 +64,7 @@ def test_both_formats_tell_people_apart_and_hold_a_description(multi, tmp_path):
     module, side = module_of(multi), module_of(multi).problem.params.input_size
     image_B3HW = torch.rand(4, 3, side, side)
     heatmap, tag = (one.detach() for one in module(image_B3HW))
-    onnx_path, torch_path = (export(multi, to, tmp_path / f"net.{to}") for to in ("onnx", "torch"))
+    onnx_path, torch_path = (export(multi, to, tmp_path / f"net{SUFFIXES[to]}") for to in ("onnx", "torch"))
     session = onnxruntime.InferenceSession(onnx_path)
     extra = {"pose.json": ""}
     program = torch.export.load(io.BytesIO(torch_path.read_bytes()), extra_files=extra).module()
@@ -107,8 +107,17 @@ def test_safetensors_are_weights_as_before(multi, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     [found], [wanted] = (Predictor.load(weights).predict([image]) for weights in (path, multi))
     np.testing.assert_array_equal(found.joint_PK2, wanted.joint_PK2)
-    with user_error(r"net\.pt: found '\.pt', expected \.safetensors"):
-        export(multi, "safetensors", tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("to", SUFFIXES)
+def test_a_file_is_not_called_as_another_format_is_and_never_its_own_source(multi, tmp_path, to):
+    before = multi.read_bytes()
+    with user_error(rf"last\.pt: found the ending '\.pt', expected {re.escape(SUFFIXES[to])}$"):
+        export(multi, to, multi)
+    assert multi.read_bytes() == before
+    source = export(multi, "safetensors", tmp_path / "net.safetensors")
+    with user_error(r"net\.safetensors: found the source itself, expected another file to write"):
+        export(source, "safetensors")
 
 
 def test_a_file_that_differs_is_not_kept(multi, tmp_path, monkeypatch):

@@ -134,6 +134,12 @@ def test_the_batch_size_changes_no_prediction(params, prepared):
 # What is refused
 
 
+@pytest.mark.parametrize("scale", [0, -1, 9, float("nan")])
+def test_a_scale_that_no_image_can_be_shown_at_is_refused_before_weights_are_read(scale):
+    with user_error(f"^scales: found 1.0, {scale}, expected numbers from 0.1 to 8$"):
+        Predictor.load("none.pt", scales=[1.0, scale])
+
+
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), dtype=np.uint8)]
 )

@@ -76,9 +76,12 @@ JPEGS: dict[str, list[int]] = {
 }
 
 
-@pytest.mark.parametrize("kept", [0, 0.3, 0.9])
+# Of a progressive one, 0.9 would be within the last scan.
+KEPT = [(kind, kept) for kind in JPEGS for kept in (0, 0.3, 0.9) if (kind, kept) != ("progressive", 0.9)]
+
+
+@pytest.mark.parametrize(("kind", "kept"), KEPT)
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", JPEGS)
 def test_a_jpeg_that_lacks_data_before_its_end_marker_is_refused(image_HW3, kind, channels, kept):
     stored = image_HW3 if channels == 3 else image_HW3[..., 0]
     data = cv2.imencode(".jpg", stored, JPEGS[kind])[1].tobytes()
@@ -94,6 +97,26 @@ def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(image_HW3):
     last = data.rindex(b"\xff\xda")
     with user_error("damaged JPEG, data is missing before its end"):
         decode_image(data[: data.rindex(b"\xff\xc4", 0, last)] + data[-2:], "x")
+
+
+def test_a_progressive_jpeg_is_as_good_as_whole_without_the_end_of_its_last_scan(image_HW3):
+    smooth_HW3 = cv2.resize(image_HW3[:6, :9], (90, 60))
+    data = cv2.imencode(".jpg", smooth_HW3, JPEGS["progressive"])[1].tobytes()
+    found = decode_image(data[: data.rindex(b"\xff\xda") + 30] + data[-2:], "x").astype(int)
+    assert 0 < np.abs(found - decode_image(data, "x")).mean() < 1
+
+
+def test_a_jpeg_that_lacks_some_of_its_restart_markers_is_refused(image_HW3):
+    data = cv2.imencode(".jpg", image_HW3, JPEGS["restart markers"])[1].tobytes()
+    with user_error("damaged JPEG, data is missing before its end"):
+        decode_image(data[: data.index(b"\xff\xd1")] + data[data.index(b"\xff\xd2") :], "x")
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0camera notes"])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_nothing_is_printed_of_a_jpeg_that_is_whole(image_HW3, kind, tail, capfd):
+    decode_image(cv2.imencode(".jpg", image_HW3, JPEGS[kind])[1].tobytes() + tail, "x")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_jpeg_that_is_grey_to_its_corners_is_not_taken_for_one_that_lacks_data():

@@ -216,6 +216,36 @@ def test_a_network_is_exported_only_under_names_of_its_own_kind(tmp_path):
     assert not (tmp_path / "out.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("made_by", "kind", "found"),
+    [("bearpaw_hg", "roytseng_hgpose", "0.4404, 0.444, 0.4327, expected 0, 0, 0")]
+    + [("roytseng_hgpose", "bearpaw_hg", "0, 0, 0, expected 0.4404, 0.444, 0.4327")],
+)
+def test_weights_that_subtract_another_mean_than_a_published_code_are_refused(made_by, kind, found, tmp_path):
+    import_file(checkpoint(made_by, tmp_path / "external.pt"), tmp_path / "x.pt")
+    with user_error(rf"x\.pt: found mean {found}, which {kind} subtracts"):
+        export_file(tmp_path / "x.pt", tmp_path / "out.pt", kind)
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_no_file_is_written_over_its_source_or_under_the_ending_of_another_format(tmp_path):
+    kind, itself = "roytseng_hgpose", r"\.pt: found the source itself, expected another file"
+    source, weights = checkpoint(kind, tmp_path / "external.pt"), tmp_path / "x.pt"
+    import_file(source, weights)
+    before = source.read_bytes(), weights.read_bytes()
+    (tmp_path / "link.pt").symlink_to(source)
+    for out in (source, tmp_path / "link.pt"):
+        with user_error(itself):
+            import_file(source, out)
+    with user_error(itself):
+        export_file(weights, weights, kind)
+    with user_error(r"z\.onnx: found the ending '\.onnx', expected \.pt or \.pth or \.safetensors"):
+        import_file(source, tmp_path / "z.onnx")
+    with user_error(r"z\.safetensors: found the ending '\.safetensors', expected \.pt or \.pth or \.tar"):
+        export_file(weights, tmp_path / "z.safetensors", kind)
+    assert (source.read_bytes(), weights.read_bytes()) == before
+
+
 # What cannot be read
 
 

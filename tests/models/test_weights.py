@@ -79,6 +79,15 @@ def test_safetensors_of_another_origin_and_a_missing_package_are_named(weights, 
         save_weights(path, weights)
 
 
+def test_an_exported_network_is_named_as_what_it_is(tmp_path):
+    for name, what in {"x.onnx": "an ONNX network", "x.PT2": r"a program of torch\.export"}.items():
+        with user_error(f"{name}: no such file, expected model weights"):
+            load_weights(tmp_path / name)
+        (tmp_path / name).write_bytes(b"\x08\x0a")
+        with user_error(rf"{name}: found {what}, expected weights \(\.pt or \.safetensors\)"):
+            load_weights(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

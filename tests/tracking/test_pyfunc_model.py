@@ -100,6 +100,21 @@ def test_what_is_no_image_is_named_by_its_place(weights, images, message):
         PoseModel(Predictor.load(weights)).predict(images)
 
 
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("/tmp/missing.jpg", r"images\[0\]: found neither a file .* \('/tmp/missing.jpg'\), .*, or a path$"),
+        ("/missing", r"images\[0\]: found neither a file .* \('/missing'\), .*, or a path$"),  # base64, too
+        (Path("/missing"), "^/missing: no such file, expected an image$"),
+        ("/tmp", "^/tmp: is a folder, expected an image$"),
+        (base64.b64encode(encode_jpeg(IMAGES[0], 90)[:-9]).decode(), r"images\[0\]: truncated JPEG"),
+    ],
+)
+def test_a_path_that_is_none_of_an_image_is_named(weights, image, message):
+    with user_error(message):
+        PoseModel(Predictor.load(weights), allow_paths=True).predict([image])
+
+
 def test_encoded_images_are_turned_upright_and_paths_are_read_if_that_is_asked_for(weights, tmp_path):
     data = with_orientation(encode_jpeg(IMAGES[0], 95), 6)
     path = tmp_path / "a.jpg"
