@@ -1,0 +1,53 @@
+"""AP of multi-person weights where images are shown larger or smaller than in training.
+
+    python benchmarks/sizes.py [WEIGHTS ...]      in a workspace with prepared images, by default of hgpose-ae
+
+Each size alone, and then also at the size of the training, as `evaluate.scales` has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import torch
+
+from pose.inference.batches import predict_dataset, select_device
+from pose.models.weights import load_weights
+from pose.params import load_params
+from pose.tasks.task import Model, load_model, open_data
+
+SIZES = (0.5, 1, 1.5, 2)  # over the input of the training, of which each must be a multiple of 64 px
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("weights", nargs="*", type=Path, default=[Path("models/hgpose-ae/last.pt")])
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    print("| size | weights | AP | AP, shown at size 1 too |\n|---|---|---|---|")
+    for path in parser.parse_args().weights:
+        weights = load_weights(path)
+        model = load_model(weights, str(path), select_device(), load_params().problem(weights.task))
+        for size in SIZES:
+            both = f"{average_precision(model, size, [1 / size]):.3f}" if size > 1 else ""
+            print(f"| {size:g} | {path} | {average_precision(model, size, []):.3f} | {both} |", flush=True)
+
+
+def average_precision(model: Model, size: float, scales: list[float]) -> float:
+    """AP on the evaluation images, at a size and at further scales of it."""
+    side = round(size * model.problem.params.input_size)
+    inference = model.problem.params.model_copy(update={"input_size": side})
+    model = replace(model, problem=replace(model.problem, params=inference))
+    params = load_params()
+    data = open_data(inference, params.prepared(model.name))
+    rows = data.rows("evaluation")
+    settings = {"batch": params.evaluate.batch, "workers": params.train.workers, "progress": False}
+    people = predict_dataset(model, data, rows, flip=True, scales=[1.0, *scales], **settings)
+    return data.evaluate(people, rows).metrics()["AP"]
+
+
+if __name__ == "__main__":
+    main()
