@@ -15,8 +15,9 @@ from pose.io.images import shrink
 from pose.keypoints.geometry import compose, crop_affine, invert
 from pose.params import AugmentParams, MultiAugmentParams, ScaleParams, SingleInferenceParams
 
-OVERSAMPLING = 1.25  # larger images are first shrunk to so many times the input: a warp alone skips pixels,
-SHRINKS_BELOW = 0.8  # if they then have less than so much of their side: less gains little, and takes as long
+# A warp alone skips pixels. So large images are first shrunk, by averaging, to OVERSAMPLING times the size
+# that the warp gives them. Not to more than SHRINKS_BELOW of their size, which takes as long and gains little.
+OVERSAMPLING, SHRINKS_BELOW = 1.25, 0.8
 
 
 @dataclass(frozen=True)

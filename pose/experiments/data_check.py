@@ -33,7 +33,7 @@ from pose.keypoints.people import People
 from pose.keypoints.skeleton import Skeleton
 from pose.metrics.statistics import Statistics, find_faults, statistics
 from pose.metrics.truth import check_truth
-from pose.params import CocoParams, DatasetParams, MultiParams, Params, SingleParams, packed_too_small
+from pose.params import CocoParams, DatasetParams, MultiParams, Params, SingleParams, packing_fault
 from pose.report.charts import SERIES, Line, line_chart, thinned
 from pose.report.common import page_image
 from pose.report.content import Block, Cell, Chart, LegendEntry, PageImage, Row, Section, Table
@@ -86,7 +86,7 @@ def check_data(name: str, spec: DatasetParams, params: Params, folder: Path) -> 
         raise UserError(f"{raw.path}: found nobody with a labelled joint, expected some")
     single, multi = _sections(name, params)
     used: dict[str, SingleParams | MultiParams] = {"single": single, "multi": multi}
-    small = [fault for key in spec.problems if (fault := packed_too_small(params.prepare, used[key]))]
+    small = [fault for key in spec.problems if (fault := packing_fault(params.prepare, used[key]))]
     faults = [
         *find_faults(of_split, input_size=multi.input_size, crop=single.crop),
         *(f"large images are blurred: {fault}" for fault in small),

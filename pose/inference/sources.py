@@ -16,7 +16,7 @@ from pose.inference.images import IMAGE_SUFFIXES, STREAM_SCHEMES, is_url, public
 from pose.io.errors import UserError, reading
 from pose.io.video import VIDEO_SUFFIXES
 
-KNOWN = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+READABLE = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 CAMERA_DIGITS = 3  # of a camera's number; OpenCV knows none of more
 
 log = logging.getLogger(__name__)
@@ -91,10 +91,12 @@ def _sources(given: Iterable[str | Path], recursive: bool) -> Iterator[Source]:
             yield Source(int(text), f"camera {text}", Path(f"camera{text}"), "video")
         elif glob.has_magic(text):
             found = [Path(one) for one in sorted(glob.glob(text, recursive=True))]
-            files = [path for path in found if path.suffix.lower() in KNOWN and not path.is_dir()]
+            files = [path for path in found if path.suffix.lower() in READABLE and not path.is_dir()]
             if not found:
                 raise UserError(f"{text}: no file fits")
             # `*` also fits folders and files of other kinds, which a folder would leave out too.
+            if files and (rest := len(found) - len(files)):
+                log.warning("%s: left out: %d that are no image or video", text, rest)
             yield from _sources(files or found, recursive)
         else:
             raise UserError(f"{text}: no such file or folder")
@@ -129,7 +131,7 @@ def _of_folder(folder: Path, recursive: bool) -> Iterator[Source]:
         # Of the system, such as the `._a.jpg` beside a Mac's `a.jpg`.
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
-        if suffix in KNOWN and not path.is_dir():
+        if suffix in READABLE and not path.is_dir():
             inside.append(path)
         elif not (recursive and path.is_dir()):
             left_out["folder" if path.is_dir() else suffix or "without suffix"] += 1

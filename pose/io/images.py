@@ -152,23 +152,20 @@ def relative_name(name: Any, where: str) -> str:
     followed: annotations cannot make any, and data sets are often linked to where there is room for them.
     """
     posix, windows = PurePosixPath(str(name)), PureWindowsPath(str(name))
-    usable = isinstance(name, str) and _is_one_line(name) and len(name) <= LONGEST_NAME
+    # isprintable() refuses all spaces but the usual one; macOS writes narrow ones into names of screenshots.
+    usable = isinstance(name, str) and len(name) <= LONGEST_NAME
+    usable = usable and all(one.isprintable() or unicodedata.category(one) == "Zs" for one in name)
     if not usable or windows.anchor or ".." in windows.parts or not posix.name:
         raise UserError(f"{where} {str(name)[:60]!r} is not usable, expected a relative path without '..'")
     return str(posix)
 
 
-def _is_one_line(name: str) -> bool:
-    """Whether it has nothing but what is printed, and spaces of any width: macOS writes narrow ones."""
-    return name.isprintable() or all(one.isprintable() or unicodedata.category(one) == "Zs" for one in name)
-
-
 def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:
     """`_decode`, refusing an image whose data ends too early: at any marker decoders go on with grey.
 
-    Of an image in one scan, as most are, its last data tells, and the order of restart markers. Of a
-    progressive one, whose every scan makes the whole finer, a scan must be missing: what the last one lacks
-    is hardly seen, and no second decoding would tell without a printed complaint about sound images.
+    Of an image in one scan, as most are, the end of its data and the order of its restart markers are
+    checked. Of a progressive one only whether all scans are there, not whether each is complete: libjpeg
+    would print a complaint about sound images too. A cut in the last scan, its finest, is hardly seen.
     """
     markers = _jpeg_markers(data)
     if not markers or markers[-1][0] != _JPEG_END:
@@ -179,15 +176,13 @@ def _decode_jpeg(data: bytes, name: str, upright: bool) -> np.ndarray | None:
         # A decoder that also wants what is behind the data finds no marker there, and gives up. It says
         # nothing of data that is complete; before any other marker it would print that there is too much.
         image_HW3 = _decode(data[:end].rstrip(b"\xff") + _JPEG_PADDING, upright)
-        is_whole = image_HW3 is not None and restarts == [n % 8 for n in range(len(restarts))]
-    else:
-        image_HW3, is_whole = None, _jpeg_has_all_scans(data, markers)
-    if is_whole and image_HW3 is not None:
-        return image_HW3
-    image_HW3 = _decode(data, upright)
-    if image_HW3 is not None and not is_whole:
-        raise UserError(f"{name}: damaged JPEG, data is missing before its end")
-    return image_HW3
+        if image_HW3 is not None and restarts == [n % 8 for n in range(len(restarts))]:
+            return image_HW3
+    elif _jpeg_has_all_scans(data, markers):
+        return _decode(data, upright)
+    if _decode(data, upright) is None:
+        return None  # no JPEG that can be read at all
+    raise UserError(f"{name}: damaged JPEG, data is missing before its end")
 
 
 def _jpeg_markers(data: bytes) -> list[tuple[int, int]]:

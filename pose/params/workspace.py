@@ -164,8 +164,8 @@ class Params(Frozen):
         return self.tasks[name]
 
 
-def packed_too_small(prepare: PrepareParams, problem: SingleInferenceParams | MultiInferenceParams) -> str:
-    """What the network would see enlarged of large images, whose pixels are not packed; empty if nothing."""
+def packing_fault(prepare: PrepareParams, problem: SingleInferenceParams | MultiInferenceParams) -> str:
+    """Why a network would see large images enlarged: fewer pixels are packed; empty if it would not."""
     size = problem.input_size
     if isinstance(problem, SingleInferenceParams):
         key, value, needed = "pack_size", prepare.pack_size, math.ceil(size * SURROUNDINGS / problem.crop)

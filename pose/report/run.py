@@ -31,8 +31,8 @@ class Run:
     """metrics: by dotted place in metrics/TASK.json. train, val: the histories, None if `missing` says why.
 
     train_time: seconds of training, over all restarts, at each validation; None where it is unknown.
-    committed: `metrics` of the last commit, empty where it has none. changed: parameters that have other
-    values now than the weights were trained by.
+    committed: `metrics` of the last commit, empty where it has none. changed: the parameters that have other
+    values now than the weights were trained by, in words.
     """
 
     params: Params
@@ -43,7 +43,7 @@ class Run:
     train_time: pd.DataFrame | None
     missing: tuple[str, ...]
     committed: Mapping[str, float]
-    changed: Mapping[str, str]
+    changed: str
 
     @property
     def task(self) -> str:
@@ -167,5 +167,6 @@ def read_run(params: Params, task: str, root: Path) -> Run:
     metrics, committed = read_metrics(paths.metrics), read_committed_metrics(task, root)
     provenance = try_read([], lambda: read_json(paths.provenance))
     trained = provenance.get("trained") if isinstance(provenance, dict) else None
-    changed = changed_params(params, task, trained) if isinstance(trained, dict) else {}
+    changes = changed_params(params, task, trained) if isinstance(trained, dict) else {}
+    changed = ", ".join(f"{key} {values}" for key, values in changes.items())
     return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed, changed)

@@ -50,11 +50,8 @@ def task_section(
     val = _val_charts(runs)
     charts = [*val[:1], *([curve] if curve else []), *_train_charts(runs)]
     charts, more = charts[:FIRST_CHARTS], charts[FIRST_CHARTS:] + val[1:]
-    cautions = [
-        f"{run.task}: trained by other parameters than this page shows: {', '.join(map(' '.join, changed))}"
-        for run in runs
-        if (changed := run.changed.items())
-    ]
+    changed = "trained by other parameters than this page shows"
+    cautions = [f"{run.task}: {changed}: {run.changed}" for run in runs if run.changed]
     blocks = [Block("Metrics", table=_metrics_table(runs), caution=cautions, half=True)]
     if known:
         blocks.append(Block("Errors", table=error_table(report.kinds, known), half=True))

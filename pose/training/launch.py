@@ -13,7 +13,7 @@ import torch
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import Interrupted, UserError
 from pose.io.paths import TaskPaths
-from pose.params import Params, load_params, packed_too_small
+from pose.params import Params, load_params, packing_fault
 from pose.tasks.task import build_task
 from pose.tracking.base import NullTracker, Tracker
 from pose.training.data import TrainingData
@@ -31,10 +31,11 @@ def train_task(task: str) -> None:
     """
     end_with_parent(direct=is_launched())  # torchrun cannot end its processes if it is killed itself
     params = load_params()
-    if (init := params.task(task).init) and not is_launched():
-        require_dependency(init.weights, f"tasks.{task}.init.weights", "init")
-    if not is_launched() and (fault := packed_too_small(params.prepare, params.problem(task))):
-        log.warning("%s: large images are blurred: %s", task, fault)
+    if not is_launched():
+        if init := params.task(task).init:
+            require_dependency(init.weights, f"tasks.{task}.init.weights", "init")
+        if fault := packing_fault(params.prepare, params.problem(task)):
+            log.warning("%s: large images are blurred: %s", task, fault)
     if launch_if_several(params, task, "pose.cli", "train", task):
         return
     try:

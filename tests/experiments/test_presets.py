@@ -8,7 +8,7 @@ from helpers import ROOT, user_error
 from pose.cli import run
 from pose.experiments.presets import apply_preset, describe, preset_names
 from pose.io.schema import flatten, read_yaml
-from pose.params import load_params, packed_too_small
+from pose.params import load_params, packing_fault
 
 PRESETS = ROOT / "presets"
 NAMES = preset_names(PRESETS)
@@ -39,8 +39,7 @@ def test_a_preset_is_described_and_read_with_its_values_and_demo_takes_it_back(n
         assert found[key] == value, key
     assert describe(name, PRESETS)
     own = load_params(params)
-    used = [task for task in own.tasks if name != "memorise" or own.task(task).problem == "multi"]
-    assert not [fault for task in used if (fault := packed_too_small(own.prepare, own.problem(task)))]
+    assert not [fault for task in own.tasks if (fault := packing_fault(own.prepare, own.problem(task)))]
     apply_preset("demo", params, PRESETS)
     assert params.read_text().split() == before.split()  # comments may have moved by some spaces
 

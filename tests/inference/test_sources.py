@@ -137,7 +137,7 @@ def test_passwords_are_neither_in_names_nor_in_messages(tmp_path):
     assert "secret" not in str(error.value)
 
 
-def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch):
+def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     for name in ("a.jpg", "deep/b.png", "deep/er/a.jpg", "deep/.hidden/c.jpg"):
         write_image(Path("photos") / name, NOISE_HW3)
@@ -150,6 +150,7 @@ def test_folders_of_folders_globs_and_cameras_are_planned(tmp_path, monkeypatch)
     Path("photos/list.txt").write_text("a.jpg")
     (Path("photos") / "empty").mkdir()
     assert [one.name for one in plan(["photos/*"], out=None)] == ["photos/a.jpg"]
+    assert caplog.messages[-1] == "photos/*: left out: 3 that are no image or video"
     assert [one.name for one in plan(["photos/d*"], out=None)] == ["photos/deep/b.png"]
     with user_error(r"photos/\*\.gif: no file fits"):
         plan(["photos/*.gif"], out=None)

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import user_error
+from helpers import ROOT, user_error, write_params_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from pose.training.launch import launch, process_count
+from pose.io.schema import read_yaml
+from pose.training.launch import launch, process_count, train_task
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,18 @@ def test_the_process_that_failed_by_itself_is_named_on_a_line_of_its_own(
     with user_error(f"^pose.cli train x: {message}$"):
         launch(2, "pose.cli", "train", "x")
     assert capsys.readouterr().err == "\n"  # a killed process leaves its progress bar's line open
+
+
+@pytest.mark.parametrize(("pack_size", "warned"), [(224, True), (448, False)])
+def test_a_run_whose_images_are_packed_too_small_is_warned_of(
+    pack_size, warned, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    values = read_yaml(ROOT / "params.yaml")
+    values["single"]["input_size"] = 256
+    values["prepare"]["pack_size"] = pack_size
+    write_params_file(tmp_path, values)
+    with user_error("data/prepared/lsp_mpii.h5: no such file"):
+        train_task("hgpose")
+    words = "hgpose: large images are blurred: found prepare.pack_size 224, expected 436 or more"
+    assert (words in caplog.text) == warned

@@ -175,8 +175,9 @@ def write_packed(
     """Write a prepared file of the images that can be used, atomically, and return these.
 
     name: of the file. pack, most: as of `pack_images`. columns: beside the packed images. splits: names in
-    the column of that name. annotate: write these images' annotations before it is there, and note how they
-    are turned, which another file says of them all otherwise. UserError if a split has no image.
+    the column of that name. annotate: write these images' annotations before the file appears, and note how
+    images are turned; true for one of the files that are made of the same images. UserError if a split has
+    no image.
     """
     summary, kept, changes = packing.summary, list[tuple[Image, Packed]](), Changes()
     with atomic_write(packing.folder / name) as temporary, create_h5(temporary) as file:
