@@ -17,6 +17,7 @@ import torch
 from pose.inference.batches import predict_dataset, select_device
 from pose.models.weights import load_weights
 from pose.params import load_params
+from pose.tasks.multi import TABLE
 from pose.tasks.task import Model, load_model, open_data
 
 SIZES = (0.5, 1, 1.5, 2)  # over the input of the training, of which each must be a multiple of 64 px
@@ -46,7 +47,7 @@ def average_precision(model: Model, size: float, scales: list[float]) -> float:
     rows = data.rows("evaluation")
     settings = {"batch": params.evaluate.batch, "workers": params.train.workers, "progress": False}
     people = predict_dataset(model, data, rows, flip=True, scales=[1.0, *scales], **settings)
-    return data.evaluate(people, rows).metrics()["AP"]
+    return data.score(people, rows)[TABLE]["AP"]
 
 
 if __name__ == "__main__":
