@@ -152,6 +152,14 @@ def test_weights_that_are_cut_short_are_called_so(weights, share, suffix, tmp_pa
         load_weights(path)
 
 
+@pytest.mark.parametrize("data", [b"text\n", b"\x80\x55abc", b"(", b"\xff\xfe", b"0.", b""])
+def test_bytes_that_are_no_pickle_are_one_line_without_warnings(data, tmp_path, recwarn):
+    (tmp_path / "x.pt").write_bytes(data)
+    with user_error(r"x\.pt: cannot be read .* \(damaged, cut short, or not written by torch\)$"):
+        load_weights(tmp_path / "x.pt")
+    assert not recwarn.list
+
+
 def test_something_else_than_weights_is_named(tmp_path):
     save_torch(tmp_path / "list.pt", [1, 2])
     with user_error(r"list\.pt: found 'list', expected model weights"):
