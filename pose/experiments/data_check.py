@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,8 @@ from pose.data.prepare.annotated import (
     read_annotated,
 )
 from pose.data.prepare.dataset import choose_images
-from pose.data.prepare.packing import Unusable
+from pose.data.prepare.packing import Unusable, in_threads
 from pose.data.prepare.summary import Summary
-from pose.data.threads import cores, one_opencv_thread
 from pose.inference.draw import ALONE, HUES, draw_people, shades
 from pose.io.errors import UserError
 from pose.io.files import write_text
@@ -131,8 +129,8 @@ def _readable(images: Sequence[Image], params: CocoParams, summary: Summary) -> 
             return error
 
     kept, same = [], defaultdict[bytes, list[Image]](list)
-    with one_opencv_thread(), ThreadPoolExecutor(cores()) as pool:
-        for image, found in zip(images, pool.map(attempt, images), strict=True):
+    with in_threads(attempt, images, "reading") as contents:
+        for image, found in zip(images, contents, strict=True):
             if isinstance(found, Unusable):
                 summary.left_out[image.split, found.reason] += 1
                 summary.unusable.append(str(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import filecmp
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from pose.data.formats.coco_json import MIN_POLYGON, Entry, Keypoints, RawCoco, check_annotations
 from pose.data.prepare.categories import Category, Joints, read_category
 from pose.data.prepare.image_names import ImageFile, find_images, image_folders
-from pose.data.prepare.packing import Unusable, read_raw_image
+from pose.data.prepare.packing import Unusable, in_threads, read_raw_image
 from pose.data.prepare.summary import Changes
 from pose.io.errors import UserError, reading
 from pose.io.files import read_json
@@ -72,9 +72,7 @@ def normalise(
         category = read_category(content, path, joints, changes)
         files = find_images(images, folders, str(path), changes)
         sizes = {one.get("image_id"): one["segmentation"]["size"] for one in annotations if _has_size(one)}
-        for image, file in zip(images, files, strict=True):
-            if not (image.get("width") and image.get("height")):
-                _read_size(image, file, sizes.get(image.get("id")), exif, changes)
+        _read_sizes(images, files, sizes, exif, changes)
         for number, annotation in enumerate(annotations, start=1):
             if annotation.get("category_id") == category.id:
                 name = f"annotation {annotation.get('id', f'number {number}')}"
@@ -179,21 +177,45 @@ def _has_size(annotation: Entry) -> bool:
     return isinstance(size, list) and len(size) == 2 and all(type(one) is int and one > 0 for one in size)
 
 
-def _read_size(image: Entry, file: ImageFile, of_rle: list[int] | None, exif: str, changes: Changes) -> None:
-    """Width and height from an RLE or from the image; of one that cannot be read UNKNOWN_SIZE."""
-    image["width"], image["height"] = UNKNOWN_SIZE
-    if of_rle:
-        image["height"], image["width"] = of_rle
-        changes.add("width and height missing, read from an RLE", image["file_name"])
-    elif not file.missing:
+def _read_sizes(
+    images: Sequence[Entry],
+    files: Sequence[ImageFile],
+    of_rle: Mapping[Any, list[int]],
+    exif: str,
+    changes: Changes,
+) -> None:
+    """Width and height that are missing, from an RLE or the image; of one that cannot be read UNKNOWN_SIZE.
+
+    of_rle: height and width by the image's id.
+    """
+
+    def attempt(file: ImageFile) -> tuple[tuple[int, ...], bool] | None:
         try:
             data, image_HW3 = read_raw_image(file.path, upright=exif == "upright")
         except Unusable:
-            return
-        image["height"], image["width"] = image_HW3.shape[:2]
-        changes.add("width and height missing, read from the image", image["file_name"])
-        if exif_orientation(data) > 1:
-            changes.add(SIZE_BY_EXIF.format(exif), image["file_name"])
+            return None
+        return image_HW3.shape[1::-1], exif_orientation(data) > 1
+
+    unknown = []
+    for image, file in zip(images, files, strict=True):
+        if image.get("width") and image.get("height"):
+            continue
+        image["width"], image["height"] = UNKNOWN_SIZE
+        if size := of_rle.get(image.get("id")):
+            image["height"], image["width"] = size
+            changes.add("width and height missing, read from an RLE", image["file_name"])
+        elif not file.missing:
+            unknown.append((image, file))
+    if not unknown:
+        return
+    with in_threads(attempt, [file for _, file in unknown], "reading sizes") as found:
+        for (image, _), size_and_exif in zip(unknown, found, strict=True):
+            if size_and_exif is None:
+                continue
+            (image["width"], image["height"]), is_turned = size_and_exif
+            changes.add("width and height missing, read from the image", image["file_name"])
+            if is_turned:
+                changes.add(SIZE_BY_EXIF.format(exif), image["file_name"])
 
 
 # --- annotations of people ---

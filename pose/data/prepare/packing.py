@@ -6,6 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -106,24 +107,35 @@ def pack_images(
         IMAGES, (most,), encoded_type, maxshape=(None,), chunks=(CHUNK,), track_times=False
     )
     kept, infos = 0, []
-    with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
-        try:
-            packed = map_ahead(pool, attempt, jobs)
-            for encoded, info in tqdm(packed, "packing", len(jobs), unit="image", disable=None):
-                for data in encoded:  # row by row: of several images of one length h5py would make a table
-                    images[kept] = np.frombuffer(data, dtype=np.uint8)
-                    kept += 1
-                infos.append(info)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with in_threads(attempt, jobs, "packing", workers) as packed:
+        for encoded, info in packed:
+            for data in encoded:  # row by row: of several images of one length h5py would make a table
+                images[kept] = np.frombuffer(data, dtype=np.uint8)
+                kept += 1
+            infos.append(info)
     images.resize((kept,))
     images.flush()  # as in `write_column`
     summary.unusable += [str(info) for info in infos if isinstance(info, Unusable)]
     return infos
 
 
-def map_ahead(pool: ThreadPoolExecutor, work: Callable[[Job], Info], jobs: Iterable[Job]) -> Iterator[Info]:
-    """The results in order, as of `pool.map`, which would at once take memory for every job."""
+@contextmanager
+def in_threads(
+    work: Callable[[Job], Info], jobs: Sequence[Job], name: str, workers: int | None = None
+) -> Iterator[Iterator[Info]]:
+    """The results of OpenCV's work on images, in order, with a progress bar.
+
+    workers: threads, one per core if None. What was not begun when the block is left is dropped.
+    """
+    with one_opencv_thread(), ThreadPoolExecutor(workers or cores()) as pool:
+        try:
+            yield iter(tqdm(_ahead(pool, work, jobs), name, len(jobs), unit="image", disable=None))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[Job], Info], jobs: Iterable[Job]) -> Iterator[Info]:
+    """As `pool.map`, which would at once take memory for every job."""
     waiting: deque[Future[Info]] = deque()
     for job in jobs:
         if len(waiting) == AHEAD:

@@ -1,6 +1,5 @@
 """Which file an annotated image is, and how it is turned."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from helpers import SIZE, noise, user_error
 from raw_sets import rewrite_train, with_orientation, write_two_splits
 
 from pose.data.image_set import ImageSet
-from pose.data.prepare.packing import AHEAD, map_ahead
+from pose.data.prepare.packing import AHEAD, in_threads
 from pose.io.images import encode_jpeg
 
 # ---- names of images ----
@@ -166,8 +165,7 @@ def test_a_missing_size_of_an_image_that_is_not_turned_needs_no_choice(tmp_path)
 
 def test_no_more_images_are_read_ahead_than_can_wait_and_all_stay_in_order():
     started: list[int] = []
-    with ThreadPoolExecutor(2) as pool:
-        results = map_ahead(pool, lambda job: started.append(job) or job, range(3 * AHEAD))
+    with in_threads(lambda job: started.append(job) or job, range(3 * AHEAD), "trying", 2) as results:
         assert next(results) == 0
         assert len(started) <= AHEAD + 1
         assert [*results] == list(range(1, 3 * AHEAD))
