@@ -2,6 +2,8 @@
 
 `play FOLDER`: steps of every case, and trainings in the folder. `repeat FOLDER`: gradients of a step after
 another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
+`again FOLDER`: two groups, one after the other. `idle FOLDER`: the refusal of a network with a layer that is
+not used. `fail FOLDER`: the second process ends by itself, the first waits for it.
 """
 
 import copy
@@ -15,12 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 from helpers import build_cpu_task
-from torch import Tensor
+from torch import Tensor, nn
 
 import pose.training.trainer
 from pose.data.batch import Batch, Inputs, MultiTargets, SingleTargets
 from pose.data.multi_samples import ImageDataset
 from pose.io.errors import UserError
+from pose.models.blocks import PoseNetwork
+from pose.models.networks import HourglassParams
 from pose.models.sync_norm import convert_sync_batch_norm
 from pose.params import Params, load_params
 from pose.tasks.base import Problem
@@ -158,7 +162,41 @@ def machine(_: Path) -> int:
         return ranks.once_per_machine(lambda: ranks.rank)
 
 
+def again(_: Path) -> list[float]:
+    """A mean in each of two groups; the first process comes late to the second one, as after writing."""
+    means = []
+    for _ in range(2):
+        with process_group(20) as ranks:
+            means.append(ranks.mean(torch.tensor(float(ranks.rank))).item())
+        time.sleep(2 if ranks.is_main else 0)
+    return means
+
+
+def idle(folder: Path) -> str:
+    """What is said of a layer that no output depends on."""
+    build = HourglassParams.build
+
+    def with_idle(self: HourglassParams, outputs: int) -> PoseNetwork:
+        net = build(self, outputs)
+        net.idle = nn.Linear(2, 2)
+        return net
+
+    HourglassParams.build = with_idle
+    params, prepared = load_params(folder / "params.yaml"), folder / "data/prepared/lsp_mpii.h5"
+    return refusal(pose.training.trainer.train, params, "hgpose", folder=folder, prepared=prepared)
+
+
+def fail(_: Path) -> None:
+    """The first process waits for the second one, which ends by itself."""
+    with process_group(60) as ranks:
+        if ranks.is_main:
+            ranks.mean(torch.ones(1))
+        sys.exit("the cause")
+
+
+WORK = {"play": play_all, "repeat": repeat, "machine": machine, "again": again, "idle": idle, "fail": fail}
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    work, target = {"play": play_all, "repeat": repeat, "machine": machine}[sys.argv[1]], Path(sys.argv[2])
+    work, target = WORK[sys.argv[1]], Path(sys.argv[2])
     torch.save(work(target), target / f"{os.environ['RANK']}.pt")

@@ -43,6 +43,7 @@ def add(commands: Commands) -> None:
     arg("--min-score", type=float, default=0.1, metavar="SCORE", help=few)
     sizes = "sizes at which an image is shown (multi-person weights)"
     arg("--scales", type=scales, default=[1.0], metavar="1[,S...]", help=sizes)
+    arg("--no-flip", dest="flip", action="store_false", help="not on mirrored images too: twice as fast")
     arg("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")
     where = "(single-person weights)"
     arg("--box", type=Numbers(4), metavar="X,Y,WIDTH,HEIGHT", help=f"around the person, pixels {where}")
@@ -56,6 +57,7 @@ def _predict(
     weights: Path | None,
     refine: Path | None,
     scales: list[float],
+    flip: bool,
     device: str | None,
     min_score: float,
     box: tuple[float, ...] | None,
@@ -76,7 +78,7 @@ def _predict(
     from pose.inference.predictor import Predictor
     from pose.keypoints.track import Tracker
 
-    predictor = Predictor.load(weights, device, scales=scales, refine=refine)
+    predictor = Predictor.load(weights, device, flip=flip, scales=scales, refine=refine)
     least = min_score if predictor.problem == "multi" else 0.0
     tracker = partial(Tracker, predictor.skeleton, threshold=track_threshold, max_lost=track_lost)
     done, problems = predict(

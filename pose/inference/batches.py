@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +27,22 @@ def select_device(name: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError, ImportError):  # unknown, not there, or not in this build of torch
         expected = "expected cpu, cuda or cuda:0 ..., where this machine and its PyTorch have it"
         raise UserError(f"device: found {name!r}, {expected}") from None
+
+
+@contextmanager
+def compute_threads(threads: int) -> Iterator[None]:
+    """Torch with so many threads and OpenCV in the calling one alone; as before at the end of the block.
+
+    Their number changes the last bits of what a network computes.
+    """
+    before, image_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        cv2.setNumThreads(image_threads)
 
 
 @torch.inference_mode()

@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from pose.data.results import write_results
-from pose.inference.batches import predict_batches, predict_dataset, select_device
+from pose.inference.batches import compute_threads, predict_batches, predict_dataset, select_device
 from pose.inference.refine import Refiner
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import UserError
@@ -47,9 +45,12 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     where the stages put it. UserError if the weights are missing, damaged or of another task, or the data
     cannot be used.
     """
-    cv2.setNumThreads(0)
-    torch.set_num_threads(params.train.threads)  # as in training, since their number changes the last bits
-    paths, path = TaskPaths(name, Path(folder)), evaluated_weights(params, name, folder)
+    with compute_threads(params.train.threads):  # as in training
+        return _evaluate(params, name, Path(folder), prepared)
+
+
+def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) -> Scores:
+    paths, path = TaskPaths(name, folder), evaluated_weights(params, name, folder)
     files = paths.metrics, paths.summary, paths.provenance, paths.predictions("")
     for written in (paths.plots, *(file.parent for file in files)):
         remove_stale_temp_files(written)
@@ -75,7 +76,7 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
         expected = "expected some of split validation or test"
         raise UserError(f"{data.path}: found no {data.unit} to evaluate on, {expected}")
     batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
-    tta: dict[str, Any] = {"flip": settings.flip_test, "scales": settings.scales}
+    tta: dict[str, Any] = {"flip": params.flips(name), "scales": settings.scales}
     people = predict_dataset(model, data, rows, **tta, **batches)
     scores, tables = data.scores_and_tables(people, rows)
     if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):
@@ -87,7 +88,8 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
     predictions = paths.predictions(problem.predictions_suffix)
     write_results(predictions, data.results(name, people, rows), problem.predictions_format)
     predict = partial(predict_batches, model, data, **tta, **batches)
-    calibration = partial(predict_batches, model, data, flip=True, **batches)
+    flips = params.problem(name).augment.flip > 0  # as they were when they were tuned
+    calibration = partial(predict_batches, model, data, flip=flips, **batches)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
     provenance = {"task": name, "file": str(path), "weights": weights_hash}
@@ -114,7 +116,7 @@ def _load_refiner(params: Params, model: Model, folder: str | Path) -> Refiner |
         return None
     path = evaluated_weights(params, task, folder)
     require_dependency(path.parent, "evaluate.refine", "refine")  # dvc.yaml does not know `evaluate.weights`
-    skeleton, flip = model.problem.skeleton, settings.flip_test
+    skeleton, flip = model.problem.skeleton, params.flips(task)
     refiner = Refiner.load(path, skeleton, device=model.device, flip=flip, batch=settings.batch)
     if refiner.model.name != task:
         raise UserError(f"{path}: weights of task {refiner.model.name!r}, expected {task!r}")

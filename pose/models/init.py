@@ -8,7 +8,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 # How the names of functions in `torch.nn.init` end that draw: kaiming_uniform_, xavier_normal_ ...
-DRAWING = ("uniform_", "normal_")
+ENDINGS = ("uniform_", "normal_")
+OTHERS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "bernoulli_", "random_"}
 
 
 class InitialWeights(TorchFunctionMode):
@@ -25,6 +26,6 @@ class InitialWeights(TorchFunctionMode):
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Give the generator to functions that draw."""
         given = dict(kwargs or {})
-        if function.__name__.endswith(DRAWING):
+        if function.__name__.endswith(ENDINGS) or function.__name__ in OTHERS:
             given["generator"] = self._generator
         return function(*args, **given)

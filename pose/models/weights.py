@@ -22,6 +22,7 @@ from pose.io.schema import explain
 from pose.io.torch_file import check_architecture, check_tensors, load_torch, save_torch
 from pose.keypoints.skeleton import Skeleton
 from pose.models.blocks import PoseNetwork
+from pose.models.init import InitialWeights
 from pose.models.networks import NetworkParams
 
 FORMAT = "pose-weights-5"
@@ -101,8 +102,9 @@ def _safetensors(path: str | Path) -> Any:
 
 def build_network(weights: Weights, source: str | Path, device: torch.device) -> PoseNetwork:
     """The network of these weights, in evaluation mode; UserError, naming the source, if they do not fit."""
-    with torch.device("meta"):  # no memory yet: what is loaded replaces initial weights
+    with torch.device("meta"):  # no memory yet: a file may name a network that is far too large
+        check_architecture(weights.network.build(weights.outputs), weights.tensors, source)
+    with InitialWeights(0):  # anew, for buffers that no file has, such as coordinates
         net = weights.network.build(weights.outputs)
-    check_architecture(net, weights.tensors, source)
-    net.to_empty(device=device).load_state_dict(weights.tensors)
-    return net.eval()
+    net.load_state_dict(weights.tensors)
+    return net.to(device).eval()

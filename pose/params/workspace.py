@@ -148,6 +148,11 @@ class Params(Frozen):
         spec = self.task(task)
         return prepared_set(spec.dataset, spec.problem)
 
+    def data_source(self, task: str) -> str:
+        """What the data set of a task is made of: `data.root`, or the sources of one's own, in words."""
+        name = self.task(task).dataset
+        return ", ".join(self.datasets[name].sources) if name in self.datasets else self.data.root
+
     def problem(self, task: str) -> SingleParams | MultiParams:
         """The section `single` or `multi`, which a task's problem is, with what the task overrides of it."""
         spec = self.task(task)
@@ -156,6 +161,10 @@ class Params(Frozen):
             return section
         values = _merged(section.model_dump(), spec.override)
         return parse(type(section), values, f"tasks.{task}.override")
+
+    def flips(self, task: str) -> bool:
+        """Whether a task is evaluated on mirrored images too: not if it is trained on none."""
+        return self.evaluate.flip_test and self.problem(task).augment.flip > 0
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks that exist, for another name."""

@@ -75,7 +75,7 @@ class SinglePerson(Problem):
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
         joint_cell, score_BK = decode(self.mean_heatmap(outputs), target=self.params.target)
-        found = joint_cell.double().cpu().numpy(), score_BK.cpu().numpy(), affine_B23.numpy()
+        found = joint_cell.cpu().double().numpy(), score_BK.cpu().numpy(), affine_B23.numpy()
         return [one_person(*person) for person in zip(*found, strict=True)]
 
     def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:

@@ -39,7 +39,8 @@ class Model:
     """A network and its problem.
 
     network_params: what the network is built from. mean: colour (RGB, 0 to 1) that is subtracted from images,
-    not zero for some imported weights. run: the compiled or wrapped network, if it is not `net` itself.
+    not zero for some imported weights. layout: of images in memory, which decides that of all maps. run: the
+    compiled or wrapped network, if it is not `net` itself.
     """
 
     name: str
@@ -48,11 +49,13 @@ class Model:
     net: PoseNetwork
     device: torch.device
     mean: tuple[float, float, float] = NO_MEAN
+    layout: torch.memory_format = torch.channels_last
     autocast: bool = False
     run: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, image_B3HW: Tensor) -> Tensor:
         """The network's output in float32; computed in bfloat16 if `train.precision` says so."""
+        image_B3HW = image_B3HW.contiguous(memory_format=self.layout)
         if any(self.mean):
             image_B3HW = image_B3HW - image_B3HW.new_tensor(self.mean)[:, None, None]
         if self.net.training:
@@ -189,6 +192,7 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         net=net,
         device=device,
         mean=transfer.mean if transfer else NO_MEAN,
+        layout=layout,
         autocast=autocast,
         run=torch.compile(net) if params.train.compile else None,
         params=spec,

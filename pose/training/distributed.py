@@ -11,15 +11,20 @@ import os
 import re
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from pose.io.errors import UserError
@@ -30,6 +35,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOST_PEER = 75  # exit status of a process that lost another one
+GRACE = 2.0  # seconds that it stays, so that the launcher sees first who failed
+LONGEST = 1800.0  # seconds that a collective call may take; gloo's default, in place of NCCL's 600
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun
 # How torch says that another process is gone.
 LOST = r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)"
@@ -139,25 +146,30 @@ def process_group(timeout: float) -> Iterator[Ranks]:
     A process that loses the connection to another one, or has no sign of life of it for `timeout` seconds,
     exits with a line and status LOST_PEER.
     """
-    heartbeat = None
+    heartbeat, ended = None, False
+    number = next(_numbers)
     try:
-        ranks = _join()
+        ranks = _join(number, timeout)
         if ranks.count > 1:
-            heartbeat = Heartbeat(ranks.rank, ranks.count, seconds=timeout, status=LOST_PEER)
+            heartbeat = Heartbeat(ranks.rank, ranks.count, group=number, seconds=timeout, status=LOST_PEER)
             ranks.any(False)  # a collective call, on the CPU: all beat before anybody listens
         yield ranks
         if heartbeat:
             heartbeat.leave()
+        ended = True
     except RuntimeError as error:  # torch has no type of its own for it
         if not is_launched() or not re.search(LOST, str(error), re.IGNORECASE | re.DOTALL):
             raise
         rank = os.environ["RANK"]
         print(f"process {rank} lost its connection to another process, and ends", file=sys.stderr)
+        time.sleep(GRACE)
         sys.exit(LOST_PEER)
     finally:
         if heartbeat:
             heartbeat.stop()
-        if dist.is_initialized():  # a process that just exits may leave the others waiting
+        # NCCL waits here for the other processes, which after an error wait for this one: nobody would say
+        # what is wrong.
+        if dist.is_initialized() and (ended or not torch.cuda.is_available()):
             dist.destroy_process_group()
 
 
@@ -171,7 +183,10 @@ def is_first_process() -> bool:
     return not is_launched() or int(os.environ["RANK"]) == 0
 
 
-def _join() -> Ranks:
+_numbers = count()  # of the groups that this process has joined
+
+
+def _join(number: int, timeout: float) -> Ranks:
     if not is_launched():
         return Ranks()
     place, others = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", os.environ["WORLD_SIZE"]
@@ -180,19 +195,28 @@ def _join() -> Ranks:
     timer.daemon = True
     timer.start()
     try:
-        return _init_group()
+        return _init_group(number, timeout)
     finally:
         timer.cancel()
 
 
-def _init_group() -> Ranks:
+def _init_group(number: int, timeout: float) -> Ranks:
+    backend = "gloo"
     if torch.cuda.is_available():
         rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if rank >= gpus:
             found = f"found process {rank + 1} on a machine of {gpus} GPUs"
             raise UserError(f"torchrun: {found}, expected at most one process for each")
         torch.cuda.set_device(rank)
-        dist.init_process_group("cpu:gloo,cuda:nccl")
-    else:
-        dist.init_process_group("gloo")
+        backend = "cpu:gloo,cuda:nccl"
+    # A store outlives its group: without a number, processes that come to the next one early would take the
+    # addresses of the one before.
+    store, rank, processes = next(rendezvous("env://", timeout=timedelta(seconds=LONGEST)))
+    dist.init_process_group(
+        backend,
+        store=PrefixStore(f"group {number}", store),
+        rank=rank,
+        world_size=processes,
+        timeout=timedelta(seconds=max(timeout, LONGEST)),
+    )
     return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))

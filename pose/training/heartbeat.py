@@ -29,8 +29,11 @@ class Heartbeat:
     their terminal or computer, do not take each other for dead.
     """
 
-    def __init__(self, rank: int, count: int, *, seconds: float, status: int):
-        """status: with which this process exits after another one was silent for so many seconds."""
+    def __init__(self, rank: int, count: int, *, group: int, seconds: float, status: int):
+        """group: the number of the processes' group, one after another in one store.
+
+        status: with which this process exits after another one was silent for so many seconds.
+        """
         self._others = [other for other in range(count) if other != rank]
         self._rank, self._seconds, self._status = rank, seconds, status
         self._silent = dict.fromkeys(self._others, 0.0)  # seconds
@@ -40,7 +43,7 @@ class Heartbeat:
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         # A connection of its own: that of the collectives may be busy waiting.
         store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=seconds))
-        self._store = PrefixStore(f"heartbeat {attempt}", store)
+        self._store = PrefixStore(f"heartbeat {attempt} {group}", store)
         self._store.set(str(rank), "0")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()

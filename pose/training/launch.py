@@ -23,6 +23,8 @@ from pose.training.trainer import train
 
 log = logging.getLogger(__name__)
 
+FEW = 4  # images that a process normalises by themselves
+
 
 def train_task(task: str) -> None:
     """Train a task with this workspace's parameters, as several processes if they say so, tracked by MLflow.
@@ -51,8 +53,12 @@ def launch_if_several(
 
     Returns False, having done nothing, where the task has one process or this is one of several.
     """
-    if is_launched() or (processes := process_count(params.train.processes, params.task(task).batch)) == 1:
+    batch = params.task(task).batch
+    if is_launched() or (processes := process_count(params.train.processes, batch)) == 1:
         return False
+    if batch < FEW * processes and not params.train.sync_batch_norm:
+        found = f"{processes} processes normalise {batch / processes:g} images each"
+        log.warning("%s: %s; train.sync_batch_norm: true normalises all %d together", task, found, batch)
     check_inputs(params, task, processes=processes, prepared=prepared)
     launch(processes, module, *args)
     return True

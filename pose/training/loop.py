@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -72,7 +73,10 @@ class TrainerState:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Lengths and intervals, in steps. checkpoint_seconds: the longest time between checkpoints; 0 is any."""
+    """Lengths and intervals, in steps. checkpoint_seconds: the longest time between checkpoints; 0 is any.
+
+    seed: of what networks draw, dropout for example.
+    """
 
     steps: int
     steps_per_epoch: int
@@ -80,6 +84,7 @@ class TrainerConfig:
     validate_every: int
     checkpoint_every: int
     checkpoint_seconds: float = 0.0
+    seed: int = 0
 
 
 def fit(
@@ -102,6 +107,9 @@ def fit(
     )
     with bar, stop_request() as stop_requested:
         for raw in batches:
+            # By the step, so that a resumed run draws the same.
+            drawn = np.random.SeedSequence([config.seed, state.step, run.ranks.rank])
+            torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
             terms = task.step(raw.to(task.device), done=state.step, steps=config.steps)
             state.step += 1
             now = time.monotonic()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from pose.tasks.task import build_task, load_model
 from pose.tracking.base import NullTracker, RunInfo, Status, Tracker
 from pose.training.checkpoint import Checkpoint, CheckpointManager
 from pose.training.code_version import code_digest
-from pose.training.compute import compute_settings
+from pose.training.compute import compute_settings, explain_torch_errors
 from pose.training.data import TrainingData, Validator
 from pose.training.distributed import Ranks, is_first_process, process_group
 from pose.training.environment import environment, merge_environments
@@ -97,6 +97,7 @@ class Trainer:
         self.params, self.name, self.paths, self.ranks = params, name, paths, ranks
         self.spec = params.task(name)
         self.data = TrainingData.load(params, name, processes=ranks.count, prepared=prepared)
+        self.source = params.data_source(name)
         skeleton = self.data.data.skeleton
         self.task = build_task(params, name, skeleton=skeleton, device=select_device())
         self.precision = "bfloat16" if self.task.autocast else "float32"
@@ -130,6 +131,7 @@ class Trainer:
             validate_every=self.spec.validate_every * per_epoch,
             checkpoint_every=params.train.checkpoint_every,
             checkpoint_seconds=60 * params.train.checkpoint_minutes,
+            seed=params.seed,
         )
 
     def run(self) -> dict[str, float]:
@@ -143,7 +145,7 @@ class Trainer:
         try:
             self._wrap_networks()
             loader = self.data.loader(self.state.step, self.config.steps, self.ranks)
-            with raise_on_dead_worker(), self._explain_batch_norm_error():
+            with raise_on_dead_worker(), explain_torch_errors(self.task, self.ranks.count):
                 fit(self.task, loader, self.config, self.state, self)
             if self.ranks.is_main:
                 self._write_outputs()
@@ -277,7 +279,7 @@ class Trainer:
         params |= {"processes": self.ranks.count, "task.epochs": self.spec.epochs}
         tags = {name: str(value) for name, value in self.environment.items()}
         hashes = {f"{key}_hash": params.pop(key) for key in HASHES if key in params}
-        tags |= {"code": self.code, **hashes}
+        tags |= {"code": self.code, "source": self.source, **hashes}
         history = sorted([*self.state.train, *self.state.val], key=lambda row: row["step"])
         description = f"{self.name}: {self.spec.network}; {self._size()}, {self.config.steps:,} steps"
         folder, path = self.checkpoints.folder, self.data.data.path
@@ -294,18 +296,6 @@ class Trainer:
         freezes = bool(self.spec.init and self.spec.init.frozen)
         if wrapped := self.ranks.wrap(self.task.net, freezes=freezes):
             self.task.run = torch.compile(wrapped) if self.params.train.compile else wrapped
-
-    @contextmanager
-    def _explain_batch_norm_error(self) -> Iterator[None]:
-        try:
-            yield
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):  # torch has no type of its own for it
-                raise
-            found = f"found {self.spec.batch} for {self.ranks.count} processes"
-            expected = "expected 2 images for each or a larger input"
-            why = "where maps shrink to one cell, one image alone cannot be normalised"
-            raise UserError(f"tasks.{self.name}.batch: {found}, {expected}: {why}") from None
 
     # End
 
@@ -333,10 +323,11 @@ class Trainer:
 
     def _calibrate(self, weights: Weights) -> Weights:
         """With what the problem tunes on held-out rows, and with their provenance."""
-        ran = {"steps": self.state.step, "code": self.code}
+        ran = {"steps": self.state.step, "code": self.code, "source": self.source}
         weights = replace(weights, provenance=self.fingerprint | ran | self.environment)
         train_params = self.params.problem(self.task.name)
         model = load_model(weights, str(self.paths.models), self.task.device, train_params)
-        predict = partial(predict_batches, model, self.data.data, batch=self.params.evaluate.batch, flip=True)
+        batch, flip = self.params.evaluate.batch, train_params.augment.flip > 0
+        predict = partial(predict_batches, model, self.data.data, batch=batch, flip=flip)
         problem = model.problem.calibrate(self.data.data, predict)
         return replace(weights, inference=problem.inference_params())

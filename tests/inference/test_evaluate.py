@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import cv2
+import torch
 from coco_files import coco_params, image_entry, person_entry, write_annotations
 from helpers import MPII, build_cpu_task, user_error, with_values
 
@@ -63,3 +65,21 @@ def test_images_without_anybody_to_score_are_refused(params, tmp_path):
     with user_error(r"coco\.h5: found nobody with a labelled joint in 1 images, expected some"):
         evaluate(params, "hgpose-ae", folder=tmp_path, prepared=folder)
     assert not (tmp_path / "metrics").exists()
+
+
+def test_a_network_that_saw_no_mirrored_image_is_evaluated_on_none(params):
+    single = {"augment": {"flip": 0.0}}
+    values = with_values(params, {"tasks.hgpose.override": single})
+    assert [values.flips(task) for task in ("hgpose", "hgpose-ae")] == [False, True]
+    assert not with_values(values, {"evaluate.flip_test": False}).flips("hgpose-ae")
+
+
+def test_an_evaluation_leaves_the_threads_as_they_were(params, prepared, tmp_path):
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    save_weights(evaluated_weights(params, "hgpose", tmp_path), build_cpu_task(params, "hgpose").weights())
+    evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])

@@ -173,6 +173,13 @@ def test_an_image_is_shown_to_the_network_at_further_scales_if_asked_to(multi_we
     assert people_in(one) == people_in(predict(multi_weights, photos / "a.jpg")) != people_in(two)
 
 
+def test_a_network_sees_no_mirrored_image_if_told_not_to(multi_weights, photos, predict):
+    both, upright = (predict(multi_weights, photos / "a.jpg", *words) for words in ((), ("--no-flip",)))
+    of_library = Predictor.load(multi_weights, flip=False).predict(photos / "a.jpg", min_score=0.1)
+    assert people_in(upright) != people_in(both)
+    assert len(people_in(upright)) == len(of_library)
+
+
 def test_what_cannot_be_read_or_written_is_named_and_the_others_are_done(weights, photos, tmp_path):
     (photos / "broken.mp4").write_bytes(b"not a video")
     (photos / "cut.jpg").write_bytes((photos / "a.jpg").read_bytes()[:900])

@@ -136,18 +136,30 @@ def test_a_wrapped_network_is_run_in_place_of_the_network(params, batches):
     assert calls == [(4, 3, 64, 64)]
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_images_lie_in_memory_as_the_parameters_say(params, batches, last):
+    task = build_cpu_task(with_values(params, {"train.channels_last": last}), "hgpose")
+    layout = torch.channels_last if last else torch.contiguous_format
+    maps = []
+    task.net.stem.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    task.step(batches["single"], done=0, steps=1)
+    assert maps[0].is_contiguous(memory_format=layout)
+    assert not maps[0].is_contiguous(memory_format=torch.contiguous_format) or not last
+
+
 # From weights
 
 
 def test_a_loaded_model_predicts_as_the_task_did_and_takes_off_the_mean(params):
-    plain = with_values(params, {"train.channels_last": False, "train.precision": "float32"})
+    plain = with_values(params, {"train.precision": "float32"})
     task, image = build_cpu_task(plain, "hgpose"), torch.rand(1, 3, 64, 64)
     mean = (0.5, 0.25, 0.125)
     model = load_model(replace(task.weights(), mean=mean), "last.pt", CPU)
     assert not model.net.training
     with torch.inference_mode():
         task.net.eval()
-        assert torch.equal(model(image), task(image - torch.tensor(mean)[:, None, None]))
+        # Nearly: kernels of so few channels depend on how the weights lie in memory.
+        torch.testing.assert_close(model(image), task(image - torch.tensor(mean)[:, None, None]))
 
 
 @pytest.mark.parametrize(("name", "skeleton"), [("hgpose", MPII), ("hgpose-ae", COCO)])

@@ -21,6 +21,7 @@ from helpers import (
     latest_checkpoint,
     make_workspace,
     only_error,
+    run_python,
     set_param,
     start_process,
     start_stage,
@@ -206,7 +207,31 @@ def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_
     assert run_worker(3, "repeat", tmp_path) == 3 * [{"first": True, "other": False}]
 
 
+@pytest.mark.slow
+def test_processes_may_train_a_second_time_though_one_is_late(tmp_path):
+    assert run_worker(2, "again", tmp_path) == 2 * [[0.5, 0.5]]
+
+
+@pytest.mark.slow
+def test_a_layer_that_is_not_used_is_named(params, prepared, tmp_path):
+    write_params_file(tmp_path, params.model_dump())
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    shutil.copy(prepared, tmp_path / "data/prepared/lsp_mpii.h5")
+    found = "tasks.hgpose.network: found weights without a gradient: idle.weight, idle.bias, expected none"
+    assert all(line.startswith(found) for line in run_worker(2, "idle", tmp_path))
+
+
 # --- ending together ---
+
+
+@pytest.mark.slow
+def test_the_process_that_ended_by_itself_is_named_and_not_the_one_that_lost_it(tmp_path):
+    code = "from pose.training.launch import launch; launch(2, 'distributed_worker', 'fail', '.')"
+    code = f"from pose.io.command import run_command; run_command(exec, {code!r})"
+    done = run_python(code, folder=tmp_path, PYTHONPATH=f"{ROOT}:{WORKER.parent}")
+    assert done.returncode == 1
+    assert "the cause" in done.stderr
+    assert done.stderr.endswith("process 1 of 2 ended with status 1\n")
 
 
 def process_of_rank(process: subprocess.Popen, rank: int) -> psutil.Process:

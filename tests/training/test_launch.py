@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import ROOT, user_error, write_params_file
+from helpers import ROOT, user_error, with_values, write_params_file
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pose.io.schema import read_yaml
-from pose.training.launch import launch, process_count, train_task
+from pose.training.launch import launch, launch_if_several, process_count, train_task
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,15 @@ def test_a_run_whose_images_are_packed_too_small_is_warned_of(
         train_task("hgpose")
     words = "hgpose: large images are blurred: found prepare.pack_size 224, expected 436 or more"
     assert (words in caplog.text) == warned
+
+
+@pytest.mark.parametrize(("batch", "warned"), [(6, True), (8, False)])
+def test_a_run_whose_processes_normalise_few_images_is_warned_of(batch, warned, params, monkeypatch, caplog):
+    few = with_values(params, {"train.processes": 2, "tasks.hgpose.batch": batch})
+    monkeypatch.setattr("pose.training.launch.launch", lambda *_: None)
+    monkeypatch.setattr("pose.training.launch.check_inputs", lambda *_, **__: None)
+    for synced in (False, True):
+        values = with_values(few, {"train.sync_batch_norm": synced})
+        assert launch_if_several(values, "hgpose", "pose.cli")
+    words = "hgpose: 2 processes normalise 3 images each; train.sync_batch_norm: true normalises all 6"
+    assert caplog.text.count(words) == warned
