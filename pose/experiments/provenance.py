@@ -28,7 +28,7 @@ from pose.tasks.fingerprint import changed_params
 
 EXPECTED = "metrics/TASK.json, models/TASK/last.pt or best.pt, or a task"
 # Of what weights were trained by; the rest are parameters.
-ENVIRONMENT_KEYS = ("data", "code", "torch", "device", "processes", "epochs", "steps")
+ENVIRONMENT_KEYS = ("data", "source", "code", "torch", "device", "processes", "epochs", "steps")
 INIT_KEYS = ("data", "code", "steps")  # of the weights that a training began from
 MD5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 DEVICE_KEYS = ("operator", "instructions", "cudnn", "numpy", "opencv", "h5py")  # not all have each

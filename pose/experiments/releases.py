@@ -21,7 +21,7 @@ from pose.experiments.provenance import provenance
 from pose.inference.images import HTTP_SCHEMES, open_url, public_name, scheme
 from pose.io.errors import UserError, reading, within
 from pose.io.files import atomic_write, write_json, write_text
-from pose.io.paths import TaskPaths
+from pose.io.paths import TaskPaths, is_synthetic
 from pose.io.schema import Frozen, parse
 from pose.models.limits import TaskName
 from pose.models.weights import SAFETENSORS, load_weights, save_weights
@@ -30,7 +30,8 @@ INDEX, SUFFIX = "index.json", ".pt"
 SECONDS = 30.0  # without an answer from a server
 SLOWEST = 20_000  # bytes a second of a download, which ends otherwise
 MAX_BYTES, MAX_INDEX = 2**32, 2**20  # of weights, of the index
-LEFT_OUT = ("weights", "params.yaml", "parameters")  # of a card: the weights say it, or it is no news
+# Of a card: the weights say it, another line does, or it is no news.
+LEFT_OUT = ("weights", "params.yaml", "parameters", "source")
 LIMITS = (
     "Measured on held-out data of the kind that it was trained on; elsewhere, expect less.",
     "Not for identifying people, nor for decisions about them.",
@@ -92,6 +93,8 @@ def model_card(task: str, path: Path, licence: str) -> str:
     size, network = weights.inference["input_size"], weights.network.kind
     joints = ", ".join(weights.skeleton.joints)
     dataset = weights.provenance.get("task.dataset", "unknown: the weights do not say")
+    if source := weights.provenance.get("source"):
+        dataset += f", from {source}" + (": people who are drawn" if is_synthetic(str(source)) else "")
     lines = [
         f"# {task}",
         "",
@@ -100,7 +103,7 @@ def model_card(task: str, path: Path, licence: str) -> str:
         "| | |",
         "|---|---|",
         f"| joints | {weights.skeleton.name}: {joints} |",
-        f"| data set | {dataset} |",
+        f"| data set | {_cell(dataset)} |",
         *(f"| {name} | {_cell(text)} |" for name, text in facts.items()),
         f"| licence | {_cell(licence)} |",
         "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Where `csrc`, `presets`, `stages`, params.yaml and dvc.yaml are: in the package if it was installed from a
@@ -13,6 +13,11 @@ PROJECT = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent
 
 # The prepared sets that `dvc.yaml` makes of `data.root`, by name.
 PREPARED = {"lsp_mpii": Path("data/prepared/lsp_mpii.h5"), "coco": Path("data/prepared/coco")}
+
+
+def is_synthetic(source: str) -> bool:
+    """Whether the source of a data set is the embedded default's, by its name: people who are drawn."""
+    return PurePath(source).name == "synthetic"
 
 
 def prepared_set(dataset: str, problem: str) -> Path:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pose.io.images import encode_jpeg
+from pose.io.paths import is_synthetic
 from pose.keypoints.skeleton import Skeleton
 from pose.report.charts import INK, SERIES, column_line, line_chart
 from pose.report.content import Block, Cell, Chart, LegendEntry, PageImage, Row, Table
@@ -147,7 +148,7 @@ def caution(
     if data is None:
         return f"Not comparable as they stand: the data of this run is not known here. {published}"
     trained, evaluated = (f"{len(data.rows(subset)):,}" for subset in ("train", "evaluation"))
-    synthetic = PurePath(root).name == "synthetic"  # the embedded default
+    synthetic = is_synthetic(root)
     if as_published and not synthetic:
         return f"Trained on {trained} {data.unit} of {root}, evaluated on {evaluated}. {comparable}"
     return (

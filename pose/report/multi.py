@@ -111,7 +111,7 @@ def comparison(runs: Sequence[Run], data: MultiData | None) -> Block:
     """Our metrics beside the published ones, and whether they can be compared."""
     run = runs[0]
     words = caution(
-        run.params.data.root,
+        run.data,
         data,
         as_published=data is not None and len(data.rows("train")) >= COCO_TRAIN,
         published="The published networks were trained on about 64,000 photographs of COCO and evaluated "

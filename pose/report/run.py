@@ -32,7 +32,7 @@ class Run:
 
     train_time: seconds of training, over all restarts, at each validation; None where it is unknown.
     committed: `metrics` of the last commit, empty where it has none. changed: the parameters that have other
-    values now than the weights were trained by, in words.
+    values now than the weights were trained by, in words. source: of the data that they were trained on.
     """
 
     params: Params
@@ -44,6 +44,7 @@ class Run:
     missing: tuple[str, ...]
     committed: Mapping[str, float]
     changed: str
+    source: str
 
     @property
     def task(self) -> str:
@@ -73,7 +74,7 @@ class Run:
     @property
     def data(self) -> str:
         """What its data are called."""
-        return self.params.data.root if self.is_built_in else self.spec.dataset
+        return self.source if self.is_built_in else self.spec.dataset
 
     @property
     def unit(self) -> str:
@@ -167,6 +168,8 @@ def read_run(params: Params, task: str, root: Path) -> Run:
     metrics, committed = read_metrics(paths.metrics), read_committed_metrics(task, root)
     provenance = try_read([], lambda: read_json(paths.provenance))
     trained = provenance.get("trained") if isinstance(provenance, dict) else None
-    changes = changed_params(params, task, trained) if isinstance(trained, dict) else {}
+    trained = trained if isinstance(trained, dict) else {}
+    changes = changed_params(params, task, trained) if trained else {}
+    source = str(trained.get("source", params.data_source(task)))
     changed = ", ".join(f"{key} {values}" for key, values in changes.items())
-    return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed, changed)
+    return Run(params, paths, metrics, train, val, train_time, tuple(missing), committed, changed, source)

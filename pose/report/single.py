@@ -75,7 +75,7 @@ def comparison(runs: Sequence[Run], data: SingleData | None) -> Block:
     )
     words = [
         caution(
-            run.params.data.root,
+            run.data,
             data,
             as_published=bool((train_N == "mpii").sum() >= MPII_TRAIN),
             published="The published networks were trained on MPII's 22,246 photographed people or more, "

@@ -46,8 +46,10 @@ def changed_params(params: Params, name: str, trained: Mapping[str, Any]) -> dic
         return key in values or key.rpartition(".")[0] in values  # of a section that is null there
 
     keys = [key for key in dict.fromkeys([*now, *trained]) if has(now, key) and has(trained, key)]
-    return {
+    changed = {
         key: f"was {trained.get(key)!r}, is {now.get(key)!r}"
         for key in keys
         if key not in HASHES and trained.get(key) != now.get(key)
     }
+    source, before = params.data_source(name), trained.get("source")
+    return changed | ({"data": f"was of {before}, is of {source}"} if before not in (None, source) else {})

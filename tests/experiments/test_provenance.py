@@ -38,7 +38,7 @@ MONITORED = {"PCKh@0.5": 68.302, "PCK@0.2": 63.289, "PCKh@0.1": 14.398, "AUC": 3
 PARAMETERS = {"lr": 0.00025, "seed": 1, "task.adversary": None, "task.network.stem": [16, 32, 32]}
 ENVIRONMENT = {
     **{"data": "d41d8cd98f00b204e9800998ecf8427e", "code": "0123456789ab", "torch": "2.9.0+cpu"},
-    **{"device": "cpu AVX512", "processes": 2, "epochs": 1, "steps": 40},
+    **{"device": "cpu AVX512", "processes": 2, "epochs": 1, "steps": 40, "source": "data/synthetic"},
 }
 TRAINED = PARAMETERS | ENVIRONMENT
 

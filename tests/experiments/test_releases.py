@@ -5,6 +5,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_the_card_says_what_the_weights_are(releases):
     assert "2D pose of one person per crop: hourglass network at 64 px, 16 joints." in card
     assert "| licence | MIT |" in card
     assert "| revision | unknown: " in card
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("data/synthetic", "data/synthetic: people who are drawn"), ("data/real", "data/real")],
+)
+def test_the_card_says_what_people_the_weights_have_seen(source, words, releases):
+    provenance = {"task.dataset": "lsp_mpii", "source": source}
+    save_weights("seen.pt", replace(load_weights(releases / "hgpose.pt"), provenance=provenance))
+    run(["release", "seen", "--to", "releases", "--weights", "seen.pt", "--licence", "MIT"])
+    assert f"| data set | lsp_mpii, from {words} |" in (releases / "seen.md").read_text()
 
 
 def test_a_card_says_whose_weights_have_another_name_and_its_table_stays_whole(releases):

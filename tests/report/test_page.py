@@ -15,6 +15,7 @@ from helpers import commit_all, user_error
 from pose.data.person_set import PersonSet
 from pose.io.files import write_json
 from pose.models.networks import SimpleBaselineParams
+from pose.params.data import DataParams
 from pose.report.published import PUBLISHED
 from pose.tasks.fingerprint import fingerprint
 
@@ -179,6 +180,16 @@ def test_parameters_that_have_changed_since_the_training_are_said(single_copy, p
     assert words not in page_of(single_copy, params).text
     write_json(path, {"trained": trained | {"lr": 0.5}})
     assert f"{words}lr was 0.5, is {params.lr}" in page_of(single_copy, params).text
+
+
+def test_the_data_is_that_of_the_training_whatever_the_parameters_have_now(single_copy, params_of, page_of):
+    params = params_of("hgpose").model_copy(update={"data": DataParams(root="data/real")})
+    path = single_copy / "metrics/provenance/hgpose.json"
+    write_json(path, {"trained": {"source": "data/synthetic"}})
+    text = page_of(single_copy, params).text
+    assert "Data: data/synthetic." in text
+    assert "all synthetic" in text
+    assert "data was of data/synthetic, is of data/real" in text
 
 
 def test_without_metrics_of_any_task_there_is_no_report(tmp_path, params_of, page_of):
