@@ -41,9 +41,10 @@ FLAGS = ("-O3", "-std=c++17", "-shared", "-DTORCH_TARGET_VERSION=0x020b000000000
 def build_folder() -> Path:
     """Where the libraries are: `build/` of the repository, or the folder that POSE_BUILD names.
 
-    For an installed package `build/` of the current folder, where `pose init` has laid out a project.
+    For an installed package `build/` of the current folder, where `pose init` has laid out a project; also
+    for a package in a repository, if that folder has been built.
     """
-    root = Path() if PROJECT == INSTALLED else PROJECT
+    root = Path() if PROJECT == INSTALLED or Path("build/operator.json").is_file() else PROJECT
     return Path(os.environ.get("POSE_BUILD") or root / "build")
 
 

@@ -2,9 +2,10 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
-from helpers import run_python, user_error
+from helpers import ROOT, run_python, user_error
 
 from pose.ops import build as build_ext
 
@@ -107,3 +108,14 @@ def test_a_compiler_newer_than_torchs_cuda_is_said(torch_cuda, nvcc, expected, t
     (tmp_path / "version.py").write_text(f"debug = False\ncuda: Optional[str] = {torch_cuda}\n")
     monkeypatch.setattr(build_ext, "_torch_folder", lambda: tmp_path)
     assert build_ext._cuda_mismatch(f"Cuda compilation tools, {nvcc}") == expected
+
+
+def test_a_folder_that_has_been_built_comes_before_that_of_the_repository(tmp_path, monkeypatch):
+    monkeypatch.delenv("POSE_BUILD", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert build_ext.build_folder() == ROOT / "build"
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/operator.json").write_text("{}")
+    assert build_ext.build_folder() == Path("build")
+    monkeypatch.setenv("POSE_BUILD", "elsewhere")
+    assert build_ext.build_folder() == Path("elsewhere")
