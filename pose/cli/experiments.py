@@ -56,6 +56,7 @@ def _init(folder: Path) -> None:
     init_project(folder)
     print(f"{folder}: params.yaml, dvc.yaml, presets, stages")
     print(f"run everything: cd {shlex.quote(str(folder))} && dvc repro; a small first try: pose preset tiny")
+    print("before the first dvc exp run: git add . && git commit -m 'New project'")
 
 
 def _preset(name: str | None, params: Path) -> None:

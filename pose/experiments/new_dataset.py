@@ -164,7 +164,8 @@ def _add_stages(
         items[task] = CommentedMap({**items[BASES[problem]], "data": data, "refine": refine})
         items[task]["init"] = init or items[task]["init"]
         ending = items[task]["ending"]
-        read += [f"metrics/{task}.json", f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
+        read += [f"metrics/{task}.json", f"metrics/provenance/{task}.json"]
+        read += [f"metrics/plots/{task}", f"predictions/{task}.{ending}"]
     read.append(prepared_folder(name).as_posix())
     coco = [one for one in stages["prepare_coco"]["deps"] if one.startswith(CODE)]
     own = ["stages/prepare.py"]

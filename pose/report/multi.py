@@ -39,7 +39,7 @@ from pose.tasks.multi import MultiData, MultiPerson
 
 IMAGE_HEIGHT = 260  # px, unless the image would be more than twice as wide
 COCO_TRAIN = 50_000  # images; COCO's training set has about 64,000 with annotated joints
-MERGED_JOINTS = 2  # from which on a detection shows somebody
+MERGED_JOINTS = 2  # from which on a detection shows somebody; one where a skeleton has but one
 OWN_ROWS = (
     OwnRow("this run", "COCO", "images.all"),
     OwnRow("on images that show a labelled person", "COCO with people", "images.with people"),
@@ -73,7 +73,7 @@ class ImageResult:
     score_D: of the detections, in descending order. matched_TD: on a true person. counted_TD: False for
     detections on crowds and on people without annotated joints, which are neither right nor wrong.
     joints_DP: how many joints of a detection are those of a true person, or their counterparts. swapped_D:
-    how many are the counterparts of the matched person's own.
+    how many are the counterparts of the matched person's own. joints: of the skeleton.
     """
 
     row: int
@@ -83,14 +83,16 @@ class ImageResult:
     counted_TD: np.ndarray
     joints_DP: np.ndarray
     swapped_D: np.ndarray
+    joints: int
 
     def errors(self, min_score: float) -> dict[str, int]:
         """How often each of KINDS is among the detections of at least this score."""
         shown_D = self.counted_TD[0] & (self.score_D >= min_score)
         found_D, joints_DP = shown_D & self.matched_TD[0], np.sort(self.joints_DP, axis=1)[:, ::-1]
-        merged_D = shown_D & (joints_DP[:, 1:2] >= MERGED_JOINTS).any(axis=1)
+        least = min(MERGED_JOINTS, self.joints)
+        merged_D = shown_D & (joints_DP[:, 1:2] >= least).any(axis=1)
         nobody_D = shown_D & ~found_D & ~merged_D
-        empty_D = ~(joints_DP[:, :1] >= MERGED_JOINTS).any(axis=1)
+        empty_D = ~(joints_DP[:, :1] >= least).any(axis=1)
         errors = {SWAPPED: self.swapped_D[found_D], MISSED: self.true - found_D.sum(), MERGED: merged_D}
         errors |= {HALLUCINATED: nobody_D & empty_D, INEXACT: nobody_D & ~empty_D}
         return {kind: int(np.sum(count)) for kind, count in errors.items()}
@@ -234,9 +236,9 @@ def _results(evaluation: CocoEvaluation, rows: np.ndarray, id_I: np.ndarray) -> 
             true = int((np.asarray(image["gtIgnore"]) == 0).sum())
             score_D = np.array(image["dtScores"], dtype=np.float64)
             matched_TD, counted_TD = np.asarray(image["dtMatches"]) > 0, np.asarray(image["dtIgnore"]) == 0
-            shared = _shared_joints(evaluation, image)
+            shared, joints = _shared_joints(evaluation, image), len(evaluation.skeleton)
             results.append(
-                ImageResult(row_of[image["image_id"]], true, score_D, matched_TD, counted_TD, *shared)
+                ImageResult(row_of[image["image_id"]], true, score_D, matched_TD, counted_TD, *shared, joints)
             )
     return results
 

@@ -19,7 +19,11 @@ from pose.tasks.fingerprint import changed_params
 
 # By problem: how many samples were evaluated, by name; places in metrics/TASK.json.
 COUNTS = {
-    "single": {"people": "people.all"},
+    "single": {
+        "people": "people.all",
+        "for PCKh": "people.with head size",
+        "for PCK": "people.with reference length",
+    },
     "multi": {"people": "images.people", "images": "images.all"},
 }
 PUBLISHED_SETS = {"single": "lsp_mpii", "multi": "coco"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -20,7 +21,9 @@ def run_address(experiment: str, run_id: str) -> str:
     store = store_name()
     is_server = store.startswith(("http://", "https://"))
     page = f"/#/experiments/{experiment}/runs/{run_id}{WORKFLOW}"
-    return store.rstrip("/") + page if is_server else f"{UI}{page} (`mlflow ui --backend-store-uri {store}`)"
+    if is_server:
+        return store.rstrip("/") + page
+    return f"{UI}{page} (`mlflow ui --backend-store-uri {shlex.quote(store)}`)"
 
 
 def log_dataset(run_id: str, run: RunInfo, path: Path) -> None:

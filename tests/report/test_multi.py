@@ -8,7 +8,7 @@ import pytest
 from pose.io.paths import PREPARED
 from pose.keypoints.people import People
 from pose.keypoints.skeleton import built_in
-from pose.report.multi import KINDS, comparison
+from pose.report.multi import KINDS, ImageResult, comparison
 from pose.report.multi import REPORT as MULTI
 from pose.report.run import read_run
 from pose.tasks.task import open_data
@@ -133,6 +133,14 @@ def test_errors_are_told_apart(multi_copy, params_of, change, kind, times):
 
     assert errors(people) == {}
     assert errors(change(people))[kind] == times
+
+
+def test_of_one_joint_a_detection_at_somebodys_joint_is_inexact():
+    values = {"score_D": np.ones(1), "matched_TD": np.zeros((1, 1)) > 0, "counted_TD": np.ones((1, 1)) > 0}
+    values |= {"row": 0, "true": 1, "joints_DP": np.array([[1]]), "swapped_D": np.zeros(1, dtype=int)}
+    found = {joints: ImageResult(**values, joints=joints).errors(0.5) for joints in (1, 2)}
+    assert (found[1]["inexact"], found[1]["hallucinated"]) == (1, 0)
+    assert (found[2]["inexact"], found[2]["hallucinated"]) == (0, 1)
 
 
 def test_predictions_below_the_score_of_the_best_f1_are_left_out(change_json, new_page, multi_page):

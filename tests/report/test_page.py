@@ -69,7 +69,7 @@ def test_the_summary_has_a_line_for_each_task(single_page, single_root):
     assert {line.count("|") for line in lines[:4]} == {8}
     assert lines[0].startswith("| One person | PCKh@0.5 | PCK@0.2 |")
     assert lines[2].startswith(f"| hgpose | {pckh['0.5']:.1f} | ")
-    assert lines[2].endswith("| 26 people | 4 min 10 s |")
+    assert lines[2].endswith("| 26 people, 16 for PCKh, 10 for PCK | 4 min 10 s |")
     assert {path.name for path in (single_root / "report").iterdir()} == {"index.html", "summary.md"}
 
 

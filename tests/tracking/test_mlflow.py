@@ -65,7 +65,8 @@ def test_a_run_names_its_data_set_and_says_what_is_trained_and_where_its_page_is
     assert json.loads(logged.dataset.source) == {"uri": data.as_posix()}
     assert run.data.tags["mlflow.note.content"] == about
     page = f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
-    line = f"hgpose: MLflow run http://127.0.0.1:5000{page} (`mlflow ui --backend-store-uri {store_uri()}`)"
+    command = f"mlflow ui --backend-store-uri '{store_uri()}'"  # quoted: there is a space in it
+    line = f"hgpose: MLflow run http://127.0.0.1:5000{page} (`{command}`)"
     assert caplog.messages.count(line) == 2
 
 
