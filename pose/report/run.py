@@ -116,9 +116,9 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many people and images were evaluated, where known."""
+        """How many people and images were evaluated, where known and not none."""
         places = COUNTS[self.spec.problem]
-        return {name: int(self.metrics[place]) for name, place in places.items() if place in self.metrics}
+        return {name: int(self.metrics[place]) for name, place in places.items() if self.metrics.get(place)}
 
     @property
     def steps(self) -> int:
