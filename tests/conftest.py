@@ -33,7 +33,7 @@ def log_lines_for_caplog(monkeypatch: pytest.MonkeyPatch) -> None:
 def one_thread() -> None:
     """Networks here are tiny: threads that wait for each other cost more than they bring.
 
-    Training and evaluation leave another number, on which the last bits of the next test would depend.
+    A test may leave another number, on which the last bits of the next one would depend.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

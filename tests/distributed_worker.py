@@ -3,7 +3,7 @@
 `play FOLDER`: steps of every case, and trainings in the folder. `repeat FOLDER`: gradients of a step after
 another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
 `again FOLDER`: two groups, one after the other. `idle FOLDER`: the refusal of a network with a layer that is
-not used. `fail FOLDER`: the second process ends by itself, the first waits for it.
+not used. `fail FOLDER`: the second process ends by itself, the first waits for it, as on GPUs.
 """
 
 import copy
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from helpers import build_cpu_task
 from torch import Tensor, nn
 
@@ -187,8 +188,10 @@ def idle(folder: Path) -> str:
 
 
 def fail(_: Path) -> None:
-    """The first process waits for the second one, which ends by itself."""
+    """The first process waits for the second one, which ends; NCCL would not let go of it there."""
     with process_group(60) as ranks:
+        torch.cuda.is_available = lambda: True
+        dist.destroy_process_group = lambda: time.sleep(1000)
         if ranks.is_main:
             ranks.mean(torch.ones(1))
         sys.exit("the cause")

@@ -16,7 +16,7 @@ from pose.keypoints.geometry import compose, crop_affine, invert
 from pose.params import AugmentParams, MultiAugmentParams, ScaleParams, SingleInferenceParams
 
 # A warp alone skips pixels. So large images are first shrunk, by averaging, to OVERSAMPLING times the size
-# that the warp gives them; not to more than SHRINKS_BELOW, which takes as long and gains little.
+# that the warp gives them, unless more than SHRINKS_BELOW of their sides would be left: that gains little.
 OVERSAMPLING, SHRINKS_BELOW = 1.25, 0.8
 
 

@@ -76,7 +76,7 @@ def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) ->
         expected = "expected some of split validation or test"
         raise UserError(f"{data.path}: found no {data.unit} to evaluate on, {expected}")
     batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
-    tta: dict[str, Any] = {"flip": params.flips(name), "scales": settings.scales}
+    tta: dict[str, Any] = {"flip": params.has_flip_test(name), "scales": settings.scales}
     people = predict_dataset(model, data, rows, **tta, **batches)
     scores, tables = data.scores_and_tables(people, rows)
     if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):
@@ -88,8 +88,7 @@ def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) ->
     predictions = paths.predictions(problem.predictions_suffix)
     write_results(predictions, data.results(name, people, rows), problem.predictions_format)
     predict = partial(predict_batches, model, data, **tta, **batches)
-    flips = params.problem(name).augment.flip > 0  # as they were when they were tuned
-    calibration = partial(predict_batches, model, data, flip=flips, **batches)
+    calibration = partial(predict_batches, model, data, flip=params.is_mirrored(name), **batches)
     for table_name, extra in problem.extra_scores(data, predict, calibration, settings).items():
         scores[table_name] = scores.get(table_name, {}) | extra
     provenance = {"task": name, "file": str(path), "weights": weights_hash}
@@ -116,7 +115,7 @@ def _load_refiner(params: Params, model: Model, folder: str | Path) -> Refiner |
         return None
     path = evaluated_weights(params, task, folder)
     require_dependency(path.parent, "evaluate.refine", "refine")  # dvc.yaml does not know `evaluate.weights`
-    skeleton, flip = model.problem.skeleton, params.flips(task)
+    skeleton, flip = model.problem.skeleton, params.has_flip_test(task)
     refiner = Refiner.load(path, skeleton, device=model.device, flip=flip, batch=settings.batch)
     if refiner.model.name != task:
         raise UserError(f"{path}: weights of task {refiner.model.name!r}, expected {task!r}")

@@ -162,9 +162,13 @@ class Params(Frozen):
         values = _merged(section.model_dump(), spec.override)
         return parse(type(section), values, f"tasks.{task}.override")
 
-    def flips(self, task: str) -> bool:
-        """Whether a task is evaluated on mirrored images too: not if it is trained on none."""
-        return self.evaluate.flip_test and self.problem(task).augment.flip > 0
+    def is_mirrored(self, task: str) -> bool:
+        """Whether a task is trained, and then tuned, on mirrored images too."""
+        return self.problem(task).augment.flip > 0
+
+    def has_flip_test(self, task: str) -> bool:
+        """Whether a task is evaluated on mirrored images too: not if it has seen none in training."""
+        return self.evaluate.flip_test and self.is_mirrored(task)
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks that exist, for another name."""

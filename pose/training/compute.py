@@ -44,7 +44,7 @@ def compute_settings(params: Params) -> Iterator[None]:
 
 @contextmanager
 def explain_torch_errors(task: Task, processes: int) -> Iterator[None]:
-    """UserError in place of such errors, which torch has no types for; others pass."""
+    """UserError in place of torch's errors that a parameter or a network causes. They have no types."""
     try:
         yield
     except RuntimeError as error:

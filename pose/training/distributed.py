@@ -41,6 +41,8 @@ LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  #
 # How torch says that another process is gone.
 LOST = r"(gloo|nccl|store).*(connection|broken pipe|timed? ?out|network|remote)"
 
+_group_numbers = count()  # of the groups that this process joins, one after another
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -147,7 +149,7 @@ def process_group(timeout: float) -> Iterator[Ranks]:
     exits with a line and status LOST_PEER.
     """
     heartbeat, ended = None, False
-    number = next(_numbers)
+    number = next(_group_numbers)
     try:
         ranks = _join(number, timeout)
         if ranks.count > 1:
@@ -181,9 +183,6 @@ def is_launched() -> bool:
 def is_first_process() -> bool:
     """Whether this is the process that writes; may be asked before the processes have joined."""
     return not is_launched() or int(os.environ["RANK"]) == 0
-
-
-_numbers = count()  # of the groups that this process has joined
 
 
 def _join(number: int, timeout: float) -> Ranks:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from pose.io.dvc_stage import require_dependency
 from pose.io.errors import Interrupted, UserError
@@ -23,7 +24,7 @@ from pose.training.trainer import train
 
 log = logging.getLogger(__name__)
 
-FEW = 4  # images that a process normalises by themselves
+LEAST_NORMALISED = 4  # images of a process by themselves, or a line asks for more
 
 
 def train_task(task: str) -> None:
@@ -56,12 +57,19 @@ def launch_if_several(
     batch = params.task(task).batch
     if is_launched() or (processes := process_count(params.train.processes, batch)) == 1:
         return False
-    if batch < FEW * processes and not params.train.sync_batch_norm:
-        found = f"{processes} processes normalise {batch / processes:g} images each"
-        log.warning("%s: %s; train.sync_batch_norm: true normalises all %d together", task, found, batch)
     check_inputs(params, task, processes=processes, prepared=prepared)
+    few = batch < LEAST_NORMALISED * processes
+    if few and not params.train.sync_batch_norm and _has_batch_norm(params, task):
+        found = f"{processes} processes normalise {batch // processes} images each"
+        log.warning("%s: %s; train.sync_batch_norm: true normalises all %d together", task, found, batch)
     launch(processes, module, *args)
     return True
+
+
+def _has_batch_norm(params: Params, task: str) -> bool:
+    with torch.device("meta"):
+        net = params.task(task).network.build(outputs=1)
+    return any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
 
 
 def check_inputs(params: Params, task: str, *, processes: int, prepared: Path | None = None) -> TrainingData:

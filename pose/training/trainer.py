@@ -327,7 +327,7 @@ class Trainer:
         weights = replace(weights, provenance=self.fingerprint | ran | self.environment)
         train_params = self.params.problem(self.task.name)
         model = load_model(weights, str(self.paths.models), self.task.device, train_params)
-        batch, flip = self.params.evaluate.batch, train_params.augment.flip > 0
+        batch, flip = self.params.evaluate.batch, self.params.is_mirrored(self.task.name)
         predict = partial(predict_batches, model, self.data.data, batch=batch, flip=flip)
         problem = model.problem.calibrate(self.data.data, predict)
         return replace(weights, inference=problem.inference_params())

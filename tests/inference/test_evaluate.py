@@ -1,16 +1,20 @@
 """What an evaluation refuses; what it writes is tested with a trained task."""
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
+import pytest
 import torch
 from coco_files import coco_params, image_entry, person_entry, write_annotations
 from helpers import MPII, build_cpu_task, user_error, with_values
 
 from pose.data.prepare.coco import prepare_coco
+from pose.inference.batches import tta_outputs
 from pose.inference.evaluate import evaluate, evaluated_weights
 from pose.models.weights import load_weights, save_weights
 from pose.params import SplitCounts
+from pose.tasks.base import TTAOutput
 from pose.tasks.fingerprint import changed_params
 from pose.tasks.task import build_task
 from pose.training.trainer import train
@@ -39,6 +43,7 @@ def test_a_tasks_override_is_trained_stored_and_evaluated(params, prepared, tmp_
     weights = load_weights(evaluated_weights(params, "hgpose", tmp_path))
     assert weights.inference["input_size"] == size
     assert (weights.provenance["single.input_size"], weights.provenance["single.augment.flip"]) == (size, 0.0)
+    assert weights.provenance["source"] == params.data.root
     scores = evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert scores
     assert changed_params(params, "hgpose", weights.provenance) == {}
@@ -67,19 +72,32 @@ def test_images_without_anybody_to_score_are_refused(params, tmp_path):
     assert not (tmp_path / "metrics").exists()
 
 
-def test_a_network_that_saw_no_mirrored_image_is_evaluated_on_none(params):
-    single = {"augment": {"flip": 0.0}}
-    values = with_values(params, {"tasks.hgpose.override": single})
-    assert [values.flips(task) for task in ("hgpose", "hgpose-ae")] == [False, True]
-    assert not with_values(values, {"evaluate.flip_test": False}).flips("hgpose-ae")
+@pytest.mark.parametrize(
+    ("flip", "flip_test", "seen"), [(0.5, True, {True}), (0.5, False, {False, True}), (0.0, True, {False})]
+)
+def test_a_network_is_tuned_and_evaluated_on_mirrored_images_if_it_was_trained_on_some(
+    flip, flip_test, seen, params, prepared_coco, tmp_path, monkeypatch
+):
+    flips = []
+
+    def outputs(*args: Any, flip: bool) -> list[TTAOutput]:
+        flips.append(flip)
+        return tta_outputs(*args, flip=flip)
+
+    monkeypatch.setattr("pose.inference.batches.tta_outputs", outputs)
+    changes = {"tasks.hgpose-ae.override": {"augment": {"flip": flip}}, "evaluate.flip_test": flip_test}
+    values = with_values(params, changes | {"evaluate.refine": {}})
+    place = {"folder": tmp_path, "prepared": prepared_coco}
+    train(values, "hgpose-ae", max_steps=1, **place)
+    assert flips[-1] == (flip > 0)  # thresholds are tuned last; validation looks at images as they are
+    flips.clear()
+    evaluate(values, "hgpose-ae", **place)
+    assert {*flips} == seen
 
 
 def test_an_evaluation_leaves_the_threads_as_they_were(params, prepared, tmp_path):
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(2)  # every test begins with one
     cv2.setNumThreads(2)
     save_weights(evaluated_weights(params, "hgpose", tmp_path), build_cpu_task(params, "hgpose").weights())
     evaluate(params, "hgpose", folder=tmp_path, prepared=prepared)
     assert (torch.get_num_threads(), cv2.getNumThreads()) == (2, 2)
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])

@@ -143,8 +143,7 @@ def test_images_lie_in_memory_as_the_parameters_say(params, batches, last):
     maps = []
     task.net.stem.register_forward_hook(lambda module, inputs, output: maps.append(output))
     task.step(batches["single"], done=0, steps=1)
-    assert maps[0].is_contiguous(memory_format=layout)
-    assert not maps[0].is_contiguous(memory_format=torch.contiguous_format) or not last
+    assert maps[0].is_contiguous(memory_format=layout)  # one of the two, as it has several channels
 
 
 # From weights

@@ -60,9 +60,15 @@ def test_a_run_whose_images_are_packed_too_small_is_warned_of(
     assert (words in caplog.text) == warned
 
 
-@pytest.mark.parametrize(("batch", "warned"), [(6, True), (8, False)])
-def test_a_run_whose_processes_normalise_few_images_is_warned_of(batch, warned, params, monkeypatch, caplog):
-    few = with_values(params, {"train.processes": 2, "tasks.hgpose.batch": batch})
+AE = {"kind": "ae", "stacks": 1, "features": 8, "increase": 4, "outputs": 68, "stem": [4, 8, 8]}
+
+
+@pytest.mark.parametrize(("batch", "network", "warned"), [(6, {}, True), (8, {}, False), (6, AE, False)])
+def test_a_run_whose_processes_normalise_few_images_is_warned_of(
+    batch, network, warned, params, monkeypatch, caplog
+):
+    changes = {"tasks.hgpose.network": network} if network else {}  # that one normalises nothing
+    few = with_values(params, {"train.processes": 2, "tasks.hgpose.batch": batch} | changes)
     monkeypatch.setattr("pose.training.launch.launch", lambda *_: None)
     monkeypatch.setattr("pose.training.launch.check_inputs", lambda *_, **__: None)
     for synced in (False, True):

@@ -49,15 +49,19 @@ def test_constants_that_are_in_no_file_come_back_with_the_weights(own):
 def test_weights_that_are_drawn_by_hand_follow_the_seed(own):
     first, second = (build_cpu_task(own, "hgpose").net for _ in range(2))
     assert torch.equal(first.place, second.place)
+
+
+def test_whatever_draws_follows_the_seed_and_leaves_the_global_generator():
+    def drawn(seed: int) -> list[float]:
+        with InitialWeights(seed):
+            values = [torch.rand(9), torch.randn(9), torch.randperm(9), torch.randint(9, (9,))]
+            values += [torch.normal(0.0, torch.ones(9)), torch.bernoulli(torch.full((9,), 0.5))]
+            values += [torch.zeros(9).bernoulli_(0.5), torch.zeros(9).random_(9)]
+        return torch.cat([one.double() for one in values]).tolist()
+
     before = torch.get_rng_state()
-    with InitialWeights(3):
-        drawn = torch.rand(2)
-        for draw in (lambda: torch.randperm(5), lambda: torch.normal(0.0, torch.ones(2))):
-            draw()
-        torch.zeros(2).bernoulli_(0.5)
+    assert drawn(3) == drawn(3) != drawn(4)
     assert torch.equal(before, torch.get_rng_state())
-    with InitialWeights(3):
-        assert torch.equal(torch.rand(2), drawn)
 
 
 def test_dropout_draws_the_same_in_equal_and_in_resumed_runs(own, prepared, tmp_path):
