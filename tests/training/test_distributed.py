@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from helpers import (
     end_of,
     enter_folder,
     free_port,
-    latest_checkpoint,
     make_workspace,
     only_error,
     run_python,
@@ -35,6 +35,7 @@ from helpers import (
 from pose.data.image_set import ImageSet
 from pose.data.loader import ResumableBatchSampler
 from pose.data.prepare.coco import prepare_coco
+from pose.io.errors import UserError
 from pose.io.files import file_hash
 from pose.models.weights import load_weights
 from pose.params import Params, load_params
@@ -242,8 +243,12 @@ def process_of_rank(process: subprocess.Popen, rank: int) -> psutil.Process:
 
 
 def saved_step(folder: Path) -> int:
-    path = latest_checkpoint(folder, "advpose")
-    return load_checkpoint(path).state["step"] if path.exists() else 0
+    """Of the latest checkpoint that has its name: a save renames `latest.pt`, then the new file."""
+    for name in ("latest.pt", "previous.pt"):
+        for path in (folder / "checkpoints" / "advpose").glob(f"*/{name}"):
+            with suppress(UserError):
+                return load_checkpoint(path).state["step"]
+    return 0
 
 
 def wait_for_checkpoint(process: subprocess.Popen, folder: Path, *, after: int = 0) -> None:
