@@ -1,8 +1,9 @@
-"""AP of multi-person weights where images are shown larger or smaller than in training.
+"""AP of multi-person weights where people are larger or smaller than in training.
 
     python benchmarks/sizes.py [WEIGHTS ...]      in a workspace with prepared images, by default of hgpose-ae
 
-Each size alone, and then also at the size of the training, as `evaluate.scales` has it.
+Each size alone, and then with a further scale, as `evaluate.scales` has it. Larger: the input is larger than
+in training. Smaller: the image fills only so much of the input, which is black around it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from pathlib import Path
 import cv2
 import torch
 
+from pose.data import multi_samples
+from pose.data.augment import MultiAugment
 from pose.inference.batches import predict_dataset, select_device
 from pose.models.weights import load_weights
 from pose.params import load_params
 from pose.tasks.multi import TABLE
 from pose.tasks.task import Model, load_model, open_data
 
-SIZES = (0.5, 1, 1.5, 2)  # over the input of the training, of which each must be a multiple of 64 px
+# Sizes of people over those of the training, and a further scale of the input, which is a multiple of 64 px.
+SCALES = {0.5: 2.0, 0.75: 1.5, 1: 1.5, 1.5: 1 / 1.5, 2: 0.5}
 
 
 def main() -> None:
@@ -28,18 +32,19 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", type=Path, default=[Path("models/hgpose-ae/last.pt")])
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    print("| size | weights | AP | AP, shown at size 1 too |\n|---|---|---|---|")
+    print("| size | weights | AP | further scale | AP with it too |\n|---|---|---|---|---|")
     for path in parser.parse_args().weights:
         weights = load_weights(path)
         model = load_model(weights, str(path), select_device(), load_params().problem(weights.task))
-        for size in SIZES:
-            both = f"{average_precision(model, size, [1 / size]):.3f}" if size > 1 else ""
-            print(f"| {size:g} | {path} | {average_precision(model, size, []):.3f} | {both} |", flush=True)
+        for size, scale in SCALES.items():
+            alone, both = (average_precision(model, size, scales) for scales in ([], [scale]))
+            print(f"| {size:g} | {path} | {alone:.3f} | {scale:.2g} | {both:.3f} |", flush=True)
 
 
 def average_precision(model: Model, size: float, scales: list[float]) -> float:
     """AP on the evaluation images, at a size and at further scales of it."""
-    side = round(size * model.problem.params.input_size)
+    side = round(max(size, 1) * model.problem.params.input_size)
+    multi_samples.UNCHANGED = MultiAugment(widen=1 / min(size, 1))  # type: ignore[attr-defined]
     inference = model.problem.params.model_copy(update={"input_size": side})
     model = replace(model, problem=replace(model.problem, params=inference))
     params = load_params()

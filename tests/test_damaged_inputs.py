@@ -81,7 +81,8 @@ def sound(
     write_initial_weights(params, "hgpose", folder).rename(folder / "weights.pt")
     foreign = export_weights(internal_network("bearpaw_hg").state_dict(), "bearpaw_hg")
     torch.save({"state_dict": foreign}, folder / "foreign.tar")
-    content = {"environment": {}, "optimizer": {}, "adversary": None, "best": None, "state": {"step": 3}}
+    content = {"environment": {}, "optimizer": {}, "adversary": None, "average": None, "best": None}
+    content["state"] = {"step": 3}
     net = build_cpu_task(params, "hgpose").net.state_dict()
     checkpoints = CheckpointManager(folder / "checkpoints", "single", {"seed": 1})
     checkpoints.save(net=net, **content)

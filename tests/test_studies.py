@@ -47,9 +47,12 @@ def test_every_row_of_the_committed_table_is_of_an_experiment_in_the_list_and_ha
     params = load_params(ROOT / "params.yaml")
     for row in pd.read_csv(LIST.with_suffix(".csv")).to_dict("records"):
         experiment, adversary = listed[row["experiment"]], params.task(row["task"]).adversary
+        changed = {"seed": params.seed} | study.common | experiment.set
+        own = f"tasks.{row['task']}.adversary."
         settings = adversary.model_dump() if adversary else {}
-        settings |= {"seed": params.seed}
-        settings |= {key.rpartition(".")[2]: one for key, one in experiment.set.items()}
+        settings |= {
+            key.removeprefix(own): one for key, one in changed.items() if key == "seed" or key.startswith(own)
+        }
         settings["start"] = settings.get("start_fraction")
         columns = ("seed", *(("weight", "start", "gamma", "balance_rate") if adversary else ()))
         assert {name: row[name] for name in columns} == {name: settings[name] for name in columns}

@@ -136,7 +136,9 @@ def _parts(run: SubprocessRun) -> dict[str, dict[str, Any]]:
     if adversary := checkpoint.adversary:
         parts |= {"adversary's weights": adversary["net"], "adversary's optimizer": adversary["optimizer"]}
         parts["k_t"] = {"k": adversary["k"]}
-    parts["best weights"] = checkpoint.best or checkpoint.net
+    if checkpoint.average:
+        parts["averaged weights"] = checkpoint.average
+    parts["best weights"] = checkpoint.best or checkpoint.average or checkpoint.net
     state = {key: value for key, value in checkpoint.state.items() if key not in ("seconds", "times")}
     parts |= {"state, history": state, "files": run.files()}
     return {name: dict(_leaves(part)) for name, part in parts.items()}

@@ -92,7 +92,8 @@ class TaskParams(Frozen):
 
     override: keys of the problem's section of params.yaml, nested as there, that this task has as its own.
 
-    weights: of the loss terms, by name. validate_every: epochs. clip: largest gradient norm, 0 for none.
+    weights: of the loss terms, by name. validate_every: epochs. clip: largest gradient norm, 0 for none. ema:
+    decay a step of the moving average of the weights that is validated and written, 0 for none.
     """
 
     problem: Literal["single", "multi"]
@@ -109,3 +110,4 @@ class TaskParams(Frozen):
     optimizer: OptimizerParams
     schedule: ScheduleParams
     clip: Annotated[float, Field(ge=0, le=1e6)]
+    ema: Beta

@@ -17,6 +17,7 @@ from pose.keypoints.geometry import STRIDE
 from pose.models.discriminator import Discriminator
 from pose.params import AdversaryParams
 from pose.tasks.base import Terms
+from pose.tasks.muon import one_call
 
 
 class Adversary:
@@ -42,7 +43,8 @@ class Adversary:
         self.params, self.autocast, self.mean = params, autocast, None
         self.net = Discriminator(outputs=joints, **params.network.model_dump(exclude={"kind"}))
         self.net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=params.lr, foreach=True)
+        weights = [*self.net.parameters()]
+        self.optimizer = torch.optim.Adam(weights, lr=params.lr, **one_call(weights[0]))
         self.k = torch.zeros((), dtype=torch.float64, device=device)
 
     def is_active(self, done: int, steps: int) -> bool:

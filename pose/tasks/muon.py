@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -57,16 +57,19 @@ class Muon(torch.optim.Optimizer):
         buffers = [self.state[weight]["momentum"] for weight in weights]
         torch._foreach_lerp_(buffers, grads, 1 - momentum)
         updates = torch._foreach_lerp(grads, buffers, momentum)
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
         by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for index, update in enumerate(updates):
-            by_shape[update.flatten(1).shape].append(index)
-        for (rows, columns), indices in by_shape.items():
-            matrices = orthogonalise(torch.stack([updates[index].flatten(1) for index in indices]))
+        for index, weight in enumerate(weights):
+            by_shape[weight.shape].append(index)
+        for (rows, inputs, height, width), indices in by_shape.items():
+            columns = inputs * height * width
+            # In the order of memory with train.channels_last; the step does not depend on it.
+            stacked = torch.stack([updates[index].permute(0, 2, 3, 1) for index in indices])
+            steps = orthogonalise(stacked.view(len(indices), rows, columns)).reshape(stacked.shape)
             rate = lr * max(1.0, rows / columns) ** 0.5
-            for index, matrix in zip(indices, matrices, strict=True):
-                weight = weights[index]
-                weight.mul_(1 - lr * group["weight_decay"])
-                weight.add_(matrix.view(weight.shape), alpha=-rate)
+            some = [weights[index] for index in indices]
+            torch._foreach_add_(some, [*steps.permute(0, 1, 4, 2, 3)], alpha=-rate)
 
     def _adamw(self, group: dict[str, Any], weights: list[Tensor], grads: list[Tensor]) -> None:
         for weight in weights:
@@ -82,7 +85,7 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            foreach=True,
+            **one_call(weights[0]),
             amsgrad=False,
             beta1=beta1,
             beta2=beta2,
@@ -91,6 +94,20 @@ class Muon(torch.optim.Optimizer):
             eps=1e-8,
             maximize=False,
         )
+
+
+class OneCall(TypedDict):
+    fused: bool
+    foreach: bool
+
+
+def one_call(weight: Tensor) -> OneCall:
+    """How torch's Adam and AdamW take all weights, which are many and small, in one call.
+
+    By a kernel that CPUs have, in a third of the time of the other way, which every device has.
+    """
+    fused = weight.device.type == "cpu"
+    return {"fused": fused, "foreach": not fused}
 
 
 def orthogonalise(matrix_Nrc: Tensor) -> Tensor:

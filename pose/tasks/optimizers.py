@@ -1,25 +1,26 @@
-"""Optimizers and learning-rate schedules that `tasks.*` in params.yaml can name."""
+"""Optimizers, learning-rate schedules and averages of weights that `tasks.*` in params.yaml can name."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from pose.models.blocks import PoseNetwork
 from pose.params import InitParams, OptimizerParams, ScheduleParams
-from pose.tasks.muon import Muon
+from pose.tasks.muon import Muon, one_call
 
-# foreach: the same arithmetic with all tensors in a call; not the default on a CPU, where it saves some
-# hundredths of a small network's step.
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "rmsprop": partial(torch.optim.RMSprop, foreach=True),  # alpha 0.99, as published
-    "adam": partial(torch.optim.Adam, foreach=True),
-    "adamw": partial(torch.optim.AdamW, foreach=True),
+    "rmsprop": torch.optim.RMSprop,  # alpha 0.99, as published
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
     "muon": Muon,
 }
 
@@ -65,7 +66,13 @@ def build_optimizer(
     parameters: list[nn.Parameter] | list[dict[str, Any]], params: OptimizerParams, lr: float
 ) -> torch.optim.Optimizer:
     """The optimizer that the parameters name."""
-    return OPTIMIZERS[params.name](parameters, lr=lr, **params.model_dump(exclude={"name", "rest_lr"}))
+    settings = params.model_dump(exclude={"name", "rest_lr"})
+    if params.name == "rmsprop":
+        settings["foreach"] = True
+    elif params.name != "muon":
+        groups = [part["params"] if isinstance(part, dict) else [part] for part in parameters]
+        settings |= one_call(next(chain.from_iterable(groups)))
+    return OPTIMIZERS[params.name](parameters, lr=lr, **settings)
 
 
 def schedule_factor(params: ScheduleParams, done: int, steps: int, *, start: float = 0.0) -> float:
@@ -84,3 +91,21 @@ def schedule_factor(params: ScheduleParams, done: int, steps: int, *, start: flo
     if params.name == "steps":
         return warm * params.gamma ** sum(share >= milestone for milestone in params.milestones)
     return warm
+
+
+def build_average(net: PoseNetwork, decay: float) -> AveragedModel:
+    """An exponential moving average of a network's weights and running statistics, in evaluation mode.
+
+    Over the first steps the decay rises to the given one, so that initial weights count for little.
+    """
+
+    @torch.no_grad()
+    def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
+        if not averages[0].is_floating_point():  # counts of batches
+            torch._foreach_copy_(averages, current)
+            return
+        rising = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        torch._foreach_lerp_(averages, current, 1 - rising)
+
+    average = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    return average.eval()

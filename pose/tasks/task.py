@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from pose.data.batch import Batch
 from pose.data.image_set import ImageSet
@@ -27,7 +28,7 @@ from pose.params import Params, SingleInferenceParams, TaskParams
 from pose.tasks.adversary import Adversary
 from pose.tasks.base import Problem, ProblemData, ProblemParams, Terms
 from pose.tasks.multi import MultiData, MultiPerson
-from pose.tasks.optimizers import build_optimizer, parameter_groups, schedule_factor
+from pose.tasks.optimizers import build_average, build_optimizer, parameter_groups, schedule_factor
 from pose.tasks.single import SingleData, SinglePerson
 from pose.tasks.transfer import Transfer, transfer_weights
 
@@ -81,13 +82,18 @@ class Model:
 
 @dataclass(kw_only=True)
 class Task(Model):
-    """A model in training. lr: the peak learning rate. transfer: what it has taken from given weights."""
+    """A model in training.
+
+    lr: the peak learning rate. transfer: what it has taken from given weights. average: of the weights of
+    the last steps, if `tasks.*.ema` asks for one.
+    """
 
     params: TaskParams
     lr: float
     optimizer: torch.optim.Optimizer
     adversary: Adversary | None = None
     transfer: Transfer | None = None
+    average: AveragedModel | None = None
 
     def step(self, batch: Batch, *, done: int, steps: int) -> Terms:
         """One optimisation step, after `done` of `steps` steps.
@@ -120,7 +126,16 @@ class Task(Model):
         if self.params.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.params.clip)
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.net)
         return {name: term.detach() for name, term in terms.items()} | {"loss": total} | adversarial
+
+    def averaged(self) -> Model:
+        """What is validated and written: the model with its averaged weights, itself without an average."""
+        if self.average is None:
+            return self
+        own = {field.name: getattr(self, field.name) for field in fields(Model)}
+        return Model(**own | {"net": self.average.module, "run": None})
 
 
 def build_problem(params: ProblemParams, skeleton: Skeleton) -> Problem:
@@ -200,6 +215,7 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         optimizer=build_optimizer(groups, spec.optimizer, lr),
         adversary=adversary,
         transfer=transfer,
+        average=build_average(net, spec.ema) if spec.ema else None,
     )
 
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = "pose-checkpoint-5"
 KIND = "a checkpoint (checkpoints/TASK/RUN/latest.pt)"
+OPTIONAL = ("adversary", "average", "best")  # entries that may be None
 FINISHED = "finished"  # an empty file in the folder of a run that has written its weights
 
 
@@ -34,9 +35,9 @@ FINISHED = "finished"  # an empty file in the folder of a run that has written i
 class Checkpoint:
     """All that the rest of a run depends on.
 
-    fingerprint, code, environment: by what it was made. net, optimizer: state dicts. adversary: None without
-    one. best: tensors of the best weights so far, None if those are `net`. state: a `TrainerState` as plain
-    values.
+    fingerprint, code, environment: by what it was made. net, optimizer: state dicts. adversary, average: None
+    without one. best: tensors of the best weights so far, None if those are `average`, or without one `net`.
+    state: a `TrainerState` as plain values.
     """
 
     fingerprint: dict[str, Any]
@@ -45,6 +46,7 @@ class Checkpoint:
     net: dict[str, Any]
     optimizer: dict[str, Any]
     adversary: dict[str, Any] | None
+    average: dict[str, Any] | None
     best: dict[str, Any] | None
     state: dict[str, Any]
 
@@ -58,7 +60,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     values: dict[str, Any] = {}
     for field in fields(Checkpoint):
         value = content.get(field.name)
-        if not isinstance(value, dict) and not (value is None and field.name in ("adversary", "best")):
+        if not isinstance(value, dict) and not (value is None and field.name in OPTIONAL):
             found = type(value).__name__
             raise DamagedFileError(f"{path}: entry {field.name!r}: found a {found}, expected a dict")
         values[field.name] = value

@@ -13,7 +13,7 @@ from pose.io.errors import UserError
 from pose.metrics.monitored import TRAIN_PREFIX, monitored
 from pose.params import Params
 from pose.tasks.base import ProblemData, spread_evenly
-from pose.tasks.task import Task, open_data
+from pose.tasks.task import Model, Task, open_data
 from pose.training.distributed import Ranks
 
 
@@ -85,13 +85,14 @@ class Validator:
 
     def validate(self) -> dict[str, float]:
         """Metrics on the val rows, and, with the prefix `train `, on some rows that are trained on."""
-        self.ranks.broadcast_buffers(self.task.net)  # so that the metrics are those of what is saved
-        return self._metrics(self.data.val, "") | self._metrics(self.data.scored, TRAIN_PREFIX)
+        model = self.task.averaged()
+        self.ranks.broadcast_buffers(model.net)  # so that the metrics are those of what is saved
+        return self._metrics(model, self.data.val, "") | self._metrics(model, self.data.scored, TRAIN_PREFIX)
 
-    def _metrics(self, rows: np.ndarray, prefix: str) -> dict[str, float]:
+    def _metrics(self, model: Model, rows: np.ndarray, prefix: str) -> dict[str, float]:
         if not len(rows):
             return {}
         share = self.ranks.share(rows)
-        found = predict_dataset(self.task, self.data.data, share, batch=self.batch, flip=False)
+        found = predict_dataset(model, self.data.data, share, batch=self.batch, flip=False)
         scores = self.data.data.score(self.ranks.gather(found, len(rows)), rows)
         return monitored(self.task.problem.kind, scores, prefix)

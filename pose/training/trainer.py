@@ -180,7 +180,7 @@ class Trainer:
     def keep_best(self) -> None:
         """Keep a copy of the weights as the best so far."""
         if self.ranks.is_main:
-            state = self.task.net.state_dict()
+            state = self.task.averaged().net.state_dict()
             self.best = {name: tensor.to("cpu", copy=True) for name, tensor in state.items()}
 
     def save(self) -> None:
@@ -193,6 +193,7 @@ class Trainer:
                 net=self.task.net.state_dict(),
                 optimizer=self.task.optimizer.state_dict(),
                 adversary=self.task.adversary.state_dict() if self.task.adversary else None,
+                average=self.task.average.state_dict() if self.task.average else None,
                 best=None if self.state.best_step == self.state.step else self.best,
                 state=asdict(self.state),
             )
@@ -238,8 +239,13 @@ class Trainer:
             assert checkpoint.adversary is not None
             load_tensors(self.task.adversary.net, checkpoint.adversary["net"], path)
             self.task.adversary.load_state_dict(checkpoint.adversary)
+        if self.task.average:
+            assert checkpoint.average is not None
+            load_tensors(self.task.average, checkpoint.average, path)
         self.state = state
-        self.best = checkpoint.best or (checkpoint.net if state.best_step else None)
+        self.best = checkpoint.best
+        if state.best_step and not self.best:
+            self.keep_best()
         self._log(f"resuming from step {state.step:,} of {self.config.steps:,} ({path})")
         if state.step == self.config.steps:  # nothing is left to be done where it is now
             self.environment = checkpoint.environment
@@ -306,7 +312,7 @@ class Trainer:
         if self._read_data_signature() != self._data_signature:
             found = "found another content than when training began"
             raise UserError(f"{self.data.data.path}: {found}, expected it to stay; train again")
-        state, weights = self.state, self.task.weights()
+        state, weights = self.state, self.task.averaged().weights()
         last = best = self._calibrate(weights)
         if state.best_step < state.step:
             assert self.best is not None

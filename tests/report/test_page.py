@@ -51,7 +51,7 @@ def test_metrics_facts_and_parameters_are_on_the_page(single_page, single_root):
     for words in (
         f"PCKh@0.5 within half a head size {metrics['PCKh']['0.5']:.1f}",
         f"PCK@0.2 within a fifth of the reference length {metrics['PCK']['0.2']:.1f}",
-        "Training time 4 min 10 s 4 min 10 s Steps 5,000 of 16 people 5,000 of 16 people Epochs 10 of 8",
+        "Training time 4 min 10 s 4 min 10 s Steps 5,000 of 16 people 5,000 of 16 people Epochs 10 of 11",
         "Learning rate 0.02 at its peak (0.02 × 1) 0.02 at its peak (0.02 × 1) Weights evaluated of the",
         "augment.rotation.deg 30.0",
         "milestones none",

@@ -92,7 +92,7 @@ def test_what_muon_does_not_train_has_adamws_steps():
     start = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     weight, reference = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
     optimizer = build_optimizer([weight], parse_optimizer(MUON), lr=0.1)
-    adamw = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.1, betas=(0.8, 0.95), foreach=True)
+    adamw = torch.optim.AdamW([reference], lr=0.1, weight_decay=0.1, betas=(0.8, 0.95), fused=True)
     for found, expected in zip(steps_of(optimizer, weight), steps_of(adamw, reference), strict=True):
         assert torch.equal(found, expected)
 

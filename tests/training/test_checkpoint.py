@@ -21,7 +21,8 @@ SHAPE = {"lr": 0.1, "seed": 1, "data": "abc"}
 
 
 def save(checkpoints: CheckpointManager, step: int) -> None:
-    rest: dict[str, Any] = {"environment": {}, "optimizer": {}, "adversary": None, "best": None}
+    rest: dict[str, Any] = {"environment": {}, "optimizer": {}}
+    rest |= dict.fromkeys(("adversary", "average", "best"))
     checkpoints.save(net={"weight": torch.full((1000,), float(step))}, state={"step": step}, **rest)
 
 

@@ -93,9 +93,11 @@ class RecordingTracker(NullTracker):
         self.events.append(status)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
-    params, prepared, tmp_path, caplog
+    params, prepared, tmp_path, caplog, ema
 ):
+    params = with_values(params, {"tasks.hgpose.ema": ema})
     settings: dict[str, Any] = {"prepared": prepared, "max_steps": 14}
     tracker, signals = RecordingTracker(), {3: signal.SIGTERM, 12: signal.SIGINT}
     handlers = [signal.getsignal(number) for number in signals.values()]
@@ -119,6 +121,12 @@ def test_a_run_that_is_asked_to_end_saves_first_and_ends_as_one_that_was_not(
     assert tracker.events == [(False, []), "KILLED", (True, []), "KILLED", (True, [11]), "FINISHED"]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert metrics == train(params, "hgpose", folder=tmp_path / "undisturbed", **settings)
+    for name in ("last.pt", "best.pt"):
+        found, expected = (
+            load_weights(folder / "models/hgpose" / name).tensors
+            for folder in (tmp_path, tmp_path / "undisturbed")
+        )
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.slow
