@@ -39,9 +39,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -c '$(USED)'
 	@touch $@
 
-# exec: no shell stands between make and dvc.
-repro: $(STAMP) ## data, training, evaluation and report: all that is out of date
-	@$(BIN)/python -m pose.experiments.dvc_lock && exec $(BIN)/dvc repro
+# exec: no shell stands between make and what ends its stages.
+repro: $(STAMP) ## data, training, evaluation and report: all that is out of date, two stages at a time on two cores
+	@exec $(BIN)/pose repro
 
 # DVC's page reads Vega from the network; vl-convert carries it. 5.20: the Vega-Lite of the same major version as DVC's.
 VEGA := import pathlib, vl_convert; pathlib.Path("build/vega.js").write_text(vl_convert.javascript_bundle(vl_version="5.20"))

@@ -1,4 +1,4 @@
-"""Projects, parameters, metrics, reproducibility: `pose init`, `preset`, `gate`, `show`, `verify`."""
+"""Projects, runs, parameters, metrics: `pose init`, `repro`, `preset`, `gate`, `show`, `verify`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ def add(commands: Commands) -> None:
     more = "Parameters, stages and presets; `dvc repro` there runs them with the installed package."
     arg = add_command(commands, "init", _init, "lay out a project in a new folder", more)
     arg("folder", type=Path, metavar="FOLDER", help="new or empty")
+
+    more = (
+        "What `dvc repro` does, but stages that do not depend on each other run at a time, and lines of a stage"
+        " begin with its name. Ctrl-C ends them; the same command goes on."
+    )
+    arg = add_command(commands, "repro", _repro, "run what is out of date, several stages at a time", more)
+    arg("targets", nargs="*", metavar="STAGE", help="and what they depend on (default: all)")
+    cores = "stages at a time (default: as many as there are cores for; 1 with a GPU)"
+    arg("--jobs", type=count, metavar="N", help=cores)
 
     more = "Its comments stay; `git diff` shows what changed. Without a name, list the presets."
     arg = add_command(commands, "preset", _preset, "write a preset's values into params.yaml", more)
@@ -57,6 +66,13 @@ def _init(folder: Path) -> None:
     print(f"{folder}: params.yaml, dvc.yaml, presets, stages")
     print(f"run everything: cd {shlex.quote(str(folder))} && dvc repro; a small first try: pose preset tiny")
     print("before the first dvc exp run: git add . && git commit -m 'New project'")
+
+
+def _repro(targets: list[str], jobs: int | None) -> None:
+    from pose.experiments.repro import default_jobs, repro
+    from pose.params import load_params
+
+    repro(targets, jobs or default_jobs(load_params()))
 
 
 def _preset(name: str | None, params: Path) -> None:

@@ -1,0 +1,145 @@
+"""`dvc repro` of several stages at a time: of those that do not depend on each other.
+
+DVC runs one stage after another, but several of its processes may run at a time. A training of a small network
+has one thread, so that two of them on two cores take half of the time of one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pose.data.threads import cores
+from pose.experiments.dvc_lock import remove_broken_lock
+from pose.io.errors import UserError
+from pose.params import Params
+
+# What DVC says after every stage.
+HINTS = ("To track the changes", "\tgit add", "To enable auto staging", "\tdvc config", "Use `dvc push`")
+
+
+def repro(targets: Sequence[str], jobs: int) -> None:
+    """Bring stages, and all that they depend on, up to date, `jobs` of them at a time; all without targets.
+
+    Lines of a stage begin with its name. After one that fails, those that run are waited for, and no other
+    begins. Ctrl-C and SIGTERM end those that run, and are waited for. UserError for unknown targets, and if a
+    stage failed.
+    """
+    if line := remove_broken_lock(Path()):
+        print(line)
+    needs, started = _needs(targets), time.monotonic()
+    stages, width = list(needs), max(map(len, needs), default=0)
+    done, failed = set[str](), list[str]()
+    running: dict[Future[int], str] = {}
+    children = _Children()
+    with _sigterm_as_interrupt(), ThreadPoolExecutor(jobs) as pool:
+        try:
+            while stages or running:
+                ready = [] if failed else [stage for stage in stages if needs[stage] <= done]
+                for stage in ready[: jobs - len(running)]:
+                    stages.remove(stage)
+                    running[pool.submit(children.run, stage, width)] = stage
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    stage = running.pop(future)
+                    if future.result():
+                        failed.append(stage)
+                    else:
+                        done.add(stage)
+        except KeyboardInterrupt:
+            children.interrupt()
+            raise
+    if failed:
+        rest = f"; {len(stages)} more were not begun" if stages else ""
+        raise UserError(f"{', '.join(failed)}: failed, see its lines above{rest}")
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    print(f"{len(done)} stages are up to date, after {minutes} min {seconds} s")
+
+
+def default_jobs(params: Params) -> int:
+    """As many stages as there are cores for their processes and threads; one where there is a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 1
+    processes = 1 if params.train.processes == "auto" else int(params.train.processes)
+    return max(1, cores() // (processes * params.train.threads))
+
+
+def _needs(targets: Sequence[str]) -> Mapping[str, set[str]]:
+    """Which stages each stage depends on, by name."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            graph = repo.index.graph
+            collected = [repo.stage.collect(target, with_deps=True) for target in targets]
+            wanted = {stage for some in collected for stage in some} if targets else set(graph)
+            return {
+                stage.addressing: {one.addressing for one in graph.successors(stage)}
+                for stage in graph
+                if stage in wanted
+            }
+    except DvcException as error:
+        raise UserError(f"dvc: {error}") from None
+
+
+class _Children:
+    """The processes of DVC that run, each in a process group of its own with what it starts."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, subprocess.Popen[str]] = {}
+        self._interrupted = False
+
+    def run(self, stage: str, width: int) -> int:
+        """`dvc repro` of one stage; its exit status."""
+        words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        self._processes[stage] = process
+        if self._interrupted:
+            self.interrupt()
+        assert process.stdout
+        for line in process.stdout:
+            if line.strip() and not line.startswith(HINTS):
+                sys.stdout.write(f"{stage:{width}} | {line.rstrip()}\n")
+                sys.stdout.flush()
+        return process.wait()
+
+    def interrupt(self) -> None:
+        """Ctrl-C for all of them."""
+        self._interrupted = True
+        for process in self._processes.values():
+            if process.poll() is None:
+                if sys.platform == "win32":
+                    process.terminate()
+                else:
+                    os.killpg(process.pid, signal.SIGINT)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

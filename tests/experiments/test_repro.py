@@ -1,0 +1,105 @@
+"""Stages that do not depend on each other run at a time, and end together. Real DVC."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import clean_environment, end_of, only_error, start_process, wait_until, with_values
+from ruamel.yaml import YAML
+
+from pose.experiments.repro import default_jobs
+
+# Writes its file when the other stage has begun: that of two which run at a time.
+MEET = """\
+touch began-$1
+for turn in $(seq 600); do
+  if [ -e began-$2 ]; then echo $1 > $1; exit 0; fi
+  sleep 0.1
+done
+exit 1
+"""
+
+
+def stage(name: str, cmd: str, *deps: str) -> dict[str, Any]:
+    return {name: {"cmd": cmd, "deps": [*deps], "outs": [name]}}
+
+
+PIPELINE = {
+    **stage("first", "echo 1 > first"),
+    **stage("left", "sh meet.sh left right", "first"),
+    **stage("right", "sh meet.sh right left", "first"),
+    **stage("last", "cat left right > last", "left", "right"),
+}
+
+
+def repository(folder: Path, stages: Mapping[str, Any]) -> Path:
+    init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
+    subprocess.run(init, cwd=folder, env=clean_environment(), check=True)
+    with (folder / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": dict(stages)}, file)
+    (folder / "meet.sh").write_text(MEET)
+    return folder
+
+
+def repro(folder: Path, *words: str) -> subprocess.Popen:
+    return start_process("pose.cli", "repro", *words, folder=folder)
+
+
+@pytest.mark.slow
+def test_two_stages_run_at_a_time_each_after_what_it_depends_on_and_once(tmp_path):
+    folder = repository(tmp_path, PIPELINE)
+    status, out, err = end_of(repro(folder, "--jobs=2"))
+    assert status == 0, out + err
+    assert (folder / "last").read_text() == "left\nright\n"
+    assert "left  | > sh meet.sh left right" in out
+    assert "4 stages are up to date" in out
+    words = [sys.executable, "-m", "dvc", "status"]
+    found = subprocess.run(words, cwd=folder, env=clean_environment(), capture_output=True, text=True)
+    assert "up to date" in found.stdout
+    _, again, _ = end_of(repro(folder, "left", "--jobs=1"))
+    assert "left  | Stage 'left' didn't change, skipping" in again
+    assert "2 stages are up to date" in again
+
+
+@pytest.mark.slow
+def test_after_a_stage_that_fails_the_others_that_run_are_waited_for_and_no_more_begin(tmp_path):
+    pipeline = PIPELINE | stage("left", "sh meet.sh left right; false", "first")
+    folder = repository(tmp_path, pipeline)
+    result = end_of(repro(folder, "--jobs=2"))
+    assert only_error(result) == "error: left: failed, see its lines above; 1 more were not begun"
+    assert (folder / "right").read_text() == "right\n"
+    assert not (folder / "last").exists()
+    assert "last" not in result[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_runs(tmp_path, number):
+    folder = repository(tmp_path, stage("long", "echo $$ > pid; touch began; exec sleep 600 > long"))
+    process = repro(folder, "--jobs=1")
+    wait_until((folder / "began").exists)
+    process.send_signal(number)
+    status, _, err = end_of(process)
+    assert status == 130
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)
+
+
+def test_an_unknown_stage_is_one_line(tmp_path):
+    folder = repository(tmp_path, stage("first", "echo 1 > first"))
+    assert "second" in only_error(end_of(repro(folder, "second", "--jobs=1")))
+
+
+def test_as_many_stages_run_as_there_are_cores_for(params, monkeypatch):
+    monkeypatch.setattr("pose.experiments.repro.cores", lambda: 8)
+    assert default_jobs(with_values(params, {"train.processes": 2, "train.threads": 2})) == 2
+    assert default_jobs(with_values(params, {"train.processes": "auto", "train.threads": 16})) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert default_jobs(params) == 1
