@@ -17,8 +17,8 @@ def add(commands: Commands) -> None:
     arg("folder", type=Path, metavar="FOLDER", help="new or empty")
 
     more = (
-        "What `dvc repro` does, but stages that do not depend on each other run at a time, and lines of a stage"
-        " begin with its name. Ctrl-C ends them; the same command goes on."
+        "What `dvc repro` does, but stages that do not depend on each other run at a time, and lines of a"
+        " stage begin with its name. Ctrl-C ends them; the same command goes on."
     )
     arg = add_command(commands, "repro", _repro, "run what is out of date, several stages at a time", more)
     arg("targets", nargs="*", metavar="STAGE", help="and what they depend on (default: all)")

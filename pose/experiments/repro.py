@@ -1,7 +1,7 @@
 """`dvc repro` of several stages at a time: of those that do not depend on each other.
 
-DVC runs one stage after another, but several of its processes may run at a time. A training of a small network
-has one thread, so that two of them on two cores take half of the time of one after the other.
+DVC runs one stage after another, but several of its processes may run at a time. A training of a small
+network has one thread, so that two of them on two cores take half of the time of one after the other.
 """
 
 from __future__ import annotations
