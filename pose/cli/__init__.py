@@ -26,7 +26,7 @@ examples:
   pose show metrics/hgpose.json      where metrics, weights or a task come from
   pose verify hgpose                 do equal runs, and killed ones, give equal bits on this machine?
 
-The whole pipeline is `make repro` or `dvc repro`; experiments are `dvc exp run -S lr=0.03`.
+The whole pipeline is `pose repro` or `dvc repro`; experiments are `dvc exp run -S lr=0.03`.
 """
 
 # Without any arguments these, and `pose` itself, show their help.

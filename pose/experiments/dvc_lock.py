@@ -1,4 +1,4 @@
-"""The lock file that a killed DVC may leave empty, and then stops every `dvc repro`: removed by `make repro`.
+"""The lock file that a killed DVC may leave empty, and then stops every `dvc repro`: removed by `pose repro`.
 
 DVC truncates its file `rwlock` and then writes it. Killed in between, it leaves a file that is no JSON, and
 DVC has no command that repairs it.
