@@ -12,7 +12,7 @@ from pose.io.command import count, key_value
 
 def add(commands: Commands) -> None:
     """Add these commands to the parser."""
-    more = "Parameters, stages and presets; `dvc repro` there runs them with the installed package."
+    more = "Parameters, stages and presets; `pose repro` there runs them with the installed package."
     arg = add_command(commands, "init", _init, "lay out a project in a new folder", more)
     arg("folder", type=Path, metavar="FOLDER", help="new or empty")
 
@@ -64,7 +64,7 @@ def _init(folder: Path) -> None:
 
     init_project(folder)
     print(f"{folder}: params.yaml, dvc.yaml, presets, stages")
-    print(f"run everything: cd {shlex.quote(str(folder))} && dvc repro; a small first try: pose preset tiny")
+    print(f"run everything: cd {shlex.quote(str(folder))} && pose repro; a small first try: pose preset tiny")
     print("before the first dvc exp run: git add . && git commit -m 'New project'")
 
 

@@ -106,6 +106,7 @@ class _Children:
         words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
         process = subprocess.Popen(
             words,
+            env=_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -131,6 +132,12 @@ class _Children:
                     process.terminate()
                 else:
                     os.killpg(process.pid, signal.SIGINT)
+
+
+def _environment() -> dict[str, str]:
+    """Stages call `python`, which must be this one; their lines come through the pipe as they are written."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager
