@@ -21,7 +21,7 @@ def add(commands: Commands) -> None:
         " stage begin with its name. Ctrl-C ends them; the same command goes on."
     )
     arg = add_command(commands, "repro", _repro, "run what is out of date, several stages at a time", more)
-    arg("targets", nargs="*", metavar="STAGE", help="and what they depend on (default: all)")
+    arg("targets", nargs="*", default=[], metavar="STAGE", help="and what they depend on (default: all)")
     cores = "stages at a time (default: as many as there are cores for; 1 with a GPU)"
     arg("--jobs", type=count, metavar="N", help=cores)
 

@@ -6,19 +6,19 @@ network has one thread, so that two of them on two cores take half of the time o
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from pose.data.threads import cores
-from pose.experiments.dvc_lock import remove_broken_lock
 from pose.io.errors import UserError
 from pose.params import Params
 
@@ -94,6 +94,47 @@ def _needs(targets: Sequence[str]) -> Mapping[str, set[str]]:
         raise UserError(f"dvc: {error}") from None
 
 
+def dvc_temp_folder(root: Path) -> Path:
+    """Where a DVC repository has its locks."""
+    return root / ".dvc" / "tmp"
+
+
+def remove_broken_lock(root: Path) -> str:
+    """Remove a broken lock file of the DVC repository; a line on what was done, or nothing.
+
+    DVC truncates its file `rwlock` and then writes it. Killed in between, it leaves a file that is no JSON,
+    with which no DVC starts, and has no command that repairs it. UserError if it is broken while another DVC
+    runs.
+    """
+    folder = dvc_temp_folder(root)
+    path = folder / "rwlock"
+    if not path.exists() or _is_readable(path):
+        return ""
+    from dvc.lock import LockError, make_lock
+
+    try:
+        with (
+            make_lock(str(folder / "lock"), str(folder)),
+            make_lock(str(folder / "rwlock.lock"), str(folder)),
+        ):
+            if _is_readable(path):  # meanwhile
+                return ""
+            path.unlink()
+    except LockError:
+        raise UserError(f"{path}: found no JSON while another DVC runs here; wait for it or end it") from None
+    return f"{path}: removed: a DVC that was killed had left it unreadable"
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() <= {"read", "write"}
+
+
 class _Children:
     """The processes of DVC that run, each in a process group of its own with what it starts."""
 
@@ -142,11 +183,17 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM is Ctrl-C here. A process that ignores Ctrl-C, as in `nohup`, can still end its children."""
+
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: interrupt}
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        handlers[signal.SIGINT] = lambda number, frame: None  # children inherit what is ignored, no functions
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -23,6 +23,7 @@ from typing import Literal, get_args
 import psutil
 
 from pose.experiments.presets import PARAMS
+from pose.experiments.repro import remove_broken_lock
 from pose.io.command import run_stage
 from pose.io.errors import Interrupted, UserError
 from pose.io.files import read_text
@@ -157,12 +158,9 @@ class SubprocessRun:
         package = str(PACKAGE.parent)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         command = self._command
-        if self.under_dvc:  # as `make repro` does
-            unlock, repro = (
-                shlex.join([sys.executable, "-m", *words])
-                for words in (["pose.experiments.dvc_lock"], ["dvc", "repro", "--quiet"])
-            )
-            command = ["sh", "-c", f"{unlock} && exec {repro}"]
+        if self.under_dvc:
+            remove_broken_lock(self.folder)
+            command = [sys.executable, "-m", "dvc", "repro", "--quiet"]
         with (self.folder / "log.txt").open("ab") as log:
             log.write(BEGIN.encode())
             log.flush()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import clean_environment, user_error
 
-from pose.experiments.dvc_lock import dvc_temp_folder, remove_broken_lock
+from pose.experiments.repro import dvc_temp_folder, remove_broken_lock
 
 
 def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

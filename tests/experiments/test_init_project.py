@@ -100,7 +100,7 @@ def test_an_installed_package_predicts_without_what_only_training_needs(installe
 
 def test_only_a_new_or_empty_folder_is_laid_out(tmp_path, capsys):
     run(["init", str(tmp_path / "new")])
-    assert "dvc repro" in capsys.readouterr().out
+    assert "pose repro" in capsys.readouterr().out
     assert not [line for line in (tmp_path / "new/dvc.yaml").read_text().splitlines() if "- pose/" in line]
     with user_error(r"new: found a file or a folder with files, expected a new or empty"):
         init_project(tmp_path / "new")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
-from helpers import COCO, ROOT, user_error
+from helpers import COCO, ROOT, set_param, user_error
 from raw_sets import own_person, write_own_set
 
 from pose.cli import run
@@ -57,6 +57,7 @@ def test_old_lines_stay_as_they_are_and_new_ones_are_added(workspace, capsys):
 
 
 def test_its_tasks_extend_the_built_in_ones_and_fit_the_size_of_the_set(workspace):
+    set_param(workspace, "train.processes", 2)
     run(["new-dataset", "hand"])
     params = load_params()
     single, multi = params.task("hand"), params.task("hand-ae")

@@ -79,10 +79,18 @@ def test_after_a_stage_that_fails_the_others_that_run_are_waited_for_and_no_more
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_what_runs(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "ctrl_c"),
+    [(signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_IGN)],
+    ids=["Ctrl-C", "SIGTERM in nohup"],
+)
+def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     folder = repository(tmp_path, stage("long", "echo $$ > pid; touch began; exec sleep 600 > long"))
-    process = repro(folder, "--jobs=1")
+    before = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        process = repro(folder, "--jobs=1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     wait_until((folder / "began").exists)
     process.send_signal(number)
     status, _, err = end_of(process)

@@ -34,7 +34,7 @@ LARGEST = {
     "min_people": {"train": 2, "validation": 2},
     "network": {"stacks": 2, "modules": 2, "blocks": 2, "features": 32, "increase": 16, "outputs": 64}
     | {"stem": 16, "widths": 16, "upsampled": 16},
-    "train": {"processes": 1, "threads": 2, "workers": 1},
+    "train": {"processes": 1, "threads": 1, "workers": 1},  # a forked process may have no threads of OpenMP
     "": {"input_size": 128, "epochs": 3, "batch": 8, "scales": 3},
 }
 NO_NUMBERS = ["x", "a\0b", None, True, [], {}, [[]], {"kind": "x"}]

@@ -1,6 +1,7 @@
 """A build of the operator for the tests; its CUDA source executed on a CPU (`emulated/cuda_runtime.h`)."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +31,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = build_ext.build(folder)
     if not ops.load(folder) >= needed:
         pytest.skip("; ".join(lines.values()))
+    # Processes that later tests start compute with it too: the last bits differ from those of the formula.
+    os.environ["POSE_BUILD"] = str(folder)
     return folder
 
 
