@@ -52,9 +52,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("build/time_to_target"))
+    parser.add_argument("--task", help="only train its recipes, beside a process for those of the other")
     options = parser.parse_args()
-    runs = [(recipe, seed) for recipe in RECIPES for seed in range(1, options.seeds + 1)]
-    found = {run: outcome(*run, options.folder) for run in tqdm(runs, unit="run")}
+    recipes = [recipe for recipe in RECIPES if options.task in (None, recipe.task)]
+    seeds = range(1, options.seeds + 1)
+    recipes = [recipe for recipe in RECIPES if options.task in (None, recipe.task)]
+    with tqdm(total=len(recipes) * len(seeds), unit="run") as bar:
+        found = [[outcome(recipe, seed, options.folder, bar) for seed in seeds] for recipe in recipes]
+    if options.task:
+        return
     revision = run_git("rev-parse", "--short", "HEAD")
     lines = [
         "# Time to a target",
@@ -64,9 +70,10 @@ def main() -> None:
         "| task | recipe | CPU seconds | aim | metric of each seed | mean (deviation) | target |",
         "|---|---|---|---|---|---|---|",
     ]
-    for recipe in RECIPES:
+    result = []
+    for recipe, outcomes in zip(RECIPES, found, strict=True):
         metric, target = TARGETS[recipe.task]
-        seconds, values = zip(*(found[recipe, seed] for seed in range(1, options.seeds + 1)), strict=True)
+        seconds, values = zip(*outcomes, strict=True)
         each = ", ".join(f"{value:.4g}" for value in values)
         reached = "reached" if mean(values) >= target else "missed"
         cells = (
@@ -74,14 +81,11 @@ def main() -> None:
             *(f"{mean(values):.4g} ({pstdev(values):.2g})", f"{target:g}, {reached}"),
         )
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    result = [
-        {**vars(recipe), "seed": seed, "cpu_seconds": seconds, "value": value}
-        for (recipe, seed), (seconds, value) in found.items()
-    ]
-    write("time_to_target", {"revision": revision, "runs": result}, "\n".join(lines) + "\n")
+        result.append({**vars(recipe), "cpu_seconds": seconds, metric: values})
+    write("time_to_target", {"revision": revision, "recipes": result}, "\n".join(lines) + "\n")
 
 
-def outcome(recipe: Recipe, seed: int, folder: Path) -> tuple[float, float]:
+def outcome(recipe: Recipe, seed: int, folder: Path, bar: tqdm) -> tuple[float, float]:
     """CPU seconds and the metric of one run, which is made if its folder has no result."""
     run = folder / f"{recipe.task} {recipe.name} {seed}".replace(" ", "-")
     result = run / "result.json"
@@ -95,6 +99,7 @@ def outcome(recipe: Recipe, seed: int, folder: Path) -> tuple[float, float]:
         value = summary[recipe.task][TARGETS[recipe.task][0]]
         result.write_text(json.dumps({"cpu_seconds": seconds, "value": value}), encoding="utf-8")
     content = json.loads(result.read_text(encoding="utf-8"))
+    bar.update()
     return content["cpu_seconds"], content["value"]
 
 
