@@ -91,7 +91,7 @@ def _needs(targets: Sequence[str]) -> Mapping[str, set[str]]:
                 if stage in wanted
             }
     except DvcException as error:
-        raise UserError(f"dvc: {error}") from None
+        raise UserError(f"dvc: {' '.join(str(error).split())}") from None
 
 
 def dvc_temp_folder(root: Path) -> Path:
