@@ -43,6 +43,7 @@ class Recipe:
 RECIPES = (
     Recipe("hgpose", "the demo"),
     Recipe("hgpose", "6 epochs", {"tasks.hgpose.epochs": 6}),
+    Recipe("hgpose", "7 epochs", {"tasks.hgpose.epochs": 7}),
     Recipe("hgpose-ae", "the demo"),
     Recipe("hgpose-ae", "7 epochs", {"tasks.hgpose-ae.epochs": 7}),
 )
