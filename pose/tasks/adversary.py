@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pose.keypoints.geometry import STRIDE
 from pose.models.discriminator import Discriminator
-from pose.params import AdversaryParams
+from pose.params import AdamParams, AdversaryParams
 from pose.tasks.base import Terms
-from pose.tasks.muon import one_call
+from pose.tasks.optimizers import build_optimizer
 
 
 class Adversary:
@@ -43,8 +43,8 @@ class Adversary:
         self.params, self.autocast, self.mean = params, autocast, None
         self.net = Discriminator(outputs=joints, **params.network.model_dump(exclude={"kind"}))
         self.net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        weights = [*self.net.parameters()]
-        self.optimizer = torch.optim.Adam(weights, lr=params.lr, **one_call(weights[0]))
+        adam = AdamParams(name="adam", weight_decay=0.0, betas=[0.9, 0.999])  # torch's, as published
+        self.optimizer = build_optimizer([*self.net.parameters()], adam, params.lr)
         self.k = torch.zeros((), dtype=torch.float64, device=device)
 
     def is_active(self, done: int, steps: int) -> bool:

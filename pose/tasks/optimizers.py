@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules and averages of weights that `tasks.*` in params.yaml can name."""
+"""Optimizers and learning-rate schedules that `tasks.*` in params.yaml can name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from pose.models.blocks import PoseNetwork
 from pose.params import InitParams, OptimizerParams, ScheduleParams
-from pose.tasks.muon import Muon, one_call
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
+from pose.tasks.muon import Muon, adam_kernel
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,  # alpha 0.99, as published
@@ -71,7 +68,7 @@ def build_optimizer(
         settings["foreach"] = True
     elif params.name != "muon":
         groups = [part["params"] if isinstance(part, dict) else [part] for part in parameters]
-        settings |= one_call(next(chain.from_iterable(groups)))
+        settings |= adam_kernel(next(chain.from_iterable(groups)))
     return OPTIMIZERS[params.name](parameters, lr=lr, **settings)
 
 
@@ -91,21 +88,3 @@ def schedule_factor(params: ScheduleParams, done: int, steps: int, *, start: flo
     if params.name == "steps":
         return warm * params.gamma ** sum(share >= milestone for milestone in params.milestones)
     return warm
-
-
-def build_average(net: PoseNetwork, decay: float) -> AveragedModel:
-    """An exponential moving average of a network's weights and running statistics, in evaluation mode.
-
-    Over the first steps the decay rises to the given one, so that initial weights count for little.
-    """
-
-    @torch.no_grad()
-    def update(averages: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        if not averages[0].is_floating_point():  # counts of batches
-            torch._foreach_copy_(averages, current)
-            return
-        rising = min(decay, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(averages, current, 1 - rising)
-
-    average = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
-    return average.eval()

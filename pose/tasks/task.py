@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pose.data.batch import Batch
 from pose.data.image_set import ImageSet
@@ -28,7 +28,7 @@ from pose.params import Params, SingleInferenceParams, TaskParams
 from pose.tasks.adversary import Adversary
 from pose.tasks.base import Problem, ProblemData, ProblemParams, Terms
 from pose.tasks.multi import MultiData, MultiPerson
-from pose.tasks.optimizers import build_average, build_optimizer, parameter_groups, schedule_factor
+from pose.tasks.optimizers import build_optimizer, parameter_groups, schedule_factor
 from pose.tasks.single import SingleData, SinglePerson
 from pose.tasks.transfer import Transfer, transfer_weights
 
@@ -215,8 +215,14 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
         optimizer=build_optimizer(groups, spec.optimizer, lr),
         adversary=adversary,
         transfer=transfer,
-        average=build_average(net, spec.ema) if spec.ema else None,
+        average=_average(net, spec.ema) if spec.ema else None,
     )
+
+
+def _average(net: PoseNetwork, decay: float) -> AveragedModel:
+    """An exponential moving average of weights and running statistics, which begins with those of step 1."""
+    # In evaluation mode, where the counts of batches, which this rounds, have no effect.
+    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
