@@ -44,6 +44,7 @@ def main() -> None:
 def average_precision(model: Model, size: float, scales: list[float]) -> float:
     """AP on the evaluation images, at a size and at further scales of it."""
     side = round(max(size, 1) * model.problem.params.input_size)
+    # What evaluation shows of an image: more than all of it, for people who are smaller.
     multi_samples.UNCHANGED = MultiAugment(widen=1 / min(size, 1))  # type: ignore[attr-defined]
     inference = model.problem.params.model_copy(update={"input_size": side})
     model = replace(model, problem=replace(model.problem, params=inference))

@@ -55,7 +55,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/time_to_target"))
     parser.add_argument("--task", help="only train its recipes, beside a process for those of the other")
     options = parser.parse_args()
-    recipes = [recipe for recipe in RECIPES if options.task in (None, recipe.task)]
     seeds = range(1, options.seeds + 1)
     recipes = [recipe for recipe in RECIPES if options.task in (None, recipe.task)]
     with tqdm(total=len(recipes) * len(seeds), unit="run") as bar:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -30,8 +30,8 @@ def repro(targets: Sequence[str], jobs: int) -> None:
     """Bring stages, and all that they depend on, up to date, `jobs` of them at a time; all without targets.
 
     Lines of a stage begin with its name. After one that fails, those that run are waited for, and no other
-    begins. Ctrl-C and SIGTERM end those that run, and are waited for. UserError for unknown targets, and if a
-    stage failed.
+    begins. Ctrl-C and SIGTERM end those that run, which are waited for. UserError for unknown targets, and if
+    a stage failed.
     """
     if line := remove_broken_lock(Path()):
         print(line)
@@ -40,7 +40,7 @@ def repro(targets: Sequence[str], jobs: int) -> None:
     done, failed = set[str](), list[str]()
     running: dict[Future[int], str] = {}
     children = _Children()
-    with _sigterm_as_interrupt(), ThreadPoolExecutor(jobs) as pool:
+    with _other_signals_as_ctrl_c(), ThreadPoolExecutor(jobs) as pool:
         try:
             while stages or running:
                 ready = [] if failed else [stage for stage in stages if needs[stage] <= done]
@@ -167,11 +167,11 @@ class _Children:
     def interrupt(self) -> None:
         """Ctrl-C for all of them."""
         self._interrupted = True
-        for process in self._processes.values():
-            if process.poll() is None:
-                if sys.platform == "win32":
-                    process.terminate()
-                else:
+        for process in [*self._processes.values()]:
+            if sys.platform == "win32":
+                process.terminate()
+            elif process.poll() is None:
+                with suppress(ProcessLookupError):  # it has ended in this moment
                     os.killpg(process.pid, signal.SIGINT)
 
 
@@ -182,13 +182,18 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM is Ctrl-C here. A process that ignores Ctrl-C, as in `nohup`, can still end its children."""
+def _other_signals_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, are Ctrl-C here.
+
+    A process that ignores Ctrl-C itself, as one in the background of a script, can still end its children.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: interrupt}
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of nohup
+        handlers[signal.SIGHUP] = interrupt
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         handlers[signal.SIGINT] = lambda number, frame: None  # children inherit what is ignored, no functions
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

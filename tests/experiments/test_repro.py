@@ -1,4 +1,4 @@
-"""Stages that do not depend on each other run at a time, and end together. Real DVC."""
+"""Stages that do not depend on each other run at a time, and end together; DVC's broken lock. Real DVC."""
 
 import os
 import signal
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import clean_environment, end_of, only_error, start_process, wait_until, with_values
+from helpers import clean_environment, end_of, only_error, start_process, user_error, wait_until, with_values
 from ruamel.yaml import YAML
 
-from pose.experiments.repro import default_jobs
+from pose.experiments.repro import default_jobs, dvc_temp_folder, remove_broken_lock
 
 # Writes its file when the other stage has begun: that of two which run at a time.
 MEET = """\
@@ -24,6 +24,11 @@ for turn in $(seq 600); do
 done
 exit 1
 """
+
+
+def dvc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *words]
+    return subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True)
 
 
 def stage(name: str, cmd: str, *deps: str) -> dict[str, Any]:
@@ -39,8 +44,7 @@ PIPELINE = {
 
 
 def repository(folder: Path, stages: Mapping[str, Any]) -> Path:
-    init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
-    subprocess.run(init, cwd=folder, env=clean_environment(), check=True)
+    assert dvc(folder, "init", "--quiet", "--no-scm").returncode == 0
     with (folder / "dvc.yaml").open("w") as file:
         YAML().dump({"stages": dict(stages)}, file)
     (folder / "meet.sh").write_text(MEET)
@@ -59,9 +63,7 @@ def test_two_stages_run_at_a_time_each_after_what_it_depends_on_and_once(tmp_pat
     assert (folder / "last").read_text() == "left\nright\n"
     assert "left  | > sh meet.sh left right" in out
     assert "4 stages are up to date" in out
-    words = [sys.executable, "-m", "dvc", "status"]
-    found = subprocess.run(words, cwd=folder, env=clean_environment(), capture_output=True, text=True)
-    assert "up to date" in found.stdout
+    assert "up to date" in dvc(folder, "status").stdout
     _, again, _ = end_of(repro(folder, "left", "--jobs=1"))
     assert "left  | Stage 'left' didn't change, skipping" in again
     assert "2 stages are up to date" in again
@@ -81,16 +83,23 @@ def test_after_a_stage_that_fails_the_others_that_run_are_waited_for_and_no_more
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "ctrl_c"),
-    [(signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_IGN)],
-    ids=["Ctrl-C", "SIGTERM in nohup"],
+    [
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_IGN),
+    ],
+    ids=["Ctrl-C", "a closed terminal", "SIGTERM in the background"],
 )
 def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     folder = repository(tmp_path, stage("long", "echo $$ > pid; touch began; exec sleep 600 > long"))
-    before = signal.signal(signal.SIGINT, ctrl_c)
+    # As they may be ignored where the tests run, and children inherit that.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, ctrl_c)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         process = repro(folder, "--jobs=1")
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
     wait_until((folder / "began").exists)
     process.send_signal(number)
     status, _, err = end_of(process)
@@ -111,3 +120,39 @@ def test_as_many_stages_run_as_there_are_cores_for(params, monkeypatch):
     assert default_jobs(with_values(params, {"train.processes": "auto", "train.threads": 16})) == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert default_jobs(params) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["", '{"write": {"/a', '{"other": 1}'])
+def test_a_broken_lock_file_stops_dvc_but_not_pose_repro(tmp_path, content):
+    folder = repository(tmp_path, stage("one", "echo 1 > one"))
+    path = dvc_temp_folder(Path()) / "rwlock"
+    (folder / path.parent).mkdir(exist_ok=True)
+    (folder / path).write_text(content)
+    failed = dvc(folder, "repro")
+    assert failed.returncode != 0
+    assert "rwlock" in failed.stderr
+    status, out, err = end_of(repro(folder, "--jobs=1"))
+    assert status == 0, err
+    assert f"{path}: removed: a DVC that was killed had left it unreadable" in out
+
+
+def test_a_lock_file_that_dvc_can_read_stays_and_so_does_a_missing_one(tmp_path):
+    assert remove_broken_lock(tmp_path) == ""
+    path = dvc_temp_folder(tmp_path) / "rwlock"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"write": {"/out": {"pid": 1, "cmd": "dvc repro"}}}')
+    assert remove_broken_lock(tmp_path) == ""
+    assert path.exists()
+
+
+def test_a_broken_lock_file_stays_while_another_dvc_runs(tmp_path):
+    from dvc.lock import make_lock
+
+    path = dvc_temp_folder(tmp_path) / "rwlock"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    another = make_lock(str(path.with_name("lock")), str(path.parent))
+    with another, user_error("found no JSON while another DVC runs here"):
+        remove_broken_lock(tmp_path)
+    assert path.exists()
