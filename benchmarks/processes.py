@@ -1,6 +1,7 @@
-"""What a second process brings.
+"""What a second process brings, and a second training.
 
-Images per second of one process of one thread, one of two threads, and two of one thread each.
+Images per second of one process of one thread, one of two threads, two of one thread each that share a batch,
+and of two trainings at a time, each of one process of one thread.
 
     python benchmarks/processes.py [--rounds 5] [--steps 40] [--name processes]
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,10 @@ from pose.training.distributed import Ranks, process_group
 
 TASKS = ("hgpose", "advpose", "hgpose-ae", "advpose-ae")
 WAYS = {
-    "one process, one thread": (1, 1),
-    "one process, two threads": (1, 2),
-    "two processes, one thread each": (2, 1),
+    "one process, one thread": (1, 1, 1),  # processes, threads of each, trainings at a time
+    "one process, two threads": (1, 2, 1),
+    "two processes, one thread each": (2, 1, 1),
+    "two trainings at a time, one thread each": (1, 1, 2),
 }
 FIRST, *OTHERS = WAYS
 
@@ -51,9 +54,11 @@ def main() -> None:
         return work(options.work, options.steps)
     rates: dict[str, dict[str, list[float]]] = {task: {way: [] for way in WAYS} for task in TASKS}
     for _ in range(options.rounds):
-        for way, (processes, threads) in WAYS.items():
-            for task, rate in measured(processes, threads, options.steps).items():
-                rates[task][way].append(rate)
+        for way, (processes, threads, at_a_time) in WAYS.items():
+            with ThreadPoolExecutor(at_a_time) as pool:
+                runs = [pool.submit(measured, processes, threads, options.steps) for _ in range(at_a_time)]
+            for task in TASKS:
+                rates[task][way].append(sum(run.result()[task] for run in runs))
     tasks = {
         task: {
             "images_per_second": {way: float(np.median(values)) for way, values in of_way.items()},

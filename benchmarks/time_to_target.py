@@ -33,7 +33,7 @@ AIMS = {"hgpose": 150, "hgpose-ae": 200}
 
 @dataclass(frozen=True)
 class Recipe:
-    """changes: of params.yaml, by dotted key."""
+    """changes: of the task's parameters."""
 
     task: str
     name: str
@@ -42,10 +42,10 @@ class Recipe:
 
 RECIPES = (
     Recipe("hgpose", "the demo"),
-    Recipe("hgpose", "6 epochs", {"tasks.hgpose.epochs": 6}),
-    Recipe("hgpose", "7 epochs", {"tasks.hgpose.epochs": 7}),
+    Recipe("hgpose", "6 epochs", {"epochs": 6}),
+    Recipe("hgpose", "7 epochs", {"epochs": 7}),
     Recipe("hgpose-ae", "the demo"),
-    Recipe("hgpose-ae", "7 epochs", {"tasks.hgpose-ae.epochs": 7}),
+    Recipe("hgpose-ae", "7 epochs", {"epochs": 7}),
 )
 
 
@@ -90,7 +90,7 @@ def outcome(recipe: Recipe, seed: int, folder: Path, bar: tqdm) -> tuple[float, 
     run = folder / f"{recipe.task} {recipe.name} {seed}".replace(" ", "-")
     result = run / "result.json"
     if not result.exists():
-        _make_workspace(run, recipe.changes | {"seed": seed})
+        _make_workspace(run, recipe, seed)
         before = _cpu_seconds()
         _run(run, "train", recipe.task)
         seconds = _cpu_seconds() - before
@@ -103,20 +103,15 @@ def outcome(recipe: Recipe, seed: int, folder: Path, bar: tqdm) -> tuple[float, 
     return content["cpu_seconds"], content["value"]
 
 
-def _make_workspace(run: Path, changes: dict[str, Any]) -> None:
-    """A folder with other parameters and the prepared data and operator of this one."""
+def _make_workspace(run: Path, recipe: Recipe, seed: int) -> None:
+    """A folder with the recipe's parameters and the prepared data and operator of this one."""
     shutil.rmtree(run, ignore_errors=True)
     (run / "data").mkdir(parents=True)
     for name in ("data/prepared", "build"):
         (run / name).symlink_to(Path(name).resolve())
     values = YAML().load(Path("params.yaml"))
-    values["evaluate"]["refine"] = {}
-    for key, value in changes.items():
-        *path, last = key.split(".")
-        inner = values
-        for part in path:
-            inner = inner[part]
-        inner[last] = value
+    values["seed"], values["evaluate"]["refine"] = seed, {}
+    values["tasks"][recipe.task] |= recipe.changes
     YAML().dump(values, run / "params.yaml")
 
 
