@@ -1,7 +1,8 @@
 """`dvc repro` of several stages at a time: of those that do not depend on each other.
 
 DVC runs one stage after another, but several of its processes may run at a time. A training of a small
-network has one thread, so that two of them on two cores take half of the time of one after the other.
+network has one thread, so that two of them on two cores take little more than half of the time of one after
+the other. POSIX.
 """
 
 from __future__ import annotations
@@ -11,58 +12,70 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from queue import SimpleQueue
 
 from pose.data.threads import cores
 from pose.io.errors import UserError
 from pose.params import Params
 
 # What DVC says after every stage.
-HINTS = ("To track the changes", "\tgit add", "To enable auto staging", "\tdvc config", "Use `dvc push`")
+HINTS = (
+    "To track the changes",
+    "\tgit add",
+    "To enable auto staging",
+    "\tdvc config",
+    "Use `dvc push`",
+    "Data and pipelines are up to date.",
+)
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+KILLED_AT = 3  # so many times Ctrl-C end what does not end by itself
+PIPE_GRACE = 1.0  # seconds for the last lines of a stage that has ended
 
 
 def repro(targets: Sequence[str], jobs: int) -> None:
     """Bring stages, and all that they depend on, up to date, `jobs` of them at a time; all without targets.
 
     Lines of a stage begin with its name. After one that fails, those that run are waited for, and no other
-    begins. Ctrl-C and SIGTERM end those that run, which are waited for. UserError for unknown targets, and if
-    a stage failed.
+    begins. Ctrl-C, SIGTERM and SIGHUP go to those that run, which are waited for; the third kills them. While
+    another DVC holds the repository's lock, they wait for it, as `dvc --wait-for-lock`. UserError for unknown
+    targets, and if a stage failed. If lines cannot be written, all end as by Ctrl-C: UserError or
+    BrokenPipeError.
     """
     if line := remove_broken_lock(Path()):
         print(line)
     needs, started = _needs(targets), time.monotonic()
-    stages, width = list(needs), max(map(len, needs), default=0)
-    done, failed = set[str](), list[str]()
-    running: dict[Future[int], str] = {}
-    children = _Children()
-    with _other_signals_as_ctrl_c(), ThreadPoolExecutor(jobs) as pool:
-        try:
-            while stages or running:
-                ready = [] if failed else [stage for stage in stages if needs[stage] <= done]
-                for stage in ready[: jobs - len(running)]:
-                    stages.remove(stage)
-                    running[pool.submit(children.run, stage, width)] = stage
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    stage = running.pop(future)
-                    if future.result():
-                        failed.append(stage)
-                    else:
-                        done.add(stage)
-        except KeyboardInterrupt:
-            children.interrupt()
-            raise
+    todo, done, failed = list(needs), set[str](), list[str]()
+    stages = _RunningStages(width=max(map(len, needs), default=0))
+    stopped: BaseException | None = None
+    with _signals(stages.events):
+        while True:
+            if not (failed or stopped):
+                ready = [stage for stage in todo if needs[stage] <= done]
+                for stage in ready[: jobs - len(stages.running)]:
+                    todo.remove(stage)
+                    stages.start(stage)
+            if not stages.running:
+                break
+            event = stages.events.get()
+            if isinstance(event, BaseException):
+                stopped = stopped or event
+                stages.interrupt()
+            elif stages.end(event):
+                failed.append(event)
+            else:
+                done.add(event)
+    if stopped:
+        raise stopped
     if failed:
-        rest = f"; {len(stages)} more were not begun" if stages else ""
+        rest = f"; not begun: {', '.join(todo)}" if todo else ""
         raise UserError(f"{', '.join(failed)}: failed, see its lines above{rest}")
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"{len(done)} stages are up to date, after {minutes} min {seconds} s")
+    print(f"up to date after {minutes} min {seconds} s: {', '.join(sorted(done))}")
 
 
 def default_jobs(params: Params) -> int:
@@ -77,19 +90,16 @@ def default_jobs(params: Params) -> int:
 
 def _needs(targets: Sequence[str]) -> Mapping[str, set[str]]:
     """Which stages each stage depends on, by name."""
+    from dvc.dvcfile import PROJECT_FILE
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     try:
         with Repo() as repo:
-            graph = repo.index.graph
-            collected = [repo.stage.collect(target, with_deps=True) for target in targets]
-            wanted = {stage for some in collected for stage in some} if targets else set(graph)
-            return {
-                stage.addressing: {one.addressing for one in graph.successors(stage)}
-                for stage in graph
-                if stage in wanted
-            }
+            graph = get_active_graph(repo.index.graph)
+            plan = plan_repro(graph, collect_stages(repo, targets or [PROJECT_FILE]))
+            return {stage.addressing: {one.addressing for one in graph.successors(stage)} for stage in plan}
     except DvcException as error:
         raise UserError(f"dvc: {' '.join(str(error).split())}") from None
 
@@ -135,44 +145,70 @@ def _is_readable(path: Path) -> bool:
     return isinstance(content, dict) and content.keys() <= {"read", "write"}
 
 
-class _Children:
-    """The processes of DVC that run, each in a process group of its own with what it starts."""
+class _RunningStages:
+    """The processes of DVC that run, each in a process group of its own with what it starts.
 
-    def __init__(self) -> None:
-        self._processes: dict[str, subprocess.Popen[str]] = {}
-        self._interrupted = False
+    events: the name of a stage whose process has ended; an exception for all to end by.
+    """
 
-    def run(self, stage: str, width: int) -> int:
-        """`dvc repro` of one stage; its exit status."""
-        words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-        process = subprocess.Popen(
-            words,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-        self._processes[stage] = process
-        if self._interrupted:
-            self.interrupt()
-        assert process.stdout
-        for line in process.stdout:
-            if line.strip() and not line.startswith(HINTS):
-                sys.stdout.write(f"{stage:{width}} | {line.rstrip()}\n")
-                sys.stdout.flush()
-        return process.wait()
+    def __init__(self, width: int) -> None:
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.events: SimpleQueue[str | BaseException] = SimpleQueue()  # handlers of signals may write to it
+        self._width, self._interrupts = width, 0
+
+    def start(self, stage: str) -> None:
+        """Begin `dvc repro` of this stage alone."""
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage],
+                env=_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.events.put(UserError(f"dvc: cannot be started ({error.strerror})"))
+            return
+        self.running[stage] = process
+        show = threading.Thread(target=self._show, args=(stage, process), daemon=True)
+        show.start()
+        threading.Thread(target=self._wait, args=(stage, process, show), daemon=True).start()
+
+    def end(self, stage: str) -> int:
+        """The exit status of a process that has ended."""
+        return self.running.pop(stage).wait()
 
     def interrupt(self) -> None:
-        """Ctrl-C for all of them."""
-        self._interrupted = True
-        for process in [*self._processes.values()]:
-            if sys.platform == "win32":
-                process.terminate()
-            elif process.poll() is None:
-                with suppress(ProcessLookupError):  # it has ended in this moment
-                    os.killpg(process.pid, signal.SIGINT)
+        """Ctrl-C for all of them; SIGKILL from the third time on."""
+        self._interrupts += 1
+        number = signal.SIGINT if self._interrupts < KILLED_AT else signal.SIGKILL
+        for process in self.running.values():
+            with suppress(ProcessLookupError):  # it has ended in this moment
+                os.killpg(process.pid, number)
+
+    def _show(self, stage: str, process: subprocess.Popen[str]) -> None:
+        """Print its lines. They are read to the end in any case: else the process would wait for that."""
+        assert process.stdout
+        broken = False
+        for line in process.stdout:
+            if broken or not line.strip() or line.startswith(HINTS):
+                continue
+            try:
+                sys.stdout.write(f"{stage:{self._width}} | {line.rstrip()}\n")
+                sys.stdout.flush()
+            except BrokenPipeError as error:
+                broken = True
+                self.events.put(error)
+            except OSError as error:  # a full disk, a closed terminal
+                broken = True
+                self.events.put(UserError(f"standard output: cannot be written to ({error.strerror})"))
+
+    def _wait(self, stage: str, process: subprocess.Popen[str], show: threading.Thread) -> None:
+        process.wait()
+        show.join(PIPE_GRACE)  # what a stage leaves running in the background holds the pipe for as long
+        self.events.put(stage)
 
 
 def _environment() -> dict[str, str]:
@@ -182,21 +218,20 @@ def _environment() -> dict[str, str]:
 
 
 @contextmanager
-def _other_signals_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM, and SIGHUP of a terminal that is closed, are Ctrl-C here.
+def _signals(events: SimpleQueue[str | BaseException]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed, are events.
 
-    A process that ignores Ctrl-C itself, as one in the background of a script, can still end its children.
+    A process that ignores Ctrl-C itself, as one in the background of a script, still passes it on: its
+    children inherit what is ignored, but no handlers.
     """
+    ignored = {number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN}
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def note(number: int, _: object) -> None:
+        if number not in ignored:
+            events.put(KeyboardInterrupt())
 
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGTERM: interrupt}
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of nohup
-        handlers[signal.SIGHUP] = interrupt
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        handlers[signal.SIGINT] = lambda number, frame: None  # children inherit what is ignored, no functions
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or number not in ignored]  # of nohup
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
     finally:

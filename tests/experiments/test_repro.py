@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,12 @@ def test_two_stages_run_at_a_time_each_after_what_it_depends_on_and_once(tmp_pat
     assert status == 0, out + err
     assert (folder / "last").read_text() == "left\nright\n"
     assert "left  | > sh meet.sh left right" in out
-    assert "4 stages are up to date" in out
+    assert out.endswith(": first, last, left, right\n")
     assert "up to date" in dvc(folder, "status").stdout
     _, again, _ = end_of(repro(folder, "left", "--jobs=1"))
     assert "left  | Stage 'left' didn't change, skipping" in again
-    assert "2 stages are up to date" in again
+    assert again.endswith(": first, left\n")
+    assert "Data and pipelines are up to date" not in again
 
 
 @pytest.mark.slow
@@ -74,10 +77,19 @@ def test_after_a_stage_that_fails_the_others_that_run_are_waited_for_and_no_more
     pipeline = PIPELINE | stage("left", "sh meet.sh left right; false", "first")
     folder = repository(tmp_path, pipeline)
     result = end_of(repro(folder, "--jobs=2"))
-    assert only_error(result) == "error: left: failed, see its lines above; 1 more were not begun"
+    assert only_error(result) == "error: left: failed, see its lines above; not begun: last"
     assert (folder / "right").read_text() == "right\n"
     assert not (folder / "last").exists()
     assert "last" not in result[1]
+
+
+def ended(folder: Path) -> bool:
+    """Whether the process of a stage is over that wrote its id into the file `pid`."""
+    try:
+        os.kill(int((folder / "pid").read_text()), 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @pytest.mark.slow
@@ -88,7 +100,7 @@ def test_after_a_stage_that_fails_the_others_that_run_are_waited_for_and_no_more
         (signal.SIGHUP, signal.default_int_handler),
         (signal.SIGTERM, signal.SIG_IGN),
     ],
-    ids=["Ctrl-C", "a closed terminal", "SIGTERM in the background"],
+    ids=["Ctrl-C", "SIGHUP", "SIGTERM in the background"],
 )
 def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     folder = repository(tmp_path, stage("long", "echo $$ > pid; touch began; exec sleep 600 > long"))
@@ -105,8 +117,95 @@ def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     status, _, err = end_of(process)
     assert status == 130
     assert "Traceback" not in err
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((folder / "pid").read_text()), 0)
+    assert ended(folder)
+
+
+# Takes its time to save at Ctrl-C, as a training does, and speaks all the while.
+SAVES = """\
+trap 'echo saving; sleep 1; echo 1 > saved; exit 1' INT
+echo $$ > pid
+touch began
+while :; do echo line; sleep 0.1; done
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["terminal", "pipe"])
+def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path, way):
+    folder = repository(tmp_path, stage("long", "sh saves.sh"))
+    (folder / "saves.sh").write_text(SAVES)
+    ours, theirs = os.openpty() if way == "terminal" else os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
+        cwd=folder,
+        env=clean_environment(),
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=partial(os.login_tty, theirs) if way == "terminal" else None,
+    )
+    os.close(theirs)
+    wait_until((folder / "began").exists)
+    os.close(ours)  # of a terminal: the kernel sends SIGHUP
+    assert process.wait(300)
+    assert (folder / "saved").exists()
+    assert ended(folder)
+
+
+@pytest.mark.slow
+def test_what_ignores_ctrl_c_is_killed_at_the_third(tmp_path):
+    folder = repository(tmp_path, stage("long", "trap '' INT; echo $$ > pid; touch began; exec sleep 600"))
+    process = repro(folder, "--jobs=1")
+    wait_until((folder / "began").exists)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert process.poll() is None
+        assert not ended(folder)
+    process.send_signal(signal.SIGINT)
+    assert end_of(process)[0] == 130
+    wait_until(lambda: ended(folder))  # whoever adopts it has to ask how it ended
+
+
+WATCHES = """\
+import os, time
+from pathlib import Path
+from pose.training.lock import end_with_parent
+end_with_parent(poll=0.05)
+Path("pid").write_text(str(os.getpid()))
+Path("began").touch()
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_ends_with_a_pose_repro_that_is_killed(tmp_path):
+    folder = repository(tmp_path, stage("long", "exec python watches.py"))
+    (folder / "watches.py").write_text(WATCHES)
+    process = repro(folder, "--jobs=1")
+    wait_until((folder / "began").exists)
+    process.kill()
+    wait_until(lambda: ended(folder))
+
+
+@pytest.mark.slow
+def test_what_a_stage_leaves_in_the_background_is_not_waited_for(tmp_path):
+    cmd = "sh -c 'echo $$ > pid; exec sleep 600' & while [ ! -s pid ]; do sleep 0.1; done; echo 1 > one"
+    folder = repository(tmp_path, stage("one", cmd))
+    status, out, err = end_of(repro(folder, "--jobs=1"))
+    assert status == 0, out + err
+    assert not ended(folder)
+
+
+@pytest.mark.slow
+def test_tracked_files_are_as_dvc_repro_leaves_them(tmp_path):
+    folder = repository(tmp_path, stage("one", "echo 1 > one"))
+    (folder / "notes").write_text("first")
+    assert dvc(folder, "add", "notes").returncode == 0
+    before = (folder / "notes.dvc").read_text()
+    (folder / "notes").write_text("second")
+    _, out, _ = end_of(repro(folder, "--jobs=1"))
+    assert out.endswith(": one\n")
+    assert (folder / "notes.dvc").read_text() == before
 
 
 def test_an_unknown_stage_is_one_line(tmp_path):
@@ -116,6 +215,7 @@ def test_an_unknown_stage_is_one_line(tmp_path):
 
 def test_as_many_stages_run_as_there_are_cores_for(params, monkeypatch):
     monkeypatch.setattr("pose.experiments.repro.cores", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert default_jobs(with_values(params, {"train.processes": 2, "train.threads": 2})) == 2
     assert default_jobs(with_values(params, {"train.processes": "auto", "train.threads": 16})) == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
