@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -220,9 +220,20 @@ def build_task(params: Params, name: str, *, skeleton: Skeleton, device: torch.d
 
 
 def _average(net: PoseNetwork, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and running statistics, which begins with those of step 1."""
-    # In evaluation mode, where the counts of batches, which this rounds, have no effect.
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
+    """An exponential moving average of weights and running statistics, which begins with those of step 1.
+
+    Buffers of whole numbers (counts, or a network's own constants) are those of the last step.
+    """
+    update_floats = get_ema_multi_avg_fn(decay)
+
+    def update(average_N: Sequence[Tensor], current_N: Sequence[Tensor], updates: Tensor | int) -> None:
+        if average_N[0].is_floating_point():
+            update_floats([*average_N], [*current_N], updates)
+            return
+        for average, current in zip(average_N, current_N, strict=True):
+            average.copy_(current)
+
+    return AveragedModel(net, multi_avg_fn=update, use_buffers=True).eval()
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
