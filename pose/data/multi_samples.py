@@ -98,15 +98,17 @@ def _square_inputs(
 ) -> Inputs:
     """images: pixels of an image, perhaps shrunk; affine from image px to these; the image's own (w, h)."""
     sizes = [params.input_size, *further_sizes(params.input_size, scales)]
-    squares: list[list[np.ndarray]] = [[] for _ in sizes]
+    batches = [np.empty((len(augments), size, size, 3), dtype=np.uint8) for size in sizes]
     affines = []
-    for (image_HW3, packed_affine, size_wh), augment in zip(images, augments, strict=True):
-        for size, squares_of_size in zip(sizes, squares, strict=True):
-            affine = image_affine(size_wh, size, augment)
-            squares_of_size.append(warp(image_HW3, compose(affine, invert(packed_affine)), size, augment))
+    for place, ((image_HW3, packed_affine, size_wh), augment) in enumerate(
+        zip(images, augments, strict=True)
+    ):
+        for size, image_BHW3 in zip(sizes, batches, strict=True):
+            affine = compose(image_affine(size_wh, size, augment), invert(packed_affine))
+            warp(image_HW3, affine, size, augment, out=image_BHW3[place])
         affines.append(image_affine(size_wh, params.input_size, augment))
     return Inputs(
-        images=tuple(torch.from_numpy(np.stack(squares_of_size)) for squares_of_size in squares),
+        images=tuple(torch.from_numpy(image_BHW3) for image_BHW3 in batches),
         affine_B23=torch.from_numpy(np.stack(affines)),
     )
 

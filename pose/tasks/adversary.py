@@ -67,7 +67,6 @@ class Adversary:
         grads = torch.autograd.grad(error_fake, [*weights, fake] if params.weight else weights)
         fake_grads, pose_grads = grads[: len(weights)], grads[len(weights) :]
         errors = torch.stack([error_real.detach(), error_fake.detach()])
-        # In place of the fake gradients: they lie in memory as the weights do.
         torch._foreach_mul_(fake_grads, self.k.to(errors.dtype))
         combined = torch._foreach_sub(real_grads, fake_grads)
         if self.mean:  # gradients and errors in one exchange

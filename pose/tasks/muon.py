@@ -104,7 +104,8 @@ class AdamKernel(TypedDict):
 def adam_kernel(weight: Tensor) -> AdamKernel:
     """How torch's Adam and AdamW take all weights, which are many and small, at once.
 
-    On a CPU fused, in a third of the time; elsewhere by calls for lists of tensors.
+    On a CPU fused, in a third of the time; elsewhere by calls for lists of tensors. The fused kernel takes
+    for granted that a gradient lies in memory as its weight does, which autograd sees to.
     """
     fused = weight.device.type == "cpu"
     return {"fused": fused, "foreach": not fused}

@@ -146,3 +146,17 @@ def test_every_norm_counts_its_batches(params, batches):
     for net, batches_of_net in ((task.net, 2), (task.adversary.net, 4)):  # true and predicted heatmaps
         counts = {int(count) for name, count in net.named_buffers() if name.endswith("num_batches_tracked")}
         assert counts == {batches_of_net}
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gradients_lie_in_memory_as_the_weights_do_which_fused_adam_takes_for_granted(
+    params, batches, channels_last, precision
+):
+    changes = {"train.channels_last": channels_last, "train.precision": precision}
+    task = build_cpu_task(with_values(params, changes), "advpose")
+    task.step(batches["single"], done=9, steps=10)
+    for net in (task.net, task.adversary.net):
+        for name, weight in net.named_parameters():
+            strides = zip(weight.shape, weight.grad.stride(), weight.stride(), strict=True)
+            assert all(found == expected for size, found, expected in strides if size > 1), name
