@@ -5,8 +5,9 @@ Samples per second and core.
     python benchmarks/data_path.py [--root FOLDER] [--input PX] [--people 500] [--rounds 15] [--name NAME]
 
 On synthetic people (data/synthetic, or a few hundred made for the purpose) and, beside them, on those of
-FOLDER, which holds LSP, LSPET or mpii as published. Only people whose packed image is their image's file,
-byte for byte, take part: all decode the same bytes.
+FOLDER, which holds LSP, LSPET or mpii as published; if it holds coco, on complete images too, at the size and
+with the augmentation of preset `paper`. Of people, only those take part whose packed image is their image's
+file, byte for byte, so that all decode the same bytes; COCO's images are packed as they are.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ import h5py
 import numpy as np
 import torch
 from common import in_turns, shown, spread, write
+from noise import preset
 
-from pose.data.augment import Augment, person_affine, warp
+from pose.data.augment import Augment, image_affine, person_affine, warp
+from pose.data.image_set import ImageSet
 from pose.data.loader import Loader, sequential_batches
+from pose.data.multi_samples import ImageDataset
 from pose.data.person_set import PersonSet
+from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
 from pose.data.single_samples import PersonDataset
 from pose.data.synthetic import synthesize
 from pose.io.images import decode_image
 from pose.io.schema import parse
-from pose.params import Params, SyntheticParams, load_params
+from pose.params import Params, SplitCounts, SyntheticParams, load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWN = {
@@ -40,6 +45,7 @@ DRAWN = {
     "coco": {"train": 0, "validation": 0},
     "size": 160,
 }
+IMAGES_OF_A_BATCH = 8  # at 512 px
 READ, WARPED = "`cv2.imread`", "`cv2.imread` + one `warpAffine`"
 SAMPLE, FLOATS = "full sample, collated", "the same, then floats for the network"
 
@@ -77,6 +83,9 @@ def main() -> None:
                 prepared = Path(scratch) / "lsp_mpii.h5"
                 prepare_lsp_mpii(root, prepared, params=params.prepare, seed=params.seed)
                 sets[title] = compare(prepared, root, params, most=options.people, rounds=options.rounds)
+        if options.root and (options.root / "coco").is_dir():
+            paper = preset("paper", Path(scratch))
+            sets["Images of --root"] = compare_images(options.root, Path(scratch), paper, options.rounds)
     write(options.name, {"sets": sets}, report(sets))
 
 
@@ -129,23 +138,69 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
     seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats} | parts, rounds)
     each = {name: values / len(rows) for name, values in seconds.items()}
     return {
-        "people": len(rows),
         "sources": sorted(set(people.source_N[rows].tolist())),
         "image_px": people.image_size_N2[rows].mean(axis=0).round().astype(int).tolist(),
         "input_px": single.input_size,
         "batch": batch,
-        "rounds": rounds,
-        "samples_per_second_and_core": {
-            name: float(1 / np.median(each[name])) for name in (READ, WARPED, SAMPLE, FLOATS)
-        },
-        "share_of_imread": {name: spread(each[READ] / each[name]) for name in (WARPED, SAMPLE, FLOATS)},
-        "share_of_imread_and_warp": {name: spread(each[WARPED] / each[name]) for name in (SAMPLE, FLOATS)},
+        **rates(each, len(rows), rounds),
         "microseconds_of_a_sample": {
             "decode to RGB": 1e6 * float(np.median(each["decode"])),
             "crop by one affine": 1e6 * float(np.median(each["crop"] - each["decode"])),
             "all else: fetch the bytes, draw, move joints, targets, collate": 1e6
             * float(np.median(each[SAMPLE] - each["crop"])),
         },
+    }
+
+
+def compare_images(root: Path, folder: Path, params: Params, rounds: int) -> dict[str, Any]:
+    """The same for complete images of COCO, whose targets are those of all people."""
+    every = params.prepare.coco.model_copy(update={"min_people": SplitCounts(train=0, validation=0)})
+    prepare_coco(root, folder / "coco", params=every, seed=params.seed)
+    people = ImageSet(folder / "coco")
+    multi, batch, rows = params.multi, IMAGES_OF_A_BATCH, people.rows("train")
+    files = [str(root / "coco" / people.name(row)) for row in rows.tolist()]
+    dataset = ImageDataset(people, rows, multi, seed=params.seed)
+    affines = [image_affine(size_wh, multi.input_size) for size_wh in people.image_size_I2[rows]]
+
+    def read() -> None:
+        for file in files:
+            cv2.imread(file)
+
+    def warped() -> None:
+        for file, affine in zip(files, affines, strict=True):
+            image = cv2.imread(file)
+            assert image is not None, file
+            cv2.warpAffine(image, affine, (multi.input_size, multi.input_size))
+
+    def sample() -> None:
+        for _ in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
+            pass
+
+    def floats() -> None:
+        for raw in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
+            raw.to(torch.device("cpu"))
+
+    seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats}, rounds)
+    each = {name: values / len(rows) for name, values in seconds.items()}
+    return {
+        "sources": ["coco"],
+        "image_px": people.image_size_I2[rows].mean(axis=0).round().astype(int).tolist(),
+        "input_px": multi.input_size,
+        "batch": batch,
+        **rates(each, len(rows), rounds),
+    }
+
+
+def rates(each: dict[str, np.ndarray], samples: int, rounds: int) -> dict[str, Any]:
+    """Samples a second, and shares of the limits. each: seconds a sample in each round."""
+    return {
+        "samples": samples,
+        "rounds": rounds,
+        "samples_per_second_and_core": {
+            name: float(1 / np.median(each[name])) for name in (READ, WARPED, SAMPLE, FLOATS)
+        },
+        "share_of_imread": {name: spread(each[READ] / each[name]) for name in (WARPED, SAMPLE, FLOATS)},
+        "share_of_imread_and_warp": {name: spread(each[WARPED] / each[name]) for name in (SAMPLE, FLOATS)},
     }
 
 
@@ -184,7 +239,7 @@ def report(sets: dict[str, Any]) -> str:
             "",
             f"## {title} ({', '.join(result['sources'])})",
             "",
-            f"{result['people']} people in images of {width} x {height} px on average, input"
+            f"{result['samples']} samples, of images of {width} x {height} px on average, input"
             f" {result['input_px']} px, batch {result['batch']}, {result['rounds']} rounds.",
             "",
             "| | samples per second and core | share of the rate of `imread` | of `imread` + warp |",
@@ -197,8 +252,9 @@ def report(sets: dict[str, Any]) -> str:
                 + " | ".join(shown(share) if share else "" for share in shares)
                 + " |"
             )
-        lines += ["", "| a sample's time | microseconds |", "|---|---|"]
-        lines += [f"| {name} | {value:.0f} |" for name, value in result["microseconds_of_a_sample"].items()]
+        if parts := result.get("microseconds_of_a_sample"):
+            lines += ["", "| a sample's time | microseconds |", "|---|---|"]
+            lines += [f"| {name} | {value:.0f} |" for name, value in parts.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
+from common import write
+from tqdm import tqdm
 
 from pose.data import multi_samples
 from pose.data.augment import MultiAugment
@@ -32,13 +35,33 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", type=Path, default=[Path("models/hgpose-ae/last.pt")])
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    print("| size | weights | AP | further scale | AP with it too |\n|---|---|---|---|---|")
+    found = []
     for path in parser.parse_args().weights:
         weights = load_weights(path)
         model = load_model(weights, str(path), select_device(), load_params().problem(weights.task))
-        for size, scale in SCALES.items():
+        for size, scale in tqdm(SCALES.items(), str(path), unit="size"):
             alone, both = (average_precision(model, size, scales) for scales in ([], [scale]))
-            print(f"| {size:g} | {path} | {alone:.3f} | {scale:.2g} | {both:.3f} |", flush=True)
+            row = {"weights": str(path), "training_px": model.problem.params.input_size, "size": size}
+            found.append({**row, "AP": alone, "further_scale": scale, "AP with it": both})
+    write("sizes", {"rows": found}, report(found))
+
+
+def report(found: list[dict[str, Any]]) -> str:
+    """The table."""
+    lines = [
+        "# People of other sizes than in training",
+        "",
+        "AP of the evaluation images when people are shown so many times larger, and with a further scale.",
+        "",
+        "| weights | inputs of the training | size | AP | further scale | AP with it too |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{row['weights']}` | {row['training_px']} px | {row['size']:g} | {row['AP']:.3f}"
+        f" | {row['further_scale']:.2g} | {row['AP with it']:.3f} |"
+        for row in found
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def average_precision(model: Model, size: float, scales: list[float]) -> float:

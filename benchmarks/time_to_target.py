@@ -55,13 +55,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/time_to_target"))
     parser.add_argument("--task", help="only train its recipes, beside a process for those of the other")
     options = parser.parse_args()
-    seeds = range(1, options.seeds + 1)
+    seeds, revision = range(1, options.seeds + 1), run_git("rev-parse", "--short", "HEAD")
     recipes = [recipe for recipe in RECIPES if options.task in (None, recipe.task)]
     with tqdm(total=len(recipes) * len(seeds), unit="run") as bar:
-        found = [[outcome(recipe, seed, options.folder, bar) for seed in seeds] for recipe in recipes]
+        found = [
+            [outcome(recipe, seed, options.folder / revision, bar) for seed in seeds] for recipe in recipes
+        ]
     if options.task:
         return
-    revision = run_git("rev-parse", "--short", "HEAD")
     lines = [
         "# Time to a target",
         "",
