@@ -92,11 +92,11 @@ def _needs(targets: Sequence[str]) -> Mapping[str, set[str]]:
     """Which stages each stage depends on, by name."""
     from dvc.dvcfile import PROJECT_FILE
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     try:
-        with Repo() as repo:
+        with Repo(_wait_for_lock=True) as repo, lock_repo(repo):  # another DVC may be writing dvc.lock
             graph = get_active_graph(repo.index.graph)
             plan = plan_repro(graph, collect_stages(repo, targets or [PROJECT_FILE]))
             return {stage.addressing: {one.addressing for one in graph.successors(stage)} for stage in plan}

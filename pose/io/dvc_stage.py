@@ -75,10 +75,11 @@ def _dependencies(address: str) -> tuple[list[Path], list[Any]]:
         if not address:
             raise ModuleNotFoundError
         from dvc.dependency import ParamsDependency  # a second, which only a stage of DVC's pays
-        from dvc.repo import Repo
+        from dvc.repo import Repo, lock_repo
     except ModuleNotFoundError:  # DVC is installed elsewhere, with pipx perhaps
         return [], []
-    with Repo() as repo:
+    # A stage that runs beside this one may have ended: DVC then writes dvc.lock, which is empty for a moment.
+    with Repo(_wait_for_lock=True) as repo, lock_repo(repo):
         [stage] = repo.stage.collect(address)
     paths = [Path(one.fs_path) for one in stage.deps if not isinstance(one, ParamsDependency)]
     return paths, [one for one in stage.deps if isinstance(one, ParamsDependency)]

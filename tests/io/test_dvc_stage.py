@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dvc.lock import make_lock
 from helpers import clean_environment, end_of, start_process, user_error, wait_until
 
 from pose.io.dvc_stage import require_dependency
@@ -64,6 +66,22 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file that is gone": (lambda folder: (folder / "data/two.txt").unlink(), "data/two.txt has changed"),
     "what the stage does not read": (edit("params.yaml", "other: 1", "other: 2"), ""),
 }
+
+
+@pytest.mark.slow
+def test_a_stage_that_begins_while_dvc_writes_its_lock_file_waits(project):
+    temp = project / ".dvc/tmp"
+    temp.mkdir(exist_ok=True)
+    environment = clean_environment() | {"DVC_STAGE": "work", "DVC_ROOT": str(project)}
+    with make_lock(str(temp / "lock"), str(temp)):
+        (project / "dvc.lock").touch()
+        process = subprocess.Popen([sys.executable, "stage.py"], cwd=project, env=environment)
+        time.sleep(8)  # DVC itself would give up after five seconds
+        assert process.poll() is None
+        assert not (project / "started").exists()
+        (project / "dvc.lock").unlink()
+    (project / "go").touch()
+    assert process.wait(300) == 0
 
 
 @pytest.mark.slow
