@@ -134,18 +134,18 @@ while :; do echo line; sleep 0.1; done
 def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path, way):
     folder = repository(tmp_path, stage("long", "sh saves.sh"))
     (folder / "saves.sh").write_text(SAVES)
-    ours, theirs = os.openpty() if way == "terminal" else os.pipe()
+    read_end, write_end = os.openpty() if way == "terminal" else os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
         cwd=folder,
         env=clean_environment(),
-        stdout=theirs,
-        stderr=theirs,
-        preexec_fn=partial(os.login_tty, theirs) if way == "terminal" else None,
+        stdout=write_end,
+        stderr=write_end,
+        preexec_fn=partial(os.login_tty, write_end) if way == "terminal" else None,
     )
-    os.close(theirs)
+    os.close(write_end)
     wait_until((folder / "began").exists)
-    os.close(ours)  # of a terminal: the kernel sends SIGHUP
+    os.close(read_end)  # of a terminal: the kernel sends SIGHUP
     assert process.wait(300)
     assert (folder / "saved").exists()
     assert ended(folder)
