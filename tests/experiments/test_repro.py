@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def ended(folder: Path) -> bool:
     return False
 
 
+@contextmanager
+def signals_of_a_terminal(ctrl_c: Any = signal.default_int_handler) -> Iterator[None]:
+    """Where the tests run Ctrl-C and SIGHUP may be ignored, and children inherit that."""
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, ctrl_c)}
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "ctrl_c"),
@@ -104,14 +117,8 @@ def ended(folder: Path) -> bool:
 )
 def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     folder = repository(tmp_path, stage("long", "echo $$ > pid; touch began; exec sleep 600 > long"))
-    # As they may be ignored where the tests run, and children inherit that.
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, ctrl_c)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
+    with signals_of_a_terminal(ctrl_c):
         process = repro(folder, "--jobs=1")
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
     wait_until((folder / "began").exists)
     process.send_signal(number)
     status, _, err = end_of(process)
@@ -135,14 +142,15 @@ def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path,
     folder = repository(tmp_path, stage("long", "sh saves.sh"))
     (folder / "saves.sh").write_text(SAVES)
     read_end, write_end = os.openpty() if way == "terminal" else os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
-        cwd=folder,
-        env=clean_environment(),
-        stdout=write_end,
-        stderr=write_end,
-        preexec_fn=partial(os.login_tty, write_end) if way == "terminal" else None,
-    )
+    with signals_of_a_terminal():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
+            cwd=folder,
+            env=clean_environment(),
+            stdout=write_end,
+            stderr=write_end,
+            preexec_fn=partial(os.login_tty, write_end) if way == "terminal" else None,
+        )
     os.close(write_end)
     wait_until((folder / "began").exists)
     os.close(read_end)  # of a terminal: the kernel sends SIGHUP
@@ -154,7 +162,8 @@ def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path,
 @pytest.mark.slow
 def test_what_ignores_ctrl_c_is_killed_at_the_third(tmp_path):
     folder = repository(tmp_path, stage("long", "trap '' INT; echo $$ > pid; touch began; exec sleep 600"))
-    process = repro(folder, "--jobs=1")
+    with signals_of_a_terminal():
+        process = repro(folder, "--jobs=1")
     wait_until((folder / "began").exists)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
