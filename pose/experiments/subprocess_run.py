@@ -23,7 +23,7 @@ from typing import Literal, get_args
 import psutil
 
 from pose.experiments.presets import PARAMS
-from pose.experiments.repro import remove_broken_lock
+from pose.experiments.repro.broken_lock import remove_broken_lock
 from pose.io.command import run_stage
 from pose.io.errors import Interrupted, UserError
 from pose.io.files import read_text

@@ -1,4 +1,4 @@
-"""One writer per folder, and no trainer left behind when `make`, `dvc` or `pose repro` is killed. POSIX."""
+"""One writer per folder, and no trainer left behind when `make`, `dvc` or `pose` is killed. POSIX."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import psutil
 from pose.io.errors import UserError
 from pose.io.file_lock import FileLock, LockedError
 
-PARENTS = {"make", "gmake", "dvc"}
-POSE = {"pose", "pose.cli"}  # of its commands `repro` alone
+PARENTS = {"make", "gmake", "dvc", "pose", "pose.cli"}  # the last one of `python -m`
 
 
 def lock_folder(folder: str | Path) -> FileLock:
@@ -34,14 +33,13 @@ def lock_folder(folder: str | Path) -> FileLock:
 
 
 def end_with_parent(*, direct: bool = False, poll: float = 0.5, grace: float = 20.0) -> tuple[int, ...]:
-    """End this process soon after the end of any `make`, `dvc` or `pose repro` that it runs under.
+    """End this process soon after the end of any `make`, `dvc` or `pose` that it runs under.
 
     Returns their ids. SIGKILL gives them no chance to end what they started, and the kernel's parent-death
     signal would be that of the shell in between. So a thread looks for them every `poll` seconds; it sends
     this process SIGTERM and, `grace` seconds later, SIGKILL. direct: the process that started this one counts
-    too, whatever it is.
-    It sends SIGTERM itself if it watches as well, and a second one would interrupt the saving of a
-    checkpoint: so the others then count only `grace` seconds after their end.
+    too, whatever it is. It sends SIGTERM itself if it watches as well, and a second one would interrupt the
+    saving of a checkpoint: so the others then count only `grace` seconds after their end.
     """
     launcher, parents = [psutil.Process(os.getppid())] if direct else [], _parents()
     for processes, delay in ((launcher, 0.0), (parents, grace if direct else 0.0)):
@@ -63,8 +61,8 @@ def _parents() -> list[psutil.Process]:
         except psutil.Error:  # ended meanwhile, or another user's
             continue
         # `make ...`, `python .../bin/dvc ...` or `python -m dvc ...`
-        at = next((i for i, word in enumerate(words[:3]) if Path(word).name in PARENTS | POSE), None)
-        if at is None or (Path(words[at]).name in POSE and words[at + 1 : at + 2] != ["repro"]):
+        at = next((i for i, word in enumerate(words[:3]) if Path(word).name in PARENTS), None)
+        if at is None:
             continue
         if words[at + 1 : at + 3] == ["queue", "start"]:
             break  # its workers are to outlive it, and whatever started it

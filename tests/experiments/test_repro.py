@@ -16,7 +16,9 @@ import torch
 from helpers import clean_environment, end_of, only_error, start_process, user_error, wait_until, with_values
 from ruamel.yaml import YAML
 
-from pose.experiments.repro import default_jobs, dvc_temp_folder, remove_broken_lock
+from pose.experiments.repro import default_jobs
+from pose.experiments.repro import repro as run_repro
+from pose.experiments.repro.broken_lock import dvc_temp_folder, remove_broken_lock
 
 # Writes its file when the other stage has begun: that of two which run at a time.
 MEET = """\
@@ -127,24 +129,35 @@ def test_a_signal_ends_what_runs(tmp_path, number, ctrl_c):
     assert ended(folder)
 
 
-# Takes its time to save at Ctrl-C, as a training does, and speaks all the while.
+# Takes its time to save at Ctrl-C, as a training does, speaks all the while, and writes how many it heard.
 SAVES = """\
-trap 'echo saving; sleep 1; echo 1 > saved; exit 1' INT
-echo $$ > pid
-touch began
-while :; do echo line; sleep 0.1; done
+import signal, sys, time
+from pathlib import Path
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+Path("began-" + sys.argv[1]).touch()
+while not heard:
+    print("line", flush=True)
+    time.sleep(0.1)
+for _ in range(20):
+    print("saving", flush=True)
+    time.sleep(0.1)
+Path("saved-" + sys.argv[1]).write_text(str(len(heard)))
+sys.exit(1)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["terminal", "pipe"])
-def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path, way):
-    folder = repository(tmp_path, stage("long", "sh saves.sh"))
-    (folder / "saves.sh").write_text(SAVES)
+def test_what_runs_is_ended_once_and_waited_for_where_nobody_reads_its_lines(tmp_path, way):
+    names = "left", "right"
+    pipeline = stage("left", "python saves.py left") | stage("right", "python saves.py right")
+    folder = repository(tmp_path, pipeline)
+    (folder / "saves.py").write_text(SAVES)
     read_end, write_end = os.openpty() if way == "terminal" else os.pipe()
     with signals_of_a_terminal():
         process = subprocess.Popen(
-            [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
+            [sys.executable, "-m", "pose.cli", "repro", "--jobs=2"],
             cwd=folder,
             env=clean_environment(),
             stdout=write_end,
@@ -152,11 +165,10 @@ def test_what_runs_is_ended_and_waited_for_once_nobody_reads_its_lines(tmp_path,
             preexec_fn=partial(os.login_tty, write_end) if way == "terminal" else None,
         )
     os.close(write_end)
-    wait_until((folder / "began").exists)
+    wait_until(lambda: all((folder / f"began-{name}").exists() for name in names))
     os.close(read_end)  # of a terminal: the kernel sends SIGHUP
     assert process.wait(300)
-    assert (folder / "saved").exists()
-    assert ended(folder)
+    assert [(folder / f"saved-{name}").read_text() for name in names] == ["1", "1"]
 
 
 @pytest.mark.slow
@@ -215,6 +227,28 @@ def test_tracked_files_are_as_dvc_repro_leaves_them(tmp_path):
     _, out, _ = end_of(repro(folder, "--jobs=1"))
     assert out.endswith(": one\n")
     assert (folder / "notes.dvc").read_text() == before
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_its_lines_is_one_line_and_ends_what_runs(tmp_path):
+    folder = repository(tmp_path, stage("long", "exec sleep 600"))
+    with Path("/dev/full").open("w") as full, signals_of_a_terminal():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pose.cli", "repro", "--jobs=1"],
+            cwd=folder,
+            env=clean_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert "standard output: cannot be written to (No space left" in only_error(end_of(process))
+
+
+def test_a_dvc_that_cannot_be_started_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(repository(tmp_path, stage("one", "echo 1 > one")))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with user_error("dvc: cannot be started"):
+        run_repro(["one"], jobs=1)
 
 
 def test_an_unknown_stage_is_one_line(tmp_path):
