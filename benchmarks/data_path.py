@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -31,6 +33,7 @@ from pose.data.multi_samples import ImageDataset
 from pose.data.person_set import PersonSet
 from pose.data.prepare.coco import prepare_coco
 from pose.data.prepare.lsp_mpii import prepare_lsp_mpii
+from pose.data.samples import SampleDataset
 from pose.data.single_samples import PersonDataset
 from pose.data.synthetic import synthesize
 from pose.io.images import decode_image
@@ -108,24 +111,6 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
         for row, augment in zip(rows, augments, strict=True)
     ]
 
-    def read() -> None:
-        for file in files:
-            cv2.imread(file)
-
-    def warped() -> None:
-        for file, affine in zip(files, affines, strict=True):
-            image = cv2.imread(file)
-            assert image is not None, file
-            cv2.warpAffine(image, affine, (single.input_size, single.input_size))
-
-    def sample() -> None:
-        for _ in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
-            pass
-
-    def floats() -> None:
-        for raw in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
-            raw.to(torch.device("cpu"))
-
     def decoded() -> None:
         for image in data:
             decode_image(image, "packed image")
@@ -135,8 +120,7 @@ def compare(prepared: Path, root: Path, params: Params, *, most: int, rounds: in
             warp(decode_image(image, "packed image"), affine, single.input_size)
 
     parts = {"decode": decoded, "crop": cropped}
-    seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats} | parts, rounds)
-    each = {name: values / len(rows) for name, values in seconds.items()}
+    each = seconds_of_a_sample(files, affines, dataset, single.input_size, batch, rounds, parts)
     return {
         "sources": sorted(set(people.source_N[rows].tolist())),
         "image_px": people.image_size_N2[rows].mean(axis=0).round().astype(int).tolist(),
@@ -162,6 +146,30 @@ def compare_images(root: Path, folder: Path, params: Params, rounds: int) -> dic
     dataset = ImageDataset(people, rows, multi, seed=params.seed)
     affines = [image_affine(size_wh, multi.input_size) for size_wh in people.image_size_I2[rows]]
 
+    each = seconds_of_a_sample(files, affines, dataset, multi.input_size, batch, rounds)
+    return {
+        "sources": ["coco"],
+        "image_px": people.image_size_I2[rows].mean(axis=0).round().astype(int).tolist(),
+        "input_px": multi.input_size,
+        "batch": batch,
+        **rates(each, len(rows), rounds),
+    }
+
+
+def seconds_of_a_sample(
+    files: list[str],
+    affines: list[np.ndarray],
+    dataset: SampleDataset,
+    size: int,
+    batch: int,
+    rounds: int,
+    parts: Mapping[str, Callable[[], None]] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
+    """CPU time of each variant, in turns, in each round.
+
+    affines: of one crop of each file. parts: of a sample's work, measured beside them.
+    """
+
     def read() -> None:
         for file in files:
             cv2.imread(file)
@@ -170,25 +178,18 @@ def compare_images(root: Path, folder: Path, params: Params, rounds: int) -> dic
         for file, affine in zip(files, affines, strict=True):
             image = cv2.imread(file)
             assert image is not None, file
-            cv2.warpAffine(image, affine, (multi.input_size, multi.input_size))
+            cv2.warpAffine(image, affine, (size, size))
 
     def sample() -> None:
-        for _ in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
+        for _ in Loader(dataset, sequential_batches(len(files), batch), workers=0):
             pass
 
     def floats() -> None:
-        for raw in Loader(dataset, sequential_batches(len(rows), batch), workers=0):
+        for raw in Loader(dataset, sequential_batches(len(files), batch), workers=0):
             raw.to(torch.device("cpu"))
 
-    seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats}, rounds)
-    each = {name: values / len(rows) for name, values in seconds.items()}
-    return {
-        "sources": ["coco"],
-        "image_px": people.image_size_I2[rows].mean(axis=0).round().astype(int).tolist(),
-        "input_px": multi.input_size,
-        "batch": batch,
-        **rates(each, len(rows), rounds),
-    }
+    seconds = in_turns({READ: read, WARPED: warped, SAMPLE: sample, FLOATS: floats, **parts}, rounds)
+    return {name: values / len(files) for name, values in seconds.items()}
 
 
 def rates(each: dict[str, np.ndarray], samples: int, rounds: int) -> dict[str, Any]:

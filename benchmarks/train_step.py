@@ -6,7 +6,7 @@ Images per second of one thread, for the demo's network and for the paper's.
 
 Two limits: the network's own forward and backward pass on a batch that lies ready, and, harder, each of its
 convolutions alone, with the shapes that it has in the network: what this machine needs for the arithmetic. A
-step adds normalisation, activations, additions, the loss, the optimiser and, with data, the whole data path.
+step adds normalisation, activations, additions, the loss, the optimizer and, with data, the whole data path.
 Pictures are noise: their content makes no difference to the time. Data are those of benchmarks/data_path.py.
 """
 
