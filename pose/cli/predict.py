@@ -41,7 +41,7 @@ def add(commands: Commands) -> None:
     arg("--track-lost", type=count_or_zero, default=30, metavar="FRAMES", help=unseen)
     few = "leave out people below it (multi-person weights; default: 0.1)"
     arg("--min-score", type=float, default=0.1, metavar="SCORE", help=few)
-    sizes = "sizes at which an image is shown (multi-person weights)"
+    sizes = "sizes at which people are shown, over that of training"
     arg("--scales", type=scales, default=[1.0], metavar="1[,S...]", help=sizes)
     arg("--no-flip", dest="flip", action="store_false", help="not on mirrored images too: twice as fast")
     arg("--device", help="cpu, cuda or cuda:0 ... (default: a GPU where there is one)")

@@ -42,7 +42,9 @@ class Inputs(TensorFields):
     """Images for a network.
 
     images: the batch at every size to be tested, the input's own size first; (B, H, W, 3) uint8 RGB as loader
-    workers send them (a quarter of the traffic of floats), (B, 3, H, W) floats 0 to 1 after `to`.
+    workers send them (a quarter of the traffic of floats), (B, 3, H, W) floats 0 to 1 after `to`. zooms: how
+    many times as large as the first each of the images shows everything, around the same middle, in the same
+    number of px; empty where none does.
     affine_B23: image px -> input px of the first size, float64, on the CPU. gain_B3: colour gain of each
     channel, None for none.
     """
@@ -50,6 +52,7 @@ class Inputs(TensorFields):
     images: tuple[Tensor, ...]
     affine_B23: Tensor
     gain_B3: Tensor | None = None
+    zooms: tuple[float, ...] = ()
 
     @property
     def image_B3HW(self) -> Tensor:

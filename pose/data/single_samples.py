@@ -5,7 +5,8 @@ Legend: B people, K joints, H W input px, h w heatmap cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,23 +15,33 @@ from pose.data.augment import Augment, person_affine, warp
 from pose.data.batch import Batch, Inputs, SingleTargets
 from pose.data.person_set import PersonSet
 from pose.data.samples import SampleDataset
-from pose.keypoints.geometry import STRIDE, compose, invert, to_cell, transform
+from pose.keypoints.geometry import STRIDE, compose, invert, to_cell, transform, zoomed
 from pose.keypoints.heatmap import encode
 from pose.params import SingleInferenceParams, SingleParams
 
 
 class PersonDataset(SampleDataset):
-    """Batches of rows of a prepared set. params: SingleParams with a seed, to train."""
+    """Batches of rows of a prepared set.
+
+    params: SingleParams with a seed, to train. scales: further sizes of the people, for inference.
+    """
 
     def __init__(
-        self, people: PersonSet, rows: np.ndarray, params: SingleInferenceParams, *, seed: int | None = None
+        self,
+        people: PersonSet,
+        rows: np.ndarray,
+        params: SingleInferenceParams,
+        *,
+        seed: int | None = None,
+        scales: Sequence[float] = (),
     ):
         super().__init__(rows, seed)
-        self.people, self.params = people, params
+        self.people, self.params, self.scales = people, params, scales
 
     def inference_batch(self, row_B: np.ndarray) -> Batch:
         """Every person upright and centred."""
-        return Batch(person_inputs(self.people, row_B, self.params, [Augment()] * len(row_B)))
+        augments = [Augment()] * len(row_B)
+        return Batch(person_inputs(self.people, row_B, self.params, augments, self.scales))
 
     def training_batch(self, row_B: np.ndarray, rngs: Sequence[np.random.Generator]) -> Batch:
         """Every person under an augmentation."""
@@ -47,22 +58,41 @@ class PersonDataset(SampleDataset):
 
 
 def person_inputs(
-    people: PersonSet, row_B: np.ndarray, params: SingleInferenceParams, augments: Sequence[Augment]
+    people: PersonSet,
+    row_B: np.ndarray,
+    params: SingleInferenceParams,
+    augments: Sequence[Augment],
+    scales: Sequence[float] = (),
 ) -> Inputs:
-    """The crops of rows of a prepared set, each under its augmentation."""
+    """The crops of rows of a prepared set, each under its augmentation, and at further `scales`."""
     placed = zip(people.centre_N2[row_B], people.scale_N[row_B].tolist(), augments, strict=True)
     affines = [
         person_affine(centre, scale, params=params, augment=augment) for centre, scale, augment in placed
     ]
-    size = params.input_size
-    image_BHW3 = np.empty((len(row_B), size, size, 3), dtype=np.uint8)
-    for (image, packed_affine), affine, out in zip(people.images(row_B), affines, image_BHW3, strict=True):
-        warp(image, compose(affine, invert(packed_affine)), size, out=out)
-    return Inputs(
-        images=(torch.from_numpy(image_BHW3),),
-        affine_B23=torch.from_numpy(np.stack(affines)),
-        gain_B3=torch.tensor([augment.gain for augment in augments]),
-    )
+    packed = zip(people.images(row_B), affines, strict=True)
+    shown = ((image, compose(affine, invert(packed_affine))) for (image, packed_affine), affine in packed)
+    inputs = crops(shown, affines, params.input_size, scales)
+    return replace(inputs, gain_B3=torch.tensor([augment.gain for augment in augments]))
+
+
+def crops(
+    images: Iterable[tuple[np.ndarray, np.ndarray]],
+    affines: Sequence[np.ndarray],
+    size: int,
+    scales: Sequence[float] = (),
+) -> Inputs:
+    """A square of `size` px of each image, and further ones that show everything `scales` times as large.
+
+    images: pixels of an image, perhaps shrunk, and affine from these to input px. affines: image px -> input
+    px.
+    """
+    zooms = (1.0, *scales)
+    batches = [np.empty((len(affines), size, size, 3), dtype=np.uint8) for _ in zooms]
+    for place, (image_HW3, affine) in enumerate(images):
+        for zoom, image_BHW3 in zip(zooms, batches, strict=True):
+            warp(image_HW3, affine if zoom == 1 else zoomed(affine, zoom, size), size, out=image_BHW3[place])
+    affine_B23 = torch.from_numpy(np.stack(affines))
+    return Inputs(tuple(map(torch.from_numpy, batches)), affine_B23, zooms=zooms)
 
 
 def person_targets(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from pose.data.batch import Inputs
 from pose.data.loader import Loader, sequential_batches
 from pose.io.errors import UserError
 from pose.keypoints.people import People
@@ -45,17 +46,23 @@ def compute_threads(threads: int) -> Iterator[None]:
         cv2.setNumThreads(image_threads)
 
 
+def further_scales(scales: Sequence[float]) -> list[float]:
+    """The sizes beside 1, each once, so that the mean over sizes counts all alike."""
+    return sorted({*scales} - {1.0})
+
+
 @torch.inference_mode()
-def tta_outputs(model: Model, images: Sequence[Tensor], *, flip: bool) -> list[TTAOutput]:
-    """The network's outputs for a batch (B, 3, H, W) at one or several sizes, the input's own first.
+def tta_outputs(model: Model, inputs: Inputs, *, flip: bool) -> list[TTAOutput]:
+    """The network's outputs for a batch at one or several sizes, on the model's device.
 
     flip: also for the mirrored images.
     """
     outputs = []
-    for image_B3HW in images:
-        outputs.append(TTAOutput(model(image_B3HW)))
+    zooms = inputs.zooms or (1.0,) * len(inputs.images)
+    for image_B3HW, zoom in zip(inputs.images, zooms, strict=True):
+        outputs.append(TTAOutput(model(image_B3HW), zoom=zoom))
         if flip:
-            outputs.append(TTAOutput(model(image_B3HW.flip(-1)), mirrored=True))
+            outputs.append(TTAOutput(model(image_B3HW.flip(-1)), mirrored=True, zoom=zoom))
     return outputs
 
 
@@ -72,14 +79,14 @@ def predict_batches(
 ) -> Iterator[tuple[list[TTAOutput], Tensor]]:
     """The outputs of a network in evaluation mode and affine_B23, for each batch of rows of a prepared set.
 
-    scales: of the input size, for problems that support several; 1 is always among them.
+    scales: sizes at which people are shown, over that of training; 1 is always among them.
     """
-    dataset = data.dataset(rows, scales=[scale for scale in scales if scale != 1])
+    dataset = data.dataset(rows, scales=further_scales(scales))
     batches = Loader(dataset, sequential_batches(len(rows), batch), workers=workers)
     disable = None if progress else True  # None: disabled where there is no terminal
     for raw in tqdm(batches, desc=f"{model.name}: predicting {data.unit}", unit="batch", disable=disable):
         inputs = raw.inputs.to(model.device)
-        yield tta_outputs(model, inputs.images, flip=flip), inputs.affine_B23
+        yield tta_outputs(model, inputs, flip=flip), inputs.affine_B23
 
 
 def predict_dataset(model: Model, data: ProblemData, rows: np.ndarray, **settings: Any) -> list[People]:

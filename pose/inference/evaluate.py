@@ -76,7 +76,7 @@ def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) ->
         expected = "expected some of split validation or test"
         raise UserError(f"{data.path}: found no {data.unit} to evaluate on, {expected}")
     batches: dict[str, Any] = {"batch": settings.batch, "workers": params.train.workers, "progress": True}
-    tta: dict[str, Any] = {"flip": params.has_flip_test(name), "scales": settings.scales}
+    tta: dict[str, Any] = {"flip": params.has_flip_test(name), "scales": params.scales(name)}
     people = predict_dataset(model, data, rows, **tta, **batches)
     scores, tables = data.scores_and_tables(people, rows)
     if not any(scores.get(metric.table) for metric in MONITORED[problem.kind]):

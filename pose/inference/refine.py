@@ -103,7 +103,7 @@ class Refiner:
         problem = self.model.problem
         assert isinstance(problem, SinglePerson)
         crops = problem.preprocess(images, boxes, ())
-        outputs = tta_outputs(self.model, crops.to(self.model.device).images, flip=self.flip)
+        outputs = tta_outputs(self.model, crops.to(self.model.device), flip=self.flip)
         heatmap_PJhw = problem.mean_heatmap(outputs).cpu().numpy()[:, self.joint_K[self.joint_K >= 0]]
         affines = [*crops.affine_B23.numpy()]
         cell_PJ2 = np.stack([to_cell(transform(*one)) for one in zip(affines, joint_PJ2, strict=True)])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pose.inference.batches import select_device, tta_outputs
+from pose.inference.batches import further_scales, select_device, tta_outputs
 from pose.keypoints.people import People
 from pose.models.weights import load_weights
 from pose.tasks.arrays import Box
@@ -18,7 +18,7 @@ class TorchNetwork:
 
     def __init__(self, model: Model, *, flip: bool, scales: Sequence[float] = (1.0,)):
         self.model, self._flip = model, flip
-        self._scales = [scale for scale in scales if scale != 1]
+        self._scales = further_scales(scales)
         self.task, self.problem, self.skeleton = model.name, model.problem.kind, model.problem.skeleton
 
     @staticmethod
@@ -31,4 +31,4 @@ class TorchNetwork:
         """The people of each image of a batch, in its own px."""
         problem = self.model.problem
         inputs = problem.preprocess(images, boxes, self._scales).to(self.model.device)
-        return problem.decode(tta_outputs(self.model, inputs.images, flip=self._flip), inputs.affine_B23)
+        return problem.decode(tta_outputs(self.model, inputs, flip=self._flip), inputs.affine_B23)

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -181,9 +181,10 @@ def read_text(path: str | Path) -> str:
         return read_bytes(path).decode("utf-8")
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, *, without: Set[str] = frozenset()) -> Any:
     """The content of a JSON file, packed if its suffix is `.gz`.
 
+    without: keys that are left out of its objects as they are read, so that their values take no memory.
     UserError if it is missing or damaged, or of more values or bytes than any data set: a small packed file
     can hold more than memory does.
     """
@@ -201,7 +202,14 @@ def read_json(path: str | Path) -> Any:
                 raise ValueError(f"found more than {most:,} {unit}, expected fewer")
         text = data.decode(json.detect_encoding(data), "surrogatepass")
         del data  # of large files: it is as large as the text
-        return json.loads(text, parse_float=_cached(float), parse_int=_cached(int))
+
+        def kept(value: dict[str, Any]) -> dict[str, Any]:
+            if without.isdisjoint(value):
+                return value
+            return {key: part for key, part in value.items() if key not in without}
+
+        hook = kept if without else None
+        return json.loads(text, parse_float=_cached(float), parse_int=_cached(int), object_hook=hook)
 
 
 def _cached(number: Callable[[str], T]) -> Callable[[str], T]:

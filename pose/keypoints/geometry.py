@@ -31,6 +31,13 @@ def crop_affine(
     return np.array([[xx, xy, middle - xx * x - xy * y], [yx, yy, middle - yx * x - yy * y]])
 
 
+def zoomed(affine: np.ndarray, zoom: float, size: int) -> np.ndarray:
+    """The affine whose square of `size` px shows everything `zoom` times as large, around the same middle."""
+    moved = zoom * affine
+    moved[:, 2] += (1 - zoom) * (size - 1) / 2
+    return moved
+
+
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The affine that applies `first`, then `second`."""
     affine = second[:, :2] @ first

@@ -143,6 +143,22 @@ def peak_positions(heatmap_Mhw: Array, map_N: Array, cell_N: Array, *, target: s
     return (position_2N + moved_2N.clip(-0.5, 0.5)).T
 
 
+def zoom_back(heatmap_BKhw: Tensor, zoom: float) -> Tensor:
+    """Heatmaps of an image shown `zoom` times as large around the same middle, as those of the image.
+
+    float32, linearly between cells; NaN in cells that the larger image does not show.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    h, w = heatmap_BKhw.shape[-2:]
+    x_w, y_h = (zoom * (2 * torch.arange(n, device=heatmap_BKhw.device) + 1 - n) / n for n in (w, h))
+    grid_hw2 = torch.stack([x_w.expand(h, w), y_h[:, None].expand(h, w)], dim=-1)  # -1 .. 1 from edge to edge
+    grid_Bhw2 = grid_hw2.expand(len(heatmap_BKhw), h, w, 2)
+    zoomed_BKhw = F.grid_sample(heatmap_BKhw.float(), grid_Bhw2, padding_mode="border", align_corners=False)
+    return zoomed_BKhw.masked_fill((grid_hw2.abs() > 1).any(dim=-1), torch.nan)
+
+
 def flip_back(heatmap_BKhw: Array, flip_index: np.ndarray) -> Array:
     """Heatmaps of a mirrored image as heatmaps of the image: mirrored, left and right joints exchanged."""
     lib = _library(heatmap_BKhw)

@@ -37,8 +37,9 @@ class TrainParams(Frozen):
 
 
 class EvaluateParams(Frozen):
-    """scales: of the input size; 1 is always among them. train_images: how many trained-on images too.
+    """scales, crop_scales: sizes at which people are shown; 1 is always among them (see `Params.scales`).
 
+    train_images: how many trained-on images too.
     refine: multi-person tasks, and the task of problem single whose weights look again at their people.
     """
 
@@ -47,6 +48,7 @@ class EvaluateParams(Frozen):
     flip_test: bool
     batch: Batch
     scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
+    crop_scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
     train_images: CountOrZero
 
 
@@ -169,6 +171,11 @@ class Params(Frozen):
     def has_flip_test(self, task: str) -> bool:
         """Whether a task is evaluated on mirrored images too: not if it has seen none in training."""
         return self.evaluate.flip_test and self.is_mirrored(task)
+
+    def scales(self, task: str) -> list[float]:
+        """The sizes at which a task is evaluated: of crops that show more or less, or of the whole input."""
+        is_single = self.task(task).problem == "single"
+        return self.evaluate.crop_scales if is_single else self.evaluate.scales
 
     def task(self, name: str) -> TaskParams:
         """The parameters of one task; UserError, listing the tasks that exist, for another name."""

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from pose.data.batch import Batch, Inputs
 from pose.data.image_set import ImageSet
 from pose.data.person_set import PersonSet
-from pose.keypoints.heatmap import flip_back
+from pose.keypoints.heatmap import flip_back, zoom_back
 from pose.keypoints.people import People
 from pose.keypoints.results import Results
 from pose.keypoints.skeleton import Skeleton
@@ -45,17 +45,20 @@ Subset = Literal["train", "val", "evaluation"]
 
 @dataclass(frozen=True)
 class TTAOutput:
-    """The network's output for a batch under one test-time augmentation. mirrored: of the mirrored images.
+    """The network's output for a batch under one test-time augmentation.
 
-    The first output of a batch is always of the unchanged images at the input's own size.
+    mirrored: of the mirrored images. zoom: as of `Inputs`. The first output of a batch is always of the
+    unchanged images at the input's own size.
     """
 
     output_BSChw: Tensor
     mirrored: bool = False
+    zoom: float = 1.0
 
     def upright(self, map_BKhw: Tensor, skeleton: Skeleton) -> Tensor:
-        """Maps made from this output as maps of the images as they are."""
-        return flip_back(map_BKhw, skeleton.flip_index) if self.mirrored else map_BKhw
+        """Maps made from this output as maps of the images as they are; NaN in cells that it does not see."""
+        shown = map_BKhw if self.zoom == 1 else zoom_back(map_BKhw, self.zoom)
+        return flip_back(shown, skeleton.flip_index) if self.mirrored else shown
 
 
 # Rows of a prepared set -> for each batch its outputs and affine_B23 (image px -> input px), in order.
@@ -101,7 +104,7 @@ class ProblemData(ABC):
     ) -> Dataset[Batch]:
         """Batches of these rows: with a seed augmented and with targets, else for inference.
 
-        scales: further sizes of the images, for problems that support them.
+        scales: further sizes at which people are shown, over that of training.
         """
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
@@ -180,7 +183,10 @@ class Problem(ABC):
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
-        """Inputs of a user's own images, (H, W, 3) uint8 RGB. boxes: of the one person in each, if any."""
+        """Inputs of a user's own images, (H, W, 3) uint8 RGB.
+
+        boxes: of the one person in each, if any. scales: as of `ProblemData.dataset`.
+        """
 
     @abstractmethod
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pose.data.augment import warp
 from pose.data.batch import Inputs, SingleTargets
 from pose.data.person_set import PersonSet
-from pose.data.single_samples import PersonDataset
+from pose.data.single_samples import PersonDataset, crops
 from pose.keypoints.heatmap import decode
 from pose.keypoints.people import People
 from pose.keypoints.results import ImageResult, Results
@@ -66,11 +65,9 @@ class SinglePerson(Problem):
     def preprocess(
         self, images: Sequence[np.ndarray], boxes: Sequence[Box | None], scales: Sequence[float]
     ) -> Inputs:
-        """Crops around the boxes, or of the whole images; `scales` is not used, since crops have one size."""
+        """Crops around the boxes, or of the whole images."""
         affines = [box_affine(image, box, self.params) for image, box in zip(images, boxes, strict=True)]
-        size = self.params.input_size
-        crops = np.stack([warp(image, affine, size) for image, affine in zip(images, affines, strict=True)])
-        return Inputs((torch.from_numpy(crops),), torch.from_numpy(np.stack(affines)))
+        return crops(zip(images, affines, strict=True), affines, self.params.input_size, scales)
 
     def decode(self, outputs: Sequence[TTAOutput], affine_B23: Tensor) -> list[People]:
         """One person for each image, from the mean of the outputs' heatmaps."""
@@ -79,9 +76,9 @@ class SinglePerson(Problem):
         return [one_person(*person) for person in zip(*found, strict=True)]
 
     def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:
-        """The mean of the outputs' heatmaps, BKhw, of the images as they are."""
+        """The mean of the outputs' heatmaps, BKhw, of the images as they are: of those that show a cell."""
         upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
-        return torch.stack(upright).mean(dim=0).float()
+        return torch.stack(upright).nanmean(dim=0).float()
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]
@@ -120,7 +117,7 @@ class SingleData(ProblemData):
     def dataset(
         self, rows: np.ndarray, *, seed: int | None = None, scales: Sequence[float] = ()
     ) -> PersonDataset:
-        return PersonDataset(self.people, rows, self.params, seed=seed)
+        return PersonDataset(self.people, rows, self.params, seed=seed, scales=scales)
 
     def missing_metric_reason(self, rows: np.ndarray) -> str:
         truth = person_truth(self.people, rows)

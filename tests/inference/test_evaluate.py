@@ -7,7 +7,14 @@ import cv2
 import pytest
 import torch
 from coco_files import coco_params, image_entry, person_entry, write_annotations
-from helpers import MPII, build_cpu_task, user_error, with_values
+from helpers import (
+    MPII,
+    build_cpu_task,
+    user_error,
+    with_values,
+    write_active_weights,
+    write_initial_weights,
+)
 
 from pose.data.prepare.coco import prepare_coco
 from pose.inference.batches import tta_outputs
@@ -93,6 +100,26 @@ def test_a_network_is_tuned_and_evaluated_on_mirrored_images_if_it_was_trained_o
     flips.clear()
     evaluate(values, "hgpose-ae", **place)
     assert {*flips} == seen
+
+
+@pytest.mark.parametrize(("key", "other"), [("crop_scales", "scales"), ("scales", "crop_scales")])
+def test_a_task_is_evaluated_at_the_sizes_that_its_problem_has(
+    key, other, params, prepared, prepared_coco, tmp_path
+):
+    name, data = ("hgpose", prepared) if key == "crop_scales" else ("hgpose-ae", prepared_coco)
+    folder = evaluated_weights(params, name, tmp_path).parent
+    if name == "hgpose":
+        write_initial_weights(params, name, folder)
+    else:
+        write_active_weights(params, folder)
+
+    def found(**scales: list[float]) -> bytes:
+        changes = {f"evaluate.{key}": sizes for key, sizes in scales.items()} | {"evaluate.refine": {}}
+        evaluate(with_values(params, changes), name, folder=tmp_path, prepared=data)
+        [file] = (tmp_path / "predictions").iterdir()
+        return file.read_bytes()
+
+    assert found() == found(**{other: [1.0, 0.5]}) != found(**{key: [1.0, 0.5]})
 
 
 def test_an_evaluation_leaves_the_threads_as_they_were(params, prepared, tmp_path):

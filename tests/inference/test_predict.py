@@ -168,9 +168,13 @@ def test_files_whose_names_are_not_utf8_are_drawn_and_named(format, weights, pho
     assert (b"\xff.jpg" if format == "csv" else rb"\udcff.jpg") in (out / f"joints.{format}").read_bytes()
 
 
-def test_an_image_is_shown_to_the_network_at_further_scales_if_asked_to(multi_weights, photos, predict):
-    one, two = (predict(multi_weights, photos / "a.jpg", "--scales", scales) for scales in ("1", "1,2"))
-    assert people_in(one) == people_in(predict(multi_weights, photos / "a.jpg")) != people_in(two)
+@pytest.mark.parametrize(("given", "further"), [("weights", "1,0.8"), ("multi_weights", "1,2")])
+def test_an_image_is_shown_to_the_network_at_further_scales_if_asked_to(
+    given, further, photos, predict, request
+):
+    file = request.getfixturevalue(given)
+    one, two = (predict(file, photos / "a.jpg", "--scales", scales) for scales in ("1", further))
+    assert people_in(one) == people_in(predict(file, photos / "a.jpg")) != people_in(two)
 
 
 def test_a_network_sees_no_mirrored_image_if_told_not_to(multi_weights, photos, predict):

@@ -8,6 +8,7 @@ import torch
 from helpers import COCO, build_cpu_task, user_error
 from torch import Tensor, nn
 
+from pose.data.batch import Inputs
 from pose.inference.batches import predict_dataset, tta_outputs
 from pose.inference.predictor import Predictor
 from pose.models.blocks import PoseNetwork
@@ -32,7 +33,8 @@ def test_the_flip_test_of_a_symmetric_network_changes_nothing(params):
     task = replace(build_cpu_task(params, "hgpose"), net=Symmetric())
     image, affine = torch.rand(2, 3, 64, 64), torch.eye(3, dtype=torch.float64)[None, :2].repeat(2, 1, 1)
     with_flip, without = (
-        task.problem.decode(tta_outputs(task, [image], flip=flip), affine) for flip in (True, False)
+        task.problem.decode(tta_outputs(task, Inputs((image,), affine), flip=flip), affine)
+        for flip in (True, False)
     )
     for a, b in zip(with_flip, without, strict=True):
         assert np.allclose(a.joint_PK2, b.joint_PK2, atol=1e-4)
@@ -43,7 +45,8 @@ def test_the_mirrored_image_adds_a_tag_dimension_and_further_sizes_add_heatmaps_
     task = build_cpu_task(params, "hgpose-ae")
     task.net.eval()
     affine = torch.eye(3, dtype=torch.float64)[None, :2]
-    outputs = tta_outputs(task, [torch.rand(1, 3, size, size) for size in (64, 128)], flip=True)
+    images = tuple(torch.rand(1, 3, size, size) for size in (64, 128))
+    outputs = tta_outputs(task, Inputs(images, affine), flip=True)
     assert [output.mirrored for output in outputs] == [False, True, False, True]
     [maps] = task.problem.maps(outputs, affine)
     assert maps.heatmap_Khw.shape == (17, 16, 16)

@@ -133,6 +133,12 @@ def test_json_is_read_plain_or_packed(tmp_path):
     assert read_json(tmp_path / "a.json") == read_json(tmp_path / "a.json.gz") == [1, {"b": None}]
 
 
+def test_keys_are_left_out_of_json_at_any_depth(tmp_path):
+    write_json(tmp_path / "a.json", {"url": 1, "images": [{"id": 2, "url": "b"}, {"id": 3}], "c": [["url"]]})
+    found = read_json(tmp_path / "a.json", without=frozenset({"url"}))
+    assert found == {"images": [{"id": 2}, {"id": 3}], "c": [["url"]]}
+
+
 @pytest.mark.parametrize(
     ("item", "unit"), [(b"{},", "lists and objects"), (b"1,", "values"), (b" ", "bytes")]
 )

@@ -11,7 +11,7 @@ from helpers import MPII, user_error
 
 from pose.data.person_set import PersonSet
 from pose.data.results import write_results
-from pose.keypoints.geometry import to_cell, transform
+from pose.keypoints.geometry import invert, to_cell, transform
 from pose.keypoints.heatmap import encode
 from pose.keypoints.people import People
 from pose.params import Params
@@ -49,6 +49,48 @@ def test_a_joint_is_decoded_to_its_place_in_the_image_also_from_the_mirrored_one
         np.testing.assert_allclose([one.joint_PK2[0] for one in people], true_BK2, atol=0.02)
         for one in people:
             assert one.score_P[0] == pytest.approx(one.score_PK.mean())
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8, 1.25, 2.0])
+def test_a_joint_seen_larger_or_smaller_is_decoded_to_the_same_place(problem, scale):
+    """From the heatmaps of that scale alone: the others are empty, so that they hide no error."""
+    image = np.zeros((120, 90, 3), dtype=np.uint8)
+    inputs = problem.preprocess([image], [(20, 30, 40, 60)], [scale])
+    assert inputs.zooms == (1.0, scale)
+    assert [one.shape for one in inputs.images] == [(1, 64, 64, 3)] * 2
+    [affine] = inputs.affine_B23.numpy()
+    middle = transform(invert(affine), np.full(2, 31.5))
+    true_K2 = middle + np.random.default_rng(0).uniform(-12, 12, (16, 2))
+    cell_K2 = 7.5 + scale * (to_cell(transform(affine, true_K2)) - 7.5)
+    mirrored_K2 = np.column_stack([15 - cell_K2[:, 0], cell_K2[:, 1]])[MPII.flip_index]
+    for xy, mirrored in ((cell_K2, False), (mirrored_K2, True)):
+        heatmap_Khw, _ = encode(xy, np.ones(16, dtype=bool), size=16, sigma=max(1.0, scale))
+        output = TTAOutput(torch.from_numpy(heatmap_Khw)[None, None], mirrored, zoom=scale)
+        empty = TTAOutput(torch.zeros(1, 1, 16, 16, 16))
+        [person] = problem.decode([empty, output], inputs.affine_B23)
+        is_seen_K = ((cell_K2 > 0.5) & (cell_K2 < 14.5)).all(axis=1)
+        assert is_seen_K.sum() >= 4
+        error = np.abs(person.joint_PK2[0] - true_K2)[is_seen_K]
+        assert error.max() < 0.3 * 60 * problem.params.crop / 16, "px of the image, three tenths of a cell"
+
+
+def test_a_crop_at_a_further_scale_shows_that_much_more_or_less_around_the_same_middle(problem):
+    image = np.zeros((120, 90, 3), dtype=np.uint8)
+    image[:, 45:60] = 200  # from the middle of the box a third of the way to its right side
+    seen = problem.preprocess([image], [(30, 30, 30, 60)], [0.5, 2.0]).images
+    for scale, crop_1HW3 in zip((1, 0.5, 2), seen, strict=True):
+        [x] = np.nonzero(crop_1HW3[0, 32, :, 0].numpy() > 100)
+        width = scale * 15 * 64 / (60 * problem.params.crop)
+        assert abs(x[0] - 31.5) <= 1.5
+        assert abs(len(x) - width) <= 1.5
+
+
+def test_the_mean_over_scales_is_of_those_that_show_a_cell(problem):
+    ones = torch.ones(1, 1, 16, 16, 16)
+    outputs = [TTAOutput(ones), TTAOutput(3 * ones, zoom=2.0), TTAOutput(ones, zoom=0.5)]
+    mean_hw = problem.mean_heatmap(outputs)[0, 0]
+    assert torch.allclose(mean_hw[0], torch.ones(16)), "beyond what the larger crop shows"
+    assert torch.allclose(mean_hw[8, 4:12], torch.full((8,), 5 / 3))
 
 
 def test_without_a_box_the_crop_shows_the_whole_image_and_with_one_the_box(problem):
