@@ -102,9 +102,11 @@ def test_a_network_is_tuned_and_evaluated_on_mirrored_images_if_it_was_trained_o
     assert {*flips} == seen
 
 
-@pytest.mark.parametrize(("key", "other"), [("crop_scales", "scales"), ("scales", "crop_scales")])
+@pytest.mark.parametrize(
+    ("key", "other", "scale"), [("crop_scales", "scales", 0.5), ("scales", "crop_scales", 2.0)]
+)
 def test_a_task_is_evaluated_at_the_sizes_that_its_problem_has(
-    key, other, params, prepared, prepared_coco, tmp_path
+    key, other, scale, params, prepared, prepared_coco, tmp_path
 ):
     name, data = ("hgpose", prepared) if key == "crop_scales" else ("hgpose-ae", prepared_coco)
     folder = evaluated_weights(params, name, tmp_path).parent
@@ -119,7 +121,7 @@ def test_a_task_is_evaluated_at_the_sizes_that_its_problem_has(
         [file] = (tmp_path / "predictions").iterdir()
         return file.read_bytes()
 
-    assert found() == found(**{other: [1.0, 0.5]}) != found(**{key: [1.0, 0.5]})
+    assert found() == found(**{other: [1.0, scale]}) != found(**{key: [1.0, scale]})
 
 
 def test_an_evaluation_leaves_the_threads_as_they_were(params, prepared, tmp_path):
