@@ -23,6 +23,7 @@ from pose.tasks.base import Problem
 
 MAPS = ("heatmap", "tag")  # of a joint, in the order of the output channels
 HEAD = "heads.0.weight"  # of any network; its first dimension are the output channels
+STACKS = "stacks"  # the one parameter in which the networks may differ
 MOST_NAMES = 20  # of joints in a log line
 
 
@@ -32,7 +33,7 @@ class Transfer:
 
     hash: MD5 of their file. mean: colour (RGB, 0 to 1) that they subtract from images. whole: names of the
     tensors that were taken whole; the others have output channels of joints that the weights lack or have in
-    another order. lines: all this in words.
+    another order, or are of stacks that the weights lack. lines: all this in words.
     """
 
     hash: str
@@ -58,7 +59,8 @@ def transfer_weights(net: PoseNetwork, name: str, spec: TaskParams, problem: Pro
 
     Tensors without output channels are taken whole, the others too if both networks have the same joints in
     the same order; else channels are taken from the joint of the same name, and what the weights lack stays
-    as it was drawn. UserError for weights of another network, or if nothing would be left to train.
+    as it was drawn. Of networks that differ in the number of stacks, the first ones are taken. UserError for
+    weights of another network, or if nothing would be left to train.
     """
     assert spec.init
     path = spec.init.weights
@@ -72,20 +74,24 @@ def transfer_weights(net: PoseNetwork, name: str, spec: TaskParams, problem: Pro
     own_maps, maps = problem.outputs // len(problem.skeleton), weights.outputs // len(weights.skeleton)
     own_C = _channels(joint_K, own_maps, len(tensors[HEAD]))
     given_C = _channels(range(len(weights.skeleton)), maps, len(given[HEAD]))
+    taken = [key for key in tensors if key in given]  # all but those of further stacks
     partial = net.output_dims() if own_C != given_C else {}
-    if spec.init.frozen and not partial:
+    if spec.init.frozen and not partial and len(taken) == len(tensors):
         found = f"found {spec.init.frozen:g}, but {path} has all tensors of this network"
         raise UserError(f"tasks.{name}.init.frozen: {found}, expected 0: nothing would be left to train")
     pairs = [(c, given_C.index(channel)) for c, channel in enumerate(own_C) if channel in given_C]
     taken_c, given_c = torch.tensor(pairs, dtype=torch.int64, device=device).reshape(-1, 2).unbind(1)
-    for key, tensor in given.items():
+    for key in taken:
         if key in partial:
-            part = tensor.index_select(partial[key], given_c)
+            part = given[key].index_select(partial[key], given_c)
             tensors[key].index_copy_(partial[key], taken_c, part)
         else:
-            tensors[key].copy_(tensor)
-    whole = frozenset(tensors.keys() - partial.keys())
+            tensors[key].copy_(given[key])
+    whole = frozenset({*taken} - partial.keys())
     line = f"begins from {path}: {len(whole)} of {len(tensors)} tensors taken whole"
+    stacks, own_stacks = (getattr(one, STACKS, 1) for one in (weights.network, spec.network))
+    if stacks != own_stacks:
+        line += f"; its first {min(stacks, own_stacks)} of {stacks} stacks for {own_stacks}"
     if partial:
         joints = list(zip(problem.skeleton.joints, joint_K, strict=True))
         kept, new = [joint for joint, k in joints if k >= 0], [joint for joint, k in joints if k < 0]
@@ -105,8 +111,8 @@ def _channels(joints: Iterable[int], maps: int, count: int) -> list[tuple[str, i
 
 
 def _different_network(found: NetworkParams, expected: NetworkParams) -> str:
-    """The first parameter that differs, in words; the number of outputs may."""
-    one, other = (network.model_dump(exclude={"outputs"}) for network in (found, expected))
+    """The first parameter that differs, in words; the numbers of outputs and stacks may."""
+    one, other = (network.model_dump(exclude={"outputs", STACKS}) for network in (found, expected))
     for key in dict.fromkeys([*one, *other]):  # `kind` first
         if one.get(key) != other.get(key):
             return f"{key}: found {one.get(key)!r}, expected {other.get(key)!r}"

@@ -15,6 +15,7 @@ from pose.models.weights import load_weights
 from pose.params import Params
 from pose.tasks.task import Task
 
+MPII = built_in("mpii").joints
 HOURGLASS = {"kind": "hourglass", "stacks": 2, "modules": 1, "features": 8, "stem": [4, 8, 8]}
 
 BASELINE = {"kind": "simple_baseline", "stem": 8, "widths": [8, 8], "blocks": 1, "upsampled": 8}
@@ -31,7 +32,7 @@ def state_of(task: Task) -> dict[str, Tensor]:
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor], names: Any = None) -> list[bool]:
-    return [torch.equal(one[name], other[name]) for name in names or one]
+    return [torch.equal(one[name], other[name]) for name in (one if names is None else names)]
 
 
 # What is taken
@@ -68,12 +69,45 @@ def test_an_output_channel_is_taken_from_the_joint_of_the_same_name_and_others_s
 
 
 def test_of_the_same_joints_in_the_same_order_everything_is_taken(params, tmp_path):
-    path = write_given_weights(params, "hgpose", tmp_path, joints=built_in("mpii").joints)
+    path = write_given_weights(params, "hgpose", tmp_path, joints=MPII)
     task = begun_from(path, params)
     found = state_of(task)
     assert all(equal(found, load_weights(path).tensors))
     assert task.transfer.lines == (f"begins from {path}: {len(found)} of {len(found)} tensors taken whole",)
     assert task.transfer.hash == file_hash(path)
+
+
+@pytest.mark.parametrize(
+    ("stacks", "joints"), [(3, MPII), (1, MPII), (3, ("thorax", "tail")), (1, ("tail",))]
+)
+def test_a_network_of_more_or_fewer_stacks_has_the_first_ones(params, tmp_path, stacks, joints):
+    path = write_given_weights(params, "hgpose", tmp_path, joints=joints)  # of two stacks
+    params = with_values(params, {"tasks.hgpose.network": HOURGLASS | {"stacks": stacks}})
+    given, drawn = load_weights(path).tensors, state_of(build_cpu_task(params, "hgpose"))
+    task = begun_from(path, params)
+    found, partial = state_of(task), set() if joints == MPII else {*task.net.output_dims()}
+    shared = found.keys() & given.keys()
+    assert any(name.startswith("hourglasses.0.") for name in shared)
+    assert all(equal(found, given, shared - partial))
+    assert all(equal(found, drawn, found.keys() - shared)), "further stacks are as drawn"
+    assert task.transfer.whole == shared - partial
+    line = (
+        f"{len(shared - partial)} of {len(found)} tensors taken whole; its first {min(stacks, 2)} of 2 stacks"
+    )
+    assert f"{line} for {stacks}" in task.transfer.lines[0]
+    image_1CHW = torch.rand(1, 3, 64, 64)
+    task.net.eval()
+    assert task.net(image_1CHW).shape[1] == stacks
+
+
+def test_further_stacks_can_learn_alone_at_first(params, tmp_path):
+    path = write_given_weights(params, "hgpose", tmp_path, joints=MPII)
+    params = with_values(params, {"tasks.hgpose.network": HOURGLASS | {"stacks": 3}})
+    task = begun_from(path, params, frozen=0.5)
+    task.transfer.freeze(task.net, frozen=True)
+    learning = {name for name, parameter in task.net.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, _ in task.net.named_parameters()} - task.transfer.whole
+    assert any(name.startswith("hourglasses.2.") for name in learning)
 
 
 def test_single_person_weights_give_a_multi_person_network_its_heatmaps(params, tmp_path):
@@ -101,7 +135,7 @@ def test_the_mean_that_given_weights_subtract_goes_with_them(params, tmp_path):
     ("changes", "message"),
     [
         ({"features": 16}, r"given\.pt: of another network: features: found 8, expected 16"),
-        ({"stacks": 3}, r"another network: stacks: found 2, expected 3 \(tasks.hgpose.network\)"),
+        ({"modules": 3}, r"another network: modules: found 1, expected 3 \(tasks.hgpose.network\)"),
         (BASELINE, r"another network: kind: found 'hourglass', expected 'simple_baseline'"),
         ({"frozen": 0.5}, r"^tasks\.hgpose\.init\.frozen: found 0\.5, but .*given\.pt has all tensors"),
         ({"weights": "nowhere.pt"}, r"^nowhere\.pt: no such file, expected model weights"),
@@ -110,7 +144,7 @@ def test_the_mean_that_given_weights_subtract_goes_with_them(params, tmp_path):
     ],
 )
 def test_what_cannot_be_begun_from_is_one_line(params, tmp_path, changes, message):
-    path = write_given_weights(params, "hgpose", tmp_path, joints=built_in("mpii").joints)
+    path = write_given_weights(params, "hgpose", tmp_path, joints=MPII)
     settings = {key: value for key, value in changes.items() if key in ("frozen", "weights")}
     if not settings:
         network = changes if "kind" in changes else HOURGLASS | changes
