@@ -70,7 +70,12 @@ def test_a_file_that_is_no_mapping_is_one_line(text, tmp_path):
         ("single.unlabelled", "zero", "single: unlabelled: found zero, expected ignore with"),
         ("evaluate.scales", [], r"evaluate\.scales: found \[\]"),
         ("evaluate.scales", [1.0, 0.0], r"scales\.1: found 0\.0, input should be greater than .* 0\.1"),
-        ("evaluate.crop_scales", [1.0, 9.0], r"crop_scales\.1: found 9\.0, input should be less .* 8"),
+        ("evaluate.crop_scales", [1.0, 9.0], r"crop_scales\.1: found 9\.0, input should be less .* 2"),
+        (
+            "evaluate.crop_scales",
+            [0.5, 1.0],
+            r"found 0\.5, expected at least 0\.59 with the crop 1\.25 of tas",
+        ),
         ("multi.focal_gamma", 0.5, r"multi\.focal_gamma: found 0\.5, expected 0 or at least 1"),
         ("multi.sigma", float("inf"), r"multi\.sigma: found inf, input should be a finite number"),
         ("lr", 1e300, r"lr: found 1e\+300, input should be less than or equal to 100"),

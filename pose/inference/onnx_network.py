@@ -59,7 +59,7 @@ class OnnxNetwork:
         """Read an exported file; UserError, naming the file, for anything else, and for further scales."""
         if {*scales} - {1}:
             found = ", ".join(f"{scale:g}" for scale in scales)
-            raise UserError(f"{path}: found scales {found}, expected 1: an exported network has one size")
+            raise UserError(f"{path}: found scales {found}, expected 1: other scales need weights (.pt)")
         data = read_bytes(path, "an exported network")
         with installed(f"to run {path}: pip install 'pose[onnx]'"):
             import onnxruntime

@@ -12,7 +12,7 @@ import numpy as np
 from pose.inference.draw import draw_people
 from pose.inference.images import TIMEOUT, load_image
 from pose.inference.onnx_network import OnnxNetwork
-from pose.io.command import SCALES, are_scales
+from pose.io.command import MAX_CROP_SCALE, SCALES, are_scales
 from pose.io.errors import UserError
 from pose.keypoints.people import People
 from pose.keypoints.results import PERSON, ImageResult, coco_results
@@ -112,6 +112,9 @@ class Predictor:
         from pose.inference.torch_network import TorchNetwork
 
         network, refiner = TorchNetwork.load(str(path), device, flip=flip, scales=scales), None
+        if network.problem == "single" and max(scales, default=1.0) > MAX_CROP_SCALE:
+            expected = f"expected at most {MAX_CROP_SCALE:g} of one person's crop"
+            raise UserError(f"{path}: found scale {max(scales):g}, {expected}")
         if refine:
             from pose.inference.refine import Refiner
 

@@ -19,6 +19,7 @@ OF_TRAINING = ("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools")
 
 MAX_COORDINATE = 1e6  # pixels; no place in an image is further from its corner
 MIN_SCALE, MAX_SCALE = 0.1, 8.0  # as of `evaluate.scales`
+MAX_CROP_SCALE = 2.0  # as of `evaluate.crop_scales`: heatmaps of larger crops would lose their peaks
 SCALES = f"numbers from {MIN_SCALE:g} to {MAX_SCALE:g}"
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from pose.io.command import MAX_SCALE, MIN_SCALE
+from pose.io.command import MAX_CROP_SCALE, MAX_SCALE, MIN_SCALE
 from pose.keypoints.geometry import STRIDE
 
 MAX_SIDE = 4096  # px: of an input at the largest of `evaluate.scales`, of a drawn or packed image
@@ -44,6 +44,7 @@ InputSize = Annotated[int, Field(ge=64, le=2048, multiple_of=64)]  # side of a n
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]{0,99}$")]
 JpegQuality = Annotated[int, Field(ge=1, le=100)]
 Scale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_SCALE)]  # of an evaluated image
+CropScale = Annotated[float, Field(ge=MIN_SCALE, le=MAX_CROP_SCALE)]  # of an evaluated person
 Spread = Annotated[float, Field(ge=0, le=MAX_SPREAD)]
 FileName = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]+$")]
 FolderName = FileName

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pose.io.errors import UserError
 from pose.io.paths import PREPARED, prepared_set
 from pose.io.schema import Frozen, parse, read_yaml
-from pose.models.limits import MAX_SIDE, Batch, Count, CountOrZero, Rate, Scale, TaskName
+from pose.models.limits import MAX_SIDE, Batch, Count, CountOrZero, CropScale, Rate, Scale, TaskName
 from pose.params.data import SURROUNDINGS, DataParams, DatasetParams, PrepareParams, SyntheticParams
 from pose.params.problem import MultiInferenceParams, MultiParams, SingleInferenceParams, SingleParams
 from pose.params.task import TaskParams
@@ -48,7 +48,7 @@ class EvaluateParams(Frozen):
     flip_test: bool
     batch: Batch
     scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
-    crop_scales: Annotated[list[Scale], Field(min_length=1, max_length=16)]
+    crop_scales: Annotated[list[CropScale], Field(min_length=1, max_length=16)]
     train_images: CountOrZero
 
 
@@ -103,6 +103,18 @@ class Params(Frozen):
                     f"expected at most {MAX_SIDE / size:g}, so that the input has at most {MAX_SIDE} px"
                 )
                 raise ValueError(f"evaluate.scales: found {scale:g} of {key} {size}, {expected}")
+        return self
+
+    @model_validator(mode="after")
+    def _smallest_crops_are_packed(self) -> Params:
+        scale = min(self.evaluate.crop_scales)
+        for name in self.tasks:
+            section = self.problem(name)
+            if isinstance(section, SingleParams) and section.crop / min(scale, 1) > SURROUNDINGS:
+                least = section.crop / SURROUNDINGS
+                expected = f"expected at least {least:.2g} with the crop {section.crop:g} of task {name}"
+                reason = f"{SURROUNDINGS:g} times a person's height are packed"
+                raise ValueError(f"evaluate.crop_scales: found {scale:g}, {expected}: {reason}")
         return self
 
     @model_validator(mode="after")

@@ -78,7 +78,9 @@ class SinglePerson(Problem):
     def mean_heatmap(self, outputs: Sequence[TTAOutput]) -> Tensor:
         """The mean of the outputs' heatmaps, BKhw, of the images as they are: of those that show a cell."""
         upright = [one.upright(self.heatmaps(one.output_BSChw), self.skeleton) for one in outputs]
-        return torch.stack(upright).nanmean(dim=0).float()
+        stacked = torch.stack(upright)
+        mean = stacked.nanmean if any(one.zoom != 1 for one in outputs) else stacked.mean
+        return mean(dim=0).float()
 
     def _joints(self, output_BSChw: Tensor) -> Tensor:
         return output_BSChw if output_BSChw.shape[2] == self.outputs else output_BSChw[:, :, : self.outputs]

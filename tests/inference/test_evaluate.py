@@ -103,7 +103,7 @@ def test_a_network_is_tuned_and_evaluated_on_mirrored_images_if_it_was_trained_o
 
 
 @pytest.mark.parametrize(
-    ("key", "other", "scale"), [("crop_scales", "scales", 0.5), ("scales", "crop_scales", 2.0)]
+    ("key", "other", "scale"), [("crop_scales", "scales", 0.8), ("scales", "crop_scales", 2.0)]
 )
 def test_a_task_is_evaluated_at_the_sizes_that_its_problem_has(
     key, other, scale, params, prepared, prepared_coco, tmp_path

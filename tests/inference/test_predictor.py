@@ -143,6 +143,11 @@ def test_a_scale_that_no_image_can_be_shown_at_is_refused_before_weights_are_rea
         Predictor.load("none.pt", scales=[1.0, scale])
 
 
+def test_a_crop_of_one_person_is_not_shown_at_more_than_twice_its_size(weights):
+    with user_error(r"last\.pt: found scale 4, expected at most 2 of one person's crop$"):
+        Predictor.load(weights, "cpu", scales=[1.0, 4.0])
+
+
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), dtype=np.uint8)]
 )

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose.keypoints.geometry import compose, crop_affine, invert, to_cell, to_px, transform
+from pose.keypoints.geometry import compose, crop_affine, invert, to_cell, to_px, transform, zoomed
 
 
 def test_a_crop_of_its_own_size_leaves_pixels_where_they_are():
@@ -27,6 +27,15 @@ def test_flipping_mirrors_about_the_middle_of_the_crop():
     affines = (crop_affine(np.array([20.0, 30.0]), 64, 64, angle=17, flip=flip) for flip in (False, True))
     plain, mirrored = (transform(affine, np.array([25.0, 28.0])) for affine in affines)
     assert np.allclose(mirrored, [63 - plain[0], plain[1]])
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.2, 2.0])
+def test_zooming_keeps_the_middle_of_the_crop_and_moves_the_rest_away_from_it(zoom):
+    affine = crop_affine(np.array([40.0, 30.0]), 80.0, 64, angle=20.0)
+    points = np.array([[40.0, 30.0], [47.0, 21.0]])
+    plain, zoomed_N2 = transform(affine, points), transform(zoomed(affine, zoom, 64), points)
+    np.testing.assert_allclose(zoomed_N2[0], [31.5, 31.5], atol=1e-9)
+    np.testing.assert_allclose(zoomed_N2[1] - 31.5, zoom * (plain[1] - 31.5), atol=1e-9)
 
 
 def test_inverting_and_composing_undo_each_other():

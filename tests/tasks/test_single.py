@@ -64,14 +64,15 @@ def test_a_joint_seen_larger_or_smaller_is_decoded_to_the_same_place(problem, sc
     cell_K2 = 7.5 + scale * (to_cell(transform(affine, true_K2)) - 7.5)
     mirrored_K2 = np.column_stack([15 - cell_K2[:, 0], cell_K2[:, 1]])[MPII.flip_index]
     for xy, mirrored in ((cell_K2, False), (mirrored_K2, True)):
-        heatmap_Khw, _ = encode(xy, np.ones(16, dtype=bool), size=16, sigma=max(1.0, scale))
+        heatmap_Khw, _ = encode(xy, np.ones(16, dtype=bool), size=16, sigma=1.0)
         output = TTAOutput(torch.from_numpy(heatmap_Khw)[None, None], mirrored, zoom=scale)
         empty = TTAOutput(torch.zeros(1, 1, 16, 16, 16))
         [person] = problem.decode([empty, output], inputs.affine_B23)
         is_seen_K = ((cell_K2 > 0.5) & (cell_K2 < 14.5)).all(axis=1)
         assert is_seen_K.sum() >= 4
         error = np.abs(person.joint_PK2[0] - true_K2)[is_seen_K]
-        assert error.max() < 0.3 * 60 * problem.params.crop / 16, "px of the image, three tenths of a cell"
+        cells = 0.15 if scale < 1 else 0.05  # a map that is enlarged has linear slopes between cells
+        assert error.max() < cells * 60 * problem.params.crop / 16, "px of the image"
 
 
 def test_a_crop_at_a_further_scale_shows_that_much_more_or_less_around_the_same_middle(problem):
