@@ -29,6 +29,32 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert loaded == "[]"
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "policy"),
+    [
+        ("predict", {}, "PASSIVE"),
+        ("predict", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"),
+        ("train", {}, None),
+    ],
+)
+def test_prediction_leaves_a_core_to_others_while_its_threads_wait(command, given, policy):
+    """Before torch is imported: its OpenMP reads the policy once."""
+    code = f"""
+import os, sys
+sys.argv = ["pose", {command!r}, "--help"]
+import pose.cli
+try:
+    pose.cli.main()
+except SystemExit:
+    print(os.environ.get("OMP_WAIT_POLICY"), "torch" in sys.modules)
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment | given, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == f"{policy} False", done.stderr
+
+
 def test_a_name_that_is_no_text_can_be_printed():
     code = "from pose.io.command import run_command; run_command(print, 'a\\udcff.jpg')"
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
