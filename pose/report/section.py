@@ -126,9 +126,10 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Average precision in annotated boxes"] = f"{run.metrics['COCO.AP']:.3f}"
     # Single-person validation people are evaluated together with the test people.
     among = ", who are among those evaluated" if spec.problem == "single" else ""
-    further = ", ".join(f"{scale:g}" for scale in params.scales(run.task))
-    flipped = "the image and its mirror image" if params.has_flip_test(run.task) else "the image"
-    facts["Evaluated on"] = flipped + ("" if further == "1" else f", people shown at sizes {further}")
+    scales = ", ".join(f"{scale:g}" for scale in params.scales(run.task))
+    augmented = ["mirror image"] if params.has_flip_test(run.task) else []
+    augmented += [f"people at sizes {scales}"] if scales != "1" else []
+    facts["Test-time augmentation"] = "; ".join(augmented) or "none"
     weights = {"last": "of the last step", "best": f"best on {run.val_samples}{among}"}
     return facts | {"Weights evaluated": weights[params.evaluate.weights]}
 
