@@ -30,7 +30,7 @@ from pose.data.single_samples import PersonDataset
 from pose.params import load_params
 
 LONGER = 1280  # px, side of an image
-INPUT, PACK = 256, 448  # px: presets `paper` and `real` pack 1.75 times the input
+INPUT, PACK = 256, 448  # px, as of preset `paper`
 
 
 def main() -> None:
