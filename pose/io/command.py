@@ -15,7 +15,7 @@ from pose.io.dvc_stage import unchanged_inputs
 from pose.io.errors import UserError
 
 # Modules that `pip install pose` leaves out: those of `pose[train]` in pyproject.toml.
-OF_TRAINING = ("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools")
+OF_TRAINING = ("dvc", "faster_coco_eval", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools")
 
 MAX_COORDINATE = 1e6  # pixels; no place in an image is further from its corner
 MIN_SCALE, MAX_SCALE = 0.1, 8.0  # as of `evaluate.scales`

@@ -1,16 +1,15 @@
-"""COCO keypoint metrics by pycocotools, as fractions, based on object keypoint similarity (OKS).
+"""COCO keypoint metrics, as fractions, based on object keypoint similarity (OKS).
 
-pycocotools is imported where it is used, because a bare training machine may lack it.
+Both libraries that they come from are imported where they are used: a bare training machine may lack them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,26 +31,48 @@ RIGHT = 0.5  # a joint's similarity, its part of OKS, above which it is right
 
 @dataclass(frozen=True)
 class CocoEvaluation:
-    """One run of pycocotools over some images."""
+    """Predictions for some images, compared with their annotations.
 
-    coco_eval: Any
+    The ten numbers come from faster-coco-eval, which takes a quarter of pycocotools' time and gives the same
+    to eight digits; the matches, which it does not keep, from pycocotools, when they are asked for. truth,
+    predictions: COCO objects. category: COCO's id of the people's.
+    """
+
+    truth: Any
+    predictions: Any
+    image_ids: Sequence[int]
+    category: int
     skeleton: Skeleton
 
     def metrics(self) -> dict[str, float]:
         """Those of the ten numbers that exist: without people of a size there is none for that size."""
-        stats = zip(TEN, self.coco_eval.stats, strict=True)
+        from faster_coco_eval import COCOeval_faster
+
+        quiet = partial(COCOeval_faster, print_function=lambda *_: None)
+        stats = zip(TEN, self._evaluated(quiet).stats, strict=False)  # it has further numbers
         return {name: float(value) for name, value in stats if value >= 0}
 
+    @cached_property
+    def coco_eval(self) -> Any:
+        """The evaluation by pycocotools, with `evalImgs` and precisions."""
+        from pycocotools.cocoeval import COCOeval
+
+        return self._evaluated(COCOeval)
+
+    def _evaluated(self, kind: Callable[..., Any]) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluated = kind(self.truth, self.predictions, "keypoints")
+            evaluated.params.imgIds = sorted(int(number) for number in self.image_ids)
+            evaluated.params.catIds = [self.category]
+            evaluated.params.kpt_oks_sigmas = self.skeleton.oks_sigmas
+            evaluated.evaluate()
+            evaluated.accumulate()
+            evaluated.summarize()
+        return evaluated
+
     def on(self, image_ids: Sequence[int]) -> CocoEvaluation:
-        """The evaluation on some of its images alone, from the matches found in them already."""
-        part, params = copy.copy(self.coco_eval), copy.copy(self.coco_eval.params)
-        is_chosen_I = np.isin(params.imgIds, image_ids)
-        params.imgIds = np.array(params.imgIds)[is_chosen_I].tolist()
-        # pycocotools lists the matches of all images by size; where it finds them it asks `_paramsEval`.
-        chosen = np.tile(is_chosen_I, len(params.areaRng)).tolist()
-        part.evalImgs = list(itertools.compress(self.coco_eval.evalImgs, chosen))
-        part.params = part._paramsEval = params
-        return CocoEvaluation(_summed_up(part), self.skeleton)
+        """The evaluation on some of its images alone."""
+        return replace(self, image_ids=image_ids)
 
     def matched(self) -> set[int]:
         """Annotation ids of the people who count and were found at every OKS threshold."""
@@ -130,14 +151,6 @@ class CocoEvaluation:
         return of_images
 
 
-def _summed_up(coco_eval: Any) -> Any:
-    """pycocotools' evaluation with the numbers that follow from its matches."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    return coco_eval
-
-
 def _keypoints(annotation: dict[str, Any]) -> np.ndarray:
     return np.reshape(annotation["keypoints"], (-1, 3))
 
@@ -151,7 +164,8 @@ class CocoTruth:
     def __init__(self, source: str | Path | RawCoco, skeleton: Skeleton) -> None:
         self._skeleton = skeleton
         with installed("for COCO's metrics"):
-            from pycocotools.coco import COCO as Annotations
+            import pycocotools.cocoeval  # noqa: F401
+            from faster_coco_eval import COCO as Annotations
         # checked, since pycocotools trusts its input
         raw = source if isinstance(source, RawCoco) else read_annotations(source, skeleton)
         people = [person for people in raw.people_of.values() for person in people]
@@ -168,13 +182,6 @@ class CocoTruth:
 
     def evaluate_results(self, results: list[dict[str, Any]], image_ids: Sequence[int]) -> CocoEvaluation:
         """`evaluate` of entries in COCO's result format, which are changed."""
-        from pycocotools.cocoeval import COCOeval
-
         with contextlib.redirect_stdout(io.StringIO()):
             predictions = self._coco.loadRes(results) if results else type(self._coco)()
-            evaluated = COCOeval(self._coco, predictions, "keypoints")
-            evaluated.params.imgIds = sorted(int(number) for number in image_ids)
-            evaluated.params.catIds = [self.category]
-            evaluated.params.kpt_oks_sigmas = self._skeleton.oks_sigmas
-            evaluated.evaluate()
-        return CocoEvaluation(_summed_up(evaluated), self._skeleton)
+        return CocoEvaluation(self._coco, predictions, image_ids, self.category, self._skeleton)

@@ -127,6 +127,43 @@ def test_an_evaluation_on_some_of_its_images_is_that_of_these_images_alone(tmp_p
         assert part.matched() == alone.matched()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ten_numbers_are_those_of_pycocotools(tmp_path, seed):
+    draw, ids = np.random.default_rng(seed), [3, 8, 1, 12, 5, 40]
+    people = [
+        annotated(
+            n,
+            image_id=int(draw.choice(ids[:-1])),  # the last image shows nobody
+            height=float(draw.uniform(20, 300)),
+            at=tuple(draw.uniform(0, 300, 2)),
+            iscrowd=int(draw.random() < 0.1),
+            segmentation={"size": [480, 640], "counts": [1000, 50_000, 480 * 640 - 51_000]},
+        )
+        for n in range(1, 40)
+    ]
+    for one in people:
+        one["keypoints"][2::3] = draw.choice([0, 1, 2], 17).tolist()
+        one["num_keypoints"] = int(np.count_nonzero(one["keypoints"][2::3]))
+    truth, predictions = written(tmp_path, people, images=ids), []
+    for image in ids[:-1]:
+        here = [
+            joints(one) + draw.normal(0, draw.uniform(0, 20), (17, 2))
+            for one in people
+            if one["image_id"] == image
+        ]
+        wrong = [
+            draw.uniform(0, 400, (17, 2)) for _ in range(int(draw.integers(0, 30)))
+        ]  # more than 20 count not
+        everyone = np.reshape([*here, *wrong], (-1, 17, 2))
+        predictions.append(
+            People(everyone, np.full(everyone.shape[:2], 0.5), draw.random(len(everyone)).round(1))
+        )
+    evaluation = truth.evaluate([*predictions, found()], ids)
+    judged = dict(zip(TEN, evaluation.coco_eval.stats, strict=True))
+    assert evaluation.metrics() == pytest.approx(judged, abs=1e-8)
+    assert 0.02 < judged["AP"] < 0.98
+
+
 def test_people_without_joints_and_crowds_are_neither_right_nor_wrong(tmp_path):
     nothing = {"num_keypoints": 0, "keypoints": [0] * 51}
     outline = {"size": [SIZE[1], SIZE[0]], "counts": [0, SIZE[0] * SIZE[1]]}
