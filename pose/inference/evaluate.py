@@ -50,6 +50,7 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
 
 
 def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) -> Scores:
+    kind = params.task(name).problem  # first: a name that is no task is to be called one
     paths, path = TaskPaths(name, folder), evaluated_weights(params, name, folder)
     files = paths.metrics, paths.summary, paths.provenance, paths.predictions("")
     for written in (paths.plots, *(file.parent for file in files)):
@@ -57,7 +58,7 @@ def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) ->
     weights, weights_hash = load_weights(path), file_hash(path)
     if weights.task != name:
         raise UserError(f"{path}: weights of task {weights.task!r}, expected {name!r}")
-    if weights.problem != (kind := params.task(name).problem):
+    if weights.problem != kind:
         raise UserError(f"{path}: weights of problem {weights.problem}, expected {kind}, as tasks.{name} has")
     if changed := changed_params(params, name, weights.provenance):
         values = ", ".join(f"{key} {text}" for key, text in changed.items())

@@ -124,12 +124,12 @@ def _facts(run: Run) -> dict[str, str]:
         facts["Began from"] = spec.init.weights
     if spec.problem == "single" and "COCO.AP" in run.metrics:
         facts["Average precision in annotated boxes"] = f"{run.metrics['COCO.AP']:.3f}"
-    # Single-person validation people are evaluated together with the test people.
-    among = ", who are among those evaluated" if spec.problem == "single" else ""
     scales = ", ".join(f"{scale:g}" for scale in params.scales(run.task))
     augmented = ["mirror image"] if params.has_flip_test(run.task) else []
     augmented += [f"people at sizes {scales}"] if scales != "1" else []
     facts["Test-time augmentation"] = "; ".join(augmented) or "none"
+    # Single-person validation people are evaluated together with the test people.
+    among = ", who are among those evaluated" if spec.problem == "single" else ""
     weights = {"last": "of the last step", "best": f"best on {run.val_samples}{among}"}
     return facts | {"Weights evaluated": weights[params.evaluate.weights]}
 

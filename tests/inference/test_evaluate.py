@@ -27,6 +27,11 @@ from pose.tasks.task import build_task
 from pose.training.trainer import train
 
 
+def test_a_name_that_is_no_task_is_refused_as_one(params, tmp_path):
+    with user_error("no task 'hgpos', expected one of: hgpose"):
+        evaluate(params, "hgpos", folder=tmp_path)
+
+
 def test_weights_of_another_task_are_refused(params, prepared, tmp_path):
     path = evaluated_weights(params, "advpose", tmp_path)
     assert path == tmp_path / "models" / "advpose" / "last.pt"
