@@ -58,7 +58,7 @@ if [ "$chosen" != training ]; then
 fi
 if [ "$chosen" != operator ]; then
     part libraries 60 "$python" -c \
-        'import cv2, h5py, matplotlib, pandas, psutil, pycocotools, pydantic, ruamel.yaml, scipy, tqdm'
+        'import cv2, faster_coco_eval, h5py, matplotlib, pandas, psutil, pycocotools, pydantic, ruamel.yaml, scipy, tqdm'
     part step-demo 200 "$python" benchmarks/gpu_training.py check --preset demo
     part step-paper 500 "$python" benchmarks/gpu_training.py check --preset paper
     part whole-run 560 "$python" benchmarks/gpu_training.py run

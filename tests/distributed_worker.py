@@ -4,10 +4,12 @@
 another one, and as the first of a start. `machine FOLDER`: which process of its machine is the first.
 `again FOLDER`: two groups, one after the other. `idle FOLDER`: the refusal of a network with a layer that is
 not used. `fail FOLDER`: the second process ends by itself, the first waits for it, as on GPUs.
+`restart FOLDER`: the second process is killed at the first start, and is late at the next.
 """
 
 import copy
 import os
+import signal
 import sys
 import time
 from contextlib import nullcontext
@@ -187,6 +189,17 @@ def idle(folder: Path) -> str:
     return refusal(pose.training.trainer.train, params, "hgpose", folder=folder, prepared=prepared)
 
 
+def restart(_: Path) -> tuple[str, float]:
+    """The number of this start, and a mean in it."""
+    start = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    if os.environ["RANK"] == "1" and start == "1":
+        time.sleep(2)
+    with process_group(20) as ranks:
+        if not ranks.is_main and start == "0":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return start, ranks.mean(torch.tensor(float(ranks.rank))).item()
+
+
 def fail(_: Path) -> None:
     """The first process waits for the second one, which ends; NCCL would not let go of it there."""
     with process_group(60) as ranks:
@@ -198,6 +211,7 @@ def fail(_: Path) -> None:
 
 
 WORK = {"play": play_all, "repeat": repeat, "machine": machine, "again": again, "idle": idle, "fail": fail}
+WORK |= {"restart": restart}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -149,11 +149,12 @@ def process_group(timeout: float) -> Iterator[Ranks]:
     exits with a line and status LOST_PEER.
     """
     heartbeat, ended = None, False
-    number = next(_group_numbers)
+    # Torchrun counts how often it has started the processes anew (`--max-restarts`).
+    group = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} {next(_group_numbers)}"
     try:
-        ranks = _join(number, timeout)
+        ranks = _join(group, timeout)
         if ranks.count > 1:
-            heartbeat = Heartbeat(ranks.rank, ranks.count, group=number, seconds=timeout, status=LOST_PEER)
+            heartbeat = Heartbeat(ranks.rank, ranks.count, group=group, seconds=timeout, status=LOST_PEER)
             ranks.any(False)  # a collective call, on the CPU: all beat before anybody listens
         yield ranks
         if heartbeat:
@@ -185,7 +186,7 @@ def is_first_process() -> bool:
     return not is_launched() or int(os.environ["RANK"]) == 0
 
 
-def _join(number: int, timeout: float) -> Ranks:
+def _join(group: str, timeout: float) -> Ranks:
     if not is_launched():
         return Ranks()
     place, others = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}", os.environ["WORLD_SIZE"]
@@ -194,12 +195,12 @@ def _join(number: int, timeout: float) -> Ranks:
     timer.daemon = True
     timer.start()
     try:
-        return _init_group(number, timeout)
+        return _init_group(group, timeout)
     finally:
         timer.cancel()
 
 
-def _init_group(number: int, timeout: float) -> Ranks:
+def _init_group(group: str, timeout: float) -> Ranks:
     backend = "gloo"
     if torch.cuda.is_available():
         rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
@@ -208,12 +209,12 @@ def _init_group(number: int, timeout: float) -> Ranks:
             raise UserError(f"torchrun: {found}, expected at most one process for each")
         torch.cuda.set_device(rank)
         backend = "cpu:gloo,cuda:nccl"
-    # A store outlives its group: without a number, processes that come to the next one early would take the
+    # A store outlives its group: without a name, processes that come to the next one early would take the
     # addresses of the one before.
     store, rank, processes = next(rendezvous("env://", timeout=timedelta(seconds=LONGEST)))
     dist.init_process_group(
         backend,
-        store=PrefixStore(f"group {number}", store),
+        store=PrefixStore(f"group {group}", store),
         rank=rank,
         world_size=processes,
         timeout=timedelta(seconds=max(timeout, LONGEST)),

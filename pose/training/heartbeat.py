@@ -29,8 +29,8 @@ class Heartbeat:
     their terminal or computer, do not take each other for dead.
     """
 
-    def __init__(self, rank: int, count: int, *, group: int, seconds: float, status: int):
-        """group: the number of the processes' group, one after another in one store.
+    def __init__(self, rank: int, count: int, *, group: str, seconds: float, status: int):
+        """group: the name of the processes' group, of which one store sees several, one after another.
 
         status: with which this process exits after another one was silent for so many seconds.
         """
@@ -40,10 +40,9 @@ class Heartbeat:
         self._counts = dict.fromkeys(self._others, b"")
         self._stopped = threading.Event()
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         # A connection of its own: that of the collectives may be busy waiting.
         store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=seconds))
-        self._store = PrefixStore(f"heartbeat {attempt} {group}", store)
+        self._store = PrefixStore(f"heartbeat {group}", store)
         self._store.set(str(rank), "0")
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()

@@ -62,9 +62,9 @@ def machines(folders: list[Path], *command: str, processes: int = 1) -> list[sub
     ]
 
 
-def run_worker(processes: int, work: str, folder: Path) -> list[dict[str, Any]]:
+def run_worker(processes: int, work: str, folder: Path, *options: str) -> list[dict[str, Any]]:
     """What each rank has found."""
-    words = ["--standalone", f"--nproc-per-node={processes}", str(WORKER), work, str(folder)]
+    words = ["--standalone", f"--nproc-per-node={processes}", *options, str(WORKER), work, str(folder)]
     status, _, err = end_of(torchrun(*words, folder=folder))
     assert status == 0, err
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(processes)]
@@ -211,6 +211,11 @@ def test_three_processes_have_the_same_gradients_of_a_step_whichever_of_a_start_
 @pytest.mark.slow
 def test_processes_may_train_a_second_time_though_one_is_late(tmp_path):
     assert run_worker(2, "again", tmp_path) == 2 * [[0.5, 0.5]]
+
+
+@pytest.mark.slow
+def test_processes_that_torchrun_starts_anew_do_not_look_for_those_before(tmp_path):
+    assert run_worker(2, "restart", tmp_path, "--max-restarts=1") == 2 * [("1", 0.5)]
 
 
 @pytest.mark.slow

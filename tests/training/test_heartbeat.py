@@ -19,7 +19,7 @@ import logging, time
 from pose.io.command import configure_logging
 from pose.training.heartbeat import Heartbeat
 configure_logging()
-heartbeat = Heartbeat(1, 2, group=0, seconds={SECONDS}, status=75)
+heartbeat = Heartbeat(1, 2, group='0 0', seconds={SECONDS}, status=75)
 time.sleep(100)
 """
 
@@ -74,7 +74,7 @@ def test_a_process_that_is_done_is_not_waited_for(waiting):
 def test_a_process_that_leaves_says_so(waiting):
     _, store = waiting
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.underlying_store.port)}
-    made = "Heartbeat(0, 2, group=0, seconds=5, status=75)"
+    made = "Heartbeat(0, 2, group='0 0', seconds=5, status=75)"
     code = f"from pose.training.heartbeat import Heartbeat; {made}.leave()"
     assert run_python(code, **place).returncode == 0
     assert store.get("0") == b"left"
