@@ -88,7 +88,7 @@ lock: ## write constraints.txt anew: the newest versions that pyproject.toml all
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && grep '^torch==' constraints.txt > "$$fresh/torch.txt" && \
 	$(PYTHON) -m venv "$$fresh/venv" && "$$fresh/venv/bin/python" -m pip install --quiet --constraint "$$fresh/torch.txt" --editable '.[dev,plots]' && \
 	{ sed -n '/^#/p' constraints.txt; "$$fresh/venv/bin/python" -m pip freeze --all --exclude pip --exclude-editable | \
-	  sed -E '/^(nvidia-|cuda-|triton)/d; s/\+[a-z0-9.]+$$//'; } > constraints.txt.new && \
+	  sed -E -e '/^nvidia-ml-py==/b' -e '/^(nvidia-|cuda-|triton)/d; s/\+[a-z0-9.]+$$//'; } > constraints.txt.new && \
 	mv constraints.txt.new constraints.txt
 
 clean: ## remove what the stages made (not .venv, DVC's cache, MLflow's store, your own data)

@@ -13,7 +13,7 @@ ORDER = [
     *("io", "keypoints", "models", "params", "ops", "data", "metrics", "tasks", "inference", "tracking"),
     *("training", "report", "experiments", "cli"),
 ]
-OPTIONAL = {"dvc", "mlflow", "pycocotools"}  # what a bare training machine lacks
+OPTIONAL = {"dvc", "faster_coco_eval", "mlflow", "pycocotools"}  # what a bare training machine lacks
 SLOW = {"pandas", "scipy", "matplotlib"}  # to import, and not needed by training
 CORE = [*ORDER[: ORDER.index("tracking")], "training"]
 # Words that this project once had for what the field has a name for.

@@ -22,9 +22,10 @@ from helpers import (
 
 from pose.cli import run
 from pose.experiments.init_project import init_project
+from pose.io.command import OF_TRAINING
 
 # What `pose[train]` brings is not installed, nor is there what Windows lacks and ours imports.
-SLIM = without_packages("dvc", "jinja2", "matplotlib", "mlflow", "pandas", "pycocotools", "fcntl")
+SLIM = without_packages(*OF_TRAINING, "fcntl")
 POSE = "from pose.cli import main; main()"
 
 
