@@ -210,8 +210,10 @@ def fail(_: Path) -> None:
         sys.exit("the cause")
 
 
-WORK = {"play": play_all, "repeat": repeat, "machine": machine, "again": again, "idle": idle, "fail": fail}
-WORK |= {"restart": restart}
+WORK = {
+    **{"play": play_all, "repeat": repeat, "machine": machine, "again": again, "idle": idle, "fail": fail},
+    "restart": restart,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

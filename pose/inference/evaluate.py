@@ -50,7 +50,7 @@ def evaluate(params: Params, name: str, *, folder: str | Path = ".", prepared: P
 
 
 def _evaluate(params: Params, name: str, folder: Path, prepared: Path | None) -> Scores:
-    kind = params.task(name).problem  # first: a name that is no task is to be called one
+    kind = params.task(name).problem  # first: for a name that is no task, no file is looked for
     paths, path = TaskPaths(name, folder), evaluated_weights(params, name, folder)
     files = paths.metrics, paths.summary, paths.provenance, paths.predictions("")
     for written in (paths.plots, *(file.parent for file in files)):

@@ -151,13 +151,11 @@ def test_the_ten_numbers_are_those_of_pycocotools(tmp_path, seed):
             for one in people
             if one["image_id"] == image
         ]
-        wrong = [
-            draw.uniform(0, 400, (17, 2)) for _ in range(int(draw.integers(0, 30)))
-        ]  # more than 20 count not
-        everyone = np.reshape([*here, *wrong], (-1, 17, 2))
-        predictions.append(
-            People(everyone, np.full(everyone.shape[:2], 0.5), draw.random(len(everyone)).round(1))
-        )
+        # Of some images more than the 20 predictions that count.
+        wrong = draw.uniform(0, 400, (draw.integers(0, 30), 17, 2))
+        place_PK2 = np.concatenate([np.reshape(here, (-1, 17, 2)), wrong])
+        score_P = draw.random(len(place_PK2)).round(1)  # equal ones among them
+        predictions.append(People(place_PK2, np.full(place_PK2.shape[:2], 0.5), score_P))
     evaluation = truth.evaluate([*predictions, found()], ids)
     judged = dict(zip(TEN, evaluation.coco_eval.stats, strict=True))
     assert evaluation.metrics() == pytest.approx(judged, abs=1e-8)
